@@ -1,0 +1,92 @@
+package citygate_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+func TestUUIDIsVersion7OfTheGivenInstant(t *testing.T) {
+	at := time.UnixMilli(0x0123456789ab)
+	u, err := citygate.NewUUID(at, bytes.NewReader(bytes.Repeat([]byte{0xff}, 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := u.String(), "01234567-89ab-7fff-bfff-ffffffffffff"; got != want {
+		t.Errorf("NewUUID = %s, want %s", got, want)
+	}
+	back, err := citygate.ParseUUID("chg_", u.Text("chg_"))
+	if err != nil || back != u {
+		t.Errorf("ParseUUID(Text) = %v, %v", back, err)
+	}
+	if _, err := citygate.ParseUUID("chg_", "pay_"+u.Text("")); err == nil {
+		t.Error("an id of another type was accepted")
+	}
+}
+
+func TestTapIDTextForm(t *testing.T) {
+	id := citygate.TapID{Terminal: 7, Seq: 42}
+	back, err := citygate.ParseTapID(id.String())
+	if err != nil || back != id {
+		t.Errorf("ParseTapID(%q) = %v, %v", id, back, err)
+	}
+	for _, bad := range []string{"", "tap_", "tap_7", "tap_7_", "7_42", "tap_4294967296_1", "tap_-1_1"} {
+		if _, err := citygate.ParseTapID(bad); err == nil {
+			t.Errorf("ParseTapID(%q) was accepted", bad)
+		}
+	}
+}
+
+// A business date is a pure function of instant and calendar, also when the
+// clock skips an hour or runs one twice.
+func TestBusinessDateAcrossCutAndDaylightSaving(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cal := citygate.Calendar{Version: 1, Location: berlin, Cut: 4 * time.Hour}
+	for _, c := range []struct {
+		at, want string
+	}{
+		{"2026-03-02T03:59:59+01:00", "2026-03-01"},
+		{"2026-03-02T04:00:00+01:00", "2026-03-02"},
+		{"2026-03-29T03:59:59+02:00", "2026-03-28"}, // the night that lost an hour
+		{"2026-03-29T04:00:00+02:00", "2026-03-29"},
+		{"2026-10-25T02:30:00+01:00", "2026-10-24"}, // the hour that came twice
+		{"2026-10-25T04:00:00+01:00", "2026-10-25"},
+	} {
+		at, err := time.Parse(time.RFC3339, c.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cal.BusinessDate(at).String(); got != c.want {
+			t.Errorf("BusinessDate(%s) = %s, want %s", c.at, got, c.want)
+		}
+	}
+	for day, hours := range map[string]time.Duration{"2026-03-28": 23, "2026-10-24": 25, "2026-06-01": 24} {
+		d, err := citygate.ParseDate(day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, end := cal.Window(d)
+		if end.Sub(start) != hours*time.Hour {
+			t.Errorf("window of %s lasts %v, want %d h", day, end.Sub(start), hours)
+		}
+	}
+}
+
+func TestSecretIsNeverPrinted(t *testing.T) {
+	s := citygate.NewSecret([]byte("hunter2"))
+	text, err := s.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := fmt.Sprintf("%v %+v %#v %s %q %x %d", s, s, s, s, s, s, s) + string(text) + s.LogValue().String() + fmt.Sprintf("%v", struct{ S citygate.Secret }{s})
+	if strings.Contains(all, "hunter2") || strings.Contains(all, "68756e74657232") {
+		t.Errorf("the secret shows in %q", all)
+	}
+}
