@@ -1,0 +1,185 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/city/data"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/tap"
+)
+
+func newFareCommand(sys *system) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "fare",
+		Short: "Price journeys by a tariff",
+		Args:  cobra.NoArgs,
+	}
+	c.AddCommand(newFarePriceCommand(sys))
+	return c
+}
+
+// fareFlags are the flags of fare price: one journey.
+type fareFlags struct {
+	tariff, from, to, route, category, kind, at, currency string
+	product                                               uint16
+	party                                                 uint8
+	amount                                                int64
+}
+
+func newFarePriceCommand(sys *system) *cobra.Command {
+	var f fareFlags
+	c := &cobra.Command{
+		Use:   "price --tariff FILE|mtr [flags]",
+		Short: "Price one journey and print one line of JSON",
+		Long: `Price one journey by a tariff and print one line of JSON with total_minor,
+currency and the explanation: every step from the rule to the amount.
+
+The tariff is a JSON file, or "mtr" for the embedded Hong Kong fare table.
+Stops are ids or, where the tariff knows names, names. --kind is ride (an on
+and an off), single (bus, minibus, taxi), on (the off is missing) or off (the
+on is missing); without it a journey with --to is a ride, any other a single.
+
+Exits 1 with the reason on standard error if the tariff does not say what the
+journey costs: an unknown fare is never 0.`,
+		Example: `  citygate fare price --tariff mtr --from "Lo Wu" --to "Yuen Long" --category adult
+  citygate fare price --tariff mtr --kind on --from 76 --category student
+  citygate fare price --tariff minibus.json --route 61S --from market --party 2
+  citygate fare price --tariff taxi.json --amount 6580`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return farePrice(sys, f, c.Flags().Changed("amount"), c.Flags().Changed("product"))
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.tariff, "tariff", "", "tariff file, or mtr (required)")
+	flags.StringVar(&f.from, "from", "", "stop or section where the rider boards")
+	flags.StringVar(&f.to, "to", "", "stop where the rider leaves")
+	flags.StringVar(&f.route, "route", "", "route of the taps")
+	flags.StringVar(&f.category, "category", "", "rider category (default: what --product maps to)")
+	flags.Uint16Var(&f.product, "product", 0, "product number of the credential")
+	flags.StringVar(&f.kind, "kind", "", "ride, single, on or off")
+	flags.StringVar(&f.at, "at", "", "time of the first tap, RFC 3339 (default now)")
+	flags.Uint8Var(&f.party, "party", 1, "riders on the code, 1 to 16")
+	flags.Int64Var(&f.amount, "amount", 0, "amount the driver entered, in minor units")
+	flags.StringVar(&f.currency, "currency", "", "currency of --amount (default the tariff's), and of mtr (default HKD)")
+	return c
+}
+
+func farePrice(sys *system, f fareFlags, hasAmount, hasProduct bool) error {
+	if f.tariff == "" {
+		return &usageError{fmt.Errorf("fare price needs --tariff FILE, or --tariff mtr")}
+	}
+	tariff, err := readTariff(f)
+	if err != nil {
+		return err
+	}
+	category := fare.Category(f.category)
+	switch {
+	case category != "" && hasProduct:
+		return &usageError{fmt.Errorf("give --category or --product, not both")}
+	case category == "":
+		category, _ = tariff.Category(f.product)
+	}
+	j, err := f.journey(sys, tariff, hasAmount)
+	if err != nil {
+		return err
+	}
+	d := tariff.Price(j, category)
+	if !d.Known {
+		return fmt.Errorf("the fare is unknown: %s (tariff %s version %d)", d.Reason, tariff.Name, tariff.Version)
+	}
+	return json.NewEncoder(sys.Stdout).Encode(struct {
+		TotalMinor  int64             `json:"total_minor"`
+		Currency    citygate.Currency `json:"currency"`
+		Explanation fare.Explanation  `json:"explanation"`
+		InputsHash  string            `json:"inputs_hash"`
+	}{d.Amount.Minor, d.Amount.Currency, d.Explanation, fmt.Sprintf("%x", d.InputsHash)})
+}
+
+func readTariff(f fareFlags) (*fare.Tariff, error) {
+	if f.tariff == "mtr" {
+		currency := citygate.Currency(f.currency)
+		if currency == "" {
+			currency = "HKD"
+		}
+		return data.MTRTariff(currency, 1)
+	}
+	raw, err := os.ReadFile(f.tariff)
+	if err != nil {
+		return nil, fmt.Errorf("read the tariff: %w", err)
+	}
+	return fare.ParseTariff(raw)
+}
+
+// journey makes the journey the flags describe.
+func (f fareFlags) journey(sys *system, tariff *fare.Tariff, hasAmount bool) (*journey.Journey, error) {
+	at := sys.Now()
+	if f.at != "" {
+		var err error
+		if at, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return nil, &usageError{fmt.Errorf("--at %q: want a time such as 2026-11-21T08:30:00+08:00", f.at)}
+		}
+	}
+	if f.party < 1 || f.party > 16 {
+		return nil, &usageError{fmt.Errorf("--party %d: want 1 to 16", f.party)}
+	}
+	kind := f.kind
+	if kind == "" {
+		kind = "single"
+		if f.to != "" {
+			kind = "ride"
+		}
+	}
+	on := journey.Tap{ID: citygate.TapID{Terminal: 1, Seq: 1}, Kind: tap.On, At: at.UnixMilli(), Stop: stopID(tariff, f.from),
+		Route: f.route, Party: f.party}
+	off := on
+	off.ID.Seq, off.Kind, off.At, off.Stop = 2, tap.Off, on.At+1, stopID(tariff, f.to)
+	if hasAmount {
+		on.Entered = citygate.Money{Minor: f.amount, Currency: tariff.Currency}
+		if f.currency != "" {
+			on.Entered.Currency = citygate.Currency(f.currency)
+		}
+	}
+	j := &journey.Journey{First: on.ID, State: journey.Complete}
+	switch kind {
+	case "ride":
+		j.Taps = []journey.Tap{on, off}
+	case "single":
+		on.Kind = tap.Single
+		j.Taps = []journey.Tap{on}
+	case "on":
+		j.Taps, j.State, j.Missing = []journey.Tap{on}, journey.Incomplete, journey.MissingOff
+	case "off":
+		j.Taps, j.State, j.Missing = []journey.Tap{off}, journey.Incomplete, journey.MissingOn
+	default:
+		return nil, &usageError{fmt.Errorf("--kind %q: want ride, single, on or off", f.kind)}
+	}
+	if (kind == "ride" || kind == "on") && f.from == "" || (kind == "ride" || kind == "off") && f.to == "" {
+		return nil, &usageError{fmt.Errorf("--kind %s needs --from and --to as far as it has them", kind)}
+	}
+	return j, nil
+}
+
+// stopID gives the id of a stop that a person named; what no rule knows stays
+// as it is and is refused by the price.
+func stopID(tariff *fare.Tariff, name string) string {
+	for _, r := range tariff.Rules {
+		if r.Table == nil {
+			continue
+		}
+		for i, known := range r.Table.Names {
+			if strings.EqualFold(known, name) {
+				return r.Table.Stops[i]
+			}
+		}
+	}
+	return name
+}

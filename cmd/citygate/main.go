@@ -1,0 +1,105 @@
+// Command citygate is the whole gateway in one binary: the server, the demo
+// and the tools of operators, adapter authors and terminal makers.
+//
+// Results go to standard output, one fact a line or one JSON object a line;
+// everything else goes to standard error. Exit codes: 0 done, 1 failed or
+// refused, 2 wrong usage; commands that say more name their codes in --help.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+	_ "time/tzdata" // a scratch image has no zone files, and calendars need them
+
+	"github.com/spf13/cobra"
+)
+
+// A system is everything a command may touch of the process around it, so that
+// tests run commands without a process.
+type system struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Now    func() time.Time
+	Random io.Reader
+	Env    func(string) string
+}
+
+// An exitError ends the process with a code of its own. Err may be nil when
+// everything has been said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func main() {
+	os.Exit(run(context.Background(), &system{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Now: time.Now, Random: rand.Reader, Env: os.Getenv,
+	}, os.Args[1:]))
+}
+
+// run is the program: it gives the exit code. An interrupt cancels the context
+// once; commands then stop what they started.
+func run(ctx context.Context, sys *system, args []string) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRootCommand(sys)
+	root.SetArgs(args)
+	root.SetIn(sys.Stdin)
+	root.SetOut(sys.Stdout)
+	root.SetErr(sys.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if exit.err != nil {
+			_, _ = fmt.Fprintf(sys.Stderr, "citygate: %v\n", exit.err)
+		}
+		return exit.code
+	}
+	_, _ = fmt.Fprintf(sys.Stderr, "citygate: %v\n", err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// A usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func newRootCommand(sys *system) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "citygate",
+		Short:         "The gateway a city plugs its operators and payment providers into",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+	})
+	for _, command := range commands {
+		root.AddCommand(command(sys))
+	}
+	return root
+}

@@ -1,0 +1,213 @@
+package citygate_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cashlesscity/citygate"
+
+// Third-party doors: one library, one door. A library that is not listed may
+// be imported by nobody.
+var doors = map[string][]string{
+	"github.com/gin-gonic/gin":         {"gateway/edge", "gateway/console"},
+	"github.com/danielgtaylor/huma/v2": {"gateway/edge"},
+	"github.com/golang-jwt/jwt/v5":     {"gateway/edge"},
+	"github.com/jackc/pgx/v5/pgxpool":  {"tenants/pg", "gateway/jobs", "tenants/pg/pgtest"},
+	"github.com/jackc/pgx/v5":          stores,
+	"github.com/pressly/goose/v3":      {"tenants/pg"},
+	"github.com/riverqueue/river":      {"gateway/jobs"},
+	"github.com/casbin/casbin/v2":      {"policies/authz"},
+	"github.com/hashicorp/vault/api":   {"keys/vault"},
+	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
+	"github.com/veraison/go-cose":      {"keys/bundle"},
+	"github.com/spf13/cobra":           {"cmd/citygate"},
+	"rsc.io/qr":                        {"cmd/citygate"},
+	"github.com/bojanz/currency":       {"cmd/citygate", "gateway/edge", "gateway/settle"},
+	"golang.org/x/text":                {"adapters/alipay", "adapters/alipay/alipaysim"},
+	"golang.org/x/crypto":              {"gateway/edge", "keys/local"},
+	"golang.org/x/sys":                 {"tenants/pg/pglocal", "cmd/citygate"},
+	"pgregory.net/rapid":               {},
+	"github.com/google/go-cmp":         {},
+	"github.com/rogpeppe/go-internal":  {},
+}
+
+// stores are the packages that own tables: pgx types appear in their store.go.
+var stores = []string{
+	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
+	"gateway/credential", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
+	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city",
+}
+
+// public packages are pure: standard library, root and each other, plus what
+// their entry names.
+var public = map[string][]string{
+	"gateway/code":     nil,
+	"gateway/code/ct1": nil,
+	"gateway/denylist": nil,
+	"gateway/tap":      nil,
+	"gateway/journey":  nil,
+	"gateway/fare":     nil,
+	"gateway/terminal": nil,
+	"policies/accept":  nil,
+	"adapters/driver":  nil,
+	"keys/bundle":      {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
+}
+
+// ours says which packages of the module each package may import. A package
+// that is not listed here may import nothing of ours but root.
+var ours = map[string][]string{
+	"": {}, "migrations": {},
+	"tenants/pg":                {"migrations"},
+	"tenants/pg/pglocal":        {"tenants/pg"},
+	"tenants/pg/pgtest":         {"tenants/pg", "tenants/pg/pglocal", "migrations"},
+	"tenants":                   {"tenants/pg"},
+	"keys":                      {"keys/bundle", "tenants/pg"},
+	"keys/local":                {"keys"},
+	"keys/keystest":             {"keys"},
+	"keys/bundle":               {"gateway/code", "policies/accept"},
+	"policies/accept":           {"gateway/code", "gateway/tap"},
+	"adapters":                  {"adapters/driver"},
+	"adapters/wire":             {"adapters/driver"},
+	"adapters/sandbox":          {"adapters/driver"},
+	"adapters/drivertest":       {"adapters/driver", "adapters"},
+	"adapters/alipay":           {"adapters/driver", "adapters/wire"},
+	"adapters/alipay/alipaysim": {"gateway/code", "gateway/code/ct1", "keys/bundle"},
+	"gateway/code/ct1":          {"gateway/code"},
+	"gateway/tap":               {"gateway/code"},
+	"gateway/terminal":          {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
+	"gateway/fare":              {"gateway/journey"},
+	"gateway/journey":           {"gateway/tap", "gateway/code"},
+	"gateway/ledger":            {"tenants", "tenants/pg"},
+	"gateway/interbook":         {"tenants", "tenants/pg"},
+	"gateway/jobs":              {"tenants/pg"},
+	"gateway/credential":        {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},
+	"gateway/fleet":             {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept"},
+	"gateway/intake":            {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/tap", "gateway/fleet"},
+	"gateway/pricing":           {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
+	"gateway/collect":           {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},
+	"gateway/settle":            {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
+	"gateway/recon":             {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
+	"gateway/audit":             {"tenants", "tenants/pg", "keys"},
+}
+
+// above are the packages that put the others together.
+var above = []string{"gateway", "gateway/edge", "gateway/console", "gateway/city", "cmd/citygate"}
+
+// allowed reports why a package may not import another, or "".
+func allowed(from, imp string) string {
+	first, _, _ := strings.Cut(imp, "/")
+	if !strings.Contains(first, ".") {
+		return "" // standard library
+	}
+	if imp == module {
+		return ""
+	}
+	if to, mine := strings.CutPrefix(imp, module+"/"); mine {
+		switch {
+		case strings.HasPrefix(from, "cmd/"):
+			return ""
+		case from == "gateway/city" || strings.HasPrefix(from, "gateway/city/"):
+			if to == "cmd/citygate" {
+				return "nothing imports cmd"
+			}
+			return ""
+		case to == "gateway/city" || strings.HasPrefix(to, "gateway/city/"):
+			return "only cmd and tests play cities"
+		case from == "gateway":
+			if slices.Contains(above, to) && to != "gateway/edge" && to != "gateway/console" {
+				return "it is above the wiring"
+			}
+			return ""
+		case from == "gateway/edge" || from == "gateway/console":
+			if slices.Contains(above, to) {
+				return "the edge is below the wiring"
+			}
+			return ""
+		}
+		if _, pure := public[from]; pure {
+			if _, ok := public[to]; !ok {
+				return "public packages import the standard library, root and public packages alone"
+			}
+		}
+		if !slices.Contains(ours[from], to) {
+			return "the table in imports_test.go does not allow it"
+		}
+		return ""
+	}
+	for lib, who := range doors {
+		if imp == lib || strings.HasPrefix(imp, lib+"/") {
+			if longer, ok := longest(imp); ok && longer != lib {
+				continue
+			}
+			if !slices.Contains(who, from) {
+				return "one library, one door: only " + strings.Join(who, ", ")
+			}
+			if extra, pure := public[from]; pure && !slices.Contains(extra, lib) {
+				return "public packages bring no library"
+			}
+			return ""
+		}
+	}
+	return "no package may import this library; argue for it in imports_test.go"
+}
+
+// longest gives the longest listed library that imp belongs to.
+func longest(imp string) (string, bool) {
+	best := ""
+	for lib := range doors {
+		if (imp == lib || strings.HasPrefix(imp, lib+"/")) && len(lib) > len(best) {
+			best = lib
+		}
+	}
+	return best, best != ""
+}
+
+// TestImports keeps the package graph the shape that ARCHITECTURE.md draws.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		from := strings.TrimPrefix(strings.TrimPrefix(fields[0], module), "/")
+		for _, imp := range fields[1:] {
+			if why := allowed(from, imp); why != "" {
+				t.Errorf("%s imports %s: %s", from, imp, why)
+			}
+		}
+		for _, name := range []string{"util", "common", "helper", "model", "service", "repository"} {
+			if slices.Contains(strings.Split(from, "/"), name) {
+				t.Errorf("package %s: a package is named for what it is, not %s", from, name)
+			}
+		}
+	}
+}
+
+// The allow-list can refuse: each of these imports must be named.
+func TestImportsRefuses(t *testing.T) {
+	for _, c := range []struct{ from, imp string }{
+		{"gateway/tap", "github.com/gin-gonic/gin"},
+		{"gateway/fare", "github.com/jackc/pgx/v5"},
+		{"gateway/ledger", "github.com/jackc/pgx/v5/pgxpool"},
+		{"adapters/wire", module + "/gateway/code"},
+		{"gateway/terminal", module + "/gateway/intake"},
+		{"gateway/pricing", module + "/gateway/collect"},
+		{"gateway/code", module + "/gateway/code/ct1"},
+		{"gateway/recon", module + "/cmd/citygate"},
+		{"gateway", module + "/gateway/city"},
+		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
+		{"keys", "github.com/hashicorp/vault/api"},
+		{"", "github.com/google/uuid"},
+	} {
+		if allowed(c.from, c.imp) == "" {
+			t.Errorf("%s may import %s", c.from, c.imp)
+		}
+	}
+	if why := allowed("gateway/intake", module+"/gateway/tap"); why != "" {
+		t.Errorf("gateway/intake may not import gateway/tap: %s", why)
+	}
+}
