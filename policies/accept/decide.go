@@ -1,0 +1,156 @@
+package accept
+
+import (
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/tap"
+)
+
+// Facts is what the terminal, or intake in its place, knows beside the code.
+type Facts struct {
+	At      int64 // unix milliseconds: the instant of the tap
+	ClockOK bool  // At can be trusted; false makes it a lower bound
+
+	Mode Mode
+	Kind tap.Kind
+
+	// Fare is what the tap will cost when that is known at the reader (a flat
+	// fare, or the amount a driver entered). No currency means not known.
+	Fare citygate.Money
+	// Context is the vehicle binding of this reader, 0 = none.
+	Context uint16
+	// TrustExpired says that the terminal's trust bundle has run out.
+	TrustExpired bool
+}
+
+// Issuer gives the rule for an issuer's riders.
+func (r *Rules) Issuer(n citygate.Issuer) (IssuerRule, bool) {
+	lo, hi := 0, len(r.Issuers)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if r.Issuers[mid].Issuer < n {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(r.Issuers) && r.Issuers[lo].Issuer == n {
+		return r.Issuers[lo], true
+	}
+	return IssuerRule{}, false
+}
+
+// BeforeSignatures runs every check that needs neither a key nor a list, in
+// the fixed order of the reader: scheme and issuer, times, place, amount,
+// budget. It gives the first reason to refuse, or "" and then the signatures
+// decide. It allocates nothing.
+func (r *Rules) BeforeSignatures(c *code.Code, f Facts) code.Reason {
+	if !r.scheme(c.Scheme) {
+		return code.Unsupported
+	}
+	issuer, ok := r.Issuer(c.Rider.Issuer)
+	if !ok {
+		return code.UnknownIssuer
+	}
+	if f.TrustExpired {
+		return code.IssuerCertExpired
+	}
+	if reason := r.times(c, f); reason != "" {
+		return reason
+	}
+	if !r.place(c, f) {
+		return code.ProductNotValidHere
+	}
+	if c.Context != 0 && f.Context != 0 && c.Context != f.Context {
+		return code.WrongVehicle
+	}
+	if reason := amount(issuer, c, f); reason != "" {
+		return reason
+	}
+	if c.Taps != 0 && c.Counter > uint16(c.Taps) {
+		return code.TapsExhausted
+	}
+	return ""
+}
+
+// times checks the life of the credential, then the display's window
+// [generated - skew, generated + window + skew], both ends included.
+func (r *Rules) times(c *code.Code, f Facts) code.Reason {
+	skew := r.SkewSeconds * 1000
+	if c.ExpiresAt <= c.IssuedAt || c.ExpiresAt-c.IssuedAt > r.MaxTTLHours*3600 {
+		return code.ExpiredCredential
+	}
+	if f.At >= c.ExpiresAt*1000 || c.GeneratedAt >= c.ExpiresAt {
+		return code.ExpiredCredential
+	}
+	window := min(max(c.Window, 0), r.MaxWindowSeconds) * 1000
+	if f.At > c.GeneratedAt*1000+window+skew {
+		return code.ExpiredCode
+	}
+	if c.GeneratedAt < c.IssuedAt {
+		return code.NotYetValid
+	}
+	if f.ClockOK && (c.IssuedAt*1000 > f.At+skew || c.GeneratedAt*1000 > f.At+skew) {
+		return code.NotYetValid
+	}
+	return ""
+}
+
+func (r *Rules) scheme(id code.SchemeID) bool {
+	for _, s := range r.Schemes {
+		if s == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Rules) place(c *code.Code, f Facts) bool {
+	for i := range r.Modes {
+		m := &r.Modes[i]
+		if m.Mode != f.Mode {
+			continue
+		}
+		kind := false
+		for _, k := range m.Kinds {
+			kind = kind || k == f.Kind
+		}
+		product := len(m.Products) == 0
+		for _, p := range m.Products {
+			product = product || p == c.Product
+		}
+		return kind && product
+	}
+	return false
+}
+
+// amount compares a known fare with the credential's cap. A fare in another
+// currency than the issuer's cannot be promised by the cap, so it is refused.
+func amount(issuer IssuerRule, c *code.Code, f Facts) code.Reason {
+	if f.Fare.Currency == "" {
+		return ""
+	}
+	if f.Fare.Currency != issuer.Currency {
+		return code.ProductNotValidHere
+	}
+	limit := int64(c.Cap) * issuer.CapUnitMinor // at most 2^56: Check bounds the unit
+	if !f.ClockOK && issuer.UnsureCapMinor > 0 {
+		limit = min(limit, issuer.UnsureCapMinor)
+	}
+	if f.Fare.Minor < 0 || f.Fare.Minor > limit {
+		return code.AmountOverCap
+	}
+	return ""
+}
+
+// ListReason says whether a rider may be let through on a deny list of this
+// age in seconds; a negative age means that the terminal holds no such list.
+func (r *Rules) ListReason(age int64) code.Reason {
+	switch {
+	case age < 0 && !r.MissingListOK:
+		return code.StaleList
+	case r.StaleListSeconds > 0 && age > r.StaleListSeconds:
+		return code.StaleList
+	}
+	return ""
+}

@@ -1,0 +1,67 @@
+package policies
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/jackc/pgx/v5"
+)
+
+// Publish stores rules as the tenant's next version; the same version with the
+// same content again changes nothing.
+func Publish(ctx context.Context, db *pg.DB, actor string, rules *accept.Rules) error {
+	body, err := rules.Encode()
+	if err != nil {
+		return err
+	}
+	return db.InTenant(ctx, rules.Tenant, func(tx *pg.Tx) error {
+		var last uint64
+		var stored []byte
+		err := tx.QueryRow(ctx, `SELECT version, body FROM policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1`, rules.Tenant).Scan(&last, &stored)
+		switch {
+		case err != nil && !errors.Is(err, pgx.ErrNoRows):
+			return err
+		case last == rules.Version && bytes.Equal(stored, body):
+			return nil
+		case rules.Version != last+1:
+			return ErrVersion.Explain("the tenant's last version is %d", last)
+		}
+		tag, err := tx.Exec(ctx, `INSERT INTO policies (tenant_id, version, body, published_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+			rules.Tenant, rules.Version, body, tx.Now)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrVersion.Explain("version %d was published by somebody else at the same moment", rules.Version)
+		}
+		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "policy.publish", Object: "accept", After: rules})
+	})
+}
+
+// Latest gives the tenant's newest acceptance rules, or [ErrNone].
+func Latest(ctx context.Context, db *pg.DB, tenant citygate.TenantID) (*accept.Rules, error) {
+	return read(ctx, db, tenant, `SELECT body FROM policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1`, tenant)
+}
+
+// Version gives one version of the tenant's acceptance rules, or [ErrNone].
+func Version(ctx context.Context, db *pg.DB, tenant citygate.TenantID, version uint64) (*accept.Rules, error) {
+	return read(ctx, db, tenant, `SELECT body FROM policies WHERE tenant_id = $1 AND version = $2`, tenant, version)
+}
+
+func read(ctx context.Context, db *pg.DB, tenant citygate.TenantID, sql string, args ...any) (*accept.Rules, error) {
+	var body []byte
+	err := db.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return tx.QueryRow(ctx, sql, args...).Scan(&body)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrNone.Because(nil, "tenant %d", tenant)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return accept.Parse(body)
+}
