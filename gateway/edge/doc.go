@@ -1,0 +1,18 @@
+// Package edge is the HTTP door of the gateway: routing, authentication,
+// decoding, problem documents, limits. An endpoint here is what is special
+// about it; what it does lives in the vertical it calls.
+//
+// Every route is exactly one of:
+//
+//   - token: a bearer token (short-lived EdDSA JWT) that names its tenant or
+//     the platform; unsafe methods carry an Idempotency-Key;
+//   - terminal: the body is signed by a terminal's key; its natural keys make
+//     a repeat harmless, so it takes neither token nor Idempotency-Key;
+//   - public: a signed or public document that anyone may cache.
+//
+// A route without a class does not answer, and a test walks the router to find
+// one. Errors are RFC 9457 problem documents with a stable code; the cause
+// stays in the log. OpenAPI 3.1 is emitted from the Go types and served at
+// /openapi.yaml; the binary tap upload is added to it by hand, and a test
+// compares router and document both ways.
+package edge

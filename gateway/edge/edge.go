@@ -1,0 +1,260 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"io"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+)
+
+// Body limits, in bytes.
+const (
+	bodyLimit  = 1 << 20
+	batchLimit = 2 << 20
+)
+
+// A class says how a route is protected; every route has exactly one.
+type class int
+
+const (
+	unclassified class = iota
+	token              // bearer token; unsafe methods carry an Idempotency-Key
+	terminal           // the body is signed by a terminal's key
+	public             // a signed or public document
+)
+
+// An Edge is the HTTP handler of the gateway.
+type Edge struct {
+	Verticals
+	log     *slog.Logger
+	router  *gin.Engine
+	api     huma.API
+	classes map[string]class // "METHOD /path" as gin spells it
+}
+
+type callerKey struct{}
+
+// New builds the handler over the verticals.
+func New(v Verticals, log *slog.Logger) *Edge {
+	gin.SetMode(gin.ReleaseMode)
+	huma.NewError = newError // huma has one hook for the whole process; ours is the only API in it
+	router := gin.New()
+	router.ContextWithFallback = true
+	router.HandleMethodNotAllowed = false
+	_ = router.SetTrustedProxies(nil) // cannot fail without proxies to parse
+	config := huma.DefaultConfig("Citygate", "1")
+	config.DocsPath = "" // huma's stock page loads a CDN
+	config.SchemasPath = ""
+	config.CreateHooks = nil
+	config.Info.Description = "Multi-tenant cashless-city gateway: taps in, fares, charges, books, settlement. Amounts are integers in the minor unit of their currency."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Servers = []*huma.Server{{URL: "/", Description: "this gateway"}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
+	}
+	e := &Edge{Verticals: v, log: log, router: router, classes: map[string]class{}}
+	router.Use(e.guard)
+	e.api = humagin.New(router, config)
+	for _, path := range []string{"/openapi.yaml", "/openapi.json", "/openapi-3.0.yaml", "/openapi-3.0.json"} {
+		e.classes["GET "+path] = public
+	}
+	e.routes()
+	router.NoRoute(func(c *gin.Context) { e.write(c, errNotFound) })
+	return e
+}
+
+// ServeHTTP implements [http.Handler].
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.router.ServeHTTP(w, r) }
+
+// guard runs before every route: class, size limit, token, idempotency. A
+// route without a class is refused, whatever it would do.
+func (e *Edge) guard(c *gin.Context) {
+	path := c.FullPath()
+	if path == "" {
+		e.write(c, errNotFound)
+		return
+	}
+	kind := e.classes[c.Request.Method+" "+path]
+	limit := int64(bodyLimit)
+	if kind == terminal {
+		limit = batchLimit
+	}
+	if c.Request.ContentLength > limit {
+		e.write(c, errTooLarge.Explain("the limit here is %d bytes", limit))
+		return
+	}
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
+	switch kind {
+	case public, terminal:
+		c.Next()
+	case token:
+		e.authorized(c)
+	default:
+		e.write(c, errNotFound.Because(nil, "route %s %s has no class", c.Request.Method, path))
+	}
+}
+
+// authorized checks the token and the tenant of the path, then runs the route,
+// once per Idempotency-Key if it is unsafe. Another tenant's path answers as
+// if it did not exist.
+func (e *Edge) authorized(c *gin.Context) {
+	ctx := c.Request.Context()
+	scheme, raw, _ := strings.Cut(c.GetHeader("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		raw = ""
+	}
+	caller, err := e.Tokens.Check(ctx, raw)
+	if err != nil {
+		c.Header("WWW-Authenticate", "Bearer")
+		e.write(c, err)
+		return
+	}
+	tenant := caller.Tenant
+	if text := c.Param("tenant"); text != "" {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || id <= 0 {
+			e.write(c, errNotFound)
+			return
+		}
+		tenant = citygate.TenantID(id)
+		if caller.Tenant != 0 && caller.Tenant != tenant {
+			e.write(c, errNotFound)
+			return
+		}
+	}
+	scope := ScopeRead
+	unsafe := c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead
+	if unsafe {
+		scope = ScopeAdmin
+	}
+	if !caller.Can(scope, tenant) {
+		e.write(c, errForbidden)
+		return
+	}
+	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
+	if !unsafe {
+		c.Next()
+		return
+	}
+	e.once(c, tenant)
+}
+
+// once runs an unsafe route at most once per (tenant, Idempotency-Key) and
+// repeats the stored answer after that.
+func (e *Edge) once(c *gin.Context, tenant citygate.TenantID) {
+	key := c.GetHeader("Idempotency-Key")
+	if key == "" || len(key) > 255 {
+		e.write(c, errKeyMissing)
+		return
+	}
+	body, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		e.write(c, errTooLarge.Because(err, "body"))
+		return
+	}
+	c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	hash := sha256.Sum256(append([]byte(c.Request.Method+" "+c.Request.URL.Path+"\n"), body...))
+	ctx := c.Request.Context()
+	status, stored, err := e.begin(ctx, tenant, key, c.Request.Method+" "+c.FullPath(), hash[:])
+	if err != nil {
+		e.write(c, err)
+		return
+	}
+	if status != 0 {
+		c.Header("Idempotency-Replayed", "true")
+		contentType := "application/json"
+		if status >= http.StatusBadRequest {
+			contentType = "application/problem+json"
+		}
+		c.Abort()
+		c.Data(status, contentType, stored)
+		return
+	}
+	copied := &copyWriter{ResponseWriter: c.Writer}
+	c.Writer = copied
+	c.Next()
+	// The answer is on its way; a client that went away must not lose it for its repeat.
+	if err := e.finish(context.WithoutCancel(ctx), tenant, key, copied.Status(), copied.body.Bytes()); err != nil {
+		e.log.ErrorContext(ctx, "idempotency answer not stored", "err", err)
+	}
+}
+
+// A copyWriter keeps a copy of what it writes.
+type copyWriter struct {
+	gin.ResponseWriter
+	body bytes.Buffer
+}
+
+func (w *copyWriter) Write(b []byte) (int, error) {
+	w.body.Write(b)
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *copyWriter) WriteString(s string) (int, error) {
+	w.body.WriteString(s)
+	return w.ResponseWriter.WriteString(s)
+}
+
+// register adds an operation of class token. fn never sees gin or huma's
+// context: it gets who is calling and a decoded request.
+func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context, Caller, *Req) (*Resp, error)) {
+	op.Security = []map[string][]string{{"token": {}}}
+	if op.Method != http.MethodGet {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: "Idempotency-Key", In: "header", Required: true, Description: "repeats of the request with this key get the first answer",
+			Schema: &huma.Schema{Type: huma.TypeString},
+		})
+	}
+	op.MaxBodyBytes = bodyLimit
+	e.classes[op.Method+" "+ginPath(op.Path)] = token
+	huma.Register(e.api, op, func(ctx context.Context, req *Req) (*Resp, error) {
+		caller, ok := ctx.Value(callerKey{}).(Caller)
+		if !ok {
+			return nil, problem(ctx, e.log, op.OperationID, errToken)
+		}
+		resp, err := fn(ctx, caller, req)
+		if err != nil {
+			return nil, problem(ctx, e.log, op.OperationID, err)
+		}
+		return resp, nil
+	})
+}
+
+// ginPath turns OpenAPI's {name} into gin's :name.
+func ginPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
+
+// openAPIPath turns gin's :name into OpenAPI's {name}.
+func openAPIPath(path string) string {
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if name, ok := strings.CutPrefix(part, ":"); ok {
+			parts[i] = "{" + name + "}"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// pathParams names the parameters of a gin path.
+func pathParams(path string) []string {
+	var names []string
+	for part := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(part, ":"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func reflectType[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -1,0 +1,309 @@
+package edge_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+var now = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+// A bench is an edge over a real database, with verticals that count calls.
+type testBench struct {
+	*edge.Edge
+	key    ed25519.PrivateKey
+	tokens *edge.Tokens
+	denied int
+}
+
+func newBench(t *testing.T) *testBench {
+	t.Helper()
+	clock := func() time.Time { return now }
+	db := pgtest.New(t, pgtest.WithClock(clock))
+	b := &testBench{key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
+	b.tokens = &edge.Tokens{
+		Clock: clock,
+		Sign: func(_ context.Context, m []byte) ([]byte, string, error) {
+			return ed25519.Sign(b.key, m), "1", nil
+		},
+		KeyID: func(context.Context) (string, error) { return "1", nil },
+		Key: func(_ context.Context, kid string) (ed25519.PublicKey, bool) {
+			return b.key.Public().(ed25519.PublicKey), kid == "1"
+		},
+	}
+	directory := tenants.NewDirectory(db, clock)
+	for id, slug := range map[citygate.TenantID]string{1: "harbour", 2: "hillside"} {
+		if err := directory.Create(t.Context(), "test", tenants.Tenant{
+			ID: id, Slug: slug, Name: slug, Kind: tenants.Authority, Mode: tenants.Sandbox, Currency: "CNY", TimeZone: "Asia/Shanghai", CutMinutes: 240,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Edge = edge.New(edge.Verticals{
+		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory,
+		Deny: func(_ context.Context, _ string, _ citygate.TenantID, list uint16, _ uint32, _ string) error {
+			b.denied++
+			if list == 99 {
+				return errors.New("secret detail of a database: SQLSTATE 42501")
+			}
+			return nil
+		},
+		Balances: func(context.Context, citygate.TenantID, string) ([]edge.Balance, error) {
+			return []edge.Balance{{Account: "bank", Currency: "CNY", Debit: 1, Credit: 2}}, nil
+		},
+		Bundle: func(context.Context, citygate.TenantID) ([]byte, string, error) { return []byte("TB1"), "v1", nil },
+		RecordTaps: func(context.Context, []byte) ([]edge.TapReceipt, error) {
+			return []edge.TapReceipt{{Seq: 1, Outcome: "recorded"}}, nil
+		},
+	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return b
+}
+
+func (b *testBench) token(t *testing.T, tenant citygate.TenantID, scopes ...string) string {
+	t.Helper()
+	token, err := b.tokens.Mint(t.Context(), edge.Caller{Subject: "user:ada", Tenant: tenant, Scopes: scopes}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func (b *testBench) call(method, path, token, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w
+}
+
+func code(w *httptest.ResponseRecorder) string {
+	var p edge.Problem
+	if json.Unmarshal(w.Body.Bytes(), &p) != nil || w.Header().Get("Content-Type") != "application/problem+json" {
+		return "not a problem: " + w.Header().Get("Content-Type") + " " + w.Body.String()
+	}
+	return p.Code
+}
+
+// Every route has a class, every token route refuses a missing, an expired and
+// another tenant's token, and the document lists exactly the routes.
+func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
+	b := newBench(t)
+	past, err := (&edge.Tokens{Clock: func() time.Time { return now.Add(-2 * time.Hour) }, Sign: b.tokens.Sign, KeyID: b.tokens.KeyID}).
+		Mint(t.Context(), edge.Caller{Subject: "user:ada", Tenant: 1, Scopes: []string{edge.ScopeAdmin}}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := b.token(t, 2, edge.ScopeAdmin)
+	documented := b.Documented()
+	tokens := 0
+	for route, class := range b.Routes() {
+		method, path, _ := strings.Cut(route, " ")
+		if class == "" {
+			t.Errorf("%s has no class", route)
+		}
+		if !strings.HasPrefix(path, "/openapi") && !documented[route] {
+			t.Errorf("%s is not in the document", route)
+		}
+		delete(documented, route)
+		if class != "token" {
+			continue
+		}
+		tokens++
+		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jny_00", ":name", "x").Replace(path)
+		if w := b.call(method, concrete, "", ""); w.Code != http.StatusUnauthorized || code(w) != "auth.token_invalid" {
+			t.Errorf("%s without a token: %d %s", route, w.Code, code(w))
+		}
+		if w := b.call(method, concrete, past, ""); w.Code != http.StatusUnauthorized {
+			t.Errorf("%s with an expired token: %d", route, w.Code)
+		}
+		if strings.Contains(path, ":tenant") {
+			if w := b.call(method, concrete, foreign, ""); w.Code != http.StatusNotFound {
+				t.Errorf("%s with another tenant's token: %d, want what nobody's path answers", route, w.Code)
+			}
+		}
+	}
+	if tokens < 10 {
+		t.Errorf("only %d token routes were tried", tokens)
+	}
+	if len(documented) > 0 {
+		t.Errorf("documented but not routed: %v", slices.Collect(maps.Keys(documented)))
+	}
+}
+
+func TestARouteWithoutAClassDoesNotAnswer(t *testing.T) {
+	b := newBench(t)
+	b.AddUnclassified("/v1/forgotten")
+	if w := b.call("GET", "/v1/forgotten", b.token(t, 0, edge.ScopePlatform), ""); w.Code != http.StatusNotFound {
+		t.Errorf("an unclassified route answered %d", w.Code)
+	}
+}
+
+func TestTokenCorpus(t *testing.T) {
+	b := newBench(t)
+	other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, 32))
+	base := func() jwt.MapClaims {
+		return jwt.MapClaims{
+			"iss": "citygate", "aud": "citygate-api", "sub": "user:eve", "tenant": 1, "scope": "admin",
+			"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		}
+	}
+	sign := func(method jwt.SigningMethod, c jwt.MapClaims, key any, header map[string]any) string {
+		token := jwt.NewWithClaims(method, c)
+		token.Header["typ"], token.Header["kid"] = "at+jwt", "1"
+		maps.Copy(token.Header, header)
+		s, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	without := func(name string) jwt.MapClaims { c := base(); delete(c, name); return c }
+	with := func(name string, v any) jwt.MapClaims { c := base(); c[name] = v; return c }
+	public := b.key.Public().(ed25519.PublicKey)
+	for what, token := range map[string]string{
+		"nothing":                  "",
+		"not a token":              "eyJ.a.b",
+		"too long":                 strings.Repeat("a.", 5000),
+		"alg none":                 sign(jwt.SigningMethodNone, base(), jwt.UnsafeAllowNoneSignatureType, nil),
+		"HMAC with the public key": sign(jwt.SigningMethodHS256, base(), []byte(public), nil),
+		"another key":              sign(jwt.SigningMethodEdDSA, base(), other, nil),
+		"unknown kid":              sign(jwt.SigningMethodEdDSA, base(), b.key, map[string]any{"kid": "../1"}),
+		"id token type":            sign(jwt.SigningMethodEdDSA, base(), b.key, map[string]any{"typ": "JWT"}),
+		"no expiry":                sign(jwt.SigningMethodEdDSA, without("exp"), b.key, nil),
+		"no subject":               sign(jwt.SigningMethodEdDSA, without("sub"), b.key, nil),
+		"other audience":           sign(jwt.SigningMethodEdDSA, with("aud", "console"), b.key, nil),
+		"other issuer":             sign(jwt.SigningMethodEdDSA, with("iss", "evil"), b.key, nil),
+		"issued in the future":     sign(jwt.SigningMethodEdDSA, with("iat", now.Add(time.Hour).Unix()), b.key, nil),
+		"not yet":                  sign(jwt.SigningMethodEdDSA, with("nbf", now.Add(time.Hour).Unix()), b.key, nil),
+		"platform inside a tenant": sign(jwt.SigningMethodEdDSA, with("scope", "platform"), b.key, nil),
+		"tenant scope for none":    sign(jwt.SigningMethodEdDSA, with("tenant", 0), b.key, nil),
+	} {
+		if w := b.call("GET", "/v1/tenants/1/balances", token, ""); w.Code != http.StatusUnauthorized {
+			t.Errorf("%s: %d", what, w.Code)
+		}
+	}
+	if w := b.call("GET", "/v1/tenants/1/balances", sign(jwt.SigningMethodEdDSA, base(), b.key, nil), ""); w.Code != http.StatusOK {
+		t.Errorf("a good token: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestIdempotencyKeyRepeatsTheFirstAnswer(t *testing.T) {
+	b := newBench(t)
+	admin := b.token(t, 1, edge.ScopeAdmin)
+	const path, body = "/v1/tenants/1/denials", `{"list":1,"index":2,"reason":"lost"}`
+	if w := b.call("POST", path, admin, body); code(w) != "idempotency.key_missing" {
+		t.Errorf("without a key: %d %s", w.Code, w.Body)
+	}
+	for i := range 3 {
+		w := b.call("POST", path, admin, body, "Idempotency-Key", "k1")
+		if w.Code != http.StatusOK || (w.Header().Get("Idempotency-Replayed") == "true") != (i > 0) {
+			t.Fatalf("call %d: %d %s", i, w.Code, w.Body)
+		}
+	}
+	if b.denied != 1 {
+		t.Errorf("it ran %d times", b.denied)
+	}
+	if w := b.call("POST", path, admin, `{"list":1,"index":3,"reason":"lost"}`, "Idempotency-Key", "k1"); code(w) != "idempotency.key_reused" {
+		t.Errorf("the key with another body: %d %s", w.Code, w.Body)
+	}
+	if w := b.call("POST", "/v1/tenants/2/denials", b.token(t, 2, edge.ScopeAdmin), body, "Idempotency-Key", "k1"); w.Code != http.StatusOK || b.denied != 2 {
+		t.Errorf("another tenant's same key: %d, ran %d times", w.Code, b.denied)
+	}
+	for range 2 { // a failure of ours is not kept: the repeat may succeed
+		if w := b.call("POST", path, admin, `{"list":99,"index":3,"reason":"lost"}`, "Idempotency-Key", "k2"); w.Code != http.StatusInternalServerError {
+			t.Errorf("failure: %d", w.Code)
+		}
+	}
+	if b.denied != 4 {
+		t.Errorf("the failed call ran %d times in all", b.denied)
+	}
+}
+
+func TestErrorsDoNotTellTheCause(t *testing.T) {
+	b := newBench(t)
+	w := b.call("POST", "/v1/tenants/1/denials", b.token(t, 1, edge.ScopeAdmin), `{"list":99,"index":2,"reason":"lost"}`, "Idempotency-Key", "k")
+	if code(w) != "internal" || strings.Contains(w.Body.String(), "SQLSTATE") || strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for what, body := range map[string]string{
+		"unknown field": `{"list":1,"index":2,"reason":"lost","tenant":2}`, "wrong type": `{"list":"one","index":2,"reason":"lost"}`,
+		"missing field": `{"list":1}`, "not JSON": `{`, "unknown reason": `{"list":1,"index":2,"reason":"dislike"}`,
+	} {
+		if w := b.call("POST", "/v1/tenants/1/denials", b.token(t, 1, edge.ScopeAdmin), body, "Idempotency-Key", what); w.Code < 400 || w.Code >= 500 || code(w) != "request.invalid" {
+			t.Errorf("%s: %d %s", what, w.Code, w.Body)
+		}
+	}
+	if b.denied != 1 {
+		t.Errorf("an invalid request reached the vertical (%d calls)", b.denied)
+	}
+}
+
+func TestScopesAndLimits(t *testing.T) {
+	b := newBench(t)
+	reader := b.token(t, 1, edge.ScopeRead)
+	if w := b.call("GET", "/v1/tenants/1/balances", reader, ""); w.Code != http.StatusOK {
+		t.Errorf("a reader reads: %d", w.Code)
+	}
+	if w := b.call("POST", "/v1/tenants/1/denials", reader, `{}`, "Idempotency-Key", "k"); code(w) != "auth.forbidden" {
+		t.Errorf("a reader changes: %d %s", w.Code, code(w))
+	}
+	if w := b.call("PUT", "/v1/tenants/1", b.token(t, 1, edge.ScopeAdmin), `{"slug":"harbour","name":"x","kind":"bus","mode":"live","currency":"CNY","time_zone":"UTC","cut_minutes":0,"cap_unit":0}`, "Idempotency-Key", "k"); code(w) != "auth.forbidden" {
+		t.Errorf("a tenant onboards itself: %d %s", w.Code, w.Body)
+	}
+	if w := b.call("POST", "/v1/tap-batches", "", strings.Repeat("x", 2<<20+1)); code(w) != "request.too_large" {
+		t.Errorf("a batch over 2 MiB: %d %s", w.Code, code(w))
+	}
+	if w := b.call("POST", "/v1/tap-batches", "", "x"); w.Code != http.StatusOK {
+		t.Errorf("a batch: %d %s", w.Code, w.Body)
+	}
+	if w := b.call("POST", "/v1/tenants/1/denials", b.token(t, 1, edge.ScopeAdmin), strings.Repeat(" ", 1<<20+1), "Idempotency-Key", "k"); code(w) != "request.too_large" {
+		t.Errorf("a body over 1 MiB: %d %s", w.Code, code(w))
+	}
+	if w := b.call("GET", "/v1/nowhere", reader, ""); code(w) != "request.not_found" {
+		t.Errorf("an unknown path: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestSignedObjectsAreCacheable(t *testing.T) {
+	b := newBench(t)
+	w := b.call("GET", "/v1/tenants/1/bundle", "", "")
+	if w.Code != http.StatusOK || w.Body.String() != "TB1" || w.Header().Get("ETag") != `"v1"` {
+		t.Fatalf("%d %q %v", w.Code, w.Body, w.Header())
+	}
+	w = b.call("GET", "/v1/tenants/1/bundle", "", "", "If-None-Match", `"v1"`)
+	if w.Code != http.StatusNotModified || w.Body.Len() != 0 {
+		t.Errorf("the current version again: %d %q", w.Code, w.Body)
+	}
+}
+
+func TestDocumentIsServed(t *testing.T) {
+	w := newBench(t).call("GET", "/openapi.yaml", "", "")
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "openapi: 3.1.0") || !strings.Contains(w.Body.String(), "/v1/tap-batches") {
+		t.Errorf("%d %.200s", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,42 @@
+package edge
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Routes gives every route of the router with its class.
+func (e *Edge) Routes() map[string]string {
+	names := map[class]string{token: "token", terminal: "terminal", public: "public"}
+	all := map[string]string{}
+	for _, r := range e.router.Routes() {
+		all[r.Method+" "+r.Path] = names[e.classes[r.Method+" "+r.Path]]
+	}
+	return all
+}
+
+// Documented gives the operations of the OpenAPI document, spelled as gin does.
+func (e *Edge) Documented() map[string]bool {
+	all := map[string]bool{}
+	for path, item := range e.api.OpenAPI().Paths {
+		if item.Get != nil {
+			all["GET "+ginPath(path)] = true
+		}
+		if item.Post != nil {
+			all["POST "+ginPath(path)] = true
+		}
+		if item.Put != nil {
+			all["PUT "+ginPath(path)] = true
+		}
+		if item.Delete != nil {
+			all["DELETE "+ginPath(path)] = true
+		}
+	}
+	return all
+}
+
+// AddUnclassified adds a route the way a mistake would.
+func (e *Edge) AddUnclassified(path string) {
+	e.router.GET(path, func(c *gin.Context) { c.Status(http.StatusOK) })
+}

@@ -1,0 +1,126 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+)
+
+// A Problem is an RFC 9457 problem document. Clients switch on Code, which is
+// never renamed; Title says what to do next.
+type Problem struct {
+	Type   string              `json:"type" example:"about:blank"`
+	Title  string              `json:"title"`
+	Status int                 `json:"status"`
+	Code   string              `json:"code" example:"tenant.not_found"`
+	Detail string              `json:"detail,omitempty"`
+	Retry  bool                `json:"retryable"`
+	Errors []*huma.ErrorDetail `json:"errors,omitempty"`
+}
+
+// Error gives code and title.
+func (p *Problem) Error() string { return p.Code + ": " + p.Title }
+
+// GetStatus implements [huma.StatusError].
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType implements [huma.ContentTypeFilter].
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// statuses is the one place where a kind of error becomes an HTTP status.
+var statuses = map[citygate.Kind]int{
+	citygate.Internal:        http.StatusInternalServerError,
+	citygate.Invalid:         http.StatusUnprocessableEntity,
+	citygate.Unauthenticated: http.StatusUnauthorized,
+	citygate.Forbidden:       http.StatusForbidden,
+	citygate.NotFound:        http.StatusNotFound,
+	citygate.Conflict:        http.StatusConflict,
+	citygate.TooLarge:        http.StatusRequestEntityTooLarge,
+	citygate.TooMany:         http.StatusTooManyRequests,
+	citygate.Unavailable:     http.StatusServiceUnavailable,
+}
+
+// The refusals of the edge itself.
+var (
+	errToken       = &citygate.Code{Name: "auth.token_invalid", Kind: citygate.Unauthenticated, Title: "The token is missing, expired or not valid here. Get a new one."}
+	errForbidden   = &citygate.Code{Name: "auth.forbidden", Kind: citygate.Forbidden, Title: "The token's scopes do not allow this. Ask a tenant administrator."}
+	errNotFound    = &citygate.Code{Name: "request.not_found", Kind: citygate.NotFound, Title: "There is no such thing here. Check the address."}
+	errBody        = &citygate.Code{Name: "request.invalid", Kind: citygate.Invalid, Title: "The request is not valid. Correct the named fields."}
+	errTooLarge    = &citygate.Code{Name: "request.too_large", Kind: citygate.TooLarge, Title: "The body is over the limit. Send less at once."}
+	errKeyMissing  = &citygate.Code{Name: "idempotency.key_missing", Kind: citygate.Invalid, Title: "This request changes something: send an Idempotency-Key header of 1 to 255 characters."}
+	errKeyMismatch = &citygate.Code{Name: "idempotency.key_reused", Kind: citygate.Invalid, Title: "This Idempotency-Key was used for another request. Use a new key."}
+	errKeyRunning  = &citygate.Code{Name: "idempotency.in_progress", Kind: citygate.Conflict, Title: "The first request with this key is still running. Wait and repeat it."}
+	errInternal    = &citygate.Code{Name: "internal", Kind: citygate.Internal, Title: "Something failed on our side. Repeat the request; if it stays, tell support the time."}
+)
+
+// problem translates err; an error without a Code becomes "internal", and its
+// text stays in the log.
+func problem(ctx context.Context, log *slog.Logger, op string, err error) *Problem {
+	var ready *Problem
+	if errors.As(err, &ready) {
+		return ready
+	}
+	var code *citygate.Code
+	if !errors.As(err, &code) {
+		code = errInternal
+	}
+	p := &Problem{Type: "about:blank", Title: code.Title, Status: statuses[code.Kind], Code: code.Name}
+	var explained *citygate.Explained
+	if errors.As(err, &explained) {
+		p.Detail = explained.Detail
+	}
+	p.Retry = code.Kind == citygate.Unavailable || code.Kind == citygate.TooMany || code.Kind == citygate.Internal
+	level := slog.LevelInfo
+	if p.Status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	log.Log(ctx, level, "request failed", "op", op, "code", code.Name, "err", err)
+	return p
+}
+
+// write sends a problem from a plain gin handler or a middleware.
+func (e *Edge) write(c *gin.Context, err error) {
+	p := problem(c.Request.Context(), e.log, c.Request.Method+" "+c.FullPath(), err)
+	if p.Status == http.StatusServiceUnavailable || p.Code == errKeyRunning.Name {
+		c.Header("Retry-After", "2")
+	}
+	body, marshalErr := json.Marshal(p)
+	if marshalErr != nil {
+		body = []byte(`{"type":"about:blank","title":"internal","status":500,"code":"internal","retryable":true}`)
+	}
+	c.Abort()
+	c.Data(p.Status, "application/problem+json", body)
+}
+
+// newError makes huma's own refusals (validation, unknown fields) problems of
+// the same shape.
+func newError(status int, message string, errs ...error) huma.StatusError {
+	code := errBody
+	switch status {
+	case http.StatusRequestEntityTooLarge:
+		code = errTooLarge
+	case http.StatusNotFound:
+		code = errNotFound
+	case http.StatusInternalServerError:
+		code = errInternal
+	}
+	p := &Problem{Type: "about:blank", Title: code.Title, Status: status, Code: code.Name}
+	if status < http.StatusInternalServerError {
+		p.Detail = message
+		for _, err := range errs {
+			var detail huma.ErrorDetailer
+			if errors.As(err, &detail) {
+				p.Errors = append(p.Errors, detail.ErrorDetail())
+			} else if err != nil {
+				p.Errors = append(p.Errors, &huma.ErrorDetail{Message: err.Error()})
+			}
+		}
+	}
+	return p
+}

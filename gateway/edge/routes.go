@@ -1,0 +1,400 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+)
+
+type inTenant struct {
+	Tenant int64 `path:"tenant" minimum:"1" doc:"tenant number"`
+}
+
+func (r inTenant) id() citygate.TenantID { return citygate.TenantID(r.Tenant) }
+
+type paged struct {
+	inTenant
+	After string `query:"after" doc:"id of the last row seen"`
+	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+}
+
+// body wraps a response value for huma.
+type body[T any] struct{ Body T }
+
+func respond[T any](v T, err error) (*body[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &body[T]{v}, nil
+}
+
+// list is the shape of every list: an object, so that fields can be added.
+type list[T any] struct {
+	Items []T `json:"items"`
+}
+
+func respondList[T any](items []T, err error) (*body[list[T]], error) {
+	if items == nil {
+		items = []T{}
+	}
+	return respond(list[T]{items}, err)
+}
+
+func get(id, path, summary, tag string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{tag}}
+}
+
+func post(id, path, summary, tag string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary, Tags: []string{tag}}
+}
+
+func (e *Edge) routes() {
+	e.tenantRoutes()
+	e.fleetRoutes()
+	e.riderRoutes()
+	e.moneyRoutes()
+	e.signedRoutes()
+}
+
+// A TenantDocument is a tenant as the API shows and takes it.
+type TenantDocument struct {
+	Slug       string            `json:"slug" minLength:"3" maxLength:"40"`
+	Name       string            `json:"name" minLength:"1"`
+	Kind       string            `json:"kind" enum:"authority,metro,rail,bus,minibus,taxi,ferry,parking,biller,clinic,merchant"`
+	Parent     int64             `json:"parent,omitempty"`
+	Mode       string            `json:"mode" enum:"sandbox,live"`
+	Issuer     uint16            `json:"issuer,omitempty" doc:"number on the codes the tenant signs; absent = it issues none"`
+	Currency   citygate.Currency `json:"currency"`
+	TimeZone   string            `json:"time_zone" example:"Asia/Shanghai"`
+	CutMinutes int               `json:"cut_minutes" minimum:"0" maximum:"1439"`
+	CapUnit    int64             `json:"cap_unit" minimum:"0"`
+	State      string            `json:"state,omitempty" enum:"draft,active,suspended,closed" readOnly:"true"`
+}
+
+func document(t tenants.Tenant) TenantDocument {
+	return TenantDocument{
+		Slug: t.Slug, Name: t.Name, Kind: string(t.Kind), Parent: int64(t.Parent), Mode: string(t.Mode), Issuer: uint16(t.Issuer),
+		Currency: t.Currency, TimeZone: t.TimeZone, CutMinutes: t.CutMinutes, CapUnit: t.CapUnit, State: string(t.State),
+	}
+}
+
+// A NumberedTenant is a tenant in a list.
+type NumberedTenant struct {
+	ID int64 `json:"id"`
+	TenantDocument
+}
+
+func (e *Edge) tenantRoutes() {
+	register(e, get("list-tenants", "/v1/tenants", "Tenants the token may see", "tenants"),
+		func(ctx context.Context, who Caller, _ *struct{}) (*body[list[NumberedTenant]], error) {
+			all, err := e.Tenants.All(ctx)
+			var seen []NumberedTenant
+			for _, t := range all {
+				if who.Can(ScopeRead, t.ID) {
+					seen = append(seen, NumberedTenant{int64(t.ID), document(t)})
+				}
+			}
+			return respondList(seen, err)
+		})
+	register(e, get("get-tenant", "/v1/tenants/{tenant}", "One tenant", "tenants"),
+		func(ctx context.Context, _ Caller, r *inTenant) (*body[TenantDocument], error) {
+			t, err := e.Tenants.ByID(ctx, r.id())
+			return respond(document(t), err)
+		})
+	put := huma.Operation{
+		OperationID: "put-tenant", Method: http.MethodPut, Path: "/v1/tenants/{tenant}", Summary: "Onboard a tenant under a new number (platform only)",
+		Tags: []string{"tenants"},
+	}
+	register(e, put, func(ctx context.Context, who Caller, r *struct {
+		inTenant
+		Body TenantDocument
+	}) (*body[TenantDocument], error) {
+		if who.Tenant != 0 {
+			return nil, errForbidden
+		}
+		d := r.Body
+		t := tenants.Tenant{
+			ID: r.id(), Slug: d.Slug, Name: d.Name, Kind: tenants.Kind(d.Kind), Parent: citygate.TenantID(d.Parent), Mode: tenants.Mode(d.Mode),
+			Issuer: citygate.Issuer(d.Issuer), Currency: d.Currency, TimeZone: d.TimeZone, CutMinutes: d.CutMinutes, CapUnit: d.CapUnit,
+			CalendarVersion: 1, State: tenants.Active,
+		}
+		if err := e.Tenants.Create(ctx, who.Subject, t); err != nil {
+			return nil, err
+		}
+		return respond(document(t), nil)
+	})
+}
+
+func (e *Edge) fleetRoutes() {
+	register(e, get("list-terminals", "/v1/tenants/{tenant}/terminals", "Terminals and what is wrong with them", "fleet"),
+		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Terminal]], error) {
+			return respondList(e.Terminals(ctx, r.id()))
+		})
+	register(e, post("enrol-terminal", "/v1/tenants/{tenant}/terminals", "Enrol a terminal's key", "fleet"),
+		func(ctx context.Context, who Caller, r *struct {
+			inTenant
+			Body EnrolTerminal
+		}) (*body[Terminal], error) {
+			return respond(e.Enrol(ctx, who.Subject, r.id(), r.Body))
+		})
+}
+
+func (e *Edge) riderRoutes() {
+	register(e, post("issue-credentials", "/v1/tenants/{tenant}/credentials", "Issue CT1 credentials for device keys", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			inTenant
+			Body struct {
+				Requests []IssueCredential `json:"requests" minItems:"1" maxItems:"500"`
+			}
+		}) (*body[struct {
+			ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
+			Issued     []IssuedCredential `json:"issued"`
+		}], error) {
+			issued, err := e.Issue(ctx, who.Subject, r.id(), r.Body.Requests)
+			return respond(struct {
+				ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
+				Issued     []IssuedCredential `json:"issued"`
+			}{e.Clock().Unix(), issued}, err)
+		})
+	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			inTenant
+			Body struct {
+				List   uint16 `json:"list"`
+				Index  uint32 `json:"index"`
+				Reason string `json:"reason" enum:"lost,stolen,fraud,closed"`
+			}
+		}) (*body[struct{}], error) {
+			return respond(struct{}{}, e.Deny(ctx, who.Subject, r.id(), r.Body.List, r.Body.Index, r.Body.Reason))
+		})
+}
+
+func (e *Edge) moneyRoutes() {
+	register(e, get("list-journeys", "/v1/tenants/{tenant}/journeys", "Journeys with their final fares", "money"),
+		func(ctx context.Context, _ Caller, r *paged) (*body[list[Journey]], error) {
+			page, err := r.page("jny_")
+			if err != nil {
+				return nil, err
+			}
+			return respondList(e.Journeys(ctx, r.id(), page))
+		})
+	register(e, get("get-journey", "/v1/tenants/{tenant}/journeys/{journey}", "Why a journey cost what it cost", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			inTenant
+			Journey string `path:"journey"`
+		}) (*body[Journey], error) {
+			id, err := citygate.ParseUUID("jny_", r.Journey)
+			if err != nil {
+				return nil, errNotFound.Because(err, "journey")
+			}
+			return respond(e.Journey(ctx, r.id(), id))
+		})
+	register(e, get("list-charges", "/v1/tenants/{tenant}/charges", "Attempts to collect", "money"),
+		func(ctx context.Context, _ Caller, r *paged) (*body[list[Charge]], error) {
+			page, err := r.page("chg_")
+			if err != nil {
+				return nil, err
+			}
+			return respondList(e.Charges(ctx, r.id(), page))
+		})
+	register(e, get("list-balances", "/v1/tenants/{tenant}/balances", "Balances of the tenant's book", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			inTenant
+			Prefix string `query:"prefix" doc:"first letters of the account's name" example:"payable:"`
+		}) (*body[list[Balance]], error) {
+			return respondList(e.Balances(ctx, r.id(), r.Prefix))
+		})
+	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows", "money"),
+		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Window]], error) {
+			return respondList(e.Windows(ctx, r.id()))
+		})
+	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files", "money"),
+		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Payout]], error) {
+			return respondList(e.Payouts(ctx, r.id()))
+		})
+	register(e, get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			inTenant
+			Name string `path:"name"`
+		}) (*huma.StreamResponse, error) {
+			file, contentType, err := e.PayoutFile(ctx, r.id(), r.Name)
+			if err != nil {
+				return nil, err
+			}
+			return &huma.StreamResponse{Body: func(c huma.Context) {
+				c.SetHeader("Content-Type", contentType)
+				_, _ = c.BodyWriter().Write(file)
+			}}, nil
+		})
+	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation lines: what matched and what has an owner", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			inTenant
+			State string `query:"state" enum:"open,matched,resolved" default:"open"`
+		}) (*body[list[ReconItem]], error) {
+			return respondList(e.ReconItems(ctx, r.id(), r.State))
+		})
+}
+
+func (r *paged) page(prefix string) (Page, error) {
+	p := Page{Limit: r.Limit}
+	if r.After == "" {
+		return p, nil
+	}
+	id, err := citygate.ParseUUID(prefix, r.After)
+	if err != nil {
+		return Page{}, errBody.Explain("after: want the id of a row, such as %s…", prefix)
+	}
+	p.After = id
+	return p, nil
+}
+
+// signedRoutes are the routes that need no token: what terminals sign, and
+// what we sign for everybody. They are plain gin handlers, added to the
+// document by hand.
+func (e *Edge) signedRoutes() {
+	e.plain(terminal, http.MethodPost, "/v1/tap-batches", e.uploadTaps, &huma.Operation{
+		OperationID: "upload-taps", Summary: "Upload a batch of taps signed by a terminal", Tags: []string{"terminals"},
+		Description: "The body is a CTB1 batch: at most 5,000 taps or 2 MiB. A batch may be sent again; every record gets its first receipt.",
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}},
+		Responses: map[string]*huma.Response{"200": {Description: "one receipt per record, in order", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[receipts](), true, "TapReceipts")},
+		}}},
+	})
+	e.plain(public, http.MethodGet, "/v1/tenants/:tenant/bundle", func(c *gin.Context) {
+		id, err := strconv.ParseInt(c.Param("tenant"), 10, 64)
+		if err != nil {
+			e.write(c, errNotFound)
+			return
+		}
+		raw, etag, err := e.Bundle(c.Request.Context(), citygate.TenantID(id))
+		e.object(c, raw, etag, err)
+	}, signedObject("get-bundle", "The trust bundle of an operator's terminals (TB1)"))
+	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists", e.listHeads, &huma.Operation{
+		OperationID: "list-deny-lists", Summary: "The deny lists of an issuer", Tags: []string{"terminals"},
+		Responses: map[string]*huma.Response{"200": {Description: "the newest version of each list", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[listHeads](), true, "DenyLists")},
+		}}, "304": {Description: "what If-None-Match names is current"}},
+	})
+	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists/:list", func(c *gin.Context) {
+		issuer, list, ok := listName(c)
+		if !ok {
+			e.write(c, errNotFound)
+			return
+		}
+		raw, etag, err := e.List(c.Request.Context(), issuer, list)
+		e.object(c, raw, etag, err)
+	}, signedObject("get-deny-list", "A deny list snapshot (DL1S)"))
+	e.plain(public, http.MethodGet, "/healthz", func(c *gin.Context) {
+		c.JSON(http.StatusOK, gin.H{"status": "ok"})
+	}, &huma.Operation{
+		OperationID: "health", Summary: "Whether this process answers", Tags: []string{"operations"},
+		Responses: map[string]*huma.Response{"200": {Description: "it does"}},
+	})
+}
+
+type receipts struct {
+	Results []TapReceipt `json:"results"`
+}
+
+type listHeads struct {
+	Lists []ListHead `json:"lists"`
+}
+
+func signedObject(id, summary string) *huma.Operation {
+	return &huma.Operation{
+		OperationID: id, Summary: summary, Tags: []string{"terminals"},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "the signed object", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}},
+			"304": {Description: "what If-None-Match names is current"},
+		},
+	}
+}
+
+// plain adds a gin route and its operation.
+func (e *Edge) plain(k class, method, path string, h gin.HandlerFunc, op *huma.Operation) {
+	e.classes[method+" "+path] = k
+	e.router.Handle(method, path, h)
+	op.Method, op.Path = method, openAPIPath(path)
+	for _, name := range pathParams(path) {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeInteger}})
+	}
+	e.api.OpenAPI().AddOperation(op)
+}
+
+func (e *Edge) uploadTaps(c *gin.Context) {
+	raw, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			err = errTooLarge.Explain("a tap batch has at most %d bytes", batchLimit)
+		}
+		e.write(c, err)
+		return
+	}
+	results, err := e.RecordTaps(c.Request.Context(), raw)
+	if err != nil {
+		e.write(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, receipts{results})
+}
+
+func (e *Edge) listHeads(c *gin.Context) {
+	issuer, err := strconv.ParseUint(c.Param("issuer"), 10, 16)
+	if err != nil {
+		e.write(c, errNotFound)
+		return
+	}
+	heads, err := e.Lists(c.Request.Context(), citygate.Issuer(issuer))
+	if err != nil {
+		e.write(c, err)
+		return
+	}
+	etag := `"`
+	for _, h := range heads {
+		etag += strconv.FormatUint(uint64(h.List), 10) + "." + strconv.FormatUint(uint64(h.Seq), 10) + " "
+	}
+	etag += `"`
+	if e.current(c, etag) {
+		return
+	}
+	if heads == nil {
+		heads = []ListHead{}
+	}
+	c.JSON(http.StatusOK, listHeads{heads})
+}
+
+// object sends a signed object with its entity tag, or says that the caller
+// holds it already.
+func (e *Edge) object(c *gin.Context, raw []byte, etag string, err error) {
+	if err != nil {
+		e.write(c, err)
+		return
+	}
+	if !e.current(c, strconv.Quote(etag)) {
+		c.Data(http.StatusOK, "application/octet-stream", raw)
+	}
+}
+
+func (e *Edge) current(c *gin.Context, etag string) bool {
+	c.Header("ETag", etag)
+	c.Header("Cache-Control", "public, max-age=30")
+	if c.GetHeader("If-None-Match") != etag {
+		return false
+	}
+	c.Status(http.StatusNotModified)
+	return true
+}
+
+func listName(c *gin.Context) (citygate.Issuer, uint16, bool) {
+	issuer, err1 := strconv.ParseUint(c.Param("issuer"), 10, 16)
+	list, err2 := strconv.ParseUint(c.Param("list"), 10, 16)
+	return citygate.Issuer(issuer), uint16(list), err1 == nil && err2 == nil
+}

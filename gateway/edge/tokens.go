@@ -1,0 +1,139 @@
+package edge
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Scopes a token may carry.
+const (
+	ScopePlatform = "platform" // onboard tenants, act for any
+	ScopeAdmin    = "admin"    // change a tenant's own things
+	ScopeRead     = "read"     // look at them
+)
+
+// A Caller is who a token speaks for.
+type Caller struct {
+	Subject string
+	Tenant  citygate.TenantID // 0 = the platform
+	Scopes  []string
+}
+
+// Can reports whether the caller may act with scope in tenant.
+func (c Caller) Can(scope string, tenant citygate.TenantID) bool {
+	if slices.Contains(c.Scopes, ScopePlatform) {
+		return true
+	}
+	if c.Tenant == 0 || c.Tenant != tenant {
+		return false
+	}
+	return slices.Contains(c.Scopes, scope) || (scope == ScopeRead && slices.Contains(c.Scopes, ScopeAdmin))
+}
+
+// Issuer and audience of the gateway's own access tokens.
+const (
+	tokenIssuer   = "citygate"
+	tokenAudience = "citygate-api"
+	tokenType     = "at+jwt" // RFC 9068
+	leeway        = 30 * time.Second
+)
+
+type claims struct {
+	Tenant int64  `json:"tenant"`
+	Scope  string `json:"scope"`
+	jwt.RegisteredClaims
+}
+
+// Tokens mints and checks access tokens under the platform's token key.
+type Tokens struct {
+	Clock citygate.Clock
+	// Sign signs with the active token key; KeyID names its version.
+	Sign  func(ctx context.Context, message []byte) (signature []byte, keyID string, err error)
+	KeyID func(ctx context.Context) (string, error)
+	// Keys gives the public key with that id, or false.
+	Key func(ctx context.Context, keyID string) (ed25519.PublicKey, bool)
+}
+
+// Mint gives a token for caller that lives for ttl.
+func (t *Tokens) Mint(ctx context.Context, caller Caller, ttl time.Duration) (string, error) {
+	now := t.Clock()
+	kid, err := t.KeyID(ctx)
+	if err != nil {
+		return "", err
+	}
+	token := jwt.NewWithClaims(signer{t, ctx}, claims{
+		Tenant: int64(caller.Tenant),
+		Scope:  strings.Join(caller.Scopes, " "),
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: tokenIssuer, Subject: caller.Subject, Audience: jwt.ClaimStrings{tokenAudience},
+			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
+		},
+	})
+	token.Header["typ"] = tokenType
+	token.Header["kid"] = kid
+	return token.SignedString(kid)
+}
+
+// signer lets the key stay where it is: golang-jwt asks a method to sign, and
+// this one asks the key ring.
+type signer struct {
+	tokens *Tokens
+	ctx    context.Context //nolint:containedctx // lives for one Mint; golang-jwt's interface has no context
+}
+
+func (s signer) Alg() string { return jwt.SigningMethodEdDSA.Alg() }
+
+func (s signer) Sign(signingString string, key any) ([]byte, error) {
+	signature, kid, err := s.tokens.Sign(s.ctx, []byte(signingString))
+	if err == nil && kid != key {
+		return nil, errors.New("the token key rotated while signing; repeat")
+	}
+	return signature, err
+}
+
+func (s signer) Verify(string, []byte, any) error { return jwt.ErrInvalidKeyType }
+
+// Check gives the caller a bearer token speaks for. Every doubt is the same
+// refusal: missing expiry, other issuer, audience, type or algorithm.
+func (t *Tokens) Check(ctx context.Context, raw string) (Caller, error) {
+	const longest = 8 << 10
+	if raw == "" || len(raw) > longest {
+		return Caller{}, errToken.Because(nil, "token of %d bytes", len(raw))
+	}
+	parser := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithIssuer(tokenIssuer), jwt.WithAudience(tokenAudience),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway), jwt.WithStrictDecoding(), jwt.WithTimeFunc(t.Clock),
+	)
+	var c claims
+	token, err := parser.ParseWithClaims(raw, &c, func(token *jwt.Token) (any, error) {
+		kid, ok := token.Header["kid"].(string)
+		if !ok {
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		public, ok := t.Key(ctx, kid)
+		if !ok {
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		return crypto.PublicKey(public), nil
+	})
+	if err != nil {
+		return Caller{}, errToken.Because(err, "token")
+	}
+	if token.Header["typ"] != tokenType || c.Subject == "" || c.Tenant < 0 {
+		return Caller{}, errToken.Because(nil, "type %v, subject %q, tenant %s", token.Header["typ"], c.Subject, strconv.FormatInt(c.Tenant, 10))
+	}
+	caller := Caller{Subject: c.Subject, Tenant: citygate.TenantID(c.Tenant), Scopes: strings.Fields(c.Scope)}
+	if slices.Contains(caller.Scopes, ScopePlatform) != (caller.Tenant == 0) {
+		return Caller{}, errToken.Because(nil, "scope %q with tenant %d", c.Scope, c.Tenant)
+	}
+	return caller, nil
+}
