@@ -3,7 +3,9 @@ package main
 import "github.com/spf13/cobra"
 
 // benchmarks lists the sub-commands of bench; each lives in bench_<name>.go.
-var benchmarks = []func(*system) *cobra.Command{}
+var benchmarks = []func(*system) *cobra.Command{
+	newBenchVerifyCommand,
+}
 
 func newBenchCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{

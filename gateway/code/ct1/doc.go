@@ -1,0 +1,40 @@
+// Package ct1 is Citygate's native ride code: 192 bytes on a phone (suite 3),
+// 191 on a band (suite 0), that two parties who are both offline can settle on.
+//
+// Part A is the credential. The issuer signs it while the device is online; it
+// carries limits, a lifetime and the device's public key. Part B is made by the
+// device, offline, for each display: its age, a counter and the device's
+// signature over everything before it. A verifier needs the issuer's public key
+// and nothing secret.
+//
+//	A: magic 7D | hdr | issuer 2 | kid 1 | list 2 | idx 4 | iat 4 | ttl 2 | product 2 |
+//	   cap 2 | taps 1 | win 1 | device key 33 or 32 | extensions | issuer signature 64
+//	B: age 3 | flags 1 | ctr 2 | ctx 2 | device signature 64
+//
+// All numbers are big endian. hdr holds the version in bits 7-5 (1), the suite
+// in bits 4-2, has_ext in bit 1 and a reserved zero. flags holds the party size
+// in bits 7-4 (1..15), the clock quality in bits 3-2 (0 network, 1 recently
+// synced, 2 unknown) and the medium in bits 1-0 (0 phone, 1 band, 2 server batch,
+// 3 other). Extensions are a length byte 1..21, then type, length, value in
+// strictly ascending type; unknown types are kept and mean nothing here.
+//
+// The issuer signs "CT1-cred" 00 and A without its signature; the device signs
+// "CT1-dyn" 00, A with its signature, and the first 8 bytes of B. The credential
+// ends at iat + ttl x 3600, a display is made at iat + age.
+//
+// What this package promises:
+//   - one code has one byte form. Whatever [Scheme.Parse] takes, [Marshal] gives
+//     back; a P-256 signature must have the low S, trailing bytes, reserved bits,
+//     clock quality 3, a party of 0 and unordered extensions are malformed;
+//   - parsing allocates nothing, whatever it is given;
+//   - Ed25519 signatures are taken exactly when crypto/ed25519 takes them, so the
+//     validator, the gateway and a dispute agree on every edge case;
+//   - a device key is looked at only after the issuer's signature over it holds.
+//
+// What it does not: windows, limits, deny lists and replay are the caller's.
+// Suites 1, 2 and 4 (P-256 issuer, SM2, hash chain) are known and refused as
+// unsupported.
+//
+// Readers and cameras that mangle bytes use the text form, "CT1:" and base45
+// (RFC 9285): see [Text] and [ParseText].
+package ct1
