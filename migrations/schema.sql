@@ -1,0 +1,1628 @@
+-- The schema that the migrations add up to, for readers. Not run by anything:
+-- the migrations are. Written by
+--   go test ./tenants/pg -run TestSchemaDumpIsUpToDate -update
+-- Roles come from deploy/roles.sql, schema river from its own migration.
+
+CREATE SCHEMA platform;
+
+CREATE TABLE accounts (
+    tenant_id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    rider_ref text COLLATE "C" NOT NULL,
+    category text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
+    CONSTRAINT accounts_category_check CHECK ((length(category) <= 40)),
+    CONSTRAINT accounts_contract_check CHECK ((contract <> ''::text)),
+    CONSTRAINT accounts_rider UNIQUE (tenant_id, contract, rider_ref),
+    CONSTRAINT accounts_rider_ref_check CHECK (((rider_ref <> ''::text) AND (length(rider_ref) <= 200))),
+    CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY['active'::text, 'closed'::text])))
+);
+COMMENT ON TABLE accounts IS 'Who pays: rider_ref is the provider''s name for the payer under the contract. Nothing else about a person is kept.';
+ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE accounts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON accounts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON accounts TO citygate_app;
+GRANT SELECT ON accounts TO citygate_auditor;
+GRANT UPDATE (category, state) ON accounts TO citygate_app;
+
+CREATE TABLE advices (
+    tenant_id bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    ref_id uuid NOT NULL,
+    part integer NOT NULL,
+    amount bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT advices_pkey PRIMARY KEY (tenant_id, ref_id, operator_id, journey_id, kind, part),
+    CONSTRAINT advices_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT advices_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT advices_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text])))
+);
+COMMENT ON TABLE advices IS 'What was passed back to operators, item by item; each was sent once.';
+ALTER TABLE advices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE advices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON advices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON advices TO citygate_app;
+GRANT SELECT ON advices TO citygate_auditor;
+
+CREATE TABLE aggregations (
+    tenant_id bigint NOT NULL,
+    aggregation_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    account_key text COLLATE "C" NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    payer_ref text NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    ordinal integer NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    total bigint NOT NULL,
+    taps integer NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    closes_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT aggregations_pkey PRIMARY KEY (tenant_id, aggregation_id),
+    CONSTRAINT aggregations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT aggregations_ordinal_check CHECK ((ordinal > 0)),
+    CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
+    CONSTRAINT aggregations_tenant_id_account_id_currency_business_date_or_key UNIQUE (tenant_id, account_id, currency, business_date, ordinal),
+    CONSTRAINT aggregations_total_check CHECK ((total >= 0))
+);
+COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
+CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
+ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON aggregations
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON aggregations TO citygate_app;
+GRANT SELECT ON aggregations TO citygate_auditor;
+GRANT UPDATE (state, total, taps, closes_at, closed_at) ON aggregations TO citygate_app;
+
+CREATE TABLE assignments (
+    tenant_id bigint NOT NULL,
+    subject_kind text NOT NULL,
+    subject text NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    payee text,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT assignments_pkey PRIMARY KEY (tenant_id, subject_kind, subject, valid_from),
+    CONSTRAINT assignments_subject_check CHECK ((subject <> ''::text)),
+    CONSTRAINT assignments_subject_kind_check CHECK ((subject_kind = ANY (ARRAY['vehicle'::text, 'driver'::text]))),
+    CONSTRAINT assignments_tenant_id_payee_fkey FOREIGN KEY (tenant_id, payee) REFERENCES payees(tenant_id, payee)
+);
+COMMENT ON TABLE assignments IS 'From valid_from on the fares of a vehicle or driver belong to payee (NULL: to the default payee), until the next row of the same subject: two assignments cannot overlap.';
+ALTER TABLE assignments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE assignments FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON assignments
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON assignments TO citygate_app;
+GRANT SELECT ON assignments TO citygate_auditor;
+
+CREATE TABLE audit_log (
+    tenant_id bigint NOT NULL,
+    entry_id uuid NOT NULL,
+    actor text NOT NULL,
+    verb text NOT NULL,
+    object text NOT NULL,
+    before jsonb,
+    after jsonb,
+    at timestamp with time zone NOT NULL,
+    seq bigint,
+    prev_hash bytea,
+    hash bytea,
+    CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, entry_id),
+    CONSTRAINT audit_log_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT audit_log_verb_check CHECK ((verb <> ''::text))
+);
+COMMENT ON TABLE audit_log IS 'Who changed what in a tenant. Append-only; seq and the hashes are the sealer''s, whose migration grants them.';
+CREATE INDEX audit_log_at ON audit_log USING btree (tenant_id, at, entry_id);
+ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_log FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON audit_log
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON audit_log TO citygate_app;
+GRANT SELECT ON audit_log TO citygate_auditor;
+
+CREATE TABLE balances (
+    tenant_id bigint NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    debit_total bigint NOT NULL,
+    credit_total bigint NOT NULL,
+    CONSTRAINT balances_pkey PRIMARY KEY (tenant_id, account, currency),
+    CONSTRAINT balances_totals CHECK (((debit_total >= 0) AND (credit_total >= 0)))
+) WITH (fillfactor=60);
+COMMENT ON TABLE balances IS 'Totals of every account: a cache of transfers that can be rebuilt. Room is left on each page so that an update stays on it.';
+ALTER TABLE balances ENABLE ROW LEVEL SECURITY;
+ALTER TABLE balances FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON balances
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON balances TO citygate_app;
+GRANT SELECT ON balances TO citygate_auditor;
+GRANT UPDATE (debit_total, credit_total) ON balances TO citygate_app;
+
+CREATE TABLE bundles (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    etag text NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT bundles_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT bundles_check CHECK ((expires_at > issued_at)),
+    CONSTRAINT bundles_etag_check CHECK ((etag <> ''::text)),
+    CONSTRAINT bundles_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE bundles IS 'Signed trust bundles (TB1) for the terminals of an operator, verbatim. Versions only grow; each names the digest of the one before.';
+ALTER TABLE bundles ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bundles FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON bundles
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON bundles TO citygate_app;
+GRANT SELECT ON bundles TO citygate_auditor;
+
+CREATE TABLE charge_shares (
+    tenant_id bigint NOT NULL,
+    charge_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    fee bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT charge_shares_pkey PRIMARY KEY (tenant_id, charge_id, operator_id, journey_id),
+    CONSTRAINT charge_shares_amount_check CHECK ((amount > 0))
+);
+COMMENT ON TABLE charge_shares IS 'What of a charge is whose fare, fixed when the charge is made; the fee is filled in when it is passed back.';
+ALTER TABLE charge_shares ENABLE ROW LEVEL SECURITY;
+ALTER TABLE charge_shares FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON charge_shares
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON charge_shares TO citygate_app;
+GRANT SELECT ON charge_shares TO citygate_auditor;
+GRANT UPDATE (fee) ON charge_shares TO citygate_app;
+
+CREATE TABLE charges (
+    tenant_id bigint NOT NULL,
+    charge_id uuid NOT NULL,
+    aggregation_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    attempt integer NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    account_id uuid NOT NULL,
+    account_key text COLLATE "C" NOT NULL,
+    payer_ref text NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    fee bigint NOT NULL,
+    subject text NOT NULL,
+    trip_at timestamp with time zone NOT NULL,
+    business_date date NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    ever_unknown boolean NOT NULL,
+    attempts integer NOT NULL,
+    provider_ref text NOT NULL,
+    reason text NOT NULL,
+    next_do text COLLATE "C" NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    passed boolean NOT NULL,
+    released boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    final_at timestamp with time zone,
+    CONSTRAINT charges_pkey PRIMARY KEY (tenant_id, charge_id),
+    CONSTRAINT charges_amount_check CHECK ((amount > 0)),
+    CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
+    CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text]))),
+    CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
+    CONSTRAINT charges_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text]))),
+    CONSTRAINT charges_tenant_id_aggregation_id_attempt_key UNIQUE (tenant_id, aggregation_id, attempt),
+    CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
+);
+COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
+CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
+CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
+CREATE UNIQUE INDEX charges_in_flight ON charges USING btree (tenant_id, aggregation_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
+CREATE INDEX charges_unpassed ON charges USING btree (tenant_id, business_date, account_key) WHERE ((state = 'succeeded'::text) AND (NOT passed));
+CREATE INDEX charges_unreleased ON charges USING btree (tenant_id, charge_id) WHERE ((state = 'succeeded'::text) AND (NOT released));
+ALTER TABLE charges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE charges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON charges
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON charges TO citygate_app;
+GRANT SELECT ON charges TO citygate_auditor;
+GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at) ON charges TO citygate_app;
+
+CREATE TABLE claim_lines (
+    tenant_id bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    part integer NOT NULL,
+    account_id uuid NOT NULL,
+    aggregation_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    refund_id uuid,
+    delta bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT claim_lines_pkey PRIMARY KEY (tenant_id, operator_id, journey_id, n, part),
+    CONSTRAINT claim_lines_check CHECK (((kind = 'refund'::text) = (refund_id IS NOT NULL))),
+    CONSTRAINT claim_lines_check1 CHECK (((kind = 'fare'::text) OR (delta < 0))),
+    CONSTRAINT claim_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT claim_lines_delta_check CHECK ((delta <> 0)),
+    CONSTRAINT claim_lines_kind_check CHECK ((kind = ANY (ARRAY['fare'::text, 'refund'::text, 'debt'::text])))
+);
+COMMENT ON TABLE claim_lines IS 'Every change of what is accepted, and the aggregation, refund or debt it went to.';
+CREATE INDEX claim_lines_aggregation ON claim_lines USING btree (tenant_id, aggregation_id);
+ALTER TABLE claim_lines ENABLE ROW LEVEL SECURITY;
+ALTER TABLE claim_lines FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON claim_lines
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON claim_lines TO citygate_app;
+GRANT SELECT ON claim_lines TO citygate_auditor;
+
+CREATE TABLE claim_verdicts (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    accepted boolean NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT claim_verdicts_pkey PRIMARY KEY (tenant_id, journey_id, n),
+    CONSTRAINT claim_verdicts_n_check CHECK ((n > 0))
+);
+COMMENT ON TABLE claim_verdicts IS 'What issuers answered to claims on their riders, by decision. The first answer stands; why a tap was refused is a verdict on the tap.';
+ALTER TABLE claim_verdicts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE claim_verdicts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON claim_verdicts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON claim_verdicts TO citygate_app;
+GRANT SELECT ON claim_verdicts TO citygate_auditor;
+
+CREATE TABLE claims (
+    tenant_id bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    account_id uuid,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT claims_pkey PRIMARY KEY (tenant_id, operator_id, journey_id),
+    CONSTRAINT claims_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT claims_check CHECK (((state = 'refused'::text) OR (account_id IS NOT NULL))),
+    CONSTRAINT claims_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT claims_state_check CHECK ((state = ANY (ARRAY['accepted'::text, 'refused'::text])))
+);
+COMMENT ON TABLE claims IS 'The latest claim for each journey: amount is what is accepted of it so far, whatever became of later claims.';
+ALTER TABLE claims ENABLE ROW LEVEL SECURITY;
+ALTER TABLE claims FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON claims
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON claims TO citygate_app;
+GRANT SELECT ON claims TO citygate_auditor;
+GRANT UPDATE (n, account_id, amount, state, business_date, at) ON claims TO citygate_app;
+
+CREATE TABLE code_conflicts (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    ctr integer NOT NULL,
+    operator_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    evidence bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT code_conflicts_pkey PRIMARY KEY (tenant_id, operator_id, terminal, seq)
+);
+COMMENT ON TABLE code_conflicts IS 'Taps an operator claimed and we refused, with their evidence: double use, clones, codes that do not hold.';
+CREATE INDEX code_conflicts_digest ON code_conflicts USING btree (tenant_id, digest);
+ALTER TABLE code_conflicts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE code_conflicts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON code_conflicts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON code_conflicts TO citygate_app;
+GRANT SELECT ON code_conflicts TO citygate_auditor;
+
+CREATE TABLE code_use (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    ctr integer NOT NULL,
+    digest bytea NOT NULL,
+    operator_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    evidence bytea NOT NULL,
+    CONSTRAINT code_use_pkey PRIMARY KEY (tenant_id, list, idx, ctr)
+);
+COMMENT ON TABLE code_use IS 'The first claim of each display of each credential we issued, with the code as evidence of the charge.';
+CREATE INDEX code_use_journey ON code_use USING btree (tenant_id, operator_id, journey_id);
+ALTER TABLE code_use ENABLE ROW LEVEL SECURITY;
+ALTER TABLE code_use FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON code_use
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON code_use TO citygate_app;
+GRANT SELECT ON code_use TO citygate_auditor;
+
+CREATE TABLE credential_lists (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    issued bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    CONSTRAINT credential_lists_pkey PRIMARY KEY (tenant_id, list),
+    CONSTRAINT credential_lists_issued_check CHECK (((issued >= 0) AND (issued <= '4294967295'::bigint))),
+    CONSTRAINT credential_lists_list_check CHECK (((list >= 0) AND (list <= 65535)))
+);
+COMMENT ON TABLE credential_lists IS 'Status lists: issued is the next free index, expires_at when the last credential of the list has run out.';
+ALTER TABLE credential_lists ENABLE ROW LEVEL SECURITY;
+ALTER TABLE credential_lists FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON credential_lists
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON credential_lists TO citygate_app;
+GRANT SELECT ON credential_lists TO citygate_auditor;
+GRANT UPDATE (issued, expires_at) ON credential_lists TO citygate_app;
+
+CREATE TABLE credentials (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    issuer integer NOT NULL,
+    account_id uuid NOT NULL,
+    kid smallint NOT NULL,
+    suite smallint NOT NULL,
+    medium smallint NOT NULL,
+    device_key bytea NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    ttl_hours integer NOT NULL,
+    product integer NOT NULL,
+    cap integer NOT NULL,
+    taps smallint NOT NULL,
+    win smallint NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    part_a bytea,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT credentials_pkey PRIMARY KEY (tenant_id, list, idx),
+    CONSTRAINT credentials_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT credentials_cap_check CHECK (((cap >= 0) AND (cap <= 65535))),
+    CONSTRAINT credentials_check CHECK (((state = 'issued'::text) = (part_a IS NOT NULL))),
+    CONSTRAINT credentials_device_key_check CHECK (((octet_length(device_key) >= 32) AND (octet_length(device_key) <= 33))),
+    CONSTRAINT credentials_idx_check CHECK (((idx >= 0) AND (idx <= '4294967294'::bigint))),
+    CONSTRAINT credentials_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
+    CONSTRAINT credentials_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT credentials_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT credentials_medium_check CHECK (((medium >= 0) AND (medium <= 3))),
+    CONSTRAINT credentials_product_check CHECK (((product >= 0) AND (product <= 65535))),
+    CONSTRAINT credentials_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'issued'::text]))),
+    CONSTRAINT credentials_suite_check CHECK (((suite >= 0) AND (suite <= 7))),
+    CONSTRAINT credentials_taps_check CHECK (((taps >= 0) AND (taps <= 255))),
+    CONSTRAINT credentials_ttl_hours_check CHECK (((ttl_hours >= 1) AND (ttl_hours <= 65535))),
+    CONSTRAINT credentials_win_check CHECK (((win >= 1) AND (win <= 255)))
+);
+COMMENT ON TABLE credentials IS 'Every credential ever signed, as (list, idx) on codes; part_a is the credential as the device holds it. A reserved one was never handed out.';
+CREATE INDEX credentials_of_account ON credentials USING btree (tenant_id, account_id);
+ALTER TABLE credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE credentials FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON credentials
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON credentials TO citygate_app;
+GRANT SELECT ON credentials TO citygate_auditor;
+GRANT UPDATE (state, part_a) ON credentials TO citygate_app;
+
+CREATE TABLE debts (
+    tenant_id bigint NOT NULL,
+    aggregation_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    opened_amount bigint NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    tries integer NOT NULL,
+    retry_at timestamp with time zone,
+    unpassed boolean NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT debts_pkey PRIMARY KEY (tenant_id, aggregation_id),
+    CONSTRAINT debts_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT debts_check CHECK (((state = 'open'::text) = (amount > 0))),
+    CONSTRAINT debts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT debts_opened_amount_check CHECK ((opened_amount > 0)),
+    CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text])))
+);
+COMMENT ON TABLE debts IS 'What riders owe after a declined charge; amount is what is still owed.';
+CREATE INDEX debts_account ON debts USING btree (tenant_id, account_id) WHERE (state = 'open'::text);
+CREATE INDEX debts_due ON debts USING btree (tenant_id, retry_at) WHERE ((state = 'open'::text) AND (retry_at IS NOT NULL));
+CREATE INDEX debts_unpassed ON debts USING btree (tenant_id, aggregation_id) WHERE unpassed;
+ALTER TABLE debts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE debts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON debts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON debts TO citygate_app;
+GRANT SELECT ON debts TO citygate_auditor;
+GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at) ON debts TO citygate_app;
+
+CREATE TABLE deny_entries (
+    tenant_id bigint NOT NULL,
+    entry_id uuid NOT NULL,
+    account_id uuid,
+    list integer,
+    idx bigint,
+    reason text COLLATE "C" NOT NULL,
+    actor text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    lifted_at timestamp with time zone,
+    lifted_by text,
+    CONSTRAINT deny_entries_pkey PRIMARY KEY (tenant_id, entry_id),
+    CONSTRAINT deny_entries_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT deny_entries_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT deny_entries_check CHECK ((((account_id IS NULL) = (list IS NOT NULL)) AND ((list IS NULL) = (idx IS NULL)))),
+    CONSTRAINT deny_entries_check1 CHECK ((((lifted_at IS NULL) = (lifted_by IS NULL)) AND (lifted_at >= since))),
+    CONSTRAINT deny_entries_credential FOREIGN KEY (tenant_id, list, idx) REFERENCES credentials(tenant_id, list, idx),
+    CONSTRAINT deny_entries_lifted_by_check CHECK ((lifted_by <> ''::text)),
+    CONSTRAINT deny_entries_reason_check CHECK ((reason ~ '^[a-z][a-z_]{0,39}$'::text))
+);
+COMMENT ON TABLE deny_entries IS 'Who must be refused, and why: an account with all its credentials, or one credential. A lifted entry stays as history.';
+CREATE UNIQUE INDEX deny_entries_open_account ON deny_entries USING btree (tenant_id, account_id, reason) WHERE ((lifted_at IS NULL) AND (account_id IS NOT NULL));
+CREATE UNIQUE INDEX deny_entries_open_credential ON deny_entries USING btree (tenant_id, list, idx, reason) WHERE ((lifted_at IS NULL) AND (list IS NOT NULL));
+ALTER TABLE deny_entries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_entries FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_entries
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON deny_entries TO citygate_app;
+GRANT SELECT ON deny_entries TO citygate_auditor;
+GRANT UPDATE (lifted_at, lifted_by) ON deny_entries TO citygate_app;
+
+CREATE TABLE deny_snapshots (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    seq bigint NOT NULL,
+    issued bigint NOT NULL,
+    denied integer NOT NULL,
+    set_hash bytea NOT NULL,
+    kid smallint NOT NULL,
+    built_at timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone NOT NULL,
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    CONSTRAINT deny_snapshots_pkey PRIMARY KEY (tenant_id, list, seq),
+    CONSTRAINT deny_snapshots_check CHECK ((valid_until > built_at)),
+    CONSTRAINT deny_snapshots_denied_check CHECK ((denied >= 0)),
+    CONSTRAINT deny_snapshots_issued_check CHECK (((issued >= 0) AND (issued <= '4294967295'::bigint))),
+    CONSTRAINT deny_snapshots_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT deny_snapshots_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT deny_snapshots_seq_check CHECK (((seq >= 1) AND (seq <= '4294967295'::bigint))),
+    CONSTRAINT deny_snapshots_set_hash_check CHECK ((octet_length(set_hash) = 32)),
+    CONSTRAINT deny_snapshots_sha256_check CHECK ((octet_length(sha256) = 32))
+);
+COMMENT ON TABLE deny_snapshots IS 'Signed deny lists as validators fetch them. The highest seq of a list is the one to use; the others are evidence of what validators knew.';
+ALTER TABLE deny_snapshots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_snapshots FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_snapshots
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON deny_snapshots TO citygate_app;
+GRANT SELECT ON deny_snapshots TO citygate_auditor;
+
+CREATE TABLE external_files (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    name text NOT NULL,
+    sha256 bytea NOT NULL,
+    lines integer NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    matched_to integer NOT NULL,
+    imported_at timestamp with time zone NOT NULL,
+    processed_at timestamp with time zone,
+    CONSTRAINT external_files_pkey PRIMARY KEY (tenant_id, contract, day),
+    CONSTRAINT external_files_check CHECK (((state = 'processed'::text) = (processed_at IS NOT NULL))),
+    CONSTRAINT external_files_contract_check CHECK ((contract <> ''::text)),
+    CONSTRAINT external_files_lines_check CHECK ((lines >= 0)),
+    CONSTRAINT external_files_matched_to_check CHECK ((matched_to >= 0)),
+    CONSTRAINT external_files_sha256_check CHECK ((length(sha256) = 32)),
+    CONSTRAINT external_files_state_check CHECK ((state = ANY (ARRAY['stored'::text, 'processed'::text])))
+);
+COMMENT ON TABLE external_files IS 'Providers'' bills: one for each contract and day of the provider. A bill never changes; matched_to is how far matching came.';
+ALTER TABLE external_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE external_files FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON external_files
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON external_files TO citygate_app;
+GRANT SELECT ON external_files TO citygate_auditor;
+GRANT UPDATE (state, matched_to, processed_at) ON external_files TO citygate_app;
+
+CREATE TABLE external_lines (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    line_no integer NOT NULL,
+    is_refund boolean NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    refund_id text COLLATE "C" NOT NULL,
+    provider_ref text NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    fee bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT external_lines_pkey PRIMARY KEY (tenant_id, contract, day, line_no),
+    CONSTRAINT external_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT external_lines_line_no_check CHECK ((line_no > 0)),
+    CONSTRAINT external_lines_tenant_id_contract_day_fkey FOREIGN KEY (tenant_id, contract, day) REFERENCES external_files(tenant_id, contract, day)
+);
+COMMENT ON TABLE external_lines IS 'The rows of providers'' bills, as they were read. Append-only.';
+CREATE INDEX external_lines_our_id ON external_lines USING btree (tenant_id, our_id);
+ALTER TABLE external_lines ENABLE ROW LEVEL SECURITY;
+ALTER TABLE external_lines FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON external_lines
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON external_lines TO citygate_app;
+GRANT SELECT ON external_lines TO citygate_auditor;
+
+CREATE TABLE fare_decisions (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    supersedes integer,
+    taps text COLLATE "C" NOT NULL,
+    issuer_tenant bigint NOT NULL,
+    account_id uuid,
+    payee text NOT NULL,
+    known boolean NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    tariff_version bigint NOT NULL,
+    inputs_hash bytea NOT NULL,
+    explanation json NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    window_date date NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    claim_state text COLLATE "C" NOT NULL,
+    CONSTRAINT fare_decisions_pkey PRIMARY KEY (tenant_id, journey_id, n),
+    CONSTRAINT fare_decisions_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT fare_decisions_check CHECK ((supersedes = (n - 1))),
+    CONSTRAINT fare_decisions_claim_state_check CHECK ((claim_state = ANY (ARRAY['none'::text, 'pending'::text, 'accepted'::text, 'refused'::text]))),
+    CONSTRAINT fare_decisions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT fare_decisions_n_check CHECK ((n > 0)),
+    CONSTRAINT fare_decisions_tariff_version_check CHECK ((tariff_version >= 0)),
+    CONSTRAINT fare_decisions_unknown CHECK ((known OR (amount = 0)))
+);
+COMMENT ON TABLE fare_decisions IS 'What a journey costs, decision by decision: n replaces n - 1. An unknown fare is set aside and costs nothing until it is known. Append-only.';
+COMMENT ON COLUMN fare_decisions.explanation IS 'The steps to the amount, verbatim; json and not jsonb, so that not one byte changes.';
+COMMENT ON COLUMN fare_decisions.claim_state IS 'What was known of the claim when the fare was decided; pending ones are answered in claim_verdicts.';
+CREATE INDEX fare_decisions_window ON fare_decisions USING brin (tenant_id, window_date) WITH (pages_per_range='16');
+ALTER TABLE fare_decisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_decisions FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_decisions
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
+GRANT SELECT ON fare_decisions TO citygate_auditor;
+
+CREATE TABLE idempotency_keys (
+    tenant_id bigint NOT NULL,
+    key text NOT NULL,
+    route text NOT NULL,
+    request_hash bytea NOT NULL,
+    state text NOT NULL,
+    status integer,
+    body bytea,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant_id, key),
+    CONSTRAINT idempotency_keys_check CHECK (((state = 'done'::text) = (status IS NOT NULL))),
+    CONSTRAINT idempotency_keys_key_check CHECK (((char_length(key) >= 1) AND (char_length(key) <= 255))),
+    CONSTRAINT idempotency_keys_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text])))
+);
+COMMENT ON TABLE idempotency_keys IS 'Answers to unsafe requests, kept so that the same request again gets the same answer. A cache: natural keys keep money single for ever.';
+CREATE INDEX idempotency_keys_age ON idempotency_keys USING btree (tenant_id, created_at);
+ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON idempotency_keys
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON idempotency_keys TO citygate_app;
+GRANT SELECT ON idempotency_keys TO citygate_auditor;
+GRANT UPDATE (state, status, body) ON idempotency_keys TO citygate_app;
+
+CREATE TABLE inbox (
+    tenant_id bigint NOT NULL,
+    from_tenant bigint NOT NULL,
+    position bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT inbox_pkey PRIMARY KEY (tenant_id, from_tenant, "position")
+);
+COMMENT ON TABLE inbox IS 'Messages from other tenants that were handled; a row here and the effect of the message are one transaction.';
+ALTER TABLE inbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE inbox FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON inbox
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON inbox TO citygate_app;
+GRANT SELECT ON inbox TO citygate_auditor;
+
+CREATE TABLE journeys (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    paired boolean NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    taps text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    closes_at timestamp with time zone,
+    last_n integer NOT NULL,
+    amount bigint NOT NULL,
+    payee text NOT NULL,
+    account_id uuid,
+    claimed boolean NOT NULL,
+    CONSTRAINT journeys_pkey PRIMARY KEY (tenant_id, journey_id),
+    CONSTRAINT journeys_amount CHECK (((amount = 0) OR (state = 'priced'::text))),
+    CONSTRAINT journeys_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT journeys_last_n_check CHECK ((last_n >= 0)),
+    CONSTRAINT journeys_open CHECK (((state = 'open'::text) = (closes_at IS NOT NULL))),
+    CONSTRAINT journeys_state_check CHECK ((state = ANY (ARRAY['open'::text, 'priced'::text, 'set_aside'::text, 'empty'::text])))
+);
+COMMENT ON TABLE journeys IS 'Rides as they stand: the taps of each ("terminal:seq", in order), its state and what is posted for it. fare_decisions say how it came to this.';
+COMMENT ON COLUMN journeys.reason IS 'Why the fare is unknown (set_aside) or the ride empty.';
+CREATE INDEX journeys_due ON journeys USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
+CREATE INDEX journeys_rider ON journeys USING btree (tenant_id, issuer, list, idx, starts_at);
+CREATE INDEX journeys_set_aside ON journeys USING btree (tenant_id, journey_id) WHERE (state = 'set_aside'::text);
+ALTER TABLE journeys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journeys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journeys
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON journeys TO citygate_app;
+GRANT SELECT ON journeys TO citygate_auditor;
+GRANT UPDATE (starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed) ON journeys TO citygate_app;
+
+CREATE TABLE outbox (
+    tenant_id bigint NOT NULL,
+    to_tenant bigint NOT NULL,
+    position bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    body bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    delivered_at timestamp with time zone,
+    CONSTRAINT outbox_pkey PRIMARY KEY (tenant_id, to_tenant, "position"),
+    CONSTRAINT outbox_other CHECK ((to_tenant <> tenant_id))
+);
+COMMENT ON TABLE outbox IS 'Messages to other tenants, stored with what they speak of and delivered later.';
+CREATE INDEX outbox_undelivered ON outbox USING btree (tenant_id, to_tenant, "position") WHERE (delivered_at IS NULL);
+ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE outbox FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON outbox
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON outbox TO citygate_app;
+GRANT SELECT ON outbox TO citygate_auditor;
+GRANT UPDATE (delivered_at) ON outbox TO citygate_app;
+
+CREATE TABLE outbox_heads (
+    tenant_id bigint NOT NULL,
+    to_tenant bigint NOT NULL,
+    last_position bigint NOT NULL,
+    CONSTRAINT outbox_heads_pkey PRIMARY KEY (tenant_id, to_tenant),
+    CONSTRAINT outbox_heads_positive CHECK ((last_position > 0))
+);
+COMMENT ON TABLE outbox_heads IS 'The number of the last message to each tenant; its lock orders messages as their transactions commit.';
+ALTER TABLE outbox_heads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE outbox_heads FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON outbox_heads
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON outbox_heads TO citygate_app;
+GRANT SELECT ON outbox_heads TO citygate_auditor;
+GRANT UPDATE (last_position) ON outbox_heads TO citygate_app;
+
+CREATE TABLE payees (
+    tenant_id bigint NOT NULL,
+    payee text NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    account text NOT NULL,
+    bank_id text NOT NULL,
+    is_default boolean NOT NULL,
+    CONSTRAINT payees_pkey PRIMARY KEY (tenant_id, payee),
+    CONSTRAINT payees_kind_check CHECK ((kind = ANY (ARRAY['operator'::text, 'owner'::text, 'driver'::text]))),
+    CONSTRAINT payees_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT payees_payee_check CHECK ((payee ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+COMMENT ON TABLE payees IS 'Who is paid: the operator, owners of vehicles, drivers. The default payee gets what no assignment gives to another.';
+CREATE UNIQUE INDEX payees_default ON payees USING btree (tenant_id) WHERE is_default;
+ALTER TABLE payees ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payees FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON payees
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON payees TO citygate_app;
+GRANT SELECT ON payees TO citygate_auditor;
+GRANT UPDATE (name, account, bank_id) ON payees TO citygate_app;
+
+CREATE TABLE payouts (
+    tenant_id bigint NOT NULL,
+    payout_id uuid NOT NULL,
+    window_date date NOT NULL,
+    payee text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    receipts bigint NOT NULL,
+    end_to_end_id text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    csv_file text NOT NULL,
+    xml_file text NOT NULL,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    CONSTRAINT payouts_pkey PRIMARY KEY (tenant_id, payout_id),
+    CONSTRAINT payouts_amount_check CHECK ((amount > 0)),
+    CONSTRAINT payouts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payouts_end_to_end_id_check CHECK (((length(end_to_end_id) >= 1) AND (length(end_to_end_id) <= 35))),
+    CONSTRAINT payouts_receipts_check CHECK ((receipts > 0)),
+    CONSTRAINT payouts_sent CHECK ((((state = 'sent'::text) = (sent_at IS NOT NULL)) AND ((state = 'sent'::text) = ((csv_file <> ''::text) AND (xml_file <> ''::text))))),
+    CONSTRAINT payouts_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text]))),
+    CONSTRAINT payouts_tenant_id_end_to_end_id_key UNIQUE (tenant_id, end_to_end_id),
+    CONSTRAINT payouts_tenant_id_window_date_payee_currency_key UNIQUE (tenant_id, window_date, payee, currency)
+);
+COMMENT ON TABLE payouts IS 'What was paid to each payee for a window, and the files that ordered it.';
+CREATE INDEX payouts_created ON payouts USING btree (tenant_id, window_date) WHERE (state = 'created'::text);
+ALTER TABLE payouts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payouts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON payouts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON payouts TO citygate_app;
+GRANT SELECT ON payouts TO citygate_auditor;
+GRANT UPDATE (state, csv_file, xml_file, sent_at) ON payouts TO citygate_app;
+
+CREATE TABLE platform.audit_log (
+    entry_id uuid NOT NULL,
+    actor text NOT NULL,
+    verb text NOT NULL,
+    object text NOT NULL,
+    before jsonb,
+    after jsonb,
+    at timestamp with time zone NOT NULL,
+    seq bigint,
+    prev_hash bytea,
+    hash bytea,
+    CONSTRAINT audit_log_pkey PRIMARY KEY (entry_id),
+    CONSTRAINT audit_log_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT audit_log_verb_check CHECK ((verb <> ''::text))
+);
+COMMENT ON TABLE platform.audit_log IS 'Who changed what outside any tenant. Append-only; seq and the hashes are the sealer''s.';
+CREATE INDEX audit_log_at ON platform.audit_log USING btree (at, entry_id);
+GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
+GRANT SELECT ON platform.audit_log TO citygate_auditor;
+
+CREATE TABLE platform.platform_keys (
+    tenant_id bigint NOT NULL,
+    purpose text NOT NULL,
+    kid smallint NOT NULL,
+    version integer NOT NULL,
+    algorithm text NOT NULL,
+    public_key bytea NOT NULL,
+    state text NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    expires timestamp with time zone NOT NULL,
+    not_issued_after timestamp with time zone,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT platform_keys_pkey PRIMARY KEY (tenant_id, purpose, kid),
+    CONSTRAINT platform_keys_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text]))),
+    CONSTRAINT platform_keys_check CHECK ((expires > not_before)),
+    CONSTRAINT platform_keys_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT platform_keys_public_key_check CHECK ((octet_length(public_key) > 0)),
+    CONSTRAINT platform_keys_purpose_check CHECK ((purpose = ANY (ARRAY['root'::text, 'token'::text]))),
+    CONSTRAINT platform_keys_state_check CHECK ((state = ANY (ARRAY['published'::text, 'active'::text, 'retiring'::text, 'revoked'::text]))),
+    CONSTRAINT platform_keys_tenant_id_check CHECK ((tenant_id = 0)),
+    CONSTRAINT platform_keys_version UNIQUE (tenant_id, purpose, version),
+    CONSTRAINT platform_keys_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.platform_keys IS 'Public keys of the platform (tenant 0 to a signer): roots that sign bundles, keys that sign access tokens.';
+CREATE UNIQUE INDEX platform_keys_active ON platform.platform_keys USING btree (tenant_id, purpose) WHERE (state = 'active'::text);
+GRANT INSERT, SELECT ON platform.platform_keys TO citygate_app;
+GRANT SELECT ON platform.platform_keys TO citygate_auditor;
+GRANT UPDATE (state, not_issued_after) ON platform.platform_keys TO citygate_app;
+
+CREATE TABLE platform.tenants (
+    tenant_id bigint NOT NULL,
+    slug text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    parent_id bigint,
+    mode text NOT NULL,
+    issuer integer,
+    currency text NOT NULL,
+    time_zone text NOT NULL,
+    cut_minutes integer NOT NULL,
+    calendar_version integer NOT NULL,
+    cap_unit bigint NOT NULL,
+    state text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT tenants_calendar_version_check CHECK ((calendar_version > 0)),
+    CONSTRAINT tenants_cap_unit_check CHECK ((cap_unit >= 0)),
+    CONSTRAINT tenants_check CHECK ((parent_id <> tenant_id)),
+    CONSTRAINT tenants_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT tenants_cut_minutes_check CHECK (((cut_minutes >= 0) AND (cut_minutes <= 1439))),
+    CONSTRAINT tenants_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
+    CONSTRAINT tenants_issuer_key UNIQUE (issuer),
+    CONSTRAINT tenants_kind_check CHECK ((kind <> ''::text)),
+    CONSTRAINT tenants_mode_check CHECK ((mode = ANY (ARRAY['sandbox'::text, 'live'::text]))),
+    CONSTRAINT tenants_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT tenants_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES platform.tenants(tenant_id),
+    CONSTRAINT tenants_slug_check CHECK ((slug ~ '^[a-z][a-z0-9-]{1,38}[a-z0-9]$'::text)),
+    CONSTRAINT tenants_slug_key UNIQUE (slug),
+    CONSTRAINT tenants_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'active'::text, 'suspended'::text, 'closed'::text]))),
+    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id > 0)),
+    CONSTRAINT tenants_time_zone_check CHECK ((time_zone <> ''::text))
+);
+COMMENT ON TABLE platform.tenants IS 'Every tenant there is or was. Numbers are never reused; mode, slug and issuer number never change.';
+GRANT INSERT, SELECT ON platform.tenants TO citygate_app;
+GRANT SELECT ON platform.tenants TO citygate_auditor;
+GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state) ON platform.tenants TO citygate_app;
+
+CREATE TABLE policies (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT policies_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT policies_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE policies IS 'Acceptance rules, one immutable version a row, in the canonical form terminals carry.';
+ALTER TABLE policies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE policies FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON policies
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON policies TO citygate_app;
+GRANT SELECT ON policies TO citygate_auditor;
+
+CREATE TABLE pricing_riders (
+    tenant_id bigint NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    CONSTRAINT pricing_riders_pkey PRIMARY KEY (tenant_id, issuer, list, idx)
+);
+COMMENT ON TABLE pricing_riders IS 'One row for each rider with paired taps; its lock orders those who build the rider''s journeys.';
+ALTER TABLE pricing_riders ENABLE ROW LEVEL SECURITY;
+ALTER TABLE pricing_riders FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON pricing_riders
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON pricing_riders TO citygate_app;
+GRANT SELECT ON pricing_riders TO citygate_auditor;
+GRANT UPDATE (idx) ON pricing_riders TO citygate_app;
+
+CREATE TABLE provider_contracts (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    adapter text COLLATE "C" NOT NULL,
+    config jsonb NOT NULL,
+    fee_ppm bigint NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT provider_contracts_pkey PRIMARY KEY (tenant_id, contract),
+    CONSTRAINT provider_contracts_adapter_check CHECK ((adapter <> ''::text)),
+    CONSTRAINT provider_contracts_contract_check CHECK ((contract <> ''::text)),
+    CONSTRAINT provider_contracts_fee_ppm_check CHECK (((fee_ppm >= 0) AND (fee_ppm <= 1000000))),
+    CONSTRAINT provider_contracts_state_check CHECK ((state = ANY (ARRAY['active'::text, 'closed'::text])))
+);
+COMMENT ON TABLE provider_contracts IS 'Contracts with payment providers: which product, with what settings, at what fee.';
+ALTER TABLE provider_contracts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_contracts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_contracts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON provider_contracts TO citygate_app;
+GRANT SELECT ON provider_contracts TO citygate_auditor;
+GRANT UPDATE (config, fee_ppm, state) ON provider_contracts TO citygate_app;
+
+CREATE TABLE receipts (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    ref text COLLATE "C" NOT NULL,
+    issuer_id bigint NOT NULL,
+    contra text COLLATE "C" NOT NULL,
+    payee text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    window_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT receipts_pkey PRIMARY KEY (tenant_id, journey_id, kind, ref),
+    CONSTRAINT receipts_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT receipts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT receipts_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text, 'carried'::text])))
+);
+COMMENT ON TABLE receipts IS 'What an issuer told about a journey''s fare, item by item. What is cleared is money that came in and is paid to the payee with its window; what is carried moves a payee''s negative sum to the next window.';
+COMMENT ON COLUMN receipts.contra IS 'The account on the other side of the payable; the bank''s partner for cleared money of another tenant, empty where nothing is posted.';
+CREATE INDEX receipts_window ON receipts USING brin (tenant_id, window_date) WITH (pages_per_range='16');
+ALTER TABLE receipts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE receipts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON receipts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON receipts TO citygate_app;
+GRANT SELECT ON receipts TO citygate_auditor;
+
+CREATE TABLE recon_items (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    item text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    charge_id uuid,
+    refund_id uuid,
+    our_id text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    line_no integer,
+    currency text COLLATE "C" NOT NULL,
+    expected bigint NOT NULL,
+    expected_fee bigint NOT NULL,
+    actual bigint NOT NULL,
+    actual_fee bigint NOT NULL,
+    diff bigint NOT NULL,
+    note text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT recon_items_pkey PRIMARY KEY (tenant_id, contract, item),
+    CONSTRAINT recon_items_check CHECK (((kind = 'matched'::text) = (state = 'matched'::text))),
+    CONSTRAINT recon_items_check1 CHECK (((kind = 'matched'::text) = (owner = ''::text))),
+    CONSTRAINT recon_items_check2 CHECK (((state = 'open'::text) = (resolved_at IS NULL))),
+    CONSTRAINT recon_items_check3 CHECK (((kind = 'missing_provider'::text) = (line_no IS NULL))),
+    CONSTRAINT recon_items_check4 CHECK ((diff = (actual - expected))),
+    CONSTRAINT recon_items_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT recon_items_item_check CHECK ((item <> ''::text)),
+    CONSTRAINT recon_items_kind_check CHECK ((kind = ANY (ARRAY['matched'::text, 'missing_provider'::text, 'missing_ledger'::text, 'amount_diff'::text, 'currency_diff'::text, 'refund_unexpected'::text, 'duplicate'::text, 'date_diff'::text]))),
+    CONSTRAINT recon_items_owner_check CHECK ((owner = ANY (ARRAY[''::text, 'provider'::text, 'finance'::text, 'operator'::text]))),
+    CONSTRAINT recon_items_state_check CHECK ((state = ANY (ARRAY['open'::text, 'matched'::text, 'resolved'::text])))
+);
+COMMENT ON TABLE recon_items IS 'What became of every row of every bill and of every payment without a row: matched, or an exception with an owner.';
+CREATE INDEX recon_items_charge ON recon_items USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
+CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, contract, day, line_no) WHERE (line_no IS NOT NULL);
+CREATE INDEX recon_items_open ON recon_items USING btree (tenant_id, opened_at, contract, item) WHERE (state = 'open'::text);
+ALTER TABLE recon_items ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recon_items FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON recon_items
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON recon_items TO citygate_app;
+GRANT SELECT ON recon_items TO citygate_auditor;
+GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, note, resolved_at) ON recon_items TO citygate_app;
+
+CREATE TABLE refunds (
+    tenant_id bigint NOT NULL,
+    refund_id uuid NOT NULL,
+    charge_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    account_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    ever_unknown boolean NOT NULL,
+    attempts integer NOT NULL,
+    provider_ref text NOT NULL,
+    reason text NOT NULL,
+    next_do text COLLATE "C" NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    final_at timestamp with time zone,
+    CONSTRAINT refunds_pkey PRIMARY KEY (tenant_id, refund_id),
+    CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refunds_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text, 'void'::text])) = (final_at IS NOT NULL))),
+    CONSTRAINT refunds_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT refunds_ordinal_check CHECK ((ordinal > 0)),
+    CONSTRAINT refunds_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
+    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'void'::text]))),
+    CONSTRAINT refunds_tenant_id_charge_id_ordinal_key UNIQUE (tenant_id, charge_id, ordinal),
+    CONSTRAINT refunds_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
+);
+COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined.';
+CREATE INDEX refunds_due ON refunds USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
+CREATE INDEX refunds_final ON refunds USING btree (tenant_id, contract, final_at);
+ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE refunds FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON refunds
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON refunds TO citygate_app;
+GRANT SELECT ON refunds TO citygate_auditor;
+GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
+
+CREATE TABLE tap_batches (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    first_seq bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    taps integer NOT NULL,
+    prev_sha256 bytea NOT NULL,
+    recorded integer NOT NULL,
+    refused integer NOT NULL,
+    duplicate integer NOT NULL,
+    resent bigint NOT NULL,
+    chain text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_batches_pkey PRIMARY KEY (tenant_id, terminal, sha256),
+    CONSTRAINT tap_batches_chain_check CHECK ((chain = ANY (ARRAY['ok'::text, 'gap'::text, 'fork'::text]))),
+    CONSTRAINT tap_batches_duplicate_check CHECK ((duplicate >= 0)),
+    CONSTRAINT tap_batches_prev_sha256_check CHECK ((octet_length(prev_sha256) = 32)),
+    CONSTRAINT tap_batches_recorded_check CHECK ((recorded >= 0)),
+    CONSTRAINT tap_batches_refused_check CHECK ((refused >= 0)),
+    CONSTRAINT tap_batches_resent_check CHECK ((resent >= 0)),
+    CONSTRAINT tap_batches_sha256_check CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT tap_batches_sum CHECK ((((recorded + refused) + duplicate) = taps)),
+    CONSTRAINT tap_batches_taps_check CHECK ((taps > 0))
+);
+COMMENT ON TABLE tap_batches IS 'Batches as terminals signed them. chain says whether the batch named as the one before is here.';
+COMMENT ON COLUMN tap_batches.resent IS 'Taps received once more because this very batch came again.';
+CREATE INDEX tap_batches_gaps ON tap_batches USING btree (tenant_id, received_at) WHERE (chain = 'gap'::text);
+CREATE INDEX tap_batches_prev ON tap_batches USING btree (tenant_id, terminal, prev_sha256);
+ALTER TABLE tap_batches ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_batches FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_batches
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_batches TO citygate_app;
+GRANT SELECT ON tap_batches TO citygate_auditor;
+GRANT UPDATE (resent, chain) ON tap_batches TO citygate_app;
+
+CREATE TABLE tap_conflicts (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    digest bytea NOT NULL,
+    record bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_conflicts_pkey PRIMARY KEY (tenant_id, terminal, seq, digest)
+);
+COMMENT ON TABLE tap_conflicts IS 'Records that came under a number which already had other content, whole, as evidence.';
+ALTER TABLE tap_conflicts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_conflicts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_conflicts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_conflicts TO citygate_app;
+GRANT SELECT ON tap_conflicts TO citygate_auditor;
+
+CREATE TABLE tap_evidence (
+    tenant_id bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    digest bytea NOT NULL,
+    raw bytea NOT NULL,
+    CONSTRAINT tap_evidence_pkey PRIMARY KEY (tenant_id, received_at, digest),
+    CONSTRAINT tap_evidence_digest_check CHECK ((octet_length(digest) = 32))
+) PARTITION BY RANGE (received_at);
+COMMENT ON TABLE tap_evidence IS 'Raw code bytes by digest, by month of receipt, so that a month can be dropped while the money it proves stays.';
+ALTER TABLE tap_evidence ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_evidence FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_evidence
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_evidence TO citygate_app;
+GRANT SELECT ON tap_evidence TO citygate_auditor;
+
+CREATE TABLE tap_evidence_202610 PARTITION OF tap_evidence FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202611 PARTITION OF tap_evidence FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202612 PARTITION OF tap_evidence FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202701 PARTITION OF tap_evidence FOR VALUES FROM ('2027-01-01 00:00:00+00') TO ('2027-02-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202702 PARTITION OF tap_evidence FOR VALUES FROM ('2027-02-01 00:00:00+00') TO ('2027-03-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202703 PARTITION OF tap_evidence FOR VALUES FROM ('2027-03-01 00:00:00+00') TO ('2027-04-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202704 PARTITION OF tap_evidence FOR VALUES FROM ('2027-04-01 00:00:00+00') TO ('2027-05-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202705 PARTITION OF tap_evidence FOR VALUES FROM ('2027-05-01 00:00:00+00') TO ('2027-06-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202706 PARTITION OF tap_evidence FOR VALUES FROM ('2027-06-01 00:00:00+00') TO ('2027-07-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202707 PARTITION OF tap_evidence FOR VALUES FROM ('2027-07-01 00:00:00+00') TO ('2027-08-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202708 PARTITION OF tap_evidence FOR VALUES FROM ('2027-08-01 00:00:00+00') TO ('2027-09-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202709 PARTITION OF tap_evidence FOR VALUES FROM ('2027-09-01 00:00:00+00') TO ('2027-10-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202710 PARTITION OF tap_evidence FOR VALUES FROM ('2027-10-01 00:00:00+00') TO ('2027-11-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202711 PARTITION OF tap_evidence FOR VALUES FROM ('2027-11-01 00:00:00+00') TO ('2027-12-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202712 PARTITION OF tap_evidence FOR VALUES FROM ('2027-12-01 00:00:00+00') TO ('2028-01-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202801 PARTITION OF tap_evidence FOR VALUES FROM ('2028-01-01 00:00:00+00') TO ('2028-02-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202802 PARTITION OF tap_evidence FOR VALUES FROM ('2028-02-01 00:00:00+00') TO ('2028-03-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_202803 PARTITION OF tap_evidence FOR VALUES FROM ('2028-03-01 00:00:00+00') TO ('2028-04-01 00:00:00+00');
+
+CREATE TABLE tap_evidence_default PARTITION OF tap_evidence DEFAULT;
+
+CREATE TABLE tap_flags (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    flag text NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    times bigint NOT NULL,
+    detail text NOT NULL,
+    CONSTRAINT tap_flags_pkey PRIMARY KEY (tenant_id, terminal, flag),
+    CONSTRAINT tap_flags_flag_check CHECK ((flag = ANY (ARRAY['sequence_conflict'::text, 'chain_gap'::text, 'chain_fork'::text, 'clock'::text]))),
+    CONSTRAINT tap_flags_times_check CHECK ((times > 0))
+);
+COMMENT ON TABLE tap_flags IS 'Terminals somebody should look at, and why. A flag never refuses a tap.';
+ALTER TABLE tap_flags ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_flags FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_flags
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_flags TO citygate_app;
+GRANT SELECT ON tap_flags TO citygate_auditor;
+GRANT UPDATE (last_at, times, detail) ON tap_flags TO citygate_app;
+
+CREATE TABLE tap_seen (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    digest bytea NOT NULL,
+    accepted boolean NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_seen_pkey PRIMARY KEY (tenant_id, terminal, seq),
+    CONSTRAINT tap_seen_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT tap_seen_reason CHECK ((accepted = (reason = ''::text))),
+    CONSTRAINT tap_seen_seq_check CHECK ((seq > 0)),
+    CONSTRAINT tap_seen_terminal_check CHECK (((terminal >= 0) AND (terminal <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE tap_seen IS 'One row for every tap ever received, with the digest of its content: decides fresh, duplicate or conflict. received_at says which partition holds the tap.';
+ALTER TABLE tap_seen ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_seen FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_seen
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_seen TO citygate_app;
+GRANT SELECT ON tap_seen TO citygate_auditor;
+
+CREATE TABLE tap_terminals (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    offsets_ms bigint[] NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_terminals_pkey PRIMARY KEY (tenant_id, terminal)
+);
+COMMENT ON TABLE tap_terminals IS 'One row for each terminal that uploads; its lock orders the terminal''s batches. offsets_ms: code time minus event time of its last taps.';
+ALTER TABLE tap_terminals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_terminals FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_terminals
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_terminals TO citygate_app;
+GRANT SELECT ON tap_terminals TO citygate_auditor;
+GRANT UPDATE (offsets_ms, last_at) ON tap_terminals TO citygate_app;
+
+CREATE TABLE tap_uses (
+    tenant_id bigint NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    ctr integer NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    digest bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_uses_pkey PRIMARY KEY (tenant_id, issuer, list, idx, ctr)
+);
+COMMENT ON TABLE tap_uses IS 'Who used a display of a credential first, among this tenant''s terminals. The same code bytes again are a double use, other bytes with the same counter are a clone.';
+ALTER TABLE tap_uses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_uses FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_uses
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_uses TO citygate_app;
+GRANT SELECT ON tap_uses TO citygate_auditor;
+
+CREATE TABLE tap_verdicts (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    source text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT tap_verdicts_pkey PRIMARY KEY (tenant_id, terminal, seq),
+    CONSTRAINT tap_verdicts_reason_check CHECK ((reason <> ''::text)),
+    CONSTRAINT tap_verdicts_source_check CHECK ((source <> ''::text)),
+    CONSTRAINT tap_verdicts_tenant_id_terminal_seq_fkey FOREIGN KEY (tenant_id, terminal, seq) REFERENCES tap_seen(tenant_id, terminal, seq)
+);
+COMMENT ON TABLE tap_verdicts IS 'Taps refused after they were recorded, by the issuer of the code. The first verdict stands.';
+ALTER TABLE tap_verdicts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tap_verdicts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tap_verdicts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tap_verdicts TO citygate_app;
+GRANT SELECT ON tap_verdicts TO citygate_auditor;
+
+CREATE TABLE taps (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    kind smallint NOT NULL,
+    accepted boolean NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    opened boolean NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    generated_at timestamp with time zone,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    policy_version bigint NOT NULL,
+    clock_suspect boolean NOT NULL,
+    issuer integer,
+    list integer,
+    idx bigint,
+    ctr integer,
+    product integer,
+    party smallint NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    route text COLLATE "C" NOT NULL,
+    vehicle text COLLATE "C" NOT NULL,
+    driver text COLLATE "C" NOT NULL,
+    entered_minor bigint,
+    entered_currency text COLLATE "C",
+    evidence_digest bytea NOT NULL,
+    record bytea NOT NULL,
+    CONSTRAINT taps_pkey PRIMARY KEY (tenant_id, terminal, seq, received_at),
+    CONSTRAINT taps_entered CHECK (((entered_minor IS NULL) = (entered_currency IS NULL))),
+    CONSTRAINT taps_entered_currency_check CHECK ((entered_currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT taps_kind_check CHECK (((kind >= 1) AND (kind <= 3))),
+    CONSTRAINT taps_reason CHECK ((accepted = (reason = ''::text))),
+    CONSTRAINT taps_rider CHECK (((NOT accepted) OR ((issuer IS NOT NULL) AND (list IS NOT NULL) AND (idx IS NOT NULL) AND (ctr IS NOT NULL))))
+) PARTITION BY RANGE (received_at);
+COMMENT ON TABLE taps IS 'Every tap received, accepted or refused, by month of receipt. record is the terminal''s record without the raw code: boot, clock, versions, trip, shift and fields newer than this gateway.';
+COMMENT ON COLUMN taps.opened IS 'What the terminal decided; accepted and reason are what the gateway did.';
+COMMENT ON COLUMN taps.clock_suspect IS 'The terminal was not sure of its time, or its time is far from the codes it reads.';
+COMMENT ON COLUMN taps.issuer IS 'Issuer, list and idx are the rider as the code says it; not proven on a refused tap.';
+CREATE INDEX taps_rider ON ONLY taps USING btree (tenant_id, issuer, list, idx, event_time) WHERE (accepted AND (kind < 3));
+ALTER TABLE taps ENABLE ROW LEVEL SECURITY;
+ALTER TABLE taps FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON taps
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON taps TO citygate_app;
+GRANT SELECT ON taps TO citygate_auditor;
+
+CREATE TABLE taps_202610 PARTITION OF taps FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');
+
+CREATE TABLE taps_202611 PARTITION OF taps FOR VALUES FROM ('2026-11-01 00:00:00+00') TO ('2026-12-01 00:00:00+00');
+
+CREATE TABLE taps_202612 PARTITION OF taps FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00');
+
+CREATE TABLE taps_202701 PARTITION OF taps FOR VALUES FROM ('2027-01-01 00:00:00+00') TO ('2027-02-01 00:00:00+00');
+
+CREATE TABLE taps_202702 PARTITION OF taps FOR VALUES FROM ('2027-02-01 00:00:00+00') TO ('2027-03-01 00:00:00+00');
+
+CREATE TABLE taps_202703 PARTITION OF taps FOR VALUES FROM ('2027-03-01 00:00:00+00') TO ('2027-04-01 00:00:00+00');
+
+CREATE TABLE taps_202704 PARTITION OF taps FOR VALUES FROM ('2027-04-01 00:00:00+00') TO ('2027-05-01 00:00:00+00');
+
+CREATE TABLE taps_202705 PARTITION OF taps FOR VALUES FROM ('2027-05-01 00:00:00+00') TO ('2027-06-01 00:00:00+00');
+
+CREATE TABLE taps_202706 PARTITION OF taps FOR VALUES FROM ('2027-06-01 00:00:00+00') TO ('2027-07-01 00:00:00+00');
+
+CREATE TABLE taps_202707 PARTITION OF taps FOR VALUES FROM ('2027-07-01 00:00:00+00') TO ('2027-08-01 00:00:00+00');
+
+CREATE TABLE taps_202708 PARTITION OF taps FOR VALUES FROM ('2027-08-01 00:00:00+00') TO ('2027-09-01 00:00:00+00');
+
+CREATE TABLE taps_202709 PARTITION OF taps FOR VALUES FROM ('2027-09-01 00:00:00+00') TO ('2027-10-01 00:00:00+00');
+
+CREATE TABLE taps_202710 PARTITION OF taps FOR VALUES FROM ('2027-10-01 00:00:00+00') TO ('2027-11-01 00:00:00+00');
+
+CREATE TABLE taps_202711 PARTITION OF taps FOR VALUES FROM ('2027-11-01 00:00:00+00') TO ('2027-12-01 00:00:00+00');
+
+CREATE TABLE taps_202712 PARTITION OF taps FOR VALUES FROM ('2027-12-01 00:00:00+00') TO ('2028-01-01 00:00:00+00');
+
+CREATE TABLE taps_202801 PARTITION OF taps FOR VALUES FROM ('2028-01-01 00:00:00+00') TO ('2028-02-01 00:00:00+00');
+
+CREATE TABLE taps_202802 PARTITION OF taps FOR VALUES FROM ('2028-02-01 00:00:00+00') TO ('2028-03-01 00:00:00+00');
+
+CREATE TABLE taps_202803 PARTITION OF taps FOR VALUES FROM ('2028-03-01 00:00:00+00') TO ('2028-04-01 00:00:00+00');
+
+CREATE TABLE taps_default PARTITION OF taps DEFAULT;
+
+CREATE TABLE tariffs (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    body jsonb NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT tariffs_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT tariffs_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE tariffs IS 'Every version of the tenant''s prices. A ride is priced by the version that was valid at its first tap; versions never change.';
+CREATE UNIQUE INDEX tariffs_valid_from ON tariffs USING btree (tenant_id, valid_from);
+ALTER TABLE tariffs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tariffs FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tariffs
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tariffs TO citygate_app;
+GRANT SELECT ON tariffs TO citygate_auditor;
+
+CREATE TABLE tenant_keys (
+    tenant_id bigint NOT NULL,
+    purpose text NOT NULL,
+    kid smallint NOT NULL,
+    version integer NOT NULL,
+    algorithm text NOT NULL,
+    public_key bytea NOT NULL,
+    state text NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    expires timestamp with time zone NOT NULL,
+    not_issued_after timestamp with time zone,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT tenant_keys_pkey PRIMARY KEY (tenant_id, purpose, kid),
+    CONSTRAINT tenant_keys_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text, 'rsa-2048'::text]))),
+    CONSTRAINT tenant_keys_check CHECK ((expires > not_before)),
+    CONSTRAINT tenant_keys_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT tenant_keys_public_key_check CHECK ((octet_length(public_key) > 0)),
+    CONSTRAINT tenant_keys_purpose_check CHECK ((purpose ~ '^[a-z][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT tenant_keys_state_check CHECK ((state = ANY (ARRAY['published'::text, 'active'::text, 'retiring'::text, 'revoked'::text]))),
+    CONSTRAINT tenant_keys_version UNIQUE (tenant_id, purpose, version),
+    CONSTRAINT tenant_keys_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE tenant_keys IS 'Public keys of a tenant by purpose. kid is the byte on a code, version the signer''s number; one key per purpose is active.';
+CREATE UNIQUE INDEX tenant_keys_active ON tenant_keys USING btree (tenant_id, purpose) WHERE (state = 'active'::text);
+ALTER TABLE tenant_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenant_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tenant_keys
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tenant_keys TO citygate_app;
+GRANT SELECT ON tenant_keys TO citygate_auditor;
+GRANT UPDATE (state, not_issued_after) ON tenant_keys TO citygate_app;
+
+CREATE TABLE terminal_flags (
+    tenant_id bigint NOT NULL,
+    terminal_id bigint NOT NULL,
+    flag text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    last_seen timestamp with time zone NOT NULL,
+    times bigint NOT NULL,
+    detail text NOT NULL,
+    cleared_at timestamp with time zone,
+    CONSTRAINT terminal_flags_pkey PRIMARY KEY (tenant_id, terminal_id, flag),
+    CONSTRAINT terminal_flags_flag_check CHECK ((flag ~ '^[a-z][a-z_]{0,39}$'::text)),
+    CONSTRAINT terminal_flags_tenant_id_terminal_id_fkey FOREIGN KEY (tenant_id, terminal_id) REFERENCES terminals(tenant_id, terminal_id),
+    CONSTRAINT terminal_flags_times_check CHECK ((times > 0))
+);
+COMMENT ON TABLE terminal_flags IS 'What is wrong with a terminal. A flag never refuses taps; people look at it. detail is the first case since it was raised.';
+ALTER TABLE terminal_flags ENABLE ROW LEVEL SECURITY;
+ALTER TABLE terminal_flags FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON terminal_flags
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON terminal_flags TO citygate_app;
+GRANT SELECT ON terminal_flags TO citygate_auditor;
+GRANT UPDATE (since, last_seen, times, detail, cleared_at) ON terminal_flags TO citygate_app;
+
+CREATE TABLE terminals (
+    tenant_id bigint NOT NULL,
+    terminal_id bigint NOT NULL,
+    name text NOT NULL,
+    public_key bytea NOT NULL,
+    algorithm text NOT NULL,
+    kind text NOT NULL,
+    mode text NOT NULL,
+    stop text NOT NULL,
+    route text NOT NULL,
+    vehicle text NOT NULL,
+    state text NOT NULL,
+    bundle_floor bigint NOT NULL,
+    software text NOT NULL,
+    clock_offset_ms bigint,
+    enrolled_at timestamp with time zone NOT NULL,
+    CONSTRAINT terminals_pkey PRIMARY KEY (tenant_id, terminal_id),
+    CONSTRAINT terminals_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text]))),
+    CONSTRAINT terminals_bundle_floor_check CHECK ((bundle_floor >= 0)),
+    CONSTRAINT terminals_kind_check CHECK ((kind = ANY (ARRAY['gate'::text, 'validator'::text, 'taximeter'::text]))),
+    CONSTRAINT terminals_mode_check CHECK ((mode = ANY (ARRAY['on_off'::text, 'single'::text]))),
+    CONSTRAINT terminals_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT terminals_public_key UNIQUE (tenant_id, public_key),
+    CONSTRAINT terminals_public_key_check CHECK ((octet_length(public_key) > 0)),
+    CONSTRAINT terminals_state_check CHECK ((state = ANY (ARRAY['active'::text, 'suspended'::text]))),
+    CONSTRAINT terminals_terminal_id_check CHECK (((terminal_id >= 1) AND (terminal_id <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE terminals IS 'Terminal keys. A device that gets a new key is a new row: the id names the key that signed its taps for ever.';
+ALTER TABLE terminals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE terminals FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON terminals
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON terminals TO citygate_app;
+GRANT SELECT ON terminals TO citygate_auditor;
+GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms) ON terminals TO citygate_app;
+
+CREATE TABLE transfers (
+    tenant_id bigint NOT NULL,
+    transfer_id uuid NOT NULL,
+    debit text COLLATE "C" NOT NULL,
+    credit text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    code text COLLATE "C" NOT NULL,
+    event text COLLATE "C" NOT NULL,
+    interbook_id uuid,
+    link_id uuid,
+    phase text COLLATE "C" NOT NULL,
+    pending_id uuid,
+    effective_at timestamp with time zone NOT NULL,
+    business_date date NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT transfers_pkey PRIMARY KEY (tenant_id, transfer_id),
+    CONSTRAINT transfers_accounts CHECK (((debit <> credit) AND (debit <> ''::text) AND (credit <> ''::text))),
+    CONSTRAINT transfers_amount CHECK ((amount > 0)),
+    CONSTRAINT transfers_currency CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT transfers_phase CHECK (((phase = ANY (ARRAY['posted'::text, 'pending'::text, 'post'::text, 'void'::text])) AND ((phase = ANY (ARRAY['post'::text, 'void'::text])) = (pending_id IS NOT NULL))))
+);
+COMMENT ON TABLE transfers IS 'The books: one row moves an amount from one account to another. Append-only.';
+CREATE UNIQUE INDEX transfers_ends ON transfers USING btree (tenant_id, pending_id) WHERE (pending_id IS NOT NULL);
+CREATE INDEX transfers_interbook ON transfers USING btree (tenant_id, interbook_id) WHERE (interbook_id IS NOT NULL);
+ALTER TABLE transfers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE transfers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON transfers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON transfers TO citygate_app;
+GRANT SELECT ON transfers TO citygate_auditor;
+
+CREATE TABLE vehicles (
+    tenant_id bigint NOT NULL,
+    vehicle text NOT NULL,
+    kind text NOT NULL,
+    plate text NOT NULL,
+    CONSTRAINT vehicles_pkey PRIMARY KEY (tenant_id, vehicle),
+    CONSTRAINT vehicles_kind_check CHECK ((kind = ANY (ARRAY['train'::text, 'bus'::text, 'minibus'::text, 'taxi'::text, 'ferry'::text]))),
+    CONSTRAINT vehicles_vehicle_check CHECK ((vehicle <> ''::text))
+);
+COMMENT ON TABLE vehicles IS 'Vehicles of an operator.';
+ALTER TABLE vehicles ENABLE ROW LEVEL SECURITY;
+ALTER TABLE vehicles FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON vehicles
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON vehicles TO citygate_app;
+GRANT SELECT ON vehicles TO citygate_auditor;
+GRANT UPDATE (kind, plate) ON vehicles TO citygate_app;
+
+CREATE TABLE windows (
+    tenant_id bigint NOT NULL,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    opens_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    closes_at timestamp with time zone NOT NULL,
+    pays_at timestamp with time zone NOT NULL,
+    closed_at timestamp with time zone,
+    paid_at timestamp with time zone,
+    totals_hash bytea,
+    CONSTRAINT windows_pkey PRIMARY KEY (tenant_id, business_date),
+    CONSTRAINT windows_closed CHECK ((((state = 'open'::text) = (closed_at IS NULL)) AND ((state = 'open'::text) = (totals_hash IS NULL)))),
+    CONSTRAINT windows_order CHECK (((opens_at < ends_at) AND (ends_at <= closes_at) AND (closes_at <= pays_at))),
+    CONSTRAINT windows_paid CHECK (((state = 'paid'::text) = (paid_at IS NOT NULL))),
+    CONSTRAINT windows_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'paid'::text])))
+);
+COMMENT ON TABLE windows IS 'Settlement windows, one per business date. The instants follow from the calendar and are fixed when the window is first needed. A window is never opened again.';
+COMMENT ON COLUMN windows.totals_hash IS 'SHA-256 of what each payee earned by the decisions in the window, taken when it closed.';
+CREATE INDEX windows_unpaid ON windows USING btree (tenant_id, business_date) WHERE (state <> 'paid'::text);
+ALTER TABLE windows ENABLE ROW LEVEL SECURITY;
+ALTER TABLE windows FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON windows
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON windows TO citygate_app;
+GRANT SELECT ON windows TO citygate_auditor;
+GRANT UPDATE (state, closed_at, paid_at, totals_hash) ON windows TO citygate_app;
+
+CREATE OR REPLACE FUNCTION public.create_tap_partitions(first_month date, months integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public'
+AS $function$
+DECLARE
+    parent text;
+    part   text;
+    month  date;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['taps', 'tap_evidence'] LOOP
+        FOR n IN 0 .. months LOOP
+            month := (date_trunc('month', first_month) + make_interval(months => n))::date;
+            IF n = months THEN
+                part := parent || '_default';
+            ELSE
+                part := parent || to_char(month, '_YYYYMM');
+            END IF;
+            CONTINUE WHEN to_regclass(part) IS NOT NULL;
+            IF n = months THEN
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', part, parent);
+            ELSE
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', part, parent,
+                    month::text || ' 00:00:00+00', (month + interval '1 month')::date::text || ' 00:00:00+00');
+            END IF;
+            EXECUTE format('COMMENT ON TABLE %I IS %L', part, 'A partition of ' || parent || '; reached through it only.');
+            EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', part);
+            EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', part);
+            EXECUTE format('CREATE POLICY tenant ON %I USING (tenant_id = nullif(current_setting(''app.tenant_id'', true), '''')::bigint) WITH CHECK (tenant_id = nullif(current_setting(''app.tenant_id'', true), '''')::bigint)', part);
+        END LOOP;
+    END LOOP;
+END
+$function$
+;
