@@ -1,0 +1,136 @@
+package alipaysim
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// Faults are the troubles an order can meet, each chosen by the order's number
+// (or the refund's, for LoseReply). A nil function chooses none.
+type Faults struct {
+	LoseReply  func(id string) bool // acts, then closes the connection without a word
+	Garble     func(id string) bool // acts, then answers half of a JSON text
+	Unsigned   func(id string) bool // acts, then answers without a signature
+	BadSign    func(id string) bool // acts, then answers with a signature over something else
+	Omit       func(id string) bool // acts, and leaves the item out of the answer once
+	Duplicate  func(id string) bool // acts, and answers the item twice
+	Unknown    func(id string) bool // acts, and answers UNKNOWN until the next try time
+	RetryLater func(id string) bool // does not act before the next try time: FAIL with need_retry
+
+	// RetryAfter is how far away the next try time is, by default one minute.
+	RetryAfter time.Duration
+}
+
+// Pick chooses perMille of a thousand ids by a hash of seed, salt and id, so
+// that a choice depends on nothing that happens.
+func Pick(seed uint64, salt string, perMille int) func(id string) bool {
+	return func(id string) bool {
+		return rank(seed, salt, id)%1000 < uint64(max(perMille, 0))
+	}
+}
+
+// rank gives an id its place in a seeded order.
+func rank(seed uint64, salt, id string) uint64 {
+	text := binary.BigEndian.AppendUint64(nil, seed)
+	text = append(append(append(text, salt...), 0), id...)
+	sum := sha256.Sum256(text)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+func chosen(by func(string) bool, id string) bool { return by != nil && by(id) }
+
+func (s *Server) retryAfter() time.Duration {
+	if s.config.Faults.RetryAfter > 0 {
+		return s.config.Faults.RetryAfter
+	}
+	return time.Minute
+}
+
+// An Arm is something that happens to the next request that moves money.
+type Arm string
+
+// What can be armed, for conformance tests.
+const (
+	ArmLose    Arm = "lose"    // acts, closes the connection
+	ArmDie     Arm = "die"     // acts, closes the connection and the server
+	ArmDelay   Arm = "delay"   // acts, and answers when the client has gone
+	ArmGarble  Arm = "garble"  // acts, answers nonsense
+	ArmDecline Arm = "decline" // declines every item of a settle
+	ArmPartial Arm = "partial" // of each three items: acts on one, does not act and says UNKNOWN, declines
+)
+
+// ArmNext lets one request that moves money meet a; several are met in order.
+func (s *Server) ArmNext(a Arm) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = append(s.armed, a)
+}
+
+// disarm takes the next armed thing, if any. The caller holds the lock.
+func (s *Server) disarm() Arm {
+	if len(s.armed) == 0 {
+		return ""
+	}
+	a := s.armed[0]
+	s.armed = s.armed[1:]
+	return a
+}
+
+// SetOutage makes the platform close every connection without acting while its
+// clock is in [from, to).
+func (s *Server) SetOutage(from, to time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outages = append(s.outages, interval{from, to})
+}
+
+func (s *Server) out() bool {
+	now := s.config.Clock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.outages {
+		if !now.Before(o.from) && now.Before(o.to) {
+			return true
+		}
+	}
+	return false
+}
+
+// SetInsufficient empties a rider's balance until an instant; the zero time
+// means until [Server.TopUp].
+func (s *Server) SetInsufficient(rider string, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.poor[rider] = until
+}
+
+// TopUp gives a rider money again.
+func (s *Server) TopUp(rider string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.poor, rider)
+	delete(s.owing, rider)
+}
+
+// SetBlacklisted puts a rider on the platform's black list or takes it off.
+func (s *Server) SetBlacklisted(rider string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if on {
+		s.banned[rider] = true
+	} else {
+		delete(s.banned, rider)
+	}
+}
+
+// isPoor reports whether a rider cannot pay now. The caller holds the lock.
+func (s *Server) isPoor(rider string) bool {
+	until, ok := s.poor[rider]
+	if ok && !until.IsZero() && !s.config.Clock().Before(until) {
+		delete(s.poor, rider)
+		delete(s.owing, rider)
+		return false
+	}
+	return ok
+}

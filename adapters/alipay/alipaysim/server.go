@@ -1,0 +1,158 @@
+package alipaysim
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+)
+
+// beijing is the platform's zone.
+var beijing = time.FixedZone("Asia/Shanghai", 8*60*60)
+
+const (
+	stamp       = time.DateTime
+	keyBits     = 2048
+	bodyMax     = 8 << 20
+	gatewayPath = "/gateway.do"
+	billPath    = "/bill/download"
+)
+
+// A Merchant is a contract the platform has with somebody.
+type Merchant struct {
+	AppID   string
+	Account string // partner id, digits
+	Key     *rsa.PublicKey
+	FeePPM  int64 // the fee on each payment, in millionths
+}
+
+// A Config says what the platform is like.
+type Config struct {
+	Clock     citygate.Clock
+	Merchants []Merchant
+
+	// Keys verifies records. Nil takes debits with any records or none, for
+	// measurements that are not about codes.
+	Keys code.KeySource
+
+	// Key signs answers; nil makes one.
+	Key *rsa.PrivateKey
+
+	// FindOffline says whether alipay.trade.query finds offlinepay orders. The
+	// real platform does not document it; a client must work either way.
+	FindOffline bool
+
+	// KeyList is what key.query answers, by key id.
+	KeyList map[uint32][]byte
+
+	// Seed and Faults choose the orders that meet trouble.
+	Seed   uint64
+	Faults Faults
+}
+
+// A Server is a running platform. It is safe for concurrent use.
+type Server struct {
+	config  Config
+	schemes *code.Dispatcher
+	http    *http.Server
+	base    string
+	stopped chan struct{}
+
+	mu        sync.Mutex
+	merchants map[string]*merchant // by app id
+	poor      map[string]time.Time // rider -> until when the balance is insufficient; zero = until topped up
+	owing     map[string]bool      // riders declined for balance and not topped up since
+	banned    map[string]bool
+	outages   []interval
+	armed     []Arm
+	acts      int             // money movements so far
+	hasActed  map[string]bool // orders and refunds whose first act is over: their reply faults are spent
+}
+
+type merchant struct {
+	Merchant
+	trades map[string]*trade // by out_trade_no
+	faults map[citygate.Date][]BillFault
+}
+
+type interval struct{ from, to time.Time }
+
+// Start opens the platform on a free port of the loopback interface.
+func Start(c Config) (*Server, error) {
+	if c.Clock == nil {
+		return nil, errors.New("alipaysim: no clock")
+	}
+	if c.Key == nil {
+		key, err := rsa.GenerateKey(rand.Reader, keyBits)
+		if err != nil {
+			return nil, fmt.Errorf("alipaysim: %w", err)
+		}
+		c.Key = key
+	}
+	s := &Server{
+		config:    c,
+		schemes:   code.NewDispatcher(ct1.Scheme{}),
+		stopped:   make(chan struct{}),
+		merchants: make(map[string]*merchant),
+		poor:      make(map[string]time.Time),
+		owing:     make(map[string]bool),
+		banned:    make(map[string]bool),
+		hasActed:  make(map[string]bool),
+	}
+	for _, m := range c.Merchants {
+		if err := s.AddMerchant(m); err != nil {
+			return nil, err
+		}
+	}
+	var listening net.ListenConfig
+	l, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("alipaysim: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+gatewayPath, s.gateway)
+	mux.HandleFunc("GET "+billPath, s.download)
+	s.base = "http://" + l.Addr().String()
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() {
+		defer close(s.stopped)
+		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
+	}()
+	return s, nil
+}
+
+// Close ends the platform at once: open connections are cut and later dials
+// are refused. Closing twice is closing once.
+func (s *Server) Close() {
+	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
+	<-s.stopped
+}
+
+// URL is the address of the v2 gateway.
+func (s *Server) URL() string { return s.base + gatewayPath }
+
+// Public is the key whose signature answers carry.
+func (s *Server) Public() *rsa.PublicKey { return &s.config.Key.PublicKey }
+
+// AddMerchant signs a contract with one more merchant.
+func (s *Server) AddMerchant(m Merchant) error {
+	if m.AppID == "" || m.Account == "" || m.Key == nil || m.FeePPM < 0 {
+		return fmt.Errorf("alipaysim: merchant %q: want an app id, an account, a key and a fee", m.AppID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.merchants[m.AppID] != nil {
+		return fmt.Errorf("alipaysim: merchant %s is there already", m.AppID)
+	}
+	s.merchants[m.AppID] = &merchant{m, make(map[string]*trade), make(map[citygate.Date][]BillFault)}
+	return nil
+}

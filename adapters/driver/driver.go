@@ -1,0 +1,218 @@
+// Package driver is the contract between Citygate and a payment product. Who
+// wants to connect a product implements [Provider] here, runs
+// adapters/drivertest against it, and is done. The package is public, holds
+// almost no code and imports the standard library and the root package only.
+//
+// # What an adapter is
+//
+// An adapter translates. It turns a [Debit] into the product's request, signs
+// it, sends it, verifies the answer and says what the answer means. It holds no
+// policy: when to charge, whether to ask again, what to book and who bears a
+// loss are the gateway's business. An adapter is given everything it uses: a
+// [Doer] that sends HTTP requests, a crypto.Signer, named secrets, a clock. It
+// never opens a file, reads the environment, asks for the time, prints or
+// starts a goroutine that outlives a call. Its methods are safe for concurrent
+// use.
+//
+// # What an adapter promises
+//
+// One id, one payment. Debit.OurID names a payment for ever. Two Submits of one
+// id with equal content are one payment, whether the first was answered, lost
+// or is still under way. The gateway sends again only what is equal byte for
+// byte, and only if Description.ResubmitSafe says that this is allowed. If the
+// far side knows the id with other content, the answer is neither [Succeeded]
+// nor [Declined], because the payment it does know may have gone through: it is
+// [Unknown] with the provider's code as reason.
+//
+// Nobody can say is an answer. [Succeeded] and [Declined] are final and are
+// returned only on the strength of an authentic answer that says so in words
+// the adapter knows. Everything else is [Unknown]: a timeout, a broken
+// connection, HTTP 5xx, a body that does not parse, a missing or bad signature,
+// a code that is not in the adapter's table, "please try later". A timeout is
+// never a decline. The gateway then queries, or sends the same again, and in
+// the end the provider's bill decides.
+//
+// Certainly nothing happened is said by [ErrNotPerformed] and by nothing else.
+// adapters/wire knows when it is true.
+//
+// An adapter never retries and never sleeps: one method call is at most one
+// attempt (paging and downloads are several requests, each made once). An
+// attempt inside an attempt would hide from the gateway how often the far side
+// was asked, and its last error would speak of the wrong attempt.
+//
+// Results come in the order of the debits, one for each, whatever order the far
+// side answers in. A context that ends makes every method return promptly.
+// Errors and reason codes hold no key, no secret, no signature and no URL.
+// Money arrives in minor units and is never a float.
+//
+// # What is optional
+//
+// [Refunder], [Biller], [DenyFeed] and [KeyFeed] are found by type assertion.
+// An adapter that cannot do a thing does not have the methods; there is no "not
+// implemented" error.
+package driver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// ErrNotPerformed says that the provider certainly did not act on the request,
+// so that trying again cannot charge twice. Return it only when that is
+// certain: nothing left this machine, or the request was refused before any
+// effect. After a timeout, a reset, an unreadable or unsigned answer return the
+// error as it is; the gateway then treats the outcome as Unknown.
+var ErrNotPerformed = errors.New("driver: not performed")
+
+// ErrCurrencyUnsupported refuses a currency the provider does not settle.
+var ErrCurrencyUnsupported = errors.New("driver: currency_unsupported")
+
+// ErrBillNotReady says that the bill of that day does not exist yet.
+var ErrBillNotReady = errors.New("driver: bill not ready")
+
+// An Outcome is what the provider said became of one debit or refund.
+type Outcome string
+
+// The outcomes. The zero value is Unknown, so that a forgotten field is never
+// taken for money that moved or did not.
+const (
+	Unknown   Outcome = ""          // nobody can say; ask again
+	Accepted  Outcome = "accepted"  // taken, not decided yet
+	Succeeded Outcome = "succeeded" // final: money moved
+	Declined  Outcome = "declined"  // final: money did not move and will not
+	Absent    Outcome = "absent"    // the provider does not know the id (yet): still Unknown
+)
+
+// A Debit asks for one payment. OurID and the content together are the
+// request: re-sent, they are equal byte for byte. Attempted alone may differ
+// from one attempt to the next and is not content.
+type Debit struct {
+	OurID     string // at most Description.IDMax characters of [A-Za-z0-9_]
+	RiderRef  string // the provider's name for the payer (user id, agreement)
+	Amount    citygate.Money
+	TripTime  time.Time
+	Subject   string
+	Evidence  [][]byte // raw signed codes, opaque
+	Attempted time.Time
+}
+
+// A Ref is everything ever learnt about a submitted debit.
+type Ref struct {
+	OurID       string
+	ProviderRef string
+	SubmittedAt time.Time
+	Amount      citygate.Money
+}
+
+// A Result is the answer for one debit, refund or query.
+type Result struct {
+	OurID       string
+	Outcome     Outcome
+	ProviderRef string
+	ReasonCode  string    // the provider's own code, for people
+	RetryAt     time.Time // when the provider wants to be asked again; zero = our cadence
+	Fee         int64     // minor units, if the provider says; not used for booking
+
+	// Amount is what the provider says it moved, if it says so. An amount that
+	// is not the one asked for makes the outcome Unknown.
+	Amount citygate.Money
+}
+
+// A Description is static: limits and abilities of this adapter. Abilities
+// that have an interface (Refunder, Biller ...) are found by type assertion and
+// are not repeated here.
+type Description struct {
+	Name         string
+	Version      string
+	Currencies   []citygate.Currency // empty = any
+	BatchMax     int                 // debits in one Submit
+	IDMax        int                 // characters in OurID
+	ResubmitSafe bool                // equal id and content may be sent again
+	QuietTime    time.Duration       // an Absent older than this may be re-submitted
+	PollEvery    time.Duration       // cadence of Query when the provider names none
+	Deadline     time.Duration       // of one call; 0 = the caller's context alone
+}
+
+// A Provider collects money. Implementations are safe for concurrent use, hold
+// no state that matters, never retry and never sleep.
+type Provider interface {
+	Describe() Description
+	// Submit asks for payments, at most BatchMax. The results are in the order
+	// of the debits. A non-nil error speaks of the whole call: ErrNotPerformed,
+	// ErrCurrencyUnsupported (also certain), or unknown for every item.
+	Submit(ctx context.Context, debits []Debit) ([]Result, error)
+	// Query reports what became of a debit. An error leaves it Unknown.
+	Query(ctx context.Context, ref Ref) (Result, error)
+}
+
+// A Refund asks to give back part of a succeeded debit. Two calls with one
+// OurID are one refund.
+type Refund struct {
+	OurID  string
+	Charge Ref
+	Amount citygate.Money
+	Reason string
+}
+
+// A Refunder gives money back.
+type Refunder interface {
+	Refund(ctx context.Context, refund Refund) (Result, error)
+	QueryRefund(ctx context.Context, refund Refund) (Result, error)
+}
+
+// A Bill is the provider's file of one of its days, verbatim.
+type Bill struct {
+	Day      citygate.Date
+	Name     string // file name
+	Body     []byte
+	Currency citygate.Currency
+}
+
+// A BillLine is one row of a bill.
+type BillLine struct {
+	Line        int    // 1-based row number in the file
+	Refund      bool   // a refund row; Amount is then negative
+	OurID       string // of the debit
+	RefundID    string // of the refund, on refund rows
+	ProviderRef string
+	Amount      citygate.Money // signed
+	Fee         int64          // minor units, positive = charged to the merchant
+	At          time.Time
+}
+
+// A Biller hands out bills.
+type Biller interface {
+	// FetchBill gives the bill of the provider's day, or ErrBillNotReady.
+	FetchBill(ctx context.Context, day citygate.Date) (Bill, error)
+	// ParseBill reads a bill. It is pure; a file whose rows do not add up to
+	// its own totals is an error.
+	ParseBill(bill Bill) ([]BillLine, error)
+	// BillDay gives the day whose bill carries a payment finished at the instant.
+	BillDay(at time.Time) citygate.Date
+}
+
+// A DenyFeed lists riders the provider refuses. It is a full snapshot.
+type DenyFeed interface {
+	PullDeny(ctx context.Context) (riderRefs []string, err error)
+}
+
+// A KeyFeed gives the provider's public keys for its own offline codes.
+type KeyFeed interface {
+	PullKeys(ctx context.Context) ([]FeedKey, error)
+}
+
+// A FeedKey is a key of a provider's own code scheme.
+type FeedKey struct {
+	ID       uint32
+	Material []byte
+}
+
+// A Doer sends HTTP requests; the host chooses transport, limits and egress
+// rules. *http.Client is one.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}

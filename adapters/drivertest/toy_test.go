@@ -1,0 +1,320 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/wire"
+)
+
+// toy is a far side behind HTTP that does what its harness arms it to do, and
+// toyDriver an honest adapter for it. The broken adapters of mutants_test.go are
+// toyDriver with one thing changed.
+
+const toySecret = "toy-secret-key"
+
+type item struct {
+	ID       string `json:"id"`
+	Charge   string `json:"charge,omitempty"` // set on refunds
+	Minor    int64  `json:"minor"`
+	Currency string `json:"currency"`
+	State    string `json:"state"` // done, refused, unsure, conflict, absent
+}
+
+type toy struct {
+	*httptest.Server
+	mu    sync.Mutex
+	next  string
+	known map[string]item
+	moved []Move
+}
+
+func newToy(t *testing.T) *toy {
+	far := &toy{known: map[string]item{}}
+	far.Server = httptest.NewServer(http.HandlerFunc(far.serve))
+	t.Cleanup(far.Close)
+	return far
+}
+
+func (far *toy) arm(trick string) { far.mu.Lock(); far.next = trick; far.mu.Unlock() }
+
+func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	far.mu.Lock()
+	defer far.mu.Unlock()
+	switch r.URL.Path {
+	case "/query":
+		id := r.URL.Query().Get("id")
+		it, ok := far.known[id]
+		if !ok {
+			it = item{ID: id, State: "absent"}
+		}
+		reply(w, []item{it})
+		return
+	case "/bill":
+		_, _ = w.Write(far.bill())
+		return
+	}
+	var items []item
+	if err := json.Unmarshal(body, &items); err != nil {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	trick := far.next
+	far.next = ""
+	for i := range items {
+		far.act(&items[i], trick, i)
+	}
+	far.answer(w, r, trick, items)
+}
+
+func (far *toy) answer(w http.ResponseWriter, r *http.Request, trick string, items []item) {
+	switch trick {
+	case "die":
+		_ = far.Listener.Close()
+		fallthrough
+	case "lose":
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+		return
+	case "garble":
+		_, _ = io.WriteString(w, "<html>try again later</html>")
+		return
+	case "delay":
+		far.mu.Unlock()
+		select {
+		case <-time.After(2 * time.Second):
+		case <-r.Context().Done(): // nobody waits any more
+		}
+		far.mu.Lock()
+	case "partial":
+		slices.Reverse(items)
+	}
+	reply(w, items)
+}
+
+func reply(w io.Writer, items []item) { _ = json.NewEncoder(w).Encode(items) }
+
+// act does what one item asks for.
+func (far *toy) act(it *item, trick string, i int) {
+	if old, ok := far.known[it.ID]; ok {
+		if old.Minor != it.Minor || old.Charge != it.Charge {
+			it.State = "conflict"
+			return
+		}
+		*it = old
+		return
+	}
+	switch {
+	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge):
+		it.State = "refused"
+	case trick == "partial" && i == 1:
+		it.State = "unsure"
+		return
+	default:
+		it.State = "done"
+		far.moved = append(far.moved, Move{it.ID, it.Charge != "", citygate.Money{Minor: it.Minor, Currency: citygate.Currency(it.Currency)}})
+	}
+	far.known[it.ID] = *it
+}
+
+func (far *toy) left(charge string) int64 {
+	left := far.known[charge].Minor
+	for _, it := range far.known {
+		if it.Charge == charge && it.State == "done" {
+			left -= it.Minor
+		}
+	}
+	return left
+}
+
+// bill lists what was moved, one JSON object a line, after a line with the sum.
+func (far *toy) bill() []byte {
+	var sum int64
+	var rows bytes.Buffer
+	for _, m := range far.moved {
+		it := far.known[m.OurID]
+		if m.Refund {
+			it.Minor = -it.Minor
+		}
+		sum += it.Minor
+		line, _ := json.Marshal(it)
+		rows.Write(append(line, '\n'))
+	}
+	return append(fmt.Appendf(nil, "%d\n", sum), rows.Bytes()...)
+}
+
+// toyDriver is the honest adapter.
+type toyDriver struct {
+	base string
+	http driver.Doer
+}
+
+var toyNoon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func (d *toyDriver) Describe() driver.Description {
+	return driver.Description{Name: "toy", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true}
+}
+
+func (d *toyDriver) call(ctx context.Context, path string, body []byte) (wire.Reply, error) {
+	method := http.MethodPost
+	if body == nil {
+		method = http.MethodGet
+	}
+	req, err := http.NewRequestWithContext(ctx, method, d.base+path, bytes.NewReader(body))
+	if err != nil {
+		return wire.Reply{}, err
+	}
+	if path == "/pay" {
+		req.Header.Set("Idempotency-Key", "yes") // makes net/http send again by itself
+	}
+	req.Header.Set("Authorization", toySecret)
+	return wire.Do(d.http, req, wire.CallLimit)
+}
+
+func (d *toyDriver) items(ctx context.Context, path string, items []item) ([]item, error) {
+	var body []byte
+	if items != nil {
+		body, _ = json.Marshal(items)
+	}
+	r, err := d.call(ctx, path, body)
+	if err != nil {
+		return nil, err
+	}
+	var got []item
+	if err := json.Unmarshal(r.Body, &got); err != nil {
+		return nil, errors.New("toy: the answer makes no sense")
+	}
+	return got, nil
+}
+
+var toyOutcomes = map[string]driver.Outcome{"done": driver.Succeeded, "refused": driver.Declined, "absent": driver.Absent}
+
+func toyResult(id string, items []item) driver.Result {
+	for _, it := range items {
+		if it.ID == id {
+			return driver.Result{OurID: id, Outcome: toyOutcomes[it.State], ReasonCode: it.State}
+		}
+	}
+	return driver.Result{OurID: id}
+}
+
+func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+	items := make([]item, len(debits))
+	for i, debit := range debits {
+		if debit.Amount.Currency != "HKD" {
+			return nil, driver.ErrCurrencyUnsupported
+		}
+		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: "HKD"}
+	}
+	got, err := d.items(ctx, "/pay", items)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]driver.Result, len(debits))
+	for i, debit := range debits {
+		results[i] = toyResult(debit.OurID, got)
+	}
+	return results, nil
+}
+
+func (d *toyDriver) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
+	got, err := d.items(ctx, "/query?id="+ref.OurID, nil)
+	return toyResult(ref.OurID, got), err
+}
+
+func (d *toyDriver) Refund(ctx context.Context, r driver.Refund) (driver.Result, error) {
+	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: "HKD"}})
+	return toyResult(r.OurID, got), err
+}
+
+func (d *toyDriver) QueryRefund(ctx context.Context, r driver.Refund) (driver.Result, error) {
+	return d.Query(ctx, driver.Ref{OurID: r.OurID})
+}
+
+func (d *toyDriver) BillDay(at time.Time) citygate.Date { return citygate.DateOf(at.UTC()) }
+
+func (d *toyDriver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
+	r, err := d.call(ctx, "/bill", nil)
+	return driver.Bill{Day: day, Body: r.Body}, err
+}
+
+func (d *toyDriver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	head, rows, _ := strings.Cut(string(bill.Body), "\n")
+	var lines []driver.BillLine
+	var sum int64
+	for row := range strings.Lines(rows) {
+		var it item
+		if err := json.Unmarshal([]byte(row), &it); err != nil {
+			return nil, err
+		}
+		l := driver.BillLine{Line: len(lines) + 2, OurID: it.ID, At: toyNoon, Amount: citygate.Money{Minor: it.Minor, Currency: citygate.Currency(it.Currency)}}
+		if it.Charge != "" {
+			l.Refund, l.OurID, l.RefundID = true, it.Charge, it.ID
+		}
+		sum += it.Minor
+		lines = append(lines, l)
+	}
+	if head != fmt.Sprint(sum) {
+		return nil, errors.New("toy: the rows do not add up")
+	}
+	return lines, nil
+}
+
+// toyHarness arms the toy.
+type toyHarness struct {
+	far      *toy
+	provider driver.Provider
+}
+
+func newToyHarness(t *testing.T, broken func(*toyDriver) driver.Provider) *toyHarness {
+	far := newToy(t)
+	return &toyHarness{far, broken(&toyDriver{far.URL, far.Client()})}
+}
+
+func honest(d *toyDriver) driver.Provider { return d }
+
+func (h *toyHarness) Provider() driver.Provider { return h.provider }
+
+func (h *toyHarness) Debit(ourID string, minor int64) driver.Debit {
+	return driver.Debit{OurID: ourID, RiderRef: "rider", Amount: citygate.Money{Minor: minor, Currency: "HKD"}, TripTime: toyNoon}
+}
+
+func (h *toyHarness) LoseNextReply()        { h.far.arm("lose") }
+func (h *toyHarness) DieNext()              { h.far.arm("die") }
+func (h *toyHarness) DelayNext()            { h.far.arm("delay") }
+func (h *toyHarness) GarbleNext()           { h.far.arm("garble") }
+func (h *toyHarness) DeclineNext()          { h.far.arm("decline") }
+func (h *toyHarness) PartialNext()          { h.far.arm("partial") }
+func (h *toyHarness) EndDay() citygate.Date { return citygate.DateOf(toyNoon) }
+func (h *toyHarness) Secrets() []string     { return []string{toySecret} }
+
+func (h *toyHarness) Moved() []Move {
+	h.far.mu.Lock()
+	defer h.far.mu.Unlock()
+	return slices.Clone(h.far.moved)
+}
+
+func (h *toyHarness) TamperBill(b driver.Bill) driver.Bill {
+	lines := bytes.SplitAfter(b.Body, []byte("\n"))
+	b.Body = bytes.Join(append(lines[:1:1], lines[2:]...), nil)
+	return b
+}
