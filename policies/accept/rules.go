@@ -151,8 +151,8 @@ func (r *Rules) Check() error {
 		return ErrRules.Explain("stale_list_seconds: must not be negative")
 	case r.LateUploadDays < 1 || r.LateUploadDays > 366:
 		return ErrRules.Explain("late_upload_days: want 1 to 366")
-	case r.ClockSuspectSeconds < 1:
-		return ErrRules.Explain("clock_suspect_seconds: must be at least 1")
+	case r.ClockSuspectSeconds < 1 || r.ClockSuspectSeconds > 24*3600:
+		return ErrRules.Explain("clock_suspect_seconds: want 1 to %d", 24*3600)
 	}
 	if err := r.checkIssuers(); err != nil {
 		return err
