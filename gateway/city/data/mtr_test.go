@@ -1,0 +1,191 @@
+package data
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/tap"
+)
+
+func mtr(t *testing.T) (*fare.Table, func(category fare.Category, from, to string) int64) {
+	t.Helper()
+	table, err := MTRTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table, func(category fare.Category, from, to string) int64 {
+		a, b := slices.Index(table.Names, from), slices.Index(table.Names, to)
+		if a < 0 || b < 0 {
+			t.Fatalf("no station %q or %q", from, to)
+		}
+		return table.Amounts[category][a*len(table.Stops)+b]
+	}
+}
+
+// TestMTRFacts checks the table against what is known of it, so that a changed
+// or truncated file does not become somebody's fare.
+func TestMTRFacts(t *testing.T) {
+	table, price := mtr(t)
+	n := len(table.Stops)
+	if n != 96 {
+		t.Fatalf("%d stations, want 96", n)
+	}
+	amounts := map[int64]bool{0: true} // the file's own 0.00 is one of its 173 amounts
+	low, high := int64(1<<62), int64(0)
+	for category, cells := range table.Amounts {
+		for i, minor := range cells {
+			if other := cells[i%n*n+i/n]; minor != other {
+				t.Fatalf("%s: %s to %s costs %d, back %d", category, table.Names[i/n], table.Names[i%n], minor, other)
+			}
+			if i/n == i%n && minor != fare.NoPrice {
+				t.Fatalf("%s has a price to itself", table.Names[i/n])
+			}
+			if minor == 0 {
+				t.Fatalf("%s to %s is free", table.Names[i/n], table.Names[i%n])
+			}
+			if category == Adult && minor != fare.NoPrice {
+				amounts[minor] = true
+				low, high = min(low, minor), max(high, minor)
+			}
+		}
+	}
+	if len(amounts) != 173 || low != 400 || high != 6080 {
+		t.Errorf("%d adult amounts from %d to %d, want 173 from 400 to 6080", len(amounts), low, high)
+	}
+	if want := [][2]string{{"1", "39"}, {"3", "80"}}; !slices.Equal(table.Linked, want) {
+		t.Errorf("linked stations %v, want %v", table.Linked, want)
+	}
+	for _, c := range []struct {
+		category fare.Category
+		want     int64
+	}{{Adult, 5220}, {Student, 4600}} {
+		if got := price(c.category, "Admiralty", "Lo Wu"); got != c.want {
+			t.Errorf("Admiralty to Lo Wu, %s = %d, want %d", c.category, got, c.want)
+		}
+	}
+}
+
+// TestMTRIsNotAMetric: 514 ordered pairs are cheaper with a break on the way, so
+// the table cannot be replaced by a formula of distance.
+func TestMTRIsNotAMetric(t *testing.T) {
+	table, price := mtr(t)
+	n, cells := len(table.Stops), table.Amounts[Adult]
+	cell := func(a, b int) int64 { // the file's number: 0 where there is no price
+		return max(cells[a*n+b], 0)
+	}
+	failures := 0
+	for a := range n {
+		for b := range n {
+			for via := range n {
+				if via != a && via != b && a != b && cell(a, via)+cell(via, b) < cell(a, b) {
+					failures++
+					break
+				}
+			}
+		}
+	}
+	if failures != 514 {
+		t.Errorf("%d ordered pairs are cheaper when split, want 514", failures)
+	}
+	direct := price(Adult, "Lo Wu", "Yuen Long")
+	split := price(Adult, "Lo Wu", "Fanling") + price(Adult, "Fanling", "Yuen Long")
+	if direct != 5920 || split != 5150 {
+		t.Errorf("Lo Wu to Yuen Long %d, by Fanling %d; want 5920 and 5150", direct, split)
+	}
+}
+
+func ride(from, to string) *journey.Journey {
+	taps := []journey.Tap{
+		{ID: citygate.TapID{Terminal: 1, Seq: 1}, Kind: tap.On, At: 0, Stop: from, Party: 1},
+		{ID: citygate.TapID{Terminal: 2, Seq: 1}, Kind: tap.Off, At: 60_000, Stop: to, Party: 1},
+	}
+	return &journey.Journey{First: taps[0].ID, Taps: taps, State: journey.Complete}
+}
+
+func TestMTRTariffPricesRides(t *testing.T) {
+	tariff, err := MTRTariff("CNY", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := tariff.Rules[0].Table
+	id := func(name string) string { return table.Stops[slices.Index(table.Names, name)] }
+	for _, c := range []struct {
+		name, from, to string
+		category       fare.Category
+		want           int64
+	}{
+		{"one journey costs more than two", id("Lo Wu"), id("Yuen Long"), Adult, 5920},
+		{"first half", id("Lo Wu"), id("Fanling"), Adult, 2650},
+		{"second half", id("Fanling"), id("Yuen Long"), Adult, 2500},
+		{"same station: the lowest from there", "1", "1", Adult, 490},
+		{"linked stations count as one", "1", "39", Adult, 490},
+		{"student", "1", "2", Student, 320},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := tariff.Price(ride(c.from, c.to), c.category)
+			if !d.Known || d.Amount.Currency != "CNY" || d.Amount.Minor != c.want {
+				t.Errorf("Price = %+v, want %d", d, c.want)
+			}
+		})
+	}
+	if c, ok := tariff.Category(2); !ok || c != Student {
+		t.Errorf("product 2 rides as %q", c)
+	}
+	raw, err := tariff.Encode()
+	if err != nil || len(raw) > 200_000 {
+		t.Errorf("the tariff takes %d bytes, %v", len(raw), err)
+	}
+	if again, err := fare.ParseTariff(raw); err != nil || again.Digest() != tariff.Digest() {
+		t.Errorf("the encoded tariff reads back differently: %v", err)
+	}
+}
+
+// TestParseMTRRefusesDamage: a fare table with a hole must not load.
+func TestParseMTRRefusesDamage(t *testing.T) {
+	good := string(mtrFares)
+	head, rest, _ := strings.Cut(good, "\n")
+	first, tail, _ := strings.Cut(rest, "\n")
+	for name, text := range map[string]string{
+		"a row is missing":         head + "\n" + tail,
+		"a row is given twice":     head + "\n" + first + "\n" + strings.Replace(rest, strings.SplitN(rest, "\n", 3)[1], first, 1),
+		"a column is missing":      strings.Replace(good, "OCT_STD_FARE", "OTHER", 1),
+		"a station costs itself":   strings.Replace(good, `"Central",1,"Central",1,0.00`, `"Central",1,"Central",1,1.00`, 1),
+		"an amount has one digit":  strings.Replace(good, "4.90", "4.9", 1),
+		"free for some only":       strings.Replace(good, `"Admiralty",2,4.90,3.20`, `"Admiralty",2,4.90,0.00`, 1),
+		"a number is not a number": strings.Replace(good, "4.90", "x.90", 1),
+	} {
+		if _, err := ParseMTR(strings.NewReader(text)); err == nil {
+			t.Errorf("%s: loaded", name)
+		}
+	}
+}
+
+func TestMTRLinesUseStationsOfTheTable(t *testing.T) {
+	table, _ := mtr(t)
+	lines, err := MTRLines()
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]bool{}
+	outside := map[string]bool{}
+	for _, l := range lines {
+		codes[l.Code] = true
+		for i, stop := range l.Stops {
+			if k := slices.Index(table.Stops, stop); k < 0 {
+				outside[l.Names[i]] = true
+			} else if table.Names[k] != l.Names[i] {
+				t.Errorf("station %s is %q in the lines and %q in the fares", stop, l.Names[i], table.Names[k])
+			}
+		}
+	}
+	if len(outside) != 5 || !outside["Airport"] { // the airport line sells its own tickets
+		t.Errorf("stations without fares in the table: %v", outside)
+	}
+	if len(codes) != 10 {
+		t.Errorf("%d lines, want 10: %v", len(codes), codes)
+	}
+}

@@ -1,0 +1,362 @@
+package fare
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// ErrTariff says that a tariff cannot be used; the detail names the part.
+var ErrTariff = &citygate.Code{Name: "fare.bad_tariff", Kind: citygate.Invalid, Title: "The tariff is not valid. Correct the named part and publish it as a new version."}
+
+// A Category is a class of riders with prices of its own, such as "adult".
+type Category string
+
+// NoPrice marks an empty cell of a [Table].
+const NoPrice = -1
+
+// A Tariff is one immutable version of an operator's prices. Amounts are minor
+// units of Currency. A Tariff is ready for use only from [ParseTariff] or
+// [Tariff.Compile], and safe for concurrent use from then on.
+type Tariff struct {
+	Name       string            `json:"name"`
+	Version    uint64            `json:"version"`
+	Currency   citygate.Currency `json:"currency"`
+	Categories Categories        `json:"categories"`
+	Rules      []Rule            `json:"rules"`
+	Incomplete Incomplete        `json:"incomplete"`
+	SameStop   SameStop          `json:"same_stop"`
+	Rounding   Rounding          `json:"rounding"`
+
+	digest [32]byte
+	ready  bool
+}
+
+// Categories maps the product number of a credential to the rider's category.
+// A product that is not listed has the Default; without one its fare is unknown.
+type Categories struct {
+	Products map[uint16]Category `json:"products,omitempty"`
+	Default  Category            `json:"default,omitempty"`
+}
+
+// A Rule prices the journeys of its routes; no routes means every route.
+// Exactly one of the kinds of price is set.
+type Rule struct {
+	ID       string    `json:"id"`
+	Routes   []string  `json:"routes,omitempty"`
+	Flat     Amounts   `json:"flat,omitempty"`
+	Sections *Sections `json:"sections,omitempty"`
+	Table    *Table    `json:"table,omitempty"`
+	Distance *Distance `json:"distance,omitempty"`
+	Entered  *Entered  `json:"entered,omitempty"`
+}
+
+// Amounts are minor units per category. A category that is missing has no
+// price; one with 0 rides free.
+type Amounts map[Category]int64
+
+// Sections price a ride by where it begins: a bus fare that falls towards the
+// end of the line. Stops names the section of a stop; a tap that carries a
+// section name itself needs no entry.
+type Sections struct {
+	Stops   map[string]string  `json:"stops,omitempty"`
+	Amounts map[string]Amounts `json:"amounts"`
+}
+
+// A Table holds one price per pair of stops and category, row by row from
+// origin, [NoPrice] where there is none. The diagonal is empty by rule. Names
+// are for people and in the order of Stops. Linked pairs are stations one can
+// walk between inside the gates: they count as one station.
+type Table struct {
+	Stops   []string             `json:"stops"`
+	Names   []string             `json:"names,omitempty"`
+	Linked  [][2]string          `json:"linked,omitempty"`
+	Amounts map[Category][]int64 `json:"amounts"`
+
+	index map[string]int
+}
+
+// Distance prices the length of the shortest path between two stops: Base up to
+// Base.UpTo metres, and from there Add for every started Per metres of each
+// band. Band limits belong to the band they end. Permille is the share of the
+// price a category pays; 1000 is all of it.
+type Distance struct {
+	Base     Base               `json:"base"`
+	Bands    []Band             `json:"bands"`
+	Links    []Link             `json:"links"`
+	Permille map[Category]int64 `json:"permille"`
+
+	index  map[string]int
+	metres [][]int64
+}
+
+// Base is the first stretch of a distance tariff.
+type Base struct {
+	UpTo   int64 `json:"upto_m"`
+	Amount int64 `json:"amount"`
+}
+
+// A Band is a stretch that ends at UpTo metres; 0 means it has no end.
+type Band struct {
+	UpTo int64 `json:"upto_m"`
+	Per  int64 `json:"per_m"`
+	Add  int64 `json:"add"`
+}
+
+// A Link is a piece of line between two stops, passable both ways.
+type Link struct {
+	A      string `json:"a"`
+	B      string `json:"b"`
+	Metres int64  `json:"m"`
+}
+
+// Entered takes the amount the driver entered, refused outside Min and Max.
+type Entered struct {
+	Min       int64 `json:"min"`
+	Max       int64 `json:"max"`
+	PerPerson bool  `json:"per_person,omitempty"`
+}
+
+// A Mode says how an incomplete or same-stop journey is priced.
+type Mode string
+
+// The modes. The empty mode is SetAside.
+const (
+	SetAside    Mode = "set_aside"     // nobody is charged until a person decides
+	Fixed       Mode = "fixed"         // Amounts
+	MaxFromStop Mode = "max_from_stop" // the highest price from the known stop
+	MinFromStop Mode = "min_from_stop" // the lowest price from the known stop
+	MaxOfRule   Mode = "max"           // the highest price of the rule
+)
+
+// Incomplete is the rule for journeys that lack a tap: SetAside, Fixed,
+// MaxFromStop or MaxOfRule.
+type Incomplete struct {
+	Mode    Mode    `json:"mode,omitempty"`
+	Amounts Amounts `json:"amounts,omitempty"`
+}
+
+// SameStop is the rule for journeys that end where they began: SetAside, Fixed
+// or MinFromStop.
+type SameStop struct {
+	Mode    Mode    `json:"mode,omitempty"`
+	Amounts Amounts `json:"amounts,omitempty"`
+}
+
+// Rounding is the one rounding step. Step 0 or 1 keeps whole minor units; the
+// mode then only matters for permille shares.
+type Rounding struct {
+	Step int64        `json:"step,omitempty"`
+	Mode RoundingMode `json:"mode,omitempty"`
+}
+
+// A RoundingMode says where the middle goes. The empty mode is HalfUp.
+type RoundingMode string
+
+// The rounding modes.
+const (
+	HalfUp RoundingMode = "half_up"
+	Down   RoundingMode = "down"
+	Up     RoundingMode = "up"
+)
+
+// ParseTariff reads the JSON form of a tariff, strictly: an unknown field or
+// anything after the object is refused.
+func ParseTariff(raw []byte) (*Tariff, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	t := new(Tariff)
+	if err := d.Decode(t); err != nil {
+		return nil, ErrTariff.Explain("not the JSON of a tariff: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, ErrTariff.Explain("something follows the tariff")
+	}
+	if err := t.Compile(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Encode gives the one JSON form of t: what [ParseTariff] reads and Digest covers.
+func (t *Tariff) Encode() ([]byte, error) {
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return nil, ErrTariff.Because(err, "encode")
+	}
+	return raw, nil
+}
+
+// Digest is the SHA-256 of [Tariff.Encode]. It is part of every InputsHash.
+func (t *Tariff) Digest() [32]byte { return t.digest }
+
+// Category gives the category of a product number.
+func (t *Tariff) Category(product uint16) (Category, bool) {
+	c, ok := t.Categories.Products[product]
+	if !ok {
+		c = t.Categories.Default
+	}
+	return c, c != ""
+}
+
+// Compile checks t and prepares it for pricing. A tariff must not be changed
+// afterwards.
+func (t *Tariff) Compile() error {
+	if err := t.check(); err != nil {
+		return ErrTariff.Explain("%v", err)
+	}
+	raw, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	t.digest, t.ready = sha256.Sum256(raw), true
+	return nil
+}
+
+func (t *Tariff) check() error {
+	if t.Name == "" || t.Version == 0 || !t.Currency.Valid() {
+		return errors.New("name, version (from 1) and currency are required")
+	}
+	if len(t.Rules) == 0 {
+		return errors.New("a tariff needs at least one rule")
+	}
+	ids := make(map[string]bool)
+	for i := range t.Rules {
+		r := &t.Rules[i]
+		if r.ID == "" || ids[r.ID] {
+			return fmt.Errorf("rule %d: the id %q is empty or taken", i+1, r.ID)
+		}
+		ids[r.ID] = true
+		if err := r.check(); err != nil {
+			return fmt.Errorf("rule %s: %w", r.ID, err)
+		}
+	}
+	if err := checkMode(t.Incomplete.Mode, t.Incomplete.Amounts, Fixed, MaxFromStop, MaxOfRule); err != nil {
+		return fmt.Errorf("incomplete: %w", err)
+	}
+	if err := checkMode(t.SameStop.Mode, t.SameStop.Amounts, Fixed, MinFromStop); err != nil {
+		return fmt.Errorf("same_stop: %w", err)
+	}
+	if t.Rounding.Step < 0 || t.Rounding.Step > maxAmount {
+		return errors.New("rounding: the step is out of range")
+	}
+	if !slices.Contains([]RoundingMode{"", HalfUp, Down, Up}, t.Rounding.Mode) {
+		return fmt.Errorf("rounding: no mode %q", t.Rounding.Mode)
+	}
+	return nil
+}
+
+// maxAmount bounds every amount of a tariff so that no step of a decision can
+// leave the range of an int64: party and permille factors stay far below 2^20.
+const maxAmount = 1 << 40
+
+func (a Amounts) check() error {
+	for c, minor := range a {
+		if c == "" || minor < 0 || minor > maxAmount {
+			return fmt.Errorf("category %q: the amount %d is out of range", c, minor)
+		}
+	}
+	return nil
+}
+
+func checkMode(mode Mode, amounts Amounts, allowed ...Mode) error {
+	if mode != "" && mode != SetAside && !slices.Contains(allowed, mode) {
+		return fmt.Errorf("the mode %q is not one of set_aside, %v", mode, allowed)
+	}
+	if (mode == Fixed) != (len(amounts) > 0) {
+		return errors.New("amounts go with the mode fixed, and only with it")
+	}
+	return amounts.check()
+}
+
+func (r *Rule) check() error {
+	kinds := 0
+	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Distance != nil, r.Entered != nil} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return errors.New("exactly one of flat, sections, table, distance and entered is required")
+	}
+	switch {
+	case r.Sections != nil:
+		return r.Sections.check()
+	case r.Table != nil:
+		return r.Table.check()
+	case r.Distance != nil:
+		return r.Distance.check()
+	case r.Entered != nil:
+		if r.Entered.Min < 0 || r.Entered.Max < r.Entered.Min || r.Entered.Max > maxAmount {
+			return errors.New("entered: 0 <= min <= max is required")
+		}
+		return nil
+	}
+	return r.Flat.check()
+}
+
+func (s *Sections) check() error {
+	if len(s.Amounts) == 0 {
+		return errors.New("sections: no amounts")
+	}
+	for section, amounts := range s.Amounts {
+		if err := amounts.check(); err != nil {
+			return fmt.Errorf("section %q: %w", section, err)
+		}
+	}
+	for stop, section := range s.Stops {
+		if _, ok := s.Amounts[section]; !ok {
+			return fmt.Errorf("stop %q is in section %q, which has no amounts", stop, section)
+		}
+	}
+	return nil
+}
+
+func (t *Table) check() error {
+	n := len(t.Stops)
+	if n == 0 || n > 4096 || (len(t.Names) != 0 && len(t.Names) != n) {
+		return errors.New("table: 1 to 4096 stops and as many names, or none, are required")
+	}
+	t.index = make(map[string]int, n)
+	for i, stop := range t.Stops {
+		if _, taken := t.index[stop]; taken || stop == "" {
+			return fmt.Errorf("table: the stop %q is empty or given twice", stop)
+		}
+		t.index[stop] = i
+	}
+	for _, pair := range t.Linked {
+		_, a := t.index[pair[0]]
+		_, b := t.index[pair[1]]
+		if !a || !b {
+			return fmt.Errorf("table: linked stops %v are not both in the table", pair)
+		}
+	}
+	if len(t.Amounts) == 0 {
+		return errors.New("table: no amounts")
+	}
+	for c, cells := range t.Amounts {
+		if c == "" || len(cells) != n*n {
+			return fmt.Errorf("table: category %q has %d cells, want %d", c, len(cells), n*n)
+		}
+		for i, minor := range cells {
+			if minor < NoPrice || minor > maxAmount {
+				return fmt.Errorf("table: category %q, cell %d: %d is out of range", c, i, minor)
+			}
+			if i%(n+1) == 0 && minor != NoPrice {
+				return fmt.Errorf("table: category %q: the row of %q to itself is not a price; leave it %d", c, t.Stops[i/n], NoPrice)
+			}
+		}
+	}
+	return nil
+}
+
+// linked reports whether a and b are one station to the rider.
+func (t *Table) linked(a, b string) bool {
+	return slices.Contains(t.Linked, [2]string{a, b}) || slices.Contains(t.Linked, [2]string{b, a})
+}
