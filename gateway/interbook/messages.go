@@ -1,0 +1,90 @@
+package interbook
+
+import (
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+)
+
+// The kinds of messages.
+const (
+	KindClaims   = "claims"   // operator to issuer: fares of the issuer's riders
+	KindVerdicts = "verdicts" // issuer to operator: what became of the claims
+	KindAdvice   = "advice"   // issuer to operator: fees, open debts, cleared money
+)
+
+// Claims is what an operator asks of an issuer for journeys of its riders.
+type Claims struct {
+	Currency citygate.Currency `json:"currency"`
+	Items    []Claim           `json:"items"`
+}
+
+// A Claim is one fare decision. A later one (a higher N) replaces it.
+type Claim struct {
+	Journey      citygate.UUID  `json:"journey"`
+	N            int            `json:"n"`
+	Rider        citygate.Rider `json:"rider"`
+	Amount       int64          `json:"amount"` // the journey's fare after this decision: absolute, never a difference
+	BusinessDate citygate.Date  `json:"business_date"`
+	At           time.Time      `json:"at"` // event time of the journey: when its transfers take effect
+	Taps         []ClaimTap     `json:"taps"`
+}
+
+// A ClaimTap is one presentation of the rider's code, with the proof.
+type ClaimTap struct {
+	Terminal  uint32    `json:"terminal"`
+	Seq       uint64    `json:"seq"`
+	Counter   uint16    `json:"counter"`
+	Evidence  []byte    `json:"evidence"` // the raw code bytes
+	EventTime time.Time `json:"event_time"`
+}
+
+// Verdicts answers claims, item by item.
+type Verdicts struct {
+	Items []Verdict `json:"items"`
+}
+
+// A Verdict is the issuer's answer to one claim. A refused claim names the taps
+// that are at fault; the operator decides again without them.
+type Verdict struct {
+	Journey  citygate.UUID `json:"journey"`
+	N        int           `json:"n"`
+	Accepted bool          `json:"accepted"`
+	Refused  []TapVerdict  `json:"refused,omitempty"`
+}
+
+// A TapVerdict refuses one tap.
+type TapVerdict struct {
+	Terminal uint32      `json:"terminal"`
+	Seq      uint64      `json:"seq"`
+	Reason   code.Reason `json:"reason"` // double_use, clone, not_issued or why the code does not hold
+}
+
+// The kinds of advice. An amount is positive for the kind's usual direction
+// and negative for its reversal.
+const (
+	AdviceFee         = "fee"         // the journey's share of a charge's provider fee
+	AdviceUncollected = "uncollected" // what the rider still owes of the journey's fare
+	AdviceRecovered   = "recovered"   // what of that the rider has paid since
+	AdviceCleared     = "cleared"     // what is paid over after reconciliation
+)
+
+// Advice tells an operator what became of the fares an issuer accepted.
+type Advice struct {
+	Items []AdviceItem `json:"items"`
+}
+
+// An AdviceItem is one amount of one journey.
+type AdviceItem struct {
+	Journey  citygate.UUID     `json:"journey"`
+	Kind     string            `json:"kind"`
+	Amount   int64             `json:"amount"`
+	Ref      string            `json:"ref"` // the charge, refund or debt it comes from; with Journey and Kind the item's natural key
+	Currency citygate.Currency `json:"currency"`
+	At       time.Time         `json:"at"` // when its transfers take effect, in both books
+
+	// Contra is the account that stands against the payable where issuer and
+	// operator are one tenant, and the item never travels.
+	Contra string `json:"-"`
+}

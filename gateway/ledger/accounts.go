@@ -1,0 +1,68 @@
+package ledger
+
+import (
+	"strings"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// The accounts of a tenant's book, one constructor for each kind. An account's
+// name is its kind, a colon and what it is about; every currency has its own
+// balance.
+
+// RiderReceivable is what an account of ours owes for fares not yet collected.
+func RiderReceivable(account citygate.UUID) string { return "rider_receivable:" + account.String() }
+
+// RiderDebt is what an account of ours owes after a declined charge.
+func RiderDebt(account citygate.UUID) string { return "rider_debt:" + account.String() }
+
+// InterbookReceivable is what issuer owes us for rides its riders took with us.
+func InterbookReceivable(issuer citygate.TenantID) string {
+	return "interbook_receivable:" + issuer.String()
+}
+
+// InterbookPayable is what we owe operator for rides our riders took with it.
+func InterbookPayable(operator citygate.TenantID) string {
+	return "interbook_payable:" + operator.String()
+}
+
+// Payable is what we owe a payee: the operator itself, a vehicle's owner, a driver.
+func Payable(payee string) string { return "payable:" + payee }
+
+// ProviderReceivable is what the provider of a contract took from riders and
+// has not paid to our bank yet.
+func ProviderReceivable(contract string) string { return "provider_receivable:" + contract }
+
+// ProviderFeeExpense is what the provider of a contract keeps. Passing it back
+// to the operators empties the account.
+func ProviderFeeExpense(contract string) string { return "provider_fee_expense:" + contract }
+
+// Uncollected is what operator bears of fares that riders still owe us: the
+// other side of the riders' debts, until they pay.
+func Uncollected(operator citygate.TenantID) string { return "uncollected:" + operator.String() }
+
+// Bank is the tenant's bank account.
+func Bank() string { return "bank" }
+
+// The prefixes of accounts, for [Balances] and [CheckClearing].
+const (
+	PrefixRiderReceivable     = "rider_receivable:"
+	PrefixRiderDebt           = "rider_debt:"
+	PrefixInterbookReceivable = "interbook_receivable:"
+	PrefixInterbookPayable    = "interbook_payable:"
+	PrefixPayable             = "payable:"
+	PrefixProviderReceivable  = "provider_receivable:"
+	PrefixProviderFeeExpense  = "provider_fee_expense:"
+	PrefixUncollected         = "uncollected:"
+	PrefixBank                = "bank"
+)
+
+// interbookSide reads the account of an interbook transfer: which tenant it
+// speaks of, and whether this book is the operator's.
+func interbookSide(account string) (other string, operator, ok bool) {
+	if other, ok = strings.CutPrefix(account, PrefixInterbookReceivable); ok {
+		return other, true, true
+	}
+	other, ok = strings.CutPrefix(account, PrefixInterbookPayable)
+	return other, false, ok
+}
