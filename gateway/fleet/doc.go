@@ -1,0 +1,22 @@
+// Package fleet knows an operator's terminals, vehicles and payees, and
+// publishes the trust bundles that its terminals hold.
+//
+// A terminal is a key. Its number names that key for ever, so a device with a
+// new key is a new terminal, and a number enrolled twice with two keys is
+// refused. A [Flag] says what is wrong with a terminal (its clock, its batches)
+// and never refuses taps.
+//
+// A payee is who gets the money of a ride: the driver's payee if the driver is
+// assigned one at that time, else the vehicle's, else the operator's default
+// payee. An assignment holds from its date until the next one of the same
+// vehicle or driver, so two can not overlap; rows are only added, and one added
+// for the past changes what is resolved for the past from then on.
+//
+// The [Publisher] makes an operator's bundle of the issuers it accepts, the
+// keys they announced and the operator's policy, and signs it with the
+// platform's root keys. Numbers only grow and each bundle names the one before.
+//
+// Functions that take a *pg.Tx join the caller's transaction and read the
+// tenant from it. The package does not deliver bundles and does not know what
+// a policy says.
+package fleet
