@@ -134,7 +134,7 @@ func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
 			continue
 		}
 		tokens++
-		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jny_00", ":name", "x").Replace(path)
+		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jrn_00", ":name", "x").Replace(path)
 		if w := b.call(method, concrete, "", ""); w.Code != http.StatusUnauthorized || code(w) != "auth.token_invalid" {
 			t.Errorf("%s without a token: %d %s", route, w.Code, code(w))
 		}

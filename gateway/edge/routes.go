@@ -13,14 +13,16 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-type inTenant struct {
+// InTenant is the tenant in a path. Exported, or huma does not see its field.
+type InTenant struct {
 	Tenant int64 `path:"tenant" minimum:"1" doc:"tenant number"`
 }
 
-func (r inTenant) id() citygate.TenantID { return citygate.TenantID(r.Tenant) }
+func (r InTenant) id() citygate.TenantID { return citygate.TenantID(r.Tenant) }
 
-type paged struct {
-	inTenant
+// Paged is a list in a tenant, page by page.
+type Paged struct {
+	InTenant
 	After string `query:"after" doc:"id of the last row seen"`
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
@@ -104,7 +106,7 @@ func (e *Edge) tenantRoutes() {
 			return respondList(seen, err)
 		})
 	register(e, get("get-tenant", "/v1/tenants/{tenant}", "One tenant", "tenants"),
-		func(ctx context.Context, _ Caller, r *inTenant) (*body[TenantDocument], error) {
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[TenantDocument], error) {
 			t, err := e.Tenants.ByID(ctx, r.id())
 			return respond(document(t), err)
 		})
@@ -113,7 +115,7 @@ func (e *Edge) tenantRoutes() {
 		Tags: []string{"tenants"},
 	}
 	register(e, put, func(ctx context.Context, who Caller, r *struct {
-		inTenant
+		InTenant
 		Body TenantDocument
 	}) (*body[TenantDocument], error) {
 		if who.Tenant != 0 {
@@ -134,12 +136,12 @@ func (e *Edge) tenantRoutes() {
 
 func (e *Edge) fleetRoutes() {
 	register(e, get("list-terminals", "/v1/tenants/{tenant}/terminals", "Terminals and what is wrong with them", "fleet"),
-		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Terminal]], error) {
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terminal]], error) {
 			return respondList(e.Terminals(ctx, r.id()))
 		})
 	register(e, post("enrol-terminal", "/v1/tenants/{tenant}/terminals", "Enrol a terminal's key", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {
-			inTenant
+			InTenant
 			Body EnrolTerminal
 		}) (*body[Terminal], error) {
 			return respond(e.Enrol(ctx, who.Subject, r.id(), r.Body))
@@ -149,7 +151,7 @@ func (e *Edge) fleetRoutes() {
 func (e *Edge) riderRoutes() {
 	register(e, post("issue-credentials", "/v1/tenants/{tenant}/credentials", "Issue CT1 credentials for device keys", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
-			inTenant
+			InTenant
 			Body struct {
 				Requests []IssueCredential `json:"requests" minItems:"1" maxItems:"500"`
 			}
@@ -165,7 +167,7 @@ func (e *Edge) riderRoutes() {
 		})
 	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
-			inTenant
+			InTenant
 			Body struct {
 				List   uint16 `json:"list"`
 				Index  uint32 `json:"index"`
@@ -178,8 +180,8 @@ func (e *Edge) riderRoutes() {
 
 func (e *Edge) moneyRoutes() {
 	register(e, get("list-journeys", "/v1/tenants/{tenant}/journeys", "Journeys with their final fares", "money"),
-		func(ctx context.Context, _ Caller, r *paged) (*body[list[Journey]], error) {
-			page, err := r.page("jny_")
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Journey]], error) {
+			page, err := r.page("jrn_")
 			if err != nil {
 				return nil, err
 			}
@@ -187,17 +189,17 @@ func (e *Edge) moneyRoutes() {
 		})
 	register(e, get("get-journey", "/v1/tenants/{tenant}/journeys/{journey}", "Why a journey cost what it cost", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			inTenant
+			InTenant
 			Journey string `path:"journey"`
 		}) (*body[Journey], error) {
-			id, err := citygate.ParseUUID("jny_", r.Journey)
+			id, err := citygate.ParseUUID("jrn_", r.Journey)
 			if err != nil {
 				return nil, errNotFound.Because(err, "journey")
 			}
 			return respond(e.Journey(ctx, r.id(), id))
 		})
 	register(e, get("list-charges", "/v1/tenants/{tenant}/charges", "Attempts to collect", "money"),
-		func(ctx context.Context, _ Caller, r *paged) (*body[list[Charge]], error) {
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Charge]], error) {
 			page, err := r.page("chg_")
 			if err != nil {
 				return nil, err
@@ -206,22 +208,22 @@ func (e *Edge) moneyRoutes() {
 		})
 	register(e, get("list-balances", "/v1/tenants/{tenant}/balances", "Balances of the tenant's book", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			inTenant
+			InTenant
 			Prefix string `query:"prefix" doc:"first letters of the account's name" example:"payable:"`
 		}) (*body[list[Balance]], error) {
 			return respondList(e.Balances(ctx, r.id(), r.Prefix))
 		})
 	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows", "money"),
-		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Window]], error) {
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Window]], error) {
 			return respondList(e.Windows(ctx, r.id()))
 		})
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files", "money"),
-		func(ctx context.Context, _ Caller, r *inTenant) (*body[list[Payout]], error) {
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Payout]], error) {
 			return respondList(e.Payouts(ctx, r.id()))
 		})
 	register(e, get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			inTenant
+			InTenant
 			Name string `path:"name"`
 		}) (*huma.StreamResponse, error) {
 			file, contentType, err := e.PayoutFile(ctx, r.id(), r.Name)
@@ -235,14 +237,14 @@ func (e *Edge) moneyRoutes() {
 		})
 	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation lines: what matched and what has an owner", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			inTenant
-			State string `query:"state" enum:"open,matched,resolved" default:"open"`
+			InTenant
+			State string `query:"state" enum:"open,resolved" default:"open"`
 		}) (*body[list[ReconItem]], error) {
 			return respondList(e.ReconItems(ctx, r.id(), r.State))
 		})
 }
 
-func (r *paged) page(prefix string) (Page, error) {
+func (r *Paged) page(prefix string) (Page, error) {
 	p := Page{Limit: r.Limit}
 	if r.After == "" {
 		return p, nil

@@ -108,7 +108,7 @@ type IssuedCredential struct {
 
 // A Journey is a journey with its final fare and why.
 type Journey struct {
-	ID           string            `json:"id" example:"jny_0195e2…"`
+	ID           string            `json:"id" example:"jrn_0195e2…"`
 	Rider        string            `json:"rider" doc:"issuer/list/index; the account is the issuer's secret"`
 	State        string            `json:"state"`
 	Taps         []string          `json:"taps"`

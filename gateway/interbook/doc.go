@@ -11,8 +11,8 @@
 // Messages from one tenant to another are numbered without gaps in the order
 // in which their transactions commit, and are handled in that order: the number
 // is given under a lock on the pair that lasts until the commit. So Put comes
-// late in a transaction, and one that puts messages to several tenants takes
-// them in ascending order. A message whose handler fails stops those behind it
+// late in a transaction, just before its transfers are posted, and one that puts
+// messages to several tenants takes them in ascending order. A message whose handler fails stops those behind it
 // to the same receiver and no others; the next Carry tries again.
 //
 // A body is JSON, and every amount in it is absolute or carries the natural key

@@ -17,8 +17,15 @@ type history struct {
 	mu       sync.Mutex
 	active   map[runID]bool
 	quiet    chan struct{} // has an element when the last active run has ended
-	ended    map[runID]bool
-	endedOld map[runID]bool // the generation before, so that memory is bounded
+	count    int64         // of runs that have ended
+	ended    map[runID]ending
+	endedOld map[runID]ending // the generation before, so that memory is bounded
+}
+
+// An ending is how a run ended, and the how-manieth of all endings it was.
+type ending struct {
+	ok bool
+	n  int64
 }
 
 type runID struct {
@@ -30,7 +37,7 @@ type runID struct {
 const endedMax = 20_000
 
 func newHistory() *history {
-	return &history{active: map[runID]bool{}, quiet: make(chan struct{}, 1), ended: map[runID]bool{}}
+	return &history{active: map[runID]bool{}, quiet: make(chan struct{}, 1), ended: map[runID]ending{}}
 }
 
 type run struct {
@@ -52,9 +59,10 @@ func (r run) end(ok bool) {
 	defer h.mu.Unlock()
 	delete(h.active, r.id)
 	if len(h.ended) >= endedMax {
-		h.ended, h.endedOld = map[runID]bool{}, h.ended
+		h.ended, h.endedOld = map[runID]ending{}, h.ended
 	}
-	h.ended[r.id] = ok
+	h.count++
+	h.ended[r.id] = ending{ok, h.count}
 	if len(h.active) == 0 {
 		select {
 		case h.quiet <- struct{}{}:
@@ -64,13 +72,19 @@ func (r run) end(ok bool) {
 }
 
 // outcome tells how a run ended, if it is known to have.
-func (h *history) outcome(id runID) (ok, known bool) {
+func (h *history) outcome(id runID) (e ending, known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if ok, known = h.ended[id]; !known {
-		ok, known = h.endedOld[id]
+	if e, known = h.ended[id]; !known {
+		e, known = h.endedOld[id]
 	}
-	return ok, known
+	return e, known
+}
+
+func (h *history) endings() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.count
 }
 
 func (h *history) isActive(id runID) bool {
@@ -91,7 +105,10 @@ const unfinished = `
 	FROM river.river_job
 	WHERE state IN ('available', 'running', 'retryable', 'scheduled', 'pending', 'discarded')`
 
+// state asks the database, and takes the history's word only for runs that had
+// ended before it asked: a job that a run put in is then in the answer.
 func (c *Client) state(ctx context.Context) (s state, err error) {
+	before := c.ran.endings()
 	rows, err := c.pool.Query(ctx, unfinished)
 	if err != nil {
 		return s, err
@@ -104,10 +121,10 @@ func (c *Client) state(ctx context.Context) (s state, err error) {
 		case due:
 			s.waiting++
 		case name == "running":
-			switch ok, known := c.ran.outcome(id); {
-			case !known:
+			switch end, known := c.ran.outcome(id); {
+			case !known || end.n > before:
 				s.running++
-			case !ok:
+			case !end.ok:
 				s.failed++
 			}
 		default:

@@ -271,7 +271,9 @@ func (j *journal) read(first uint64, taps, size int) ([][]byte, error) {
 }
 
 // release removes segments that were acknowledged and that the replay memory
-// would not need after a reboot at time floor or later. The active one stays.
+// would not need after a reboot at time floor or later. The active one stays,
+// and so does the last accepted tap, which is part of the floor, until a later
+// signed time takes its place: its code's window ends after it.
 func (j *journal) release(acked uint64, floor int64) error {
 	for len(j.segments) > 1 && j.segments[0].last <= acked && j.segments[0].keep < floor {
 		if err := j.files.Remove(j.segments[0].name); err != nil {

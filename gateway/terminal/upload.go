@@ -16,7 +16,7 @@ const (
 	chainFile  = "chain"
 	outboxFile = "outbox"
 	chainMagic = "CTC1"
-	chainSize  = 4 + 8 + 32 + 8 + 4
+	chainSize  = 4 + 8 + 32 + 4
 )
 
 // upload is the sending end: what was acknowledged, and the one batch that is
@@ -26,7 +26,6 @@ type upload struct {
 	files Files
 	acked uint64   // every record up to here is at the gateway
 	prev  [32]byte // hash of the last acknowledged batch
-	event int64    // the clock's event floor when that was written
 
 	out *tap.Batch
 }
@@ -45,7 +44,6 @@ func openUpload(files Files) (*upload, error) {
 		}
 		u.acked = binary.BigEndian.Uint64(data[4:])
 		copy(u.prev[:], data[12:])
-		u.event = int64(binary.BigEndian.Uint64(data[44:]))
 	}
 	raw, err := readFile(files, outboxFile)
 	if err != nil || raw == nil {
@@ -69,17 +67,16 @@ func (u *upload) keep(b *tap.Batch) error {
 	return nil
 }
 
-func (u *upload) ack(event int64) error {
+func (u *upload) ack() error {
 	b := u.out
 	acked := b.First + uint64(b.Count) - 1
 	data := binary.BigEndian.AppendUint64([]byte(chainMagic), acked)
 	data = append(data, b.Hash[:]...)
-	data = binary.BigEndian.AppendUint64(data, uint64(event))
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli))
 	if err := replaceFile(u.files, chainFile, data); err != nil {
 		return err
 	}
-	u.acked, u.prev, u.event, u.out = acked, b.Hash, event, nil
+	u.acked, u.prev, u.out = acked, b.Hash, nil
 	return nil
 }
 
@@ -130,7 +127,7 @@ func (v *Verifier) Ack(batch [32]byte) error {
 	if v.up.out == nil || v.up.out.Hash != batch {
 		return ErrNotOutstanding
 	}
-	if err := v.up.ack(v.clock.event); err != nil {
+	if err := v.up.ack(); err != nil {
 		return fmt.Errorf("acknowledge batch: %w", err)
 	}
 	return v.journal.release(v.up.acked, v.clock.floor())

@@ -86,7 +86,6 @@ func Open(c Config) (*Verifier, error) {
 	if v.trust, err = openTrust(c.Files, c.Tenant); err != nil {
 		return nil, err
 	}
-	v.clock.restored(v.up.event)
 	if v.journal, err = openJournal(c.Files, c.KeyID, v.up.acked, v.restore); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/city"
+	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
+	"github.com/spf13/cobra"
+)
+
+// demoMarker names the file that says a directory is the demo's own and may be
+// emptied for the next run.
+const demoMarker = ".citygate-demo"
+
+func newDemoCommand(sys *system) *cobra.Command {
+	var (
+		seed   uint64
+		riders int
+		db     databaseFlags
+		once   bool
+		asJSON bool
+		logs   bool
+	)
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Play a day of a city, from taps to reconciled payouts, and check every invariant",
+		Long: `Plays a compressed day of two small cities on a private PostgreSQL: offline codes and
+validators, attacks, a provider outage, lost replies, declined riders, settlement, payout files and
+reconciliation of faulty bills. Prints a scorecard and exits 0 only if every invariant holds.
+
+The data stays in the data directory; "citygate serve --data DIR" serves its tenants afterwards, and
+"citygate ledger check --data DIR" checks its books. The next demo on the directory empties it first.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON && !once {
+				return &usageError{errors.New("--json goes with --once")}
+			}
+			if db.data == "" {
+				db.data = defaultData(sys, "demo")
+			}
+			progress := func(string) {}
+			if !asJSON {
+				progress = func(s string) { _, _ = fmt.Fprintln(sys.Stderr, s) }
+			}
+			log := slog.New(slog.DiscardHandler)
+			if logs {
+				log = slog.New(slog.NewTextHandler(sys.Stderr, nil))
+			}
+			score, err := playDemo(cmd.Context(), sys, db, city.Config{Seed: seed, Riders: riders, Progress: progress, Log: log})
+			if err != nil {
+				return err
+			}
+			return report(sys, score, asJSON)
+		},
+	}
+	f := c.Flags()
+	f.Uint64Var(&seed, "seed", 1, "what the day is made from: the same seed gives the same counts and money")
+	f.IntVar(&riders, "riders", 2000, "riders of both cities")
+	f.StringVar(&db.data, "data", "", "directory for database, keys, journals and files (default: the user's data directory)")
+	f.StringVar(&db.url, "database-url", "", "use this empty PostgreSQL database, prepared with deploy/roles.sql, instead of a private one")
+	f.BoolVar(&once, "once", false, "play one day and exit (what happens in any case; allows --json)")
+	f.BoolVar(&asJSON, "json", false, "with --once: one JSON object on one line, nothing else")
+	f.BoolVar(&logs, "log", false, "the gateway's log on standard error")
+	return c
+}
+
+func report(sys *system, score *city.Score, asJSON bool) error {
+	if asJSON {
+		if err := json.NewEncoder(sys.Stdout).Encode(score); err != nil {
+			return err
+		}
+	} else {
+		if err := score.Print(sys.Stdout); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(sys.Stdout, "\nPlayed in %s. Data, journals, payout files and bills: %s\n", score.Seconds, score.DataDir)
+		if err != nil {
+			return err
+		}
+	}
+	if !score.OK() {
+		for _, found := range score.Broken {
+			_, _ = fmt.Fprintf(sys.Stderr, "citygate: %s\n", found)
+		}
+		return &exitError{code: 1, err: errors.New("an invariant does not hold")}
+	}
+	return nil
+}
+
+// playDemo plays one day on an emptied data directory.
+func playDemo(ctx context.Context, sys *system, flags databaseFlags, c city.Config) (score *city.Score, err error) {
+	start := sys.Now()
+	data, err := filepath.Abs(flags.data)
+	if err != nil {
+		return nil, err
+	}
+	flags.data = data
+	if err := emptyDemo(data); err != nil {
+		return nil, err
+	}
+	db, err := flags.open(ctx, sys, c.Progress)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, db.stop(stop))
+	}()
+	c.Data = data
+	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
+	c.Wall = sys.Now
+	score, err = city.Play(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	score.DataDir = data
+	score.Seconds = city.Seconds(sys.Now().Sub(start) / (100 * time.Millisecond))
+	return score, nil
+}
+
+// emptyDemo makes dir an empty directory of the demo's own. It refuses to empty
+// anything that no demo made.
+func emptyDemo(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(dir, demoMarker)); err != nil {
+			return &usageError{fmt.Errorf("%s is not empty and not a demo's: choose another --data", dir)}
+		}
+		if err := pglocal.AwaitStopped(context.Background(), dir); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // root's database user must reach its part of it
+		return err
+	}
+	marker, err := os.Create(filepath.Join(dir, demoMarker))
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(marker, "This directory belongs to \"citygate demo\", which empties it. The keys in it open with the key file beside them: they are for play.\n")
+	return errors.Join(err, marker.Close())
+}

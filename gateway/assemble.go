@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/bundle"
+	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// assemble makes the verticals and gives each what it needs of the others.
+func (g *Gateway) assemble() error {
+	g.Tenants = tenants.NewDirectory(g.DB, g.Clock)
+	g.Ring = keys.NewRing(g.DB, g.Signer)
+	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
+	g.Fleet = fleet.New(g.DB)
+	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
+	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants})
+	var err error
+	g.Intake, err = intake.New(intake.Config{
+		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen,
+	})
+	if err != nil {
+		return err
+	}
+	g.Settler, err = settle.New(settle.Config{DB: g.DB, Directory: g.Tenants, Payees: journeyPayees{}, Files: settle.Dir{Root: g.Files}})
+	if err != nil {
+		return err
+	}
+	g.Collector = collect.New(collect.Config{
+		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
+		Prove: collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
+	})
+	g.Pricing, err = pricing.New(pricing.Config{
+		DB: g.DB, Directory: g.Tenants, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules,
+	})
+	if err != nil {
+		return err
+	}
+	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: billBook{g.Collector}, Files: files{g.Files}, Billers: g.billers})
+	g.handler = edge.New(g.verticals(), g.Log)
+	return nil
+}
+
+// Calendar implements [intake.Calendars].
+func (g *Gateway) Calendar(ctx context.Context, tenant citygate.TenantID) (citygate.Calendar, error) {
+	t, err := g.Tenants.ByID(ctx, tenant)
+	if err != nil {
+		return citygate.Calendar{}, err
+	}
+	return t.Calendar()
+}
+
+func (g *Gateway) collectSettings(ctx context.Context, tenant citygate.TenantID) (collect.Rules, citygate.Calendar, error) {
+	calendar, err := g.Calendar(ctx, tenant)
+	return g.Collect, calendar, err
+}
+
+// journeyRules are the pairing rules of the tenant's policy. They are read
+// outside the transaction's row set: a policy version is immutable.
+func (g *Gateway) journeyRules(ctx context.Context, tx *pg.Tx) (journey.Rules, error) {
+	rules, err := g.latestRules(ctx, tx.Tenant)
+	if err != nil {
+		return journey.Rules{}, err
+	}
+	return journey.Rules{
+		MaxJourney:  time.Duration(rules.Incomplete.MaxJourneyMinutes) * time.Minute,
+		UploadGrace: time.Duration(rules.Incomplete.GraceMinutes) * time.Minute,
+	}, nil
+}
+
+// billers gives the contracts whose provider gives bills.
+func (g *Gateway) billers(ctx context.Context, tenant citygate.TenantID) (map[string]driver.Biller, error) {
+	contracts, err := g.contracts(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]driver.Biller{}
+	for _, c := range contracts {
+		p, err := g.provider(ctx, tenant, c)
+		if err != nil {
+			return nil, err
+		}
+		if b, ok := p.Biller(); ok {
+			found[c.Name] = b
+		}
+	}
+	return found, nil
+}
+
+func (g *Gateway) contracts(ctx context.Context, tenant citygate.TenantID) (list []collect.Contract, err error) {
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		list, err = collect.Contracts(ctx, tx)
+		return err
+	})
+	return list, err
+}
+
+// readers finds terminals for intake.
+type readers struct{ g *Gateway }
+
+// modes says what mode of transport a tenant's readers are.
+var modes = map[tenants.Kind]accept.Mode{
+	tenants.Metro: accept.Metro, tenants.Rail: accept.Metro, tenants.Bus: accept.Bus, tenants.Minibus: accept.Minibus, tenants.Taxi: accept.Taxi,
+}
+
+func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID uint32) (intake.Terminal, error) {
+	t, err := r.g.Tenants.ByID(ctx, tenant)
+	if err != nil {
+		return intake.Terminal{}, err
+	}
+	var found fleet.Terminal
+	err = r.g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		found, err = fleet.Get(ctx, tx, keyID)
+		return err
+	})
+	if errors.Is(err, fleet.ErrNotFound) || (err == nil && found.State != fleet.Active) {
+		return intake.Terminal{}, intake.ErrUnknownTerminal.Because(err, "terminal %d of tenant %d", keyID, tenant)
+	}
+	if err != nil {
+		return intake.Terminal{}, err
+	}
+	key, err := found.Key()
+	return intake.Terminal{Key: key, Mode: modes[t.Kind]}, err
+}
+
+// accounts gives collect the issuer's accounts. An account's natural key is
+// what the provider calls the payer, under its contract.
+type accounts struct{ credential.Denier }
+
+func (accounts) AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) (map[citygate.Rider]collect.Account, error) {
+	found, err := credential.AccountsOf(ctx, tx, riders)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[citygate.Rider]collect.Account, len(found))
+	for rider, a := range found {
+		of[rider] = collect.Account{ID: a.ID, Key: a.Contract + "/" + a.RiderRef, Contract: a.Contract, PayerRef: a.RiderRef}
+	}
+	return of, nil
+}
+
+// journeyPayees gives settle the payees that pricing decided.
+type journeyPayees struct{}
+
+func (journeyPayees) PayeeOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]string, error) {
+	return pricing.PayeesOf(ctx, tx, journeys)
+}
+
+// ridePayees gives pricing the payees of the fleet.
+type ridePayees struct{}
+
+func (ridePayees) Payees(ctx context.Context, tx *pg.Tx, rides []pricing.Ride) ([]string, error) {
+	asked := make([]fleet.Ride, len(rides))
+	for i, r := range rides {
+		asked[i] = fleet.Ride(r)
+	}
+	return fleet.PayeesAt(ctx, tx, asked)
+}
+
+// ownIssuer lets pricing claim a tenant's own riders in its own transaction.
+type ownIssuer struct{ collector *collect.Collector }
+
+func (o ownIssuer) AcceptOwn(ctx context.Context, tx *pg.Tx, currency citygate.Currency, claims []interbook.Claim) ([]pricing.Answer, []ledger.Transfer, error) {
+	answers, transfers, err := o.collector.Accept(ctx, tx, tx.Tenant, currency, claims)
+	if err != nil {
+		return nil, nil, err
+	}
+	list := make([]pricing.Answer, len(answers))
+	for i, a := range answers {
+		list[i] = pricing.Answer{Verdict: a.Verdict, Account: a.Account}
+	}
+	return list, transfers, nil
+}
+
+// Access tokens are signed by the platform's token key.
+
+func (g *Gateway) tokenKeyID(ctx context.Context) (string, error) {
+	kid, _, err := g.Ring.Active(ctx, keys.Platform, keys.Token)
+	return strconv.Itoa(int(kid)), err
+}
+
+func (g *Gateway) signToken(ctx context.Context, message []byte) ([]byte, string, error) {
+	kid, version, err := g.Ring.Active(ctx, keys.Platform, keys.Token)
+	if err != nil {
+		return nil, "", err
+	}
+	signatures, err := g.Signer.Sign(ctx, keys.Platform, keys.Token, version, [][]byte{message})
+	if err != nil {
+		return nil, "", err
+	}
+	return signatures[0].Bytes, strconv.Itoa(int(kid)), signatures[0].Err
+}
+
+func (g *Gateway) tokenKey(ctx context.Context, keyID string) (ed25519.PublicKey, bool) {
+	all, err := g.Ring.Keys(ctx, keys.Platform)
+	if err != nil {
+		return nil, false
+	}
+	i := slices.IndexFunc(all, func(k keys.Key) bool {
+		return k.Purpose == keys.Token && strconv.Itoa(int(k.KeyID)) == keyID && (k.State == bundle.Active || k.State == bundle.Retiring)
+	})
+	if i < 0 {
+		return nil, false
+	}
+	public, err := keys.ParsePublic(all[i].Algorithm, all[i].Public)
+	if err != nil {
+		return nil, false
+	}
+	key, ok := public.(ed25519.PublicKey)
+	return key, ok
+}

@@ -1,0 +1,46 @@
+package load
+
+import (
+	"context"
+
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// Durability is what the server says of itself.
+type Durability struct {
+	Fsync             string `json:"fsync"`
+	SynchronousCommit string `json:"synchronous_commit"`
+}
+
+// Durability asks the server how it keeps what it has acknowledged, in a session
+// of the gateway's own.
+func (o *Operator) Durability(ctx context.Context) (d Durability, err error) {
+	err = o.Gateway.DB.InSystem(ctx, func(tx *pg.Tx) error {
+		if err := tx.QueryRow(ctx, `SHOW fsync`).Scan(&d.Fsync); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SHOW synchronous_commit`).Scan(&d.SynchronousCommit)
+	})
+	return d, err
+}
+
+// Progress is how far the taps have come, as rows say.
+type Progress struct {
+	Recorded int64 // accepted taps
+	Decided  int64 // of them, those with a decision
+	Posted   int64 // transfers
+}
+
+// Backlog is the number of recorded taps that wait for their price.
+func (p Progress) Backlog() int64 { return p.Recorded - p.Decided }
+
+// Progress counts rows. On this operator every accepted tap is a journey of its
+// own and has one decision.
+func (o *Operator) Progress(ctx context.Context) (p Progress, err error) {
+	err = o.Gateway.DB.InTenant(ctx, Tenant, func(tx *pg.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM fare_decisions WHERE tenant_id = $1), (SELECT count(*) FROM transfers WHERE tenant_id = $1),
+			       (SELECT count(*) FROM taps WHERE tenant_id = $1 AND accepted)`, tx.Tenant).Scan(&p.Decided, &p.Posted, &p.Recorded)
+	})
+	return p, err
+}

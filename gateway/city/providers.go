@@ -1,0 +1,77 @@
+package city
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
+	"github.com/cashlesscity/citygate/gateway/code"
+)
+
+// riderRef is the payment provider's name for a rider.
+func riderRef(t traveller) string { return fmt.Sprintf("2088%012d", t.number+1) }
+
+// lateKeys gives the simulator the issuers' published keys, which exist only
+// after onboarding.
+type lateKeys struct{ code.KeySource }
+
+// empties empties the wallets of the plan's riders at the provider.
+func (w *world) empties() {
+	for _, t := range w.riders {
+		if t.empty && t.tenant != hillside {
+			w.sim.SetInsufficient(riderRef(t), time.Time{})
+		}
+	}
+}
+
+// topUp fills the wallets that do not stay empty.
+func (w *world) topUp() {
+	for _, t := range w.riders {
+		if t.empty && !t.never && t.tenant != hillside {
+			w.sim.TopUp(riderRef(t))
+		}
+	}
+}
+
+// outage is the hour the provider is away: the evening peak, when accounts that
+// reached their limit are collected, and the morning's first collections.
+func (w *world) outage() (from, to time.Time) {
+	return w.day.Add(18 * time.Hour), w.day.Add(19 * time.Hour)
+}
+
+// faultyBills puts the seeded faults into the merchants' bills of a day, on
+// charges that are final, before anybody downloads them.
+func (w *world) faultyBills(day citygate.Date) error {
+	for _, tenant := range []citygate.TenantID{harbourCity, harbourMetro} {
+		counts := alipaysim.BillFaultCounts{Missing: 1, Extra: 1, Cent: 1, Refund: 1}
+		if tenant == harbourCity {
+			counts = alipaysim.BillFaultCounts{Missing: 2, Extra: 1, Cent: 2, Refund: 1}
+		}
+		faults, err := w.sim.SeedBillFaults(appID(tenant), day, counts, w.finalCharge(tenant))
+		if err != nil {
+			return err
+		}
+		for _, f := range faults {
+			w.faults = append(w.faults, seededFault{tenant, f})
+		}
+	}
+	return nil
+}
+
+// A seededFault is a bill fault and whose bill it is in.
+type seededFault struct {
+	tenant citygate.TenantID
+	alipaysim.BillFault
+}
+
+// exceptionOf is what reconciliation must call each fault.
+var exceptionOf = map[alipaysim.BillFaultKind]string{
+	alipaysim.MissingRow:       "missing_provider",
+	alipaysim.ExtraRow:         "missing_ledger",
+	alipaysim.CentOff:          "amount_diff",
+	alipaysim.UnexpectedRefund: "refund_unexpected",
+}
+
+func appID(tenant citygate.TenantID) string   { return fmt.Sprintf("20210001%08d", tenant) }
+func account(tenant citygate.TenantID) string { return fmt.Sprintf("20885010%08d", tenant) }

@@ -1,0 +1,301 @@
+package city
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// score reads everything back and checks it.
+func (w *world) score(ctx context.Context) (*Score, error) {
+	s := &Score{
+		Seed: w.Seed, Riders: w.Riders, Money: map[string]*Purse{}, Invariants: map[string]bool{},
+		Taps:           TapScore{Made: w.made, Refused: map[string]int{}},
+		Attacks:        AttackScore{Seeded: map[attack]int{}, Caught: map[attack]int{}},
+		Reconciliation: ReconScore{Exceptions: map[string]int{}},
+	}
+	answers := map[[32]byte][]intake.Answer{}
+	for _, t := range cityTenants() {
+		x, err := w.tallyOf(ctx, t, w.digests())
+		if err != nil {
+			return nil, fmt.Errorf("tally of %s: %w", t.Slug, err)
+		}
+		s.add(x)
+		for digest, list := range x.caught {
+			answers[digest] = append(answers[digest], list...)
+		}
+	}
+	w.scoreAttacks(s, answers)
+	if err := w.scoreFaults(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := w.invariants(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// digests lists the codes whose fate the score asks for.
+func (w *world) digests() [][32]byte {
+	set := maps.Clone(w.honestly)
+	for _, a := range attacks {
+		for _, e := range w.seeded[a] {
+			set[e.digest] = true
+		}
+	}
+	for _, list := range w.originals {
+		for _, d := range list {
+			set[d] = true
+		}
+	}
+	return slices.Collect(maps.Keys(set))
+}
+
+// purse gives the money of a currency.
+func (s *Score) purse(c citygate.Currency) *Purse {
+	p, ok := s.Money[string(c)]
+	if !ok {
+		p = &Purse{}
+		s.Money[string(c)] = p
+	}
+	return p
+}
+
+// add adds one tenant's tally.
+func (s *Score) add(x tally) {
+	s.Taps.Uploaded += int(x.taps.Uploaded)
+	s.Taps.Recorded += int(x.taps.Recorded)
+	s.Taps.Duplicate += int(x.taps.Duplicate)
+	for reason, n := range x.taps.Refused {
+		s.Taps.Refused[string(reason)] += int(n)
+	}
+	s.Charges.Succeeded += x.charges.Succeeded
+	s.Charges.Declined += x.charges.Declined
+	s.Charges.UnknownSeen += x.charges.UnknownSeen
+	s.Charges.UnknownOpen += x.charges.UnknownOpen
+	s.Debts.Opened += x.charges.DebtsOpened
+	s.Debts.Recovered += x.charges.DebtsRecovered
+	s.Debts.Open += x.charges.DebtsOpen
+	for c, minor := range x.fares {
+		s.purse(c).Fares += minor
+	}
+	for c, m := range x.charges.Money {
+		p := s.purse(c)
+		p.Collected += m.Collected
+		p.ProviderFees += m.Fees
+		p.Debt += m.Debt
+		p.OwedToOperators += m.Collected - m.Fees
+	}
+	for c, minor := range x.held {
+		if minor != 0 {
+			s.purse(c).Held += minor
+		}
+	}
+	for c, minor := range x.paidOut {
+		s.purse(c).PaidOut += minor
+	}
+	s.Reconciliation.Lines += x.recon.Lines
+	s.Reconciliation.Matched += x.recon.Matched
+	for kind, n := range x.recon.Exceptions {
+		s.Reconciliation.Exceptions[string(kind)] += n
+	}
+}
+
+// scoreAttacks compares what was played with what the rows say. An attack is
+// caught by its own reasons only. Of a clone either evidence may be the refused
+// one; it counts once for each credential.
+func (w *world) scoreAttacks(s *Score, answers map[[32]byte][]intake.Answer) {
+	refused := func(digest [32]byte, reasons []code.Reason) bool {
+		return slices.ContainsFunc(answers[digest], func(a intake.Answer) bool { return slices.Contains(reasons, a.Reason) })
+	}
+	for _, a := range attacks {
+		s.Attacks.Seeded[a], s.Attacks.Caught[a] = 0, 0
+		byRider := map[int]bool{}
+		for _, e := range w.sortedSeeded(a) {
+			caught := refused(e.digest, refusalsFor[a])
+			if a != cloned {
+				s.Attacks.Seeded[a]++
+				if caught {
+					s.Attacks.Caught[a]++
+				}
+				continue
+			}
+			for _, original := range w.originals[e.rider] {
+				caught = caught || refused(original, refusalsFor[a])
+			}
+			byRider[e.rider] = byRider[e.rider] || caught
+		}
+		for _, caught := range byRider {
+			s.Attacks.Seeded[a]++
+			if caught {
+				s.Attacks.Caught[a]++
+			}
+		}
+	}
+	for digest := range w.honestly {
+		for _, a := range answers[digest] {
+			if a.Reason != "" {
+				s.Taps.HonestRefused++
+			}
+		}
+	}
+}
+
+// scoreFaults looks every seeded fault up among the exceptions: one counts as
+// found only with its own kind and order id, and every other exception is
+// unexplained.
+func (w *world) scoreFaults(ctx context.Context, s *Score) error {
+	type named struct {
+		tenant citygate.TenantID
+		kind   string
+		id     string
+	}
+	wanted := map[named]bool{}
+	for _, f := range w.faults {
+		id := f.OrderID
+		if f.RefundID != "" {
+			id = f.RefundID
+		}
+		wanted[named{f.tenant, exceptionOf[f.Kind], id}] = true
+	}
+	s.Reconciliation.Seeded = len(wanted)
+	for _, t := range cityTenants() {
+		err := w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+			const most = 10_000
+			items, err := recon.Exceptions(ctx, tx, false, "", "", most)
+			for _, i := range items {
+				if wanted[named{t.ID, string(i.Kind), i.OurID}] {
+					s.Reconciliation.Found++
+				} else {
+					s.Reconciliation.Unexplained++
+					s.Broken = append(s.Broken, fmt.Sprintf("faults_found: tenant %d: unexplained %s of %s (%s)", t.ID, i.Kind, i.OurID, i.Item))
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// invariants checks what must hold whatever was played.
+func (w *world) invariants(ctx context.Context, s *Score) error {
+	holds := func(name string, ok bool, format string, args ...any) {
+		s.Invariants[name] = ok
+		if !ok {
+			s.Broken = append(s.Broken, name+": "+fmt.Sprintf(format, args...))
+		}
+	}
+	books, err := w.gateway.CheckBooks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"books_rederive", "interbook_pairs", "clearing_zero", "payouts_equal_receipts"} {
+		holds(name, books.Holds(name), "%v", findings(books, name))
+	}
+	holds("taps_add_up", s.Taps.Uploaded == s.Taps.Recorded+s.Taps.Duplicate+total(s.Taps.Refused), "%+v", s.Taps)
+	holds("attacks_caught", maps.Equal(s.Attacks.Seeded, s.Attacks.Caught), "played %v, caught %v", s.Attacks.Seeded, s.Attacks.Caught)
+	holds("unknown_resolved", s.Charges.UnknownOpen == 0, "%d are open", s.Charges.UnknownOpen)
+	r := s.Reconciliation
+	holds("faults_found", r.Found == r.Seeded && r.Unexplained == 0 && r.Lines == r.Matched+total(r.Exceptions) && r.Seeded > 0, "%+v", r)
+	for c, p := range s.Money {
+		if p.Fares != p.Collected+p.Debt || p.OwedToOperators != p.Collected-p.ProviderFees || p.PaidOut+p.Held != p.OwedToOperators {
+			holds("money_adds_up", false, "%s: %+v", c, *p)
+		}
+	}
+	if _, broken := s.Invariants["money_adds_up"]; !broken {
+		holds("money_adds_up", len(s.Money) > 0, "no money moved")
+	}
+	w.compareBooks(s, holds)
+	return w.rowInvariants(ctx, holds)
+}
+
+func findings(r ledger.Report, name string) []string {
+	var list []string
+	for _, f := range r.Findings {
+		if f.Invariant == name && len(list) < 5 {
+			list = append(list, f.String())
+		}
+	}
+	return list
+}
+
+// compareBooks holds our succeeded charges against the simulators' own books.
+func (w *world) compareBooks(s *Score, holds func(string, bool, string, ...any)) {
+	succeeded, collected := w.providerBook()
+	s.Charges.ProviderSucceeded = succeeded
+	same := succeeded == s.Charges.Succeeded
+	for c, p := range s.Money {
+		same = same && collected[citygate.Currency(c)] == p.Collected
+	}
+	holds("one_charge_per_attempt", same, "the providers have %d payments of %v, we have %d", succeeded, collected, s.Charges.Succeeded)
+}
+
+// rowInvariants reads rows tenant by tenant.
+func (w *world) rowInvariants(ctx context.Context, holds func(string, bool, string, ...any)) error {
+	var stray, fares, foreign int64
+	for _, t := range cityTenants() {
+		err := w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+			check, err := pricing.CheckJourneys(ctx, tx)
+			if err != nil {
+				return err
+			}
+			stray += check.StrayTaps
+			fares += check.WithoutOneFare
+			n, err := foreignRows(ctx, tx)
+			foreign += n
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	holds("tap_once", stray == 0, "%d taps are in no journey although accepted, or in one although refused", stray)
+	holds("one_final_fare", fares == 0, "%d journeys have not exactly one final fare", fares)
+	holds("tenant_isolation", foreign == 0, "%d rows of other tenants were visible", foreign)
+	return nil
+}
+
+// foreignRows counts what the bound tenant sees of others, table by table.
+func foreignRows(ctx context.Context, tx *pg.Tx) (n int64, err error) {
+	for _, table := range []string{
+		"taps", "tap_seen", "tap_evidence", "journeys", "fare_decisions", "transfers", "claims", "charges", "debts",
+		"credentials", "accounts", "terminals", "receipts", "payouts", "recon_items", "outbox", "inbox", "audit_log",
+	} {
+		var seen int64
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM `+table+` WHERE tenant_id <> $1`, tx.Tenant).Scan(&seen); err != nil {
+			return n, fmt.Errorf("rows of others in %s: %w", table, err)
+		}
+		n += seen
+	}
+	return n, nil
+}
+
+// finalCharge lets bill faults fall on succeeded charges alone.
+func (w *world) finalCharge(tenant citygate.TenantID) func(string) bool {
+	final := map[string]bool{}
+	ctx := context.Background()
+	err := w.gateway.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		entries, err := collect.ChargesForBill(ctx, tx, alipayContract, w.day, tx.Now)
+		for _, e := range entries {
+			final[e.OurID] = e.State == "succeeded"
+		}
+		return err
+	})
+	return func(id string) bool { return err == nil && final[id] }
+}
+
+func digestOf(raw []byte) [32]byte { return sha256.Sum256(raw) }

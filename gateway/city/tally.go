@@ -1,0 +1,187 @@
+package city
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/sandbox"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// open names what is not final yet.
+func (w *world) open(ctx context.Context) ([]string, error) {
+	var open []string
+	for _, t := range cityTenants() {
+		err := w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+			note := func(n int, what string) {
+				if n > 0 {
+					open = append(open, fmt.Sprintf("%s: %d %s", t.Slug, n, what))
+				}
+			}
+			undelivered, err := interbook.Undelivered(ctx, tx)
+			if err != nil {
+				return err
+			}
+			note(undelivered, "messages")
+			tallies, err := pricing.Tallies(ctx, tx)
+			if err != nil {
+				return err
+			}
+			for _, x := range tallies {
+				if x.State == "open" {
+					note(int(x.Journeys), "open journeys")
+				}
+			}
+			due, err := settle.Pending(ctx, tx)
+			if err != nil {
+				return err
+			}
+			note(due.Windows, "windows")
+			note(due.Files, "payout files")
+			if t.Issuer == 0 {
+				return nil
+			}
+			counters, err := collect.Count(ctx, tx)
+			if err != nil {
+				return err
+			}
+			note(counters.Unfinished, "charges, refunds or aggregations")
+			return w.unimported(ctx, tx, t, note)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}
+
+// unimported counts succeeded payments that no reconciliation has looked at.
+func (w *world) unimported(ctx context.Context, tx *pg.Tx, t tenants.Tenant, note func(int, string)) error {
+	contract := alipayContract
+	if t.ID >= hillside {
+		contract = sandboxContract
+	}
+	for _, read := range []func(context.Context, *pg.Tx, string, time.Time, time.Time) ([]collect.BillEntry, error){collect.ChargesForBill, collect.RefundsForBill} {
+		entries, err := read(ctx, tx, contract, time.Time{}, tx.Now)
+		if err != nil {
+			return err
+		}
+		var charges []citygate.UUID
+		for _, e := range entries {
+			if !e.Refund {
+				charges = append(charges, e.ID)
+			}
+		}
+		judged, err := recon.Judged(ctx, tx, charges)
+		if err != nil {
+			return err
+		}
+		note(len(charges)-judged, "payments without a bill")
+	}
+	return nil
+}
+
+// A ledgerless tally is what one tenant's rows add up to.
+type tally struct {
+	taps    intake.Counts
+	caught  map[[32]byte][]intake.Answer
+	charges collect.Counters
+	recon   recon.Counts
+	fares   map[citygate.Currency]int64
+	paidOut map[citygate.Currency]int64
+	held    map[citygate.Currency]int64
+}
+
+// tallyOf reads a tenant's rows back.
+func (w *world) tallyOf(ctx context.Context, t tenants.Tenant, digests [][32]byte) (x tally, err error) {
+	x.fares, x.held = map[citygate.Currency]int64{}, map[citygate.Currency]int64{}
+	err = w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+		var err error
+		if x.taps, err = intake.Count(ctx, tx); err != nil {
+			return err
+		}
+		if x.caught, err = intake.Answers(ctx, tx, digests, w.day, tx.Now); err != nil {
+			return err
+		}
+		tallies, err := pricing.Tallies(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, p := range tallies {
+			if p.Currency != "" {
+				x.fares[p.Currency] += p.Amount
+			}
+		}
+		if x.paidOut, err = settle.PaidOut(ctx, tx); err != nil {
+			return err
+		}
+		if x.charges, err = collect.Count(ctx, tx); err != nil {
+			return err
+		}
+		if x.recon, err = recon.Count(ctx, tx); err != nil {
+			return err
+		}
+		heldCharges, err := recon.HeldCharges(ctx, tx)
+		if err != nil {
+			return err
+		}
+		held, err := collect.NetOf(ctx, tx, heldCharges)
+		if err != nil {
+			return err
+		}
+		x.held[t.Currency] += held
+		return nil
+	})
+	return x, err
+}
+
+// refusalsFor says which reasons catch which attack.
+var refusalsFor = map[attack][]code.Reason{
+	forged:    {code.UnknownKey, code.BadIssuerSignature, code.BadDeviceSignature},
+	expired:   {code.ExpiredCode, code.ExpiredCredential},
+	future:    {code.NotYetValid},
+	replayed:  {code.Replayed},
+	cloned:    {code.Clone},
+	forwarded: {code.DoubleUse},
+	overCap:   {code.AmountOverCap},
+	denied:    {code.Denied},
+}
+
+// providerBook adds up what the simulators' own books say succeeded.
+func (w *world) providerBook() (succeeded int, collected map[citygate.Currency]int64) {
+	collected = map[citygate.Currency]int64{}
+	for _, t := range w.sim.Book() {
+		if !t.Paid {
+			continue
+		}
+		succeeded++
+		collected[t.Amount.Currency] += t.Amount.Minor
+		for _, r := range t.Refunds {
+			collected[r.Amount.Currency] -= r.Amount.Minor
+		}
+	}
+	if w.sandbox == nil {
+		return succeeded, collected
+	}
+	for _, e := range w.sandbox.Book() {
+		switch {
+		case e.Outcome != "succeeded":
+		case e.Kind == sandbox.Refund:
+			collected[e.Amount.Currency] -= e.Amount.Minor
+		default:
+			succeeded++
+			collected[e.Amount.Currency] += e.Amount.Minor
+		}
+	}
+	return succeeded, collected
+}

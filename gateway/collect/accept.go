@@ -1,0 +1,333 @@
+package collect
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// An Answer is what became of one claim.
+type Answer struct {
+	interbook.Verdict
+	Account citygate.UUID // who pays; zero if refused
+	Delta   int64         // how the claim changed what is accepted of the journey
+}
+
+// Accept takes operator's claims for riders of the transaction's tenant. It
+// gives one answer for each claim in the order given, and the transfers that go
+// with them, for the caller to post in this transaction. For another operator
+// those are all; when operator is this tenant the fares themselves are not among
+// them, as the caller posts them from rider to payee, with Answer.Account.
+func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, currency citygate.Currency, items []interbook.Claim) ([]Answer, []ledger.Transfer, error) {
+	claims := newest(items)
+	if err := markStale(ctx, tx, operator, claims); err != nil {
+		return nil, nil, err
+	}
+	if err := c.prove(ctx, tx, operator, claims); err != nil {
+		return nil, nil, err
+	}
+	if err := c.identify(ctx, tx, claims); err != nil {
+		return nil, nil, err
+	}
+	if err := c.checkUses(ctx, tx, operator, claims); err != nil {
+		return nil, nil, err
+	}
+	b := booking{operator: operator, currency: currency}
+	if err := c.book(ctx, tx, &b, claims); err != nil {
+		return nil, nil, err
+	}
+	return answers(items, claims), b.transfers, nil
+}
+
+// HandleClaims is the handler of claims messages: it accepts, puts the verdicts
+// and posts.
+func (c *Collector) HandleClaims(ctx context.Context, tx *pg.Tx, from citygate.TenantID, body []byte) error {
+	var m interbook.Claims
+	if err := json.Unmarshal(body, &m); err != nil {
+		return fmt.Errorf("claims: %w", err)
+	}
+	answers, transfers, err := c.Accept(ctx, tx, from, m.Currency, m.Items)
+	if err != nil {
+		return err
+	}
+	verdicts := interbook.Verdicts{Items: make([]interbook.Verdict, len(answers))}
+	for i, a := range answers {
+		verdicts.Items[i] = a.Verdict
+	}
+	if err := interbook.Put(ctx, tx, from, interbook.KindVerdicts, verdicts); err != nil {
+		return err
+	}
+	return ledger.Post(ctx, tx, transfers)
+}
+
+// prove verifies the evidence of claims of other operators.
+func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+	if operator == tx.Tenant {
+		return nil // intake verified the same bytes
+	}
+	var raw [][]byte
+	for _, cl := range claims {
+		if !cl.stale {
+			for i := range cl.Taps {
+				raw = append(raw, cl.Taps[i].Evidence)
+			}
+		}
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	proofs, err := c.Prove(ctx, tx, raw)
+	if err != nil {
+		return err
+	}
+	if len(proofs) != len(raw) {
+		return fmt.Errorf("collect: %d proofs for %d codes", len(proofs), len(raw))
+	}
+	at := 0
+	for _, cl := range claims {
+		if cl.stale {
+			continue
+		}
+		for i := range cl.Taps {
+			t, p := &cl.Taps[i], proofs[at]
+			at++
+			switch {
+			case p.Reason != "":
+				cl.refuse(t, p.Reason)
+			case p.Use != code.Use{Rider: cl.Rider, Counter: t.Counter}:
+				cl.refuse(t, code.Malformed) // the code is another rider's, or another display
+			}
+		}
+	}
+	return nil
+}
+
+// identify finds who pays.
+func (c *Collector) identify(ctx context.Context, tx *pg.Tx, claims []*claim) error {
+	var riders []citygate.Rider
+	for _, cl := range claims {
+		if !cl.stale && (len(riders) == 0 || riders[len(riders)-1] != cl.Rider) {
+			riders = append(riders, cl.Rider)
+		}
+	}
+	if len(riders) == 0 {
+		return nil
+	}
+	accounts, err := c.Accounts.AccountsOf(ctx, tx, riders)
+	if err != nil {
+		return err
+	}
+	for _, cl := range claims {
+		if cl.stale {
+			continue
+		}
+		a, ok := accounts[cl.Rider]
+		if a.Key == "" {
+			a.Key = a.ID.String()
+		}
+		cl.account = a
+		if !ok && len(cl.refused) == 0 {
+			cl.refuseAll(code.NotIssued)
+			cl.account = Account{}
+		}
+	}
+	return nil
+}
+
+// checkUses gives each display to the first tap that claims it.
+func (c *Collector) checkUses(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+	all := uses(operator, claims)
+	holders, err := takeUses(ctx, tx, all)
+	if err != nil {
+		return err
+	}
+	_, cloned := judge(all, holders)
+	if len(cloned) > 0 {
+		if err := c.Accounts.DenyRiders(ctx, tx, cloned, DenyClone); err != nil {
+			return err
+		}
+	}
+	return keepConflicts(ctx, tx, operator, claims)
+}
+
+// A line is a change of what is accepted, and where it went.
+type line struct {
+	claim       *claim
+	part        int
+	aggregation citygate.UUID
+	kind        string // fare, refund, debt
+	refund      citygate.UUID
+	delta       int64
+}
+
+// The kinds of lines.
+const (
+	lineFare   = "fare"
+	lineRefund = "refund"
+	lineDebt   = "debt"
+)
+
+// A booking gathers what a batch of accepted claims writes.
+type booking struct {
+	operator  citygate.TenantID
+	currency  citygate.Currency
+	lines     []line
+	sums      map[citygate.UUID]*sum // by aggregation
+	transfers []ledger.Transfer
+}
+
+type sum struct {
+	delta int64
+	taps  int
+}
+
+func (b *booking) add(l line, taps int) {
+	b.lines = append(b.lines, l)
+	if l.kind != lineFare {
+		return
+	}
+	if b.sums == nil {
+		b.sums = map[citygate.UUID]*sum{}
+	}
+	s := b.sums[l.aggregation]
+	if s == nil {
+		s = &sum{}
+		b.sums[l.aggregation] = s
+	}
+	s.delta += l.delta
+	s.taps += taps
+}
+
+// book writes claims, lines and aggregations of what is not refused.
+func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) error {
+	if err := storeClaims(ctx, tx, b, claims); err != nil {
+		return err
+	}
+	var up []*claim
+	for _, cl := range claims {
+		switch {
+		case cl.delta > 0:
+			up = append(up, cl)
+		case cl.delta < 0:
+			if err := c.takeBack(ctx, tx, b, cl); err != nil {
+				return err
+			}
+		}
+	}
+	if len(up) > 0 {
+		rules, calendar, err := c.Settings(ctx, tx.Tenant)
+		if err != nil {
+			return err
+		}
+		open, err := openAggregations(ctx, tx, b.currency, up, func(d citygate.Date) time.Time {
+			_, end := calendar.Window(d)
+			return end.Add(rules.CloseAfter)
+		})
+		if err != nil {
+			return err
+		}
+		for _, cl := range up {
+			taps := 0
+			if cl.first {
+				taps = len(cl.Taps)
+			}
+			b.add(line{claim: cl, aggregation: open[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta}, taps)
+		}
+		if err := addToAggregations(ctx, tx, b, rules); err != nil {
+			return err
+		}
+	} else if err := addToAggregations(ctx, tx, b, Rules{}); err != nil {
+		return err
+	}
+	if err := storeLines(ctx, tx, b); err != nil {
+		return err
+	}
+	b.transfers = claimTransfers(tx.Tenant, b)
+	return nil
+}
+
+// claimTransfers gives the transfers of a booking.
+func claimTransfers(tenant citygate.TenantID, b *booking) []ledger.Transfer {
+	var out []ledger.Transfer
+	for i := range b.lines {
+		l := &b.lines[i]
+		r := lineRow{
+			Operator: b.operator, Journey: l.claim.Journey, N: l.claim.N, Part: l.part, Account: l.claim.account.ID, Kind: l.kind,
+			Delta: l.delta, Currency: b.currency, BusinessDate: l.claim.BusinessDate, At: l.claim.at(),
+		}
+		out = append(out, r.transfers(tenant)...)
+	}
+	return out
+}
+
+// takeBack spreads a negative difference over what the journey's fare went to,
+// the youngest first.
+func (c *Collector) takeBack(ctx context.Context, tx *pg.Tx, b *booking, cl *claim) error {
+	places, err := contributions(ctx, tx, b.operator, cl.Journey)
+	if err != nil {
+		return err
+	}
+	left := -cl.delta
+	for part, p := range places {
+		amount := min(left, p.amount)
+		if amount <= 0 {
+			continue
+		}
+		left -= amount
+		l := line{claim: cl, part: part, aggregation: p.aggregation, delta: -amount}
+		switch {
+		case p.state == aggregationOpen:
+			l.kind = lineFare
+		case p.state == aggregationInDebt && p.charge.IsZero():
+			l.kind = lineDebt
+			if err := c.lowerDebt(ctx, tx, p.aggregation, amount); err != nil {
+				return err
+			}
+		default:
+			l.kind = lineRefund
+			if l.refund, err = createRefund(ctx, tx, b, cl, p, amount); err != nil {
+				return err
+			}
+		}
+		b.add(l, 0)
+	}
+	if left > 0 {
+		return fmt.Errorf("collect: journey %s: %d to take back is nowhere to be found", cl.Journey, left)
+	}
+	return nil
+}
+
+func answers(items []interbook.Claim, claims []*claim) []Answer {
+	byJourney := make(map[citygate.UUID]*claim, len(claims))
+	for _, cl := range claims {
+		byJourney[cl.Journey] = cl
+	}
+	out := make([]Answer, len(items))
+	for i, it := range items {
+		cl := byJourney[it.Journey]
+		a := Answer{Verdict: interbook.Verdict{Journey: it.Journey, N: it.N, Accepted: true}}
+		switch {
+		case cl.index != i: // a newer claim of the journey is in the batch and says it all
+		case cl.stale:
+			a.Accepted = cl.was
+		case len(cl.refused) > 0:
+			a.Accepted, a.Refused = false, cl.refused
+			slices.SortFunc(a.Refused, func(x, y interbook.TapVerdict) int {
+				return cmp.Or(cmp.Compare(x.Terminal, y.Terminal), cmp.Compare(x.Seq, y.Seq))
+			})
+		default:
+			a.Account, a.Delta = cl.account.ID, cl.delta
+		}
+		out[i] = a
+	}
+	return out
+}

@@ -1,0 +1,158 @@
+package collect
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+)
+
+// inParallel runs do over parts of 0..n on all cores.
+func inParallel(n int, do func(from, to int)) {
+	const least = 16 // below this a goroutine costs more than it brings
+	workers := min(runtime.GOMAXPROCS(0), (n+least-1)/least)
+	if workers < 2 {
+		do(0, n)
+		return
+	}
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() { do(n*w/workers, n*(w+1)/workers) })
+	}
+	wg.Wait()
+}
+
+// A claim is one item on its way through Accept.
+type claim struct {
+	interbook.Claim
+	index   int // in the batch as it came
+	account Account
+	had     int64 // accepted of the journey before
+	delta   int64
+	refused []interbook.TapVerdict
+	first   bool // nothing was accepted of the journey before
+	stale   bool // a claim as new or newer is stored; accepted says what became of it
+	was     bool // the stale claim was accepted
+}
+
+// newest gives the last claim of each journey, ordered by rider, time and
+// journey: claims are absolute, so those before it say nothing more.
+func newest(items []interbook.Claim) []*claim {
+	last := make(map[citygate.UUID]int, len(items))
+	for i, it := range items {
+		if j, ok := last[it.Journey]; !ok || items[j].N < it.N {
+			last[it.Journey] = i
+		}
+	}
+	out := make([]*claim, 0, len(last))
+	for i, it := range items {
+		if last[it.Journey] == i {
+			out = append(out, &claim{Claim: it, index: i})
+		}
+	}
+	slices.SortFunc(out, func(a, b *claim) int {
+		return cmp.Or(a.Rider.Compare(b.Rider), a.at().Compare(b.at()), bytes.Compare(a.Journey[:], b.Journey[:]))
+	})
+	return out
+}
+
+// at is when the claim's transfers take effect.
+func (c *claim) at() time.Time {
+	at := c.At
+	if at.IsZero() && len(c.Taps) > 0 {
+		at = c.Taps[0].EventTime
+	}
+	if at.IsZero() {
+		at = c.BusinessDate.Time()
+	}
+	return at.UTC().Truncate(time.Microsecond)
+}
+
+func (c *claim) refuse(t *interbook.ClaimTap, reason code.Reason) {
+	c.refused = append(c.refused, interbook.TapVerdict{Terminal: t.Terminal, Seq: t.Seq, Reason: reason})
+}
+
+func (c *claim) refuseAll(reason code.Reason) {
+	for i := range c.Taps {
+		c.refuse(&c.Taps[i], reason)
+	}
+}
+
+// A use is one tap's claim to one display of a credential.
+type use struct {
+	claim    *claim
+	tap      *interbook.ClaimTap
+	digest   [sha256.Size]byte
+	operator citygate.TenantID
+}
+
+func (u *use) key() useKey { return useKey{u.claim.Rider.List, u.claim.Rider.Index, u.tap.Counter} }
+
+type useKey struct {
+	list uint16
+	idx  uint32
+	ctr  uint16
+}
+
+func (k useKey) compare(o useKey) int {
+	return cmp.Or(cmp.Compare(k.list, o.list), cmp.Compare(k.idx, o.idx), cmp.Compare(k.ctr, o.ctr))
+}
+
+// uses lists the taps of claims that are not refused, by key and then by time,
+// terminal and sequence: where two of one batch collide, the earlier tap has it.
+func uses(operator citygate.TenantID, claims []*claim) []*use {
+	var out []*use
+	for _, c := range claims {
+		if c.stale || len(c.refused) > 0 {
+			continue
+		}
+		for i := range c.Taps {
+			t := &c.Taps[i]
+			out = append(out, &use{claim: c, tap: t, digest: sha256.Sum256(t.Evidence), operator: operator})
+		}
+	}
+	slices.SortFunc(out, func(a, b *use) int {
+		return cmp.Or(a.key().compare(b.key()), a.tap.EventTime.Compare(b.tap.EventTime),
+			cmp.Compare(a.tap.Terminal, b.tap.Terminal), cmp.Compare(a.tap.Seq, b.tap.Seq))
+	})
+	return out
+}
+
+// A holder is the tap that has a display.
+type holder struct {
+	operator      citygate.TenantID
+	terminal, seq int64
+	digest        []byte
+}
+
+// judge refuses the taps of uses that another tap holds and gives those, with
+// the riders whose credential was copied.
+func judge(all []*use, holders map[useKey]holder) (conflicts []*use, cloned []citygate.Rider) {
+	for _, u := range all {
+		h, ok := holders[u.key()]
+		if !ok || h.operator == u.operator && h.terminal == int64(u.tap.Terminal) && h.seq == int64(u.tap.Seq) { //nolint:gosec // as stored
+			continue
+		}
+		reason := code.DoubleUse
+		if !bytes.Equal(h.digest, u.digest[:]) {
+			reason = code.Clone
+			cloned = append(cloned, u.claim.Rider)
+		}
+		u.claim.refuse(u.tap, reason)
+		conflicts = append(conflicts, u)
+	}
+	slices.SortFunc(cloned, citygate.Rider.Compare)
+	return conflicts, slices.Compact(cloned)
+}
+
+func sum256(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
+}

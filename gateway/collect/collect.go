@@ -1,0 +1,146 @@
+package collect
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"strconv"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The errors of this package.
+var (
+	ErrContract = &citygate.Code{Name: "collect.contract", Kind: citygate.Conflict, Title: "The provider contract exists with other terms. Add a contract under another name."}
+	ErrNoRefund = &citygate.Code{Name: "collect.no_refund", Kind: citygate.Internal, Title: "The provider cannot refund. The refund waits until it can."}
+	ErrLost     = &citygate.Code{Name: "collect.contradiction", Kind: citygate.Conflict, Title: "The provider contradicts a final outcome. Look at the charge and the provider's bill."}
+)
+
+// An Account is who pays for a rider.
+type Account struct {
+	ID       citygate.UUID
+	Key      string // natural key, unique in the tenant: what order and provider ids go by; "" = the ID
+	Contract string // of the provider that collects
+	PayerRef string // the provider's name for the payer
+}
+
+// Accounts is what this package needs of the tenant's credentials.
+type Accounts interface {
+	// AccountsOf gives who pays for each rider of the tenant. A rider to whom
+	// nothing was issued is absent.
+	AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) (map[citygate.Rider]Account, error)
+	// DenyAccounts puts all credentials of the accounts on the deny list, and
+	// LiftAccounts takes off what DenyAccounts put there for the same reason.
+	// Doing either again changes nothing.
+	DenyAccounts(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID, reason string) error
+	LiftAccounts(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID, reason string) error
+	// DenyRiders puts single credentials on the deny list for good.
+	DenyRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, reason string) error
+}
+
+// The reasons of deny entries.
+const (
+	DenyDeclined = "declined"
+	DenyClone    = "clone"
+)
+
+// A Proof is what a raw code proves. Reason is "" if it is ours and signed as
+// it must be.
+type Proof struct {
+	Use    code.Use
+	Reason code.Reason
+}
+
+// A Prover verifies raw codes under the keys of the tenant that issued them. It
+// is called inside a transaction and does no I/O of its own over a network.
+type Prover func(ctx context.Context, tx *pg.Tx, raw [][]byte) ([]Proof, error)
+
+// Receipts is the operator's side when issuer and operator are one tenant: it
+// takes in the same transaction what another operator gets as a message, and
+// posts payable against AdviceItem.Contra.
+type Receipts interface {
+	TakeAdvice(ctx context.Context, tx *pg.Tx, from citygate.TenantID, items []interbook.AdviceItem) error
+}
+
+// Rules say when a tenant collects.
+type Rules struct {
+	AmountLimit int64         // an open aggregation this large is due; 0 = no limit
+	CountLimit  int           // or with this many taps; 0 = no limit
+	CloseAfter  time.Duration // after the end of the business date
+	MaxTries    int           // recoveries tried by schedule for one debt
+	RetryEvery  time.Duration // between them
+}
+
+// DefaultRules close six hours after the business date and try to recover a
+// debt three times, on different days.
+func DefaultRules() Rules {
+	return Rules{AmountLimit: 0, CountLimit: 0, CloseAfter: 6 * time.Hour, MaxTries: 3, RetryEvery: 24 * time.Hour}
+}
+
+// A Config is what a [Collector] is made of. All but Receipts are required;
+// without Receipts no tenant may be operator and issuer at once.
+type Config struct {
+	DB       *pg.DB
+	Accounts Accounts
+	Prove    Prover
+	Receipts Receipts
+	// Settings gives a tenant's rules and calendar.
+	Settings func(ctx context.Context, tenant citygate.TenantID) (Rules, citygate.Calendar, error)
+	// Provider opens the provider of a contract. It is called outside transactions.
+	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
+}
+
+// A Collector collects for every tenant. It is safe for concurrent use.
+type Collector struct{ Config }
+
+// New makes a Collector.
+func New(c Config) *Collector { return &Collector{c} }
+
+// A Job asks for [Collector.RunDue].
+type Job struct {
+	Tenant citygate.TenantID `json:"tenant"`
+}
+
+// Kind implements [pg.Job].
+func (Job) Kind() string { return "collect.due" }
+
+// ourID makes the id a provider knows a payment by: 32 characters that follow
+// from natural keys.
+func ourID(tenant citygate.TenantID, parts ...string) string {
+	h := sha256.New()
+	for _, p := range append([]string{tenant.String()}, parts...) {
+		h.Write([]byte(strconv.Itoa(len(p)) + ":" + p))
+	}
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:20])
+}
+
+// A prover of one dispatcher, for wiring.
+type codeKeys = func(ctx context.Context, tx *pg.Tx) (code.KeySource, error)
+
+// NewProver makes a [Prover] that parses and verifies with d under the keys
+// that keys gives for the transaction's tenant.
+func NewProver(d *code.Dispatcher, keys codeKeys, credentials code.CredentialCache) Prover {
+	return func(ctx context.Context, tx *pg.Tx, raw [][]byte) ([]Proof, error) {
+		source, err := keys(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		proofs := make([]Proof, len(raw))
+		inParallel(len(raw), func(from, to int) {
+			var c code.Code
+			for i := from; i < to; i++ {
+				if err := d.Parse(raw[i], &c); err != nil {
+					proofs[i].Reason = code.Malformed
+					continue
+				}
+				proofs[i] = Proof{c.Use(), d.Verify(&c, source, credentials).Reason}
+			}
+		})
+		return proofs, nil
+	}
+}

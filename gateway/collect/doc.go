@@ -1,0 +1,54 @@
+// Package collect is the issuer's side of a ride: it takes operators' claims
+// for fares of our riders, gathers them per account and business date, collects
+// each total through the account's payment provider, keeps debts and refunds,
+// and passes back to the operators what became of their fares.
+//
+// # Claims
+//
+// A claim carries a journey's fare as an absolute amount and the raw codes that
+// prove it ([Collector.Accept]). The codes are verified again under our own
+// keys, unless the operator is this tenant, whose intake did so. The first
+// claim of a display (list, index, counter) has it: the same bytes from another
+// tap are double_use, other bytes under the same counter are a clone, which also
+// puts the credential on the deny list. A refused claim posts nothing and names
+// the taps; an accepted one changes the books by the difference to what was
+// accepted of the journey before.
+//
+// # Aggregation, charge, outcome
+//
+// A positive difference goes to the open aggregation of its account and
+// business date. An aggregation closes by time, amount or number of taps, but
+// only when [Collector.RunDue] runs, so that what arrives together is collected
+// together. Closing writes the charge's intent; it is committed, marked as sent
+// and committed again before the provider is called, outside any transaction,
+// and the outcome is a third transaction. adapters.Next and adapters.After
+// decide what an answer means: an outcome nobody knows is asked for, or sent
+// again under the same id with equal content, never under a new one. A process
+// that dies at any point leaves a row that says how far it came.
+//
+// A declined charge is a debt and a deny entry; recoveries are charges of their
+// own, tried on a schedule of rows, and a paid debt lifts the entry.
+//
+// A negative difference lowers the aggregation while it is open. Afterwards it
+// is a refund of the charge that collected it: at once if that has succeeded, as
+// soon as it has if it is under way (and if it is declined instead, the debt is
+// lower by so much). An open debt is lowered directly.
+//
+// # Passing back
+//
+// [Collector.PassBack] tells each operator its journeys' shares of the fees of
+// succeeded charges, what riders still owe of its fares and what of that came in
+// since; [Collector.Release] tells what is cleared of charges that
+// reconciliation has matched. Both send differences to what was sent before, so
+// they may run at any time and any number of times.
+//
+// # Order
+//
+// Batches go by natural keys (business date, the account's key), and ids given
+// to providers are made from them, so that the same input meets the same fate
+// at the provider whatever ran first.
+//
+// Limits: the sum accepted of one journey is claimed in one currency; a debt is
+// never written off here; a refund that the provider finally declines stays on
+// the rider's account as money we owe and is counted, not retried.
+package collect

@@ -1,0 +1,252 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The kinds of charges.
+const (
+	kindCharge   = "charge"
+	kindRecovery = "recovery"
+)
+
+// A charge is one row of charges, as far as this package needs it.
+type charge struct {
+	ID           citygate.UUID
+	Aggregation  citygate.UUID
+	Kind         string
+	OurID        string
+	Contract     string
+	Account      citygate.UUID
+	PayerRef     string
+	Amount       int64
+	Currency     citygate.Currency
+	Fee          int64
+	Subject      string
+	TripAt       time.Time
+	BusinessDate citygate.Date
+	State        adapters.State
+	Do           adapters.Do
+	ProviderRef  string
+	CreatedAt    time.Time
+	SentAt       time.Time
+	FinalAt      time.Time
+	Evidence     [][]byte
+}
+
+// debit gives the request. It depends on columns that never change, so that it
+// is the same, byte for byte, each time it is sent.
+func (c *charge) debit() driver.Debit {
+	return driver.Debit{OurID: c.OurID, RiderRef: c.PayerRef, Amount: c.money(), TripTime: c.TripAt, Subject: c.Subject,
+		Evidence: c.Evidence, Attempted: c.CreatedAt}
+}
+
+func (c *charge) ref() driver.Ref {
+	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money()}
+}
+
+func (c *charge) money() citygate.Money { return citygate.Money{Minor: c.Amount, Currency: c.Currency} }
+
+const (
+	// leaseMargin is how long after a call's deadline a row that is still
+	// marked as being sent belongs to a process that died.
+	leaseMargin = time.Minute
+	// attemptsMax bounds what one run asks about one payment; the rest waits
+	// for the next run.
+	attemptsMax = 4
+)
+
+// A run is one RunDue.
+type run struct {
+	*Collector
+	tenant  citygate.TenantID
+	touched map[string]int // calls about each payment in this run
+	failed  []error
+}
+
+// RunDue does what is due by the clock: closes aggregations, starts recoveries,
+// sends charges and refunds and asks after those whose outcome is open, until
+// nothing is due. It may run any number of times, also at once.
+func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error {
+	r := &run{Collector: c, tenant: tenant, touched: map[string]int{}}
+	if err := r.closeDue(ctx); err != nil {
+		return err
+	}
+	if err := r.startRecoveries(ctx); err != nil {
+		return err
+	}
+	contracts, err := r.contractsDue(ctx)
+	if err != nil {
+		return err
+	}
+	for _, contract := range contracts {
+		if err := r.runContract(ctx, contract); err != nil {
+			r.failed = append(r.failed, fmt.Errorf("collect, tenant %d, contract %s: %w", tenant, contract.Name, err))
+		}
+	}
+	return errors.Join(r.failed...)
+}
+
+func (r *run) runContract(ctx context.Context, contract Contract) error {
+	provider, err := r.Provider(ctx, r.tenant, contract)
+	if err != nil {
+		return err
+	}
+	for {
+		did, err := r.sendCharges(ctx, contract, provider)
+		if err != nil {
+			return err
+		}
+		asked, err := r.queryCharges(ctx, contract, provider)
+		if err != nil {
+			return err
+		}
+		refunded, err := r.runRefunds(ctx, contract, provider)
+		if err != nil {
+			return err
+		}
+		if !did && !asked && !refunded {
+			return nil
+		}
+	}
+}
+
+// sendCharges submits what is due to be submitted, a batch at a time.
+func (r *run) sendCharges(ctx context.Context, contract Contract, provider *adapters.Provider) (did bool, err error) {
+	about := provider.Describe()
+	for {
+		var batch []charge
+		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
+			batch, err = takeToSend(ctx, tx, contract.Name, max(1, about.BatchMax), tx.Now.Add(about.Deadline+leaseMargin))
+			return err
+		})
+		if err != nil || len(batch) == 0 {
+			return did, err
+		}
+		did = true
+		debits := make([]driver.Debit, 0, len(batch))
+		var certain []outcome
+		for i := range batch {
+			d := batch[i].debit()
+			if err := provider.Check(d); err != nil { // one bad debit must not stop the others
+				certain = append(certain, outcome{id: d.OurID, event: adapters.NotSent, result: driver.Result{OurID: d.OurID, ReasonCode: reasonOf(err)}})
+				continue
+			}
+			debits = append(debits, d)
+		}
+		results, callErr := provider.Submit(ctx, debits)
+		outcomes := append(certain, classify(results, callErr)...)
+		if err := r.record(ctx, contract, about, outcomes); err != nil {
+			return did, err
+		}
+	}
+}
+
+// queryCharges asks after what is open and due.
+func (r *run) queryCharges(ctx context.Context, contract Contract, provider *adapters.Provider) (did bool, err error) {
+	about := provider.Describe()
+	for {
+		var batch []charge
+		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
+			batch, err = takeToQuery(ctx, tx, contract.Name, queryBatch, tx.Now.Add(queryBatch*about.Deadline+leaseMargin))
+			return err
+		})
+		if err != nil || len(batch) == 0 {
+			return did, err
+		}
+		did = true
+		outcomes := make([]outcome, 0, len(batch))
+		for i := range batch {
+			result, err := provider.Query(ctx, batch[i].ref())
+			o := outcome{id: batch[i].OurID, event: adapters.Queried, result: result}
+			if err != nil { // nobody can say still
+				o.result = driver.Result{OurID: o.id, ReasonCode: reasonOf(err)}
+			}
+			outcomes = append(outcomes, o)
+		}
+		if err := r.record(ctx, contract, about, outcomes); err != nil {
+			return did, err
+		}
+	}
+}
+
+const queryBatch = 50
+
+// An outcome is what was heard of one payment.
+type outcome struct {
+	id     string
+	event  adapters.Event
+	result driver.Result
+}
+
+// classify turns the answer of a call into outcomes.
+func classify(results []driver.Result, err error) []outcome {
+	event := adapters.Submitted
+	switch {
+	case err == nil:
+	case adapters.Certain(err):
+		event = adapters.NotSent
+	default:
+		event = adapters.Lost
+	}
+	out := make([]outcome, len(results))
+	for i, res := range results {
+		if err != nil {
+			res.ReasonCode = reasonOf(err)
+		}
+		out[i] = outcome{res.OurID, event, res}
+	}
+	return out
+}
+
+func reasonOf(err error) string {
+	if c, ok := errors.AsType[*citygate.Code](err); ok {
+		return c.Name
+	}
+	return "unknown"
+}
+
+// patient gives the instant of an action, later if this run has asked often enough.
+func (r *run) patient(id string, a adapters.Action, about driver.Description, now time.Time) time.Time {
+	r.touched[id]++
+	if r.touched[id] >= attemptsMax && !a.At.After(now) {
+		return now.Add(max(about.PollEvery, time.Second))
+	}
+	return a.At
+}
+
+// record stores outcomes and what follows from them.
+func (r *run) record(ctx context.Context, contract Contract, about driver.Description, outcomes []outcome) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
+	// The money may have moved: an ended context must not keep us from saying so.
+	ctx = context.WithoutCancel(ctx)
+	rules, _, err := r.Settings(ctx, r.tenant)
+	if err != nil {
+		return err
+	}
+	at := map[string]time.Time{}
+	var contradictions []error
+	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
+		contradictions = nil
+		var err error
+		contradictions, err = r.apply(ctx, tx, contract, about, rules, outcomes, func(id string, a adapters.Action) time.Time {
+			if _, ok := at[id]; !ok { // once, though the transaction may run again
+				at[id] = r.patient(id, a, about, tx.Now)
+			}
+			return at[id]
+		})
+		return err
+	})
+	r.failed = append(r.failed, contradictions...)
+	return err
+}

@@ -1,0 +1,199 @@
+package collect
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// A change is what an outcome does to a payment's row.
+type change struct {
+	id          citygate.UUID
+	state       string
+	unknown     bool
+	providerRef string
+	reason      string
+	fee         int64
+	do          string
+	at          time.Time
+	final       bool
+}
+
+// apply moves charges on what was heard of them and books what that means.
+// What contradicts a final outcome changes nothing and comes back as an error of
+// its own, so that the others are stored.
+func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, about driver.Description, rules Rules, outcomes []outcome,
+	when func(id string, a adapters.Action) time.Time) (contradictions []error, err error) {
+	ids := make([]string, len(outcomes))
+	for i, o := range outcomes {
+		ids[i] = o.id
+	}
+	charges, err := lockCharges(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var changes []change
+	var succeeded, declined []*charge
+	for _, o := range outcomes {
+		ch := charges[o.id]
+		if ch == nil {
+			contradictions = append(contradictions, ErrLost.Because(nil, "the provider speaks of %q, which we did not ask for", o.id))
+			continue
+		}
+		state, err := adapters.Next(ch.State, o.event, o.result)
+		if err != nil {
+			contradictions = append(contradictions, ErrLost.Because(err, "charge %s is %s, the provider says %q", o.id, ch.State, o.result.Outcome))
+			continue
+		}
+		if ch.State.Final() {
+			continue
+		}
+		ch.State = state
+		a := adapters.After(state, o.event, o.result, about, ch.SentAt, tx.Now)
+		m := change{id: ch.ID, state: string(state), unknown: state == adapters.Unknown, providerRef: o.result.ProviderRef,
+			reason: o.result.ReasonCode, do: string(a.Do), at: tx.Now, final: state.Final()}
+		switch state {
+		case adapters.Succeeded:
+			ch.Fee, ch.FinalAt = citygate.PartPerMillion(ch.Amount, contract.FeePPM), tx.Now
+			m.fee = ch.Fee
+			succeeded = append(succeeded, ch)
+		case adapters.Declined:
+			ch.FinalAt = tx.Now
+			declined = append(declined, ch)
+		default:
+			m.at = when(o.id, a)
+		}
+		changes = append(changes, m)
+	}
+	if err := storeChanges(ctx, tx, changes); err != nil {
+		return nil, err
+	}
+	transfers, err := c.finish(ctx, tx, rules, succeeded, declined)
+	if err != nil {
+		return nil, err
+	}
+	return contradictions, ledger.Post(ctx, tx, transfers)
+}
+
+// finish does what follows from final outcomes and gives the transfers.
+func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeeded, declined []*charge) ([]ledger.Transfer, error) {
+	var transfers []ledger.Transfer
+	var paid []citygate.UUID // accounts that paid a debt
+	for _, ch := range succeeded {
+		transfers = append(transfers, ch.transfers(tx.Tenant)...)
+		if ch.Kind == kindRecovery {
+			if err := closeDebt(ctx, tx, ch.Aggregation); err != nil {
+				return nil, err
+			}
+			paid = append(paid, ch.Account)
+		}
+	}
+	if err := collected(ctx, tx, succeeded); err != nil {
+		return nil, err
+	}
+	var deny []citygate.UUID
+	for _, ch := range declined {
+		transfers = append(transfers, ch.transfers(tx.Tenant)...)
+		voided, err := voidRefunds(ctx, tx, ch.ID)
+		if err != nil {
+			return nil, err
+		}
+		less := int64(0)
+		for i := range voided {
+			less += voided[i].Amount
+			transfers = append(transfers, voided[i].transfers(tx.Tenant)...)
+		}
+		left, err := owe(ctx, tx, rules, ch, less)
+		if err != nil {
+			return nil, err
+		}
+		if left > 0 {
+			deny = append(deny, ch.Account)
+		} else {
+			paid = append(paid, ch.Account)
+		}
+	}
+	if len(deny) > 0 {
+		if err := c.Accounts.DenyAccounts(ctx, tx, sortedUnique(deny), DenyDeclined); err != nil {
+			return nil, err
+		}
+	}
+	return transfers, c.lift(ctx, tx, paid)
+}
+
+// lift takes the accounts off the deny list that have no open debt left.
+func (c *Collector) lift(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) error {
+	if len(accounts) == 0 {
+		return nil
+	}
+	free, err := withoutDebt(ctx, tx, sortedUnique(accounts))
+	if err != nil || len(free) == 0 {
+		return err
+	}
+	return c.Accounts.LiftAccounts(ctx, tx, free, DenyDeclined)
+}
+
+// lowerDebt takes amount off an open debt that is not being collected just now.
+func (c *Collector) lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount int64) error {
+	account, left, err := lowerDebt(ctx, tx, aggregation, amount)
+	if err != nil {
+		return err
+	}
+	if left < 0 {
+		return fmt.Errorf("collect: aggregation %s: a correction of %d is more than the debt", aggregation, amount)
+	}
+	if left == 0 {
+		return c.lift(ctx, tx, []citygate.UUID{account})
+	}
+	return nil
+}
+
+// RetryDebts makes the open debts of an account due now, as when the rider asks
+// to be let ride again. What is being collected already is left alone.
+func RetryDebts(ctx context.Context, tx *pg.Tx, account citygate.UUID) (int, error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE debts d SET retry_at = $3
+		WHERE d.tenant_id = $1 AND d.account_id = $2 AND d.state = 'open' AND NOT EXISTS (
+			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))`,
+		tx.Tenant, account, tx.Now)
+	return int(tag.RowsAffected()), err
+}
+
+// A BillProof is a payment or refund that a provider's bill names.
+type BillProof struct {
+	OurID       string
+	Refund      bool
+	ProviderRef string
+}
+
+// ResolveByBill takes a bill's word for payments whose outcome is open. What is
+// succeeded already stays as it is; what was finally declined is a contradiction
+// and comes back among the errors, with nothing changed for it.
+func (c *Collector) ResolveByBill(ctx context.Context, tx *pg.Tx, contract string, proofs []BillProof) (contradictions []error, err error) {
+	terms, err := contractOf(ctx, tx, contract)
+	if err != nil {
+		return nil, err
+	}
+	var charges, refunds []outcome
+	for _, p := range proofs {
+		o := outcome{p.OurID, adapters.Billed, driver.Result{OurID: p.OurID, Outcome: driver.Succeeded, ProviderRef: p.ProviderRef}}
+		if p.Refund {
+			refunds = append(refunds, o)
+		} else {
+			charges = append(charges, o)
+		}
+	}
+	now := func(string, adapters.Action) time.Time { return tx.Now }
+	contradictions, err = c.apply(ctx, tx, terms, driver.Description{}, Rules{}, charges, now)
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.applyRefunds(ctx, tx, driver.Description{}, refunds, now)
+	return append(contradictions, more...), err
+}

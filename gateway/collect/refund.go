@@ -1,0 +1,140 @@
+package collect
+
+import (
+	"context"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// A refund is one row of refunds. It has two states that a charge has not:
+// waiting, while its charge is not final, and void, when that was declined.
+type refund struct {
+	ID           citygate.UUID
+	OurID        string
+	Contract     string
+	Account      citygate.UUID
+	Amount       int64
+	Currency     citygate.Currency
+	BusinessDate citygate.Date
+	State        string
+	Do           adapters.Do
+	SentAt       time.Time
+	FinalAt      time.Time
+	Charge       charge // OurID, ProviderRef, SentAt and Amount
+}
+
+const refundVoid = "void"
+
+func (r *refund) request() driver.Refund {
+	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: "fare correction"}
+}
+
+// runRefunds sends refunds that are due and asks after those that are open.
+func (r *run) runRefunds(ctx context.Context, contract Contract, provider *adapters.Provider) (did bool, err error) {
+	about := provider.Describe()
+	refunder, able := provider.Refunder()
+	for {
+		var batch []refund
+		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
+			batch, err = takeRefunds(ctx, tx, contract.Name, queryBatch, tx.Now.Add(queryBatch*about.Deadline+leaseMargin))
+			return err
+		})
+		if err != nil || len(batch) == 0 {
+			return did, err
+		}
+		if !able {
+			return did, ErrNoRefund.Because(nil, "%d refunds wait", len(batch))
+		}
+		did = true
+		var outcomes []outcome
+		for i := range batch {
+			if batch[i].Do == adapters.Query {
+				res, err := refunder.QueryRefund(ctx, batch[i].request())
+				if err != nil {
+					res = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}
+				}
+				outcomes = append(outcomes, outcome{batch[i].OurID, adapters.Queried, res})
+				continue
+			}
+			res, err := refunder.Refund(ctx, batch[i].request())
+			outcomes = append(outcomes, classify([]driver.Result{res}, err)...)
+		}
+		if err := r.recordRefunds(context.WithoutCancel(ctx), about, outcomes); err != nil {
+			return did, err
+		}
+	}
+}
+
+func (r *run) recordRefunds(ctx context.Context, about driver.Description, outcomes []outcome) error {
+	at := map[string]time.Time{}
+	var contradictions []error
+	err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
+		contradictions, err = r.applyRefunds(ctx, tx, about, outcomes, func(id string, a adapters.Action) time.Time {
+			if _, ok := at[id]; !ok {
+				at[id] = r.patient(id, a, about, tx.Now)
+			}
+			return at[id]
+		})
+		return err
+	})
+	r.failed = append(r.failed, contradictions...)
+	return err
+}
+
+// applyRefunds is apply for refunds.
+func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.Description, outcomes []outcome,
+	when func(id string, a adapters.Action) time.Time) (contradictions []error, err error) {
+	if len(outcomes) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(outcomes))
+	for i, o := range outcomes {
+		ids[i] = o.id
+	}
+	refunds, err := lockRefunds(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var changes []change
+	var transfers []ledger.Transfer
+	var given []citygate.UUID
+	for _, o := range outcomes {
+		r := refunds[o.id]
+		if r == nil {
+			contradictions = append(contradictions, ErrLost.Because(nil, "the provider speaks of refund %q, which we did not ask for", o.id))
+			continue
+		}
+		was := adapters.State(r.State)
+		state, err := adapters.Next(was, o.event, o.result)
+		if err != nil {
+			contradictions = append(contradictions, ErrLost.Because(err, "refund %s is %s, the provider says %q", o.id, was, o.result.Outcome))
+			continue
+		}
+		if was.Final() {
+			continue
+		}
+		a := adapters.After(state, o.event, o.result, about, r.SentAt, tx.Now)
+		m := change{id: r.ID, state: string(state), unknown: state == adapters.Unknown, providerRef: o.result.ProviderRef,
+			reason: o.result.ReasonCode, do: string(a.Do), at: tx.Now, final: state.Final()}
+		if state.Final() {
+			r.State, r.FinalAt = string(state), tx.Now
+			transfers = append(transfers, r.transfers(tx.Tenant)...)
+			given = append(given, r.ID)
+		} else {
+			m.at = when(o.id, a)
+		}
+		changes = append(changes, m)
+	}
+	if err := storeRefundChanges(ctx, tx, changes); err != nil {
+		return nil, err
+	}
+	if err := unrelease(ctx, tx, given); err != nil {
+		return nil, err
+	}
+	return contradictions, ledger.Post(ctx, tx, transfers)
+}

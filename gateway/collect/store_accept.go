@@ -1,0 +1,415 @@
+package collect
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+const rowsMax = 2_000 // rows of one statement
+
+// The states of an aggregation.
+const (
+	aggregationOpen       = "open"
+	aggregationCharging   = "charging"
+	aggregationSettled    = "settled"
+	aggregationInDebt     = "in_debt"
+	aggregationRecovered  = "recovered"
+	aggregationCorrected  = "corrected" // the debt was corrected away
+	aggregationClosedZero = "closed_zero"
+)
+
+// markStale reads what is stored of the claims' journeys.
+func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+	byJourney := make(map[citygate.UUID]*claim, len(claims))
+	ids := make([]citygate.UUID, len(claims))
+	for i, cl := range claims {
+		byJourney[cl.Journey], ids[i], cl.first = cl, cl.Journey, true
+	}
+	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for chunk := range slices.Chunk(ids, rowsMax) {
+		rows, err := tx.Query(ctx, `
+			SELECT journey_id, n, amount, state, account_id IS NOT NULL FROM claims
+			WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = ANY($3::uuid[]) ORDER BY journey_id FOR UPDATE`,
+			tx.Tenant, operator, chunk)
+		if err != nil {
+			return err
+		}
+		var id citygate.UUID
+		var n int
+		var amount int64
+		var state string
+		var known bool
+		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known}, func() error {
+			cl := byJourney[id]
+			cl.had, cl.first = amount, !known
+			cl.stale, cl.was = n >= cl.N, state == "accepted"
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeUses stores the uses whose display nobody has and gives who has each
+// display that this batch did not get wholly.
+func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, error) {
+	holders := map[useKey]holder{}
+	for chunk := range slices.Chunk(all, rowsMax) {
+		n := len(chunk)
+		lists, idxs, ctrs, ns := make([]int32, n), make([]int64, n), make([]int32, n), make([]int32, n)
+		digests, evidence := make([][]byte, n), make([][]byte, n)
+		terminals, seqs := make([]int64, n), make([]int64, n)
+		journeys, times := make([]citygate.UUID, n), make([]time.Time, n)
+		for i, u := range chunk {
+			lists[i], idxs[i], ctrs[i] = int32(u.claim.Rider.List), int64(u.claim.Rider.Index), int32(u.tap.Counter)
+			digests[i], evidence[i] = u.digest[:], u.tap.Evidence
+			terminals[i], seqs[i] = int64(u.tap.Terminal), int64(u.tap.Seq)                   //nolint:gosec // a sequence begins at 1
+			journeys[i], ns[i], times[i] = u.claim.Journey, int32(u.claim.N), u.tap.EventTime //nolint:gosec // decisions are few
+		}
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
+			SELECT $1, list, idx, ctr, digest, $2, terminal, seq, journey, n, at, evidence
+			FROM unnest($3::int[], $4::bigint[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[], $9::uuid[], $10::int[], $11::timestamptz[], $12::bytea[])
+			     AS u (list, idx, ctr, digest, terminal, seq, journey, n, at, evidence)
+			ON CONFLICT (tenant_id, list, idx, ctr) DO NOTHING`,
+			tx.Tenant, chunk[0].operator, lists, idxs, ctrs, digests, terminals, seqs, journeys, ns, times, evidence)
+		if err != nil {
+			return nil, err
+		}
+		if int(tag.RowsAffected()) == n {
+			continue // every display was free, and each was asked for once
+		}
+		rows, err := tx.Query(ctx, `
+			SELECT c.list, c.idx, c.ctr, c.operator_id, c.terminal, c.seq, c.digest FROM code_use c
+			JOIN (SELECT DISTINCT list, idx, ctr FROM unnest($2::int[], $3::bigint[], $4::int[]) AS u (list, idx, ctr)) AS u
+			  ON c.list = u.list AND c.idx = u.idx AND c.ctr = u.ctr
+			WHERE c.tenant_id = $1`, tx.Tenant, lists, idxs, ctrs)
+		if err != nil {
+			return nil, err
+		}
+		var list, ctr int32
+		var idx int64
+		var h holder
+		if _, err := pgx.ForEachRow(rows, []any{&list, &idx, &ctr, &h.operator, &h.terminal, &h.seq, &h.digest}, func() error {
+			holders[useKey{uint16(list), uint32(idx), uint16(ctr)}] = h //nolint:gosec // stored from these types
+			h.digest = nil
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return holders, nil
+}
+
+// keepConflicts keeps the evidence of refused taps.
+func keepConflicts(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+	for _, cl := range claims {
+		for _, r := range cl.refused {
+			i := slices.IndexFunc(cl.Taps, func(t interbook.ClaimTap) bool { return t.Terminal == r.Terminal && t.Seq == r.Seq })
+			t := &cl.Taps[i]
+			if _, err := tx.Exec(ctx, `
+				INSERT INTO code_conflicts (tenant_id, list, idx, ctr, operator_id, terminal, seq, journey_id, reason, digest, event_time, evidence, at)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+				ON CONFLICT (tenant_id, operator_id, terminal, seq) DO NOTHING`,
+				tx.Tenant, int32(cl.Rider.List), int64(cl.Rider.Index), int32(t.Counter), operator, int64(t.Terminal), int64(t.Seq), //nolint:gosec // a sequence begins at 1
+				cl.Journey, string(r.Reason), sum256(t.Evidence), t.EventTime, t.Evidence, tx.Now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// storeClaims writes the latest word on each journey and sets the differences.
+func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) error {
+	fresh := make([]*claim, 0, len(claims))
+	for _, cl := range claims {
+		if !cl.stale {
+			fresh = append(fresh, cl)
+		}
+	}
+	slices.SortFunc(fresh, func(a, b *claim) int { return bytes.Compare(a.Journey[:], b.Journey[:]) })
+	for chunk := range slices.Chunk(fresh, rowsMax) {
+		n := len(chunk)
+		journeys, ns := make([]citygate.UUID, n), make([]int32, n)
+		lists, idxs, amounts := make([]int32, n), make([]int64, n), make([]int64, n)
+		accounts, states := make([]*citygate.UUID, n), make([]string, n)
+		dates, ats := make([]citygate.Date, n), make([]time.Time, n)
+		for i, cl := range chunk {
+			journeys[i], ns[i] = cl.Journey, int32(cl.N) //nolint:gosec // decisions are few
+			lists[i], idxs[i] = int32(cl.Rider.List), int64(cl.Rider.Index)
+			amounts[i], states[i] = cl.had, "refused"
+			if len(cl.refused) == 0 {
+				cl.delta = cl.Amount - cl.had
+				amounts[i], states[i] = cl.Amount, "accepted"
+			}
+			if !cl.account.ID.IsZero() {
+				accounts[i] = &cl.account.ID
+			}
+			dates[i], ats[i] = cl.BusinessDate, cl.at()
+		}
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO claims AS c (tenant_id, operator_id, journey_id, n, list, idx, account_id, amount, currency, state, business_date, at)
+			SELECT $1, $2, journey, n, list, idx, account, amount, $3, state, date, at
+			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::date[], $12::timestamptz[])
+			     AS u (journey, n, list, idx, account, amount, state, date, at)
+			ON CONFLICT (tenant_id, operator_id, journey_id) DO UPDATE
+			SET n = excluded.n, account_id = coalesce(excluded.account_id, c.account_id), amount = excluded.amount, state = excluded.state,
+			    business_date = excluded.business_date, at = excluded.at`,
+			tx.Tenant, b.operator, string(b.currency), journeys, ns, lists, idxs, accounts, amounts, states, dates, ats); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type aggregationKey struct {
+	account citygate.UUID
+	date    citygate.Date
+}
+
+func (k aggregationKey) compare(o aggregationKey) int {
+	return cmp.Or(bytes.Compare(k.account[:], o.account[:]), k.date.Compare(o.date))
+}
+
+// openAggregations gives the open aggregation of each claim's account and date,
+// locked, and makes those that are not there.
+func openAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Currency, claims []*claim, closes func(citygate.Date) time.Time) (map[aggregationKey]citygate.UUID, error) {
+	owners := map[aggregationKey]*claim{}
+	var keys []aggregationKey
+	for _, cl := range claims {
+		k := aggregationKey{cl.account.ID, cl.BusinessDate}
+		if owners[k] == nil {
+			owners[k] = cl
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, aggregationKey.compare)
+	open := make(map[aggregationKey]citygate.UUID, len(keys))
+	// Between reading and making, another transaction may make the same one:
+	// ours then waits for it, does nothing, and reads again.
+	const rounds = 5
+	for range rounds {
+		last := map[aggregationKey]int{}
+		if err := lockOpen(ctx, tx, currency, keys, open, last); err != nil {
+			return nil, err
+		}
+		if len(open) == len(keys) {
+			return open, nil
+		}
+		if err := makeOpen(ctx, tx, currency, keys, open, last, owners, closes); err != nil {
+			return nil, err
+		}
+	}
+	return nil, pg.ErrUnavailable.Because(nil, "aggregations of %d accounts are closed as fast as they are opened", len(keys))
+}
+
+func lockOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys []aggregationKey, open map[aggregationKey]citygate.UUID, last map[aggregationKey]int) error {
+	for chunk := range slices.Chunk(keys, rowsMax) {
+		accounts, dates := split(chunk)
+		rows, err := tx.Query(ctx, `
+			SELECT a.aggregation_id, a.account_id, a.business_date, a.ordinal, a.state FROM aggregations a
+			JOIN unnest($3::uuid[], $4::date[]) AS u (account, date) ON a.account_id = u.account AND a.business_date = u.date
+			WHERE a.tenant_id = $1 AND a.currency = $2
+			ORDER BY a.account_id, a.business_date, a.ordinal FOR UPDATE OF a`, tx.Tenant, string(currency), accounts, dates)
+		if err != nil {
+			return err
+		}
+		var id citygate.UUID
+		var k aggregationKey
+		var ordinal int
+		var state string
+		if _, err := pgx.ForEachRow(rows, []any{&id, &k.account, &k.date, &ordinal, &state}, func() error {
+			last[k] = max(last[k], ordinal)
+			if state == aggregationOpen {
+				open[k] = id
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys []aggregationKey, open map[aggregationKey]citygate.UUID,
+	last map[aggregationKey]int, owners map[aggregationKey]*claim, closes func(citygate.Date) time.Time) error {
+	missing := slices.DeleteFunc(slices.Clone(keys), func(k aggregationKey) bool { _, ok := open[k]; return ok })
+	for chunk := range slices.Chunk(missing, rowsMax) {
+		n := len(chunk)
+		accounts, dates := split(chunk)
+		ids, ordinals, due := make([]citygate.UUID, n), make([]int32, n), make([]time.Time, n)
+		accountKeys, contracts, payers := make([]string, n), make([]string, n), make([]string, n)
+		for i, k := range chunk {
+			a := owners[k].account
+			ordinals[i] = int32(last[k] + 1) //nolint:gosec // aggregations of one day are few
+			ids[i] = ledger.DeriveID(k.date.Time(), "aggregation", tx.Tenant.String(), a.ID.String(), string(currency), k.date.String(), strconv.Itoa(last[k]+1))
+			accountKeys[i], contracts[i], payers[i] = a.Key, a.Contract, a.PayerRef
+			due[i] = closes(k.date)
+		}
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO aggregations (tenant_id, aggregation_id, account_id, account_key, contract, payer_ref, currency, business_date, ordinal,
+			                          state, total, taps, opened_at, closes_at)
+			SELECT $1, id, account, key, contract, payer, $2, date, ordinal, 'open', 0, 0, $3, due
+			FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::date[], $10::int[], $11::timestamptz[])
+			     AS u (id, account, key, contract, payer, date, ordinal, due)
+			ON CONFLICT DO NOTHING`,
+			tx.Tenant, string(currency), tx.Now, ids, accounts, accountKeys, contracts, payers, dates, ordinals, due); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func split(keys []aggregationKey) ([]citygate.UUID, []citygate.Date) {
+	accounts, dates := make([]citygate.UUID, len(keys)), make([]citygate.Date, len(keys))
+	for i, k := range keys {
+		accounts[i], dates[i] = k.account, k.date
+	}
+	return accounts, dates
+}
+
+// addToAggregations moves totals; one that reaches a limit is due now. The rows
+// are locked already.
+func addToAggregations(ctx context.Context, tx *pg.Tx, b *booking, rules Rules) error {
+	ids := make([]citygate.UUID, 0, len(b.sums))
+	for id := range b.sums {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for chunk := range slices.Chunk(ids, rowsMax) {
+		deltas, taps := make([]int64, len(chunk)), make([]int32, len(chunk))
+		for i, id := range chunk {
+			deltas[i], taps[i] = b.sums[id].delta, int32(b.sums[id].taps) //nolint:gosec // taps of one batch are few
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE aggregations a SET total = a.total + u.delta, taps = a.taps + u.taps,
+			       closes_at = CASE WHEN ($3 > 0 AND a.total + u.delta >= $3) OR ($4 > 0 AND a.taps + u.taps >= $4) THEN least(a.closes_at, $2) ELSE a.closes_at END
+			FROM unnest($5::uuid[], $6::bigint[], $7::int[]) AS u (id, delta, taps)
+			WHERE a.tenant_id = $1 AND a.aggregation_id = u.id`,
+			tx.Tenant, tx.Now, rules.AmountLimit, rules.CountLimit, chunk, deltas, taps); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storeLines(ctx context.Context, tx *pg.Tx, b *booking) error {
+	for chunk := range slices.Chunk(b.lines, rowsMax) {
+		n := len(chunk)
+		journeys, accounts, aggregations := make([]citygate.UUID, n), make([]citygate.UUID, n), make([]citygate.UUID, n)
+		refunds := make([]*citygate.UUID, n)
+		ns, parts, deltas := make([]int32, n), make([]int32, n), make([]int64, n)
+		kinds, dates, ats := make([]string, n), make([]citygate.Date, n), make([]time.Time, n)
+		for i := range chunk {
+			l := &chunk[i]
+			journeys[i], accounts[i], aggregations[i] = l.claim.Journey, l.claim.account.ID, l.aggregation
+			if !l.refund.IsZero() {
+				refunds[i] = &l.refund
+			}
+			ns[i], parts[i], deltas[i] = int32(l.claim.N), int32(l.part), l.delta //nolint:gosec // decisions are few
+			kinds[i], dates[i], ats[i] = l.kind, l.claim.BusinessDate, l.claim.at()
+		}
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO claim_lines (tenant_id, operator_id, journey_id, n, part, account_id, aggregation_id, kind, refund_id, delta, currency, business_date, at)
+			SELECT $1, $2, journey, n, part, account, aggregation, kind, refund, delta, $3, date, at
+			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::uuid[], $8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::date[], $13::timestamptz[])
+			     AS u (journey, n, part, account, aggregation, kind, refund, delta, date, at)
+			ON CONFLICT (tenant_id, operator_id, journey_id, n, part) DO NOTHING`,
+			tx.Tenant, b.operator, string(b.currency), journeys, ns, parts, accounts, aggregations, kinds, refunds, deltas, dates, ats); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A place is where a part of a journey's fare is.
+type place struct {
+	aggregation citygate.UUID
+	state       string
+	amount      int64
+	charge      citygate.UUID // that collected it or is under way; zero if none
+	settled     bool          // the charge has succeeded
+	contract    string
+	ourID       string
+	date        citygate.Date
+}
+
+// contributions gives the places of a journey's fare, the youngest first, with
+// their aggregations locked.
+func contributions(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, journey citygate.UUID) ([]place, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT a.aggregation_id, a.state, a.business_date FROM aggregations a
+		WHERE a.tenant_id = $1 AND a.aggregation_id IN (
+			SELECT aggregation_id FROM claim_lines WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = $3)
+		ORDER BY a.business_date DESC, a.ordinal DESC FOR UPDATE OF a`, tx.Tenant, operator, journey)
+	if err != nil {
+		return nil, err
+	}
+	places, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (p place, err error) {
+		err = r.Scan(&p.aggregation, &p.state, &p.date)
+		return p, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range places {
+		p := &places[i]
+		if err := tx.QueryRow(ctx, `
+			SELECT coalesce(sum(delta), 0)::bigint FROM claim_lines
+			WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = $3 AND aggregation_id = $4`,
+			tx.Tenant, operator, journey, p.aggregation).Scan(&p.amount); err != nil {
+			return nil, err
+		}
+		var state string
+		err := tx.QueryRow(ctx, `
+			SELECT charge_id, state, contract, our_id FROM charges
+			WHERE tenant_id = $1 AND aggregation_id = $2 AND state <> 'declined' ORDER BY attempt DESC LIMIT 1 FOR UPDATE`,
+			tx.Tenant, p.aggregation).Scan(&p.charge, &state, &p.contract, &p.ourID)
+		if err != nil && !pg.IsNoRows(err) {
+			return nil, err
+		}
+		p.settled = state == string(adapters.Succeeded)
+	}
+	return places, nil
+}
+
+// createRefund asks for a part of a charge back. While the charge is under way
+// the refund waits.
+func createRefund(ctx context.Context, tx *pg.Tx, b *booking, cl *claim, p place, amount int64) (citygate.UUID, error) {
+	var ordinal int
+	if err := tx.QueryRow(ctx, `SELECT coalesce(max(ordinal), 0) + 1 FROM refunds WHERE tenant_id = $1 AND charge_id = $2`,
+		tx.Tenant, p.charge).Scan(&ordinal); err != nil {
+		return citygate.UUID{}, err
+	}
+	our := ourID(tx.Tenant, "refund", p.ourID, strconv.Itoa(ordinal))
+	id := ledger.DeriveID(tx.Now, "refund", tx.Tenant.String(), our)
+	state := "waiting"
+	if p.settled {
+		state = string(adapters.Created)
+	} else if p.state == aggregationInDebt { // operators bear less from now on
+		if _, err := tx.Exec(ctx, `UPDATE debts SET unpassed = true WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, p.aggregation); err != nil {
+			return citygate.UUID{}, err
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
+		                     business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, false, 0, '', '', $15, $16, $16)`,
+		tx.Tenant, id, p.charge, ordinal, our, p.contract, cl.account.ID, b.operator, cl.Journey, cl.N, amount, string(b.currency),
+		cl.BusinessDate, state, string(adapters.Submit), tx.Now)
+	return id, err
+}

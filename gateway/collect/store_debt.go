@@ -1,0 +1,190 @@
+package collect
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// collected ends aggregations whose charge succeeded and lets refunds of those
+// charges go that waited.
+func collected(ctx context.Context, tx *pg.Tx, succeeded []*charge) error {
+	if len(succeeded) == 0 {
+		return nil
+	}
+	ids, aggregations, states := make([]citygate.UUID, len(succeeded)), make([]citygate.UUID, len(succeeded)), make([]string, len(succeeded))
+	for i, c := range succeeded {
+		ids[i], aggregations[i], states[i] = c.ID, c.Aggregation, aggregationSettled
+		if c.Kind == kindRecovery {
+			states[i] = aggregationRecovered
+		}
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE aggregations a SET state = u.state FROM unnest($2::uuid[], $3::text[]) AS u (id, state)
+		WHERE a.tenant_id = $1 AND a.aggregation_id = u.id`, tx.Tenant, aggregations, states); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE refunds SET state = 'created', next_do = $3, next_try_at = $2
+		WHERE tenant_id = $1 AND charge_id = ANY($4::uuid[]) AND state = 'waiting'`, tx.Tenant, tx.Now, string(adapters.Submit), ids)
+	return err
+}
+
+func setAggregation(ctx context.Context, tx *pg.Tx, id citygate.UUID, state string) error {
+	_, err := tx.Exec(ctx, `UPDATE aggregations SET state = $3 WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, id, state)
+	return err
+}
+
+// owe opens the debt of a declined charge, or keeps it open when a recovery was
+// declined. less is what was corrected while the charge was under way. It gives
+// what is owed.
+func owe(ctx context.Context, tx *pg.Tx, rules Rules, ch *charge, less int64) (left int64, err error) {
+	retry := tx.Now.Add(rules.RetryEvery)
+	if ch.Kind == kindCharge {
+		left = ch.Amount - less
+		state, retryAt, closed := "open", &retry, (*time.Time)(nil)
+		if rules.MaxTries == 0 {
+			retryAt = nil
+		}
+		if left == 0 {
+			state, retryAt, closed = "corrected", nil, &tx.Now
+		}
+		if _, err := tx.Exec(ctx, `
+			INSERT INTO debts (tenant_id, aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, unpassed, opened_at, closed_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, true, $10, $11)`,
+			tx.Tenant, ch.Aggregation, ch.Account, ch.Amount, left, string(ch.Currency), ch.BusinessDate, state, retryAt, tx.Now, closed); err != nil {
+			return 0, err
+		}
+	} else if err := tx.QueryRow(ctx, `
+		UPDATE debts SET amount = amount - $3, tries = tries + 1, unpassed = unpassed OR $3 > 0,
+		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
+		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
+		       retry_at = CASE WHEN amount > $3 AND tries + 1 < $5 THEN $6::timestamptz END
+		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING amount`,
+		tx.Tenant, ch.Aggregation, less, tx.Now, rules.MaxTries, retry).Scan(&left); err != nil {
+		return 0, err
+	}
+	if left == 0 {
+		return 0, setAggregation(ctx, tx, ch.Aggregation, aggregationCorrected)
+	}
+	return left, setAggregation(ctx, tx, ch.Aggregation, aggregationInDebt)
+}
+
+// closeDebt notes that a debt was paid.
+func closeDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE debts SET amount = 0, state = 'recovered', retry_at = NULL, unpassed = true, closed_at = $3
+		WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, aggregation, tx.Now)
+	return err
+}
+
+func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount int64) (account citygate.UUID, left int64, err error) {
+	err = tx.QueryRow(ctx, `
+		UPDATE debts SET amount = amount - $3, unpassed = true,
+		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
+		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
+		       retry_at = CASE WHEN amount > $3 THEN retry_at END
+		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING account_id, amount`,
+		tx.Tenant, aggregation, amount, tx.Now).Scan(&account, &left)
+	if err == nil && left == 0 {
+		err = setAggregation(ctx, tx, aggregation, aggregationCorrected)
+	}
+	return account, left, err
+}
+
+// withoutDebt gives those of the accounts that have no open debt.
+func withoutDebt(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT u.id FROM unnest($2::uuid[]) AS u (id)
+		WHERE NOT EXISTS (SELECT FROM debts d WHERE d.tenant_id = $1 AND d.account_id = u.id AND d.state = 'open') ORDER BY u.id`, tx.Tenant, accounts)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
+const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
+
+func scanRefund(row pgx.CollectableRow) (r refund, err error) {
+	err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt)
+	r.SentAt = r.SentAt.UTC()
+	return r, err
+}
+
+// voidRefunds ends the waiting refunds of a charge that was declined.
+func voidRefunds(ctx context.Context, tx *pg.Tx, charge citygate.UUID) ([]refund, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE refunds r SET state = 'void', final_at = $3 WHERE r.tenant_id = $1 AND r.charge_id = $2 AND r.state = 'waiting'
+		RETURNING `+refundColumns, tx.Tenant, charge, tx.Now)
+	if err != nil {
+		return nil, err
+	}
+	all, err := pgx.CollectRows(rows, scanRefund)
+	for i := range all {
+		all[i].FinalAt = tx.Now
+	}
+	return all, err
+}
+
+// takeRefunds marks refunds as being sent, or asked after, and gives them.
+func takeRefunds(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]refund, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+refundColumns+`, c.our_id, c.provider_ref, coalesce(c.sent_at, c.created_at), c.amount
+		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.contract = $2 AND r.state IN ('created', 'sent', 'unknown') AND r.next_try_at <= $3
+		ORDER BY r.business_date, c.account_key, r.our_id LIMIT $4 FOR UPDATE OF r SKIP LOCKED`, tx.Tenant, contract, tx.Now, limit)
+	if err != nil {
+		return nil, err
+	}
+	batch, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r refund, err error) {
+		err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt,
+			&r.Charge.OurID, &r.Charge.ProviderRef, &r.Charge.SentAt, &r.Charge.Amount)
+		r.Charge.Currency, r.SentAt, r.Charge.SentAt = r.Currency, r.SentAt.UTC(), r.Charge.SentAt.UTC()
+		return r, err
+	})
+	if err != nil || len(batch) == 0 {
+		return nil, err
+	}
+	ids := make([]citygate.UUID, len(batch))
+	for i := range batch {
+		ids[i] = batch[i].ID
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE refunds SET ever_unknown = ever_unknown OR next_do = 'query', attempts = attempts + 1,
+		       state = CASE WHEN next_do = 'query' THEN 'unknown' WHEN state = 'created' THEN 'sent' ELSE state END,
+		       sent_at = CASE WHEN next_do = 'query' THEN sent_at ELSE $2 END, next_do = 'query', next_try_at = $3
+		WHERE tenant_id = $1 AND refund_id = ANY($4::uuid[])`, tx.Tenant, tx.Now, lease, ids)
+	return batch, err
+}
+
+func lockRefunds(ctx context.Context, tx *pg.Tx, ours []string) (map[string]*refund, error) {
+	rows, err := tx.Query(ctx, `SELECT `+refundColumns+` FROM refunds r WHERE r.tenant_id = $1 AND r.our_id = ANY($2::text[]) ORDER BY r.refund_id FOR UPDATE`, tx.Tenant, ours)
+	if err != nil {
+		return nil, err
+	}
+	all, err := pgx.CollectRows(rows, scanRefund)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*refund, len(all))
+	for i := range all {
+		out[all[i].OurID] = &all[i]
+	}
+	return out, nil
+}
+
+// unrelease notes that charges have a refund that was not released with them.
+func unrelease(ctx context.Context, tx *pg.Tx, refunds []citygate.UUID) error {
+	if len(refunds) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE charges c SET released = false FROM refunds r
+		WHERE c.tenant_id = $1 AND r.tenant_id = $1 AND r.refund_id = ANY($2::uuid[]) AND c.charge_id = r.charge_id AND c.released`, tx.Tenant, refunds)
+	return err
+}

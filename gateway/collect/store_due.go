@@ -1,0 +1,329 @@
+package collect
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// closeBatch bounds the aggregations that one transaction closes.
+const closeBatch = 1_000
+
+// A closing is an aggregation or debt that becomes a charge.
+type closing struct {
+	aggregation citygate.UUID
+	key         string
+	currency    citygate.Currency
+	date        citygate.Date
+	ordinal     int
+	amount      int64
+	attempt     int
+}
+
+// closeDue closes what is due and writes the intents to charge.
+func (r *run) closeDue(ctx context.Context) error {
+	for {
+		n := 0
+		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
+			rows, err := tx.Query(ctx, `
+				SELECT aggregation_id, account_key, currency, business_date, ordinal, total FROM aggregations
+				WHERE tenant_id = $1 AND state = 'open' AND closes_at <= $2
+				ORDER BY closes_at, aggregation_id LIMIT $3 FOR UPDATE SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
+			if err != nil {
+				return err
+			}
+			due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
+				c.attempt = 1
+				err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount)
+				return c, err
+			})
+			n = len(due)
+			if err != nil || n == 0 {
+				return err
+			}
+			ids := make([]citygate.UUID, n)
+			for i := range due {
+				ids[i] = due[i].aggregation
+			}
+			if _, err := tx.Exec(ctx, `
+				UPDATE aggregations SET state = CASE WHEN total = 0 THEN 'closed_zero' ELSE 'charging' END, closed_at = $2
+				WHERE tenant_id = $1 AND aggregation_id = ANY($3::uuid[])`, tx.Tenant, tx.Now, ids); err != nil {
+				return err
+			}
+			return intend(ctx, tx, kindCharge, slices.DeleteFunc(due, func(c closing) bool { return c.amount == 0 }))
+		})
+		if err != nil || n < closeBatch {
+			return err
+		}
+	}
+}
+
+// startRecoveries makes a charge of each debt whose retry is due.
+func (r *run) startRecoveries(ctx context.Context) error {
+	for {
+		n := 0
+		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
+			rows, err := tx.Query(ctx, `
+				SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
+				       1 + (SELECT max(attempt) FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id)
+				FROM debts d JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = d.aggregation_id
+				WHERE d.tenant_id = $1 AND d.state = 'open' AND d.retry_at <= $2
+				ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
+			if err != nil {
+				return err
+			}
+			due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
+				err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt)
+				return c, err
+			})
+			n = len(due)
+			if err != nil || n == 0 {
+				return err
+			}
+			ids := make([]citygate.UUID, n)
+			for i := range due {
+				ids[i] = due[i].aggregation
+			}
+			if _, err := tx.Exec(ctx, `UPDATE debts SET retry_at = NULL WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
+				return err
+			}
+			return intend(ctx, tx, kindRecovery, due)
+		})
+		if err != nil || n < closeBatch {
+			return err
+		}
+	}
+}
+
+// intend writes charges that are to be sent, with what of them is whose fare.
+func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
+	if len(due) == 0 {
+		return nil
+	}
+	n := len(due)
+	ids, aggregations := make([]citygate.UUID, n), make([]citygate.UUID, n)
+	attempts, amounts := make([]int32, n), make([]int64, n)
+	ours, subjects := make([]string, n), make([]string, n)
+	for i, d := range due {
+		ours[i] = ourID(tx.Tenant, kind, d.key, string(d.currency), d.date.String(), strconv.Itoa(d.ordinal), strconv.Itoa(d.attempt))
+		ids[i] = ledger.DeriveID(tx.Now, "charge", tx.Tenant.String(), ours[i])
+		aggregations[i], attempts[i], amounts[i] = d.aggregation, int32(d.attempt), d.amount //nolint:gosec // attempts are few
+		subjects[i] = "Rides of " + d.date.String()
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
+		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at)
+		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, a.contract, a.account_id, a.account_key, a.payer_ref, u.amount, a.currency, 0,
+		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind = 'fare'),
+		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2
+		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[]) AS u (id, aggregation, attempt, our, amount, subject)
+		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = u.aggregation
+		ON CONFLICT (tenant_id, charge_id) DO NOTHING`,
+		tx.Tenant, tx.Now, kind, string(adapters.Submit), ids, aggregations, attempts, ours, amounts, subjects); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO charge_shares (tenant_id, charge_id, operator_id, journey_id, amount, fee, at)
+		SELECT $1, u.id, l.operator_id, l.journey_id, sum(l.delta), 0, min(l.at)
+		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, aggregation)
+		JOIN claim_lines l ON l.tenant_id = $1 AND l.aggregation_id = u.aggregation
+		GROUP BY u.id, l.operator_id, l.journey_id HAVING sum(l.delta) > 0
+		ON CONFLICT (tenant_id, charge_id, operator_id, journey_id) DO NOTHING`, tx.Tenant, ids, aggregations)
+	return err
+}
+
+// contractsDue gives the contracts under which something is due.
+func (r *run) contractsDue(ctx context.Context) (out []Contract, err error) {
+	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
+		all, err := Contracts(ctx, tx)
+		if err != nil {
+			return err
+		}
+		out = out[:0]
+		for _, c := range all {
+			var due bool
+			if err := tx.QueryRow(ctx, `
+				SELECT EXISTS (SELECT FROM charges WHERE tenant_id = $1 AND contract = $2 AND state IN ('created', 'sent', 'unknown') AND next_try_at <= $3)
+				    OR EXISTS (SELECT FROM refunds WHERE tenant_id = $1 AND contract = $2 AND state IN ('created', 'sent', 'unknown') AND next_try_at <= $3)`,
+				tx.Tenant, c.Name, tx.Now).Scan(&due); err != nil {
+				return err
+			}
+			if due {
+				out = append(out, c)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func contractOf(ctx context.Context, tx *pg.Tx, name string) (c Contract, err error) {
+	err = tx.QueryRow(ctx, `SELECT contract, adapter, fee_ppm, state FROM provider_contracts WHERE tenant_id = $1 AND contract = $2`,
+		tx.Tenant, name).Scan(&c.Name, &c.Adapter, &c.FeePPM, &c.State)
+	return c, err
+}
+
+const chargeColumns = `charge_id, aggregation_id, kind, our_id, contract, account_id, payer_ref, amount, currency, subject, trip_at, business_date,
+	state, provider_ref, created_at, coalesce(sent_at, created_at)`
+
+func scanCharge(row pgx.CollectableRow) (c charge, err error) {
+	err = row.Scan(&c.ID, &c.Aggregation, &c.Kind, &c.OurID, &c.Contract, &c.Account, &c.PayerRef, &c.Amount, &c.Currency, &c.Subject, &c.TripAt, &c.BusinessDate,
+		&c.State, &c.ProviderRef, &c.CreatedAt, &c.SentAt)
+	c.TripAt, c.CreatedAt, c.SentAt = c.TripAt.UTC(), c.CreatedAt.UTC(), c.SentAt.UTC()
+	return c, err
+}
+
+// takeToSend marks charges as being sent and gives them with their evidence. A
+// process that dies from here on leaves them marked; when the lease is over,
+// they are asked for.
+func takeToSend(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]charge, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+chargeColumns+` FROM charges
+		WHERE tenant_id = $1 AND contract = $2 AND state IN ('created', 'sent', 'unknown') AND next_try_at <= $3 AND next_do IN ('submit', 'resubmit')
+		ORDER BY business_date, account_key, our_id LIMIT $4 FOR UPDATE SKIP LOCKED`, tx.Tenant, contract, tx.Now, limit)
+	if err != nil {
+		return nil, err
+	}
+	batch, err := pgx.CollectRows(rows, scanCharge)
+	if err != nil || len(batch) == 0 {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE charges SET state = CASE state WHEN 'created' THEN 'sent' ELSE state END, attempts = attempts + 1, sent_at = $2, next_do = 'query', next_try_at = $3
+		WHERE tenant_id = $1 AND charge_id = ANY($4::uuid[])`, tx.Tenant, tx.Now, lease, chargeIDs(batch)); err != nil {
+		return nil, err
+	}
+	return batch, loadEvidence(ctx, tx, batch)
+}
+
+func chargeIDs(batch []charge) []citygate.UUID {
+	ids := make([]citygate.UUID, len(batch))
+	for i := range batch {
+		ids[i] = batch[i].ID
+	}
+	return ids
+}
+
+// loadEvidence gives each charge the codes that prove it, in the order of the
+// taps. They are those that came with the decisions the aggregation holds, and
+// so never change after it is closed.
+func loadEvidence(ctx context.Context, tx *pg.Tx, batch []charge) error {
+	at := map[citygate.UUID]int{}
+	aggregations := make([]citygate.UUID, len(batch))
+	for i := range batch {
+		at[batch[i].Aggregation], aggregations[i] = i, batch[i].Aggregation
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT l.aggregation_id, u.evidence FROM (
+			SELECT aggregation_id, operator_id, journey_id, max(n) AS n FROM claim_lines
+			WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[]) AND kind = 'fare' GROUP BY aggregation_id, operator_id, journey_id) AS l
+		JOIN code_use u ON u.tenant_id = $1 AND u.operator_id = l.operator_id AND u.journey_id = l.journey_id AND u.n <= l.n
+		ORDER BY l.aggregation_id, u.event_time, u.operator_id, u.terminal, u.seq`, tx.Tenant, aggregations)
+	if err != nil {
+		return err
+	}
+	var id citygate.UUID
+	var evidence []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &evidence}, func() error {
+		c := &batch[at[id]]
+		c.Evidence = append(c.Evidence, slices.Clone(evidence))
+		return nil
+	})
+	return err
+}
+
+// takeToQuery gives charges to ask after. One that is still marked as being
+// sent was lost with its process: from now on its outcome is unknown.
+func takeToQuery(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]charge, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+chargeColumns+` FROM charges
+		WHERE tenant_id = $1 AND contract = $2 AND state IN ('created', 'sent', 'unknown') AND next_try_at <= $3 AND next_do = 'query'
+		ORDER BY business_date, account_key, our_id LIMIT $4 FOR UPDATE SKIP LOCKED`, tx.Tenant, contract, tx.Now, limit)
+	if err != nil {
+		return nil, err
+	}
+	batch, err := pgx.CollectRows(rows, scanCharge)
+	if err != nil || len(batch) == 0 {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE charges SET state = 'unknown', ever_unknown = true, next_try_at = $2
+		WHERE tenant_id = $1 AND charge_id = ANY($3::uuid[])`, tx.Tenant, lease, chargeIDs(batch))
+	return batch, err
+}
+
+// lockCharges locks charges by our id.
+func lockCharges(ctx context.Context, tx *pg.Tx, ours []string) (map[string]*charge, error) {
+	out := make(map[string]*charge, len(ours))
+	for chunk := range slices.Chunk(ours, rowsMax) {
+		rows, err := tx.Query(ctx, `
+			SELECT `+chargeColumns+` FROM charges WHERE tenant_id = $1 AND our_id = ANY($2::text[]) ORDER BY charge_id FOR UPDATE`, tx.Tenant, chunk)
+		if err != nil {
+			return nil, err
+		}
+		all, err := pgx.CollectRows(rows, scanCharge)
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			out[all[i].OurID] = &all[i]
+		}
+	}
+	return out, nil
+}
+
+const (
+	updateCharges = `
+		UPDATE charges c SET state = u.state, ever_unknown = c.ever_unknown OR u.unknown, fee = u.fee, next_do = u.what, next_try_at = u.at,
+		       provider_ref = CASE u.ref WHEN '' THEN c.provider_ref ELSE u.ref END, reason = u.reason, final_at = CASE WHEN u.final THEN $2::timestamptz END
+		FROM unnest($3::uuid[], $4::text[], $5::boolean[], $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $10::text[], $11::boolean[])
+		     AS u (id, state, unknown, fee, what, at, ref, reason, final)
+		WHERE c.tenant_id = $1 AND c.charge_id = u.id`
+	updateRefunds = `
+		UPDATE refunds c SET state = u.state, ever_unknown = c.ever_unknown OR u.unknown, next_do = u.what, next_try_at = u.at,
+		       provider_ref = CASE u.ref WHEN '' THEN c.provider_ref ELSE u.ref END, reason = u.reason, final_at = CASE WHEN u.final THEN $2::timestamptz END
+		FROM unnest($3::uuid[], $4::text[], $5::boolean[], $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $10::text[], $11::boolean[])
+		     AS u (id, state, unknown, fee, what, at, ref, reason, final)
+		WHERE c.tenant_id = $1 AND c.refund_id = u.id`
+)
+
+func storeChanges(ctx context.Context, tx *pg.Tx, changes []change) error {
+	return update(ctx, tx, updateCharges, changes)
+}
+
+func storeRefundChanges(ctx context.Context, tx *pg.Tx, changes []change) error {
+	return update(ctx, tx, updateRefunds, changes)
+}
+
+func update(ctx context.Context, tx *pg.Tx, sql string, changes []change) error {
+	slices.SortFunc(changes, func(a, b change) int { return bytes.Compare(a.id[:], b.id[:]) })
+	for chunk := range slices.Chunk(changes, rowsMax) {
+		n := len(chunk)
+		ids, fees, ats := make([]citygate.UUID, n), make([]int64, n), make([]time.Time, n)
+		states, dos, refs, reasons := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		unknown, final := make([]bool, n), make([]bool, n)
+		for i, m := range chunk {
+			ids[i], fees[i], ats[i] = m.id, m.fee, m.at
+			states[i], dos[i], refs[i], reasons[i] = m.state, m.do, m.providerRef, m.reason
+			unknown[i], final[i] = m.unknown, m.final
+		}
+		if _, err := tx.Exec(ctx, sql, tx.Tenant, tx.Now, ids, states, unknown, fees, dos, ats, refs, reasons, final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedUnique(ids []citygate.UUID) []citygate.UUID {
+	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(ids)
+}

@@ -1,0 +1,193 @@
+package collect
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+func unpassedCharges(ctx context.Context, tx *pg.Tx) ([]charge, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT charge_id, our_id, contract, currency, fee, business_date FROM charges
+		WHERE tenant_id = $1 AND state = 'succeeded' AND NOT passed
+		ORDER BY business_date, account_key, our_id LIMIT $2 FOR UPDATE SKIP LOCKED`, tx.Tenant, passBatch)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c charge, err error) {
+		err = row.Scan(&c.ID, &c.OurID, &c.Contract, &c.Currency, &c.Fee, &c.BusinessDate)
+		return c, err
+	})
+}
+
+func sharesOf(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) (map[citygate.UUID][]share, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT charge_id, operator_id, journey_id, amount, fee, at FROM charge_shares
+		WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) ORDER BY charge_id, at, operator_id, journey_id`, tx.Tenant, charges)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[citygate.UUID][]share, len(charges))
+	var s share
+	_, err = pgx.ForEachRow(rows, []any{&s.charge, &s.operator, &s.journey, &s.amount, &s.fee, &s.at}, func() error {
+		out[s.charge] = append(out[s.charge], s)
+		return nil
+	})
+	return out, err
+}
+
+// storeFees keeps the shares of the fees and marks the charges as passed.
+func storeFees(ctx context.Context, tx *pg.Tx, charges []charge, shares map[citygate.UUID][]share) error {
+	var all []share
+	for i := range charges {
+		for _, s := range shares[charges[i].ID] {
+			if s.fee != 0 {
+				all = append(all, s)
+			}
+		}
+	}
+	for chunk := range slices.Chunk(all, rowsMax) {
+		n := len(chunk)
+		ids, journeys, operators, fees := make([]citygate.UUID, n), make([]citygate.UUID, n), make([]int64, n), make([]int64, n)
+		for i, s := range chunk {
+			ids[i], journeys[i], operators[i], fees[i] = s.charge, s.journey, int64(s.operator), s.fee
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE charge_shares s SET fee = u.fee FROM unnest($2::uuid[], $3::bigint[], $4::uuid[], $5::bigint[]) AS u (charge, operator, journey, fee)
+			WHERE s.tenant_id = $1 AND s.charge_id = u.charge AND s.operator_id = u.operator AND s.journey_id = u.journey`,
+			tx.Tenant, ids, operators, journeys, fees); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `UPDATE charges SET passed = true WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[])`, tx.Tenant, chargeIDs(charges))
+	return err
+}
+
+func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT aggregation_id FROM debts WHERE tenant_id = $1 AND unpassed ORDER BY aggregation_id LIMIT $2 FOR UPDATE SKIP LOCKED`, tx.Tenant, passBatch)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, `UPDATE debts SET unpassed = false WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids)
+	return ids, err
+}
+
+// owedByJourney gives, for each journey of the debts, what is owed and what was
+// told. What was corrected while a recovery is under way is not owed any more,
+// whether it will be refunded or come off the debt.
+func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owedJourney, error) {
+	rows, err := tx.Query(ctx, `
+		WITH owed AS (
+			SELECT l.aggregation_id, l.operator_id, l.journey_id,
+			       sum(CASE d.state WHEN 'open' THEN l.delta ELSE 0 END)::bigint AS amount
+			FROM claim_lines l JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = l.aggregation_id
+			WHERE l.tenant_id = $1 AND l.aggregation_id = ANY($2::uuid[]) GROUP BY 1, 2, 3),
+		told AS (
+			SELECT ref_id, operator_id, journey_id, sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END)::bigint AS amount, count(*)::int AS parts
+			FROM advices WHERE tenant_id = $1 AND ref_id = ANY($2::uuid[]) AND kind IN ('uncollected', 'recovered') GROUP BY 1, 2, 3)
+		SELECT o.aggregation_id, o.operator_id, o.journey_id, o.amount, coalesce(t.amount, 0), coalesce(t.parts, 0), a.contract, a.currency, a.business_date
+		FROM owed o JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = o.aggregation_id
+		LEFT JOIN told t ON t.ref_id = o.aggregation_id AND t.operator_id = o.operator_id AND t.journey_id = o.journey_id
+		ORDER BY o.aggregation_id, o.operator_id, o.journey_id`, tx.Tenant, debts)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owedJourney, err error) {
+		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date)
+		return o, err
+	})
+}
+
+// Unreleased gives the succeeded charges of which something is still to be
+// released once they are reconciled: all that never were, and those with a
+// refund since.
+func Unreleased(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, `SELECT charge_id FROM charges WHERE tenant_id = $1 AND state = 'succeeded' AND NOT released ORDER BY charge_id`, tx.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
+// clearedNow gives the differences between what is cleared of each journey in
+// the charges and what was told, and marks the charges as released.
+func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advice, error) {
+	// Two releases of one charge at once must not tell the same difference twice.
+	locked, err := tx.Query(ctx, `
+		SELECT charge_id FROM charges WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND state = 'succeeded' AND passed ORDER BY charge_id FOR UPDATE`, tx.Tenant, charges)
+	if err != nil {
+		return nil, err
+	}
+	ready, err := pgx.CollectRows(locked, pgx.RowTo[citygate.UUID])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE charges SET released = true WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[])`, tx.Tenant, ready); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, `
+		WITH given AS (
+			SELECT charge_id, operator_id, journey_id, sum(amount)::bigint AS amount FROM refunds
+			WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND state = 'succeeded' GROUP BY 1, 2, 3),
+		told AS (
+			SELECT ref_id, operator_id, journey_id, sum(amount)::bigint AS amount, count(*)::int AS parts FROM advices
+			WHERE tenant_id = $1 AND ref_id = ANY($2::uuid[]) AND kind = 'cleared' GROUP BY 1, 2, 3)
+		SELECT s.operator_id, s.journey_id, s.charge_id, coalesce(t.parts, 0),
+		       s.amount - s.fee - coalesce(g.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
+		FROM charge_shares s JOIN charges c ON c.tenant_id = $1 AND c.charge_id = s.charge_id
+		LEFT JOIN given g ON g.charge_id = s.charge_id AND g.operator_id = s.operator_id AND g.journey_id = s.journey_id
+		LEFT JOIN told t ON t.ref_id = s.charge_id AND t.operator_id = s.operator_id AND t.journey_id = s.journey_id
+		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[])
+		  AND s.amount - s.fee - coalesce(g.amount, 0) <> coalesce(t.amount, 0)
+		ORDER BY s.operator_id, s.charge_id, s.journey_id`, tx.Tenant, ready)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a advice, err error) {
+		a.Kind, a.At = interbook.AdviceCleared, tx.Now
+		err = row.Scan(&a.Operator, &a.Journey, &a.Ref, &a.Part, &a.Amount, &a.Contract, &a.Currency, &a.BusinessDate)
+		return a, err
+	})
+}
+
+func storeAdvices(ctx context.Context, tx *pg.Tx, advices []advice) error {
+	for chunk := range slices.Chunk(advices, rowsMax) {
+		n := len(chunk)
+		operators, amounts, parts := make([]int64, n), make([]int64, n), make([]int32, n)
+		journeys, refs := make([]citygate.UUID, n), make([]citygate.UUID, n)
+		kinds, contracts, currencies := make([]string, n), make([]string, n), make([]string, n)
+		dates, ats := make([]citygate.Date, n), make([]time.Time, n)
+		for i := range chunk {
+			a := &chunk[i]
+			operators[i], amounts[i], parts[i] = int64(a.Operator), a.Amount, int32(a.Part) //nolint:gosec // parts are few
+			journeys[i], refs[i] = a.Journey, a.Ref
+			kinds[i], contracts[i], currencies[i] = a.Kind, a.Contract, string(a.Currency)
+			dates[i], ats[i] = a.BusinessDate, a.At
+		}
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO advices (tenant_id, operator_id, journey_id, kind, ref_id, part, amount, contract, currency, business_date, at)
+			SELECT $1, operator, journey, kind, ref, part, amount, contract, currency, date, at
+			FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::uuid[], $6::int[], $7::bigint[], $8::text[], $9::text[], $10::date[], $11::timestamptz[])
+			     AS u (operator, journey, kind, ref, part, amount, contract, currency, date, at)
+			ON CONFLICT (tenant_id, ref_id, operator_id, journey_id, kind, part) DO NOTHING`,
+			tx.Tenant, operators, journeys, kinds, refs, parts, amounts, contracts, currencies, dates, ats)
+		if err != nil {
+			return err
+		}
+		if int(tag.RowsAffected()) != n {
+			return ErrLost.Because(nil, "%d of %d advices were told already", n-int(tag.RowsAffected()), n)
+		}
+	}
+	return nil
+}

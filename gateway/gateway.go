@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/jobs"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// Config is what a Gateway is made of. All fields are required unless they say
+// otherwise.
+type Config struct {
+	AppURL  string // PostgreSQL as citygate_app
+	JobsURL string // the same database as citygate_jobs
+
+	Clock   citygate.Clock
+	Random  io.Reader
+	Signer  keys.Signer
+	Secrets keys.Secrets
+
+	Files    *os.Root      // payout files, bills and the sandbox's book
+	Products adapters.Set  // payment products this build knows
+	HTTP     driver.Doer   // the way to providers
+	Collect  collect.Rules // when aggregations close and debts are tried again
+
+	Connections int32 // to the database; 0 = 8
+	Workers     int   // jobs at a time; 0 = 1
+	// Exclusive says that this is the only process on the database's queue.
+	Exclusive bool
+	Log       *slog.Logger
+}
+
+// A Gateway is the program. Its verticals are exported for commands and tests;
+// they are not to be replaced.
+type Gateway struct {
+	Config
+
+	DB          *pg.DB
+	Tenants     *tenants.Directory
+	Ring        *keys.Ring
+	Tokens      *edge.Tokens
+	Fleet       *fleet.Fleet
+	Bundles     *fleet.Publisher
+	Credentials *credential.Registry
+	Intake      *intake.Recorder
+	Pricing     *pricing.Engine
+	Collector   *collect.Collector
+	Settler     *settle.Settler
+	Reconciler  *recon.Reconciler
+	Jobs        *jobs.Client
+
+	schemes   *code.Dispatcher
+	seen      *code.Credentials
+	trust     trustCache
+	providers providerCache
+	handler   http.Handler
+}
+
+// New opens the database and the queue and puts the verticals together. Close
+// what it gives.
+func New(ctx context.Context, c Config) (*Gateway, error) {
+	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewCredentials(1 << 17)}
+	var err error
+	g.Jobs, err = jobs.New(ctx, jobs.Config{URL: c.JobsURL, Handlers: g.handlers(), Workers: c.Workers, Logger: c.Log, Exclusive: c.Exclusive})
+	if err != nil {
+		return nil, err
+	}
+	g.DB, err = pg.Open(ctx, pg.Config{URL: c.AppURL, Clock: c.Clock, Random: c.Random, MaxConns: c.Connections, Enqueuer: g.Jobs})
+	if err != nil {
+		return nil, errors.Join(err, g.Jobs.Stop(ctx))
+	}
+	if err := g.assemble(); err != nil {
+		return nil, errors.Join(err, g.Close(ctx))
+	}
+	return g, nil
+}
+
+// Handler is the HTTP API.
+func (g *Gateway) Handler() http.Handler { return g.handler }
+
+// Start works the jobs until Close. ctx bounds the work, not this call.
+func (g *Gateway) Start(ctx context.Context) error { return g.Jobs.Start(ctx) }
+
+// Drain waits until no job is left to run now; a job that failed is an error.
+func (g *Gateway) Drain(ctx context.Context) error { return g.Jobs.Drain(ctx) }
+
+// Close stops the workers and closes the database.
+func (g *Gateway) Close(ctx context.Context) error {
+	err := g.Jobs.Stop(ctx)
+	g.DB.Close()
+	return errors.Join(err, g.providers.close())
+}

@@ -1,0 +1,57 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// GapGrace is how long a batch may wait for the one before: an upload that was
+// interrupted goes on within it.
+const GapGrace = 24 * time.Hour
+
+// DueJob asks intake to look what is due.
+type DueJob struct {
+	Tenant citygate.TenantID `json:"tenant"`
+}
+
+// Kind names the job.
+func (DueJob) Kind() string { return "intake.due" }
+
+const giveUpGaps = `
+	WITH given_up AS (
+		UPDATE tap_batches SET chain = 'lost' WHERE tenant_id = $1 AND chain = 'gap' AND received_at < $2
+		RETURNING terminal, first_seq)
+	SELECT terminal, min(first_seq) FROM given_up GROUP BY terminal ORDER BY terminal`
+
+// Due flags terminals with a gap in their chain of batches that has lasted
+// longer than [GapGrace], once for each gap. It may run at any time and any
+// number of times. A batch that comes later still closes its gap.
+func (r *Recorder) Due(ctx context.Context, tenant citygate.TenantID) error {
+	return r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		rows, err := tx.Query(ctx, giveUpGaps, tx.Tenant, tx.Now.Add(-GapGrace))
+		if err != nil {
+			return fmt.Errorf("lasting gaps: %w", err)
+		}
+		type gap struct {
+			Terminal uint32
+			First    uint64
+		}
+		gaps, err := pgx.CollectRows(rows, pgx.RowToStructByPos[gap])
+		if err != nil {
+			return fmt.Errorf("lasting gaps: %w", err)
+		}
+		for _, g := range gaps {
+			if err := fleet.Raise(ctx, tx, g.Terminal, fleet.BatchGap, fmt.Sprintf("the batch before number %d did not come", g.First)); err != nil {
+				return fmt.Errorf("lasting gaps: %w", err)
+			}
+		}
+		return nil
+	})
+}

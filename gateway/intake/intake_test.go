@@ -1,0 +1,604 @@
+package intake_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+const (
+	tenant = citygate.TenantID(1001)
+	other  = citygate.TenantID(1002)
+	issuer = citygate.Issuer(7)
+)
+
+var base = pgtest.Epoch.Unix() - 3600 // seconds: when the taps of these tests happen
+
+// toy is a scheme whose signature is one byte: T, idx, counter, generated, good, filler.
+type toy struct{ verified *sync.Map }
+
+const toySize = 13
+
+func toyCode(idx uint32, counter uint16, generated int64, good, filler byte) []byte {
+	raw := binary.BigEndian.AppendUint32([]byte{'T'}, idx)
+	raw = binary.BigEndian.AppendUint16(raw, counter)
+	raw = binary.BigEndian.AppendUint32(raw, uint32(generated))
+	return append(raw, good, filler)
+}
+
+func (toy) ID() code.SchemeID { return "toy" }
+
+func (toy) Sniff(raw []byte) code.Match {
+	if len(raw) > 0 && raw[0] == 'T' {
+		return code.Sure
+	}
+	return code.No
+}
+
+func (toy) Parse(raw []byte, c *code.Code) error {
+	if len(raw) != toySize {
+		return code.ErrMalformed
+	}
+	*c = code.Code{Scheme: "toy", Raw: raw, Rider: citygate.Rider{Issuer: issuer, List: 1, Index: binary.BigEndian.Uint32(raw[1:])},
+		Counter: binary.BigEndian.Uint16(raw[5:]), IssuedAt: base - 40*24*3600, ExpiresAt: base + 40*24*3600,
+		GeneratedAt: int64(binary.BigEndian.Uint32(raw[7:])), Window: 30, Cap: 10, Party: 1, Product: 5}
+	return nil
+}
+
+func (s toy) Verify(c *code.Code, _ code.KeySource, _ code.CredentialCache) code.Verdict {
+	s.verified.Store(string(c.Raw), true)
+	if c.Raw[11] == 1 {
+		return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}
+	}
+	return code.Refuse(code.BadDeviceSignature)
+}
+
+func terminalKey(tenant citygate.TenantID, id uint32) ed25519.PrivateKey {
+	seed := sha256.Sum256(fmt.Appendf(nil, "terminal %d %d", tenant, id))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// A city is what intake asks for: its terminals, trust and calendar, and the job queue.
+type city struct {
+	mu   sync.Mutex
+	jobs []string
+	now  time.Time
+}
+
+func (c *city) Terminal(_ context.Context, tenant citygate.TenantID, id uint32) (intake.Terminal, error) {
+	if id >= 100 {
+		return intake.Terminal{}, intake.ErrUnknownTerminal
+	}
+	return intake.Terminal{Key: terminalKey(tenant, id).Public().(ed25519.PublicKey), Mode: accept.Bus}, nil
+}
+
+func (c *city) Keys(context.Context, citygate.TenantID) (code.KeySource, error) { return nil, nil }
+
+func (c *city) Rules(_ context.Context, tenant citygate.TenantID, version uint64) (*accept.Rules, error) {
+	return &accept.Rules{Version: max(version, 1), Tenant: tenant,
+		Issuers: []accept.IssuerRule{{Issuer: issuer, Currency: "CNY", CapUnitMinor: 100}},
+		Schemes: []code.SchemeID{"toy", "ct1"}, Modes: []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.On, tap.Off, tap.Single}}},
+		SkewSeconds: 30, MaxWindowSeconds: 60, MaxTTLHours: 24 * 100, LateUploadDays: 30, ClockSuspectSeconds: 120,
+		Incomplete: accept.Incomplete{Charge: accept.ChargeNone, MaxJourneyMinutes: 240}}, nil
+}
+
+func (c *city) Calendar(context.Context, citygate.TenantID) (citygate.Calendar, error) {
+	return citygate.Calendar{Version: 1, Location: time.UTC, Cut: 4 * time.Hour}, nil
+}
+
+func (c *city) Enqueue(_ context.Context, _ pgx.Tx, jobs []pg.Job) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range jobs {
+		raw, err := json.Marshal(j)
+		if err != nil {
+			return err
+		}
+		c.jobs = append(c.jobs, j.Kind()+" "+string(raw))
+	}
+	return nil
+}
+
+type gateway struct {
+	*city
+	db       *pg.DB
+	recorder *intake.Recorder
+	verified *sync.Map
+
+	recordings atomic.Int64 // transactions that recorded a batch, those that were run again included
+}
+
+func newGateway(t testing.TB) *gateway {
+	t.Helper()
+	c := &city{now: pgtest.Epoch}
+	g := &gateway{city: c, verified: &sync.Map{}}
+	named := regexp.MustCompile(`tenant_id = \$1|\(tenant_id, `)
+	g.db = pgtest.New(t, pgtest.WithStatements(func(sql string) {
+		if strings.Contains(sql, "INSERT INTO tap_terminals") {
+			g.recordings.Add(1)
+		}
+		if !named.MatchString(sql) {
+			t.Errorf("a statement does not name the tenant: %s", sql)
+		}
+	}), pgtest.WithEnqueuer(c), pgtest.WithClock(func() time.Time { return c.now }))
+	var err error
+	g.recorder, err = intake.New(intake.Config{DB: g.db, Terminals: c, Trust: c, Calendars: c, Schemes: code.NewDispatcher(toy{g.verified})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint32(3) {
+		g.enrol(t, tenant, id+1)
+	}
+	g.enrol(t, other, 1)
+	return g
+}
+
+func (g *gateway) enrol(t testing.TB, tenant citygate.TenantID, id uint32) {
+	t.Helper()
+	_, err := fleet.New(g.db).Enrol(context.Background(), "system:test", tenant,
+		fleet.Terminal{ID: id, Name: "reader", Kind: fleet.Validator, Mode: fleet.Single}, terminalKey(tenant, id).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (g *gateway) tx(t testing.TB, fn func(tx *pg.Tx) error) {
+	t.Helper()
+	if err := g.db.InTenant(context.Background(), tenant, fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A device makes the batches of one terminal.
+type device struct {
+	tenant citygate.TenantID
+	id     uint32
+	next   uint64
+	prev   [32]byte
+}
+
+func newDevice(id uint32) *device { return &device{tenant: tenant, id: id, next: 1} }
+
+// ok gives an accepted tap of a genuine code, made at the tap's time.
+func ok(idx uint32, counter uint16) tap.Record {
+	at := base + int64(counter)
+	return tap.Record{Kind: tap.Single, Accepted: true, EventTime: at * 1000, Clock: tap.ClockGNSS, Party: 1, Stop: "S1", Vehicle: "V1",
+		Trip: "T", PolicyVersion: 3, SoftwareVersion: "1", Evidence: toyCode(idx, counter, at, 1, 0)}
+}
+
+func (d *device) batch(t testing.TB, records ...tap.Record) []byte {
+	t.Helper()
+	var encoded [][]byte
+	for i := range records {
+		r := records[i]
+		r.Terminal, r.Seq = d.id, d.next+uint64(i)
+		raw, err := r.AppendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded = append(encoded, raw)
+	}
+	raw, err := tap.EncodeBatch(tap.Header{Tenant: d.tenant, Terminal: d.id, First: d.next, Prev: d.prev}, encoded,
+		func(m []byte) ([]byte, error) { return ed25519.Sign(terminalKey(d.tenant, d.id), m), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := tap.ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.next, d.prev = d.next+uint64(len(records)), b.Hash
+	return raw
+}
+
+func (g *gateway) record(t testing.TB, raw []byte) []intake.ItemResult {
+	t.Helper()
+	r, err := g.recorder.Record(context.Background(), tenant, raw)
+	if err != nil {
+		t.Fatalf("Record: %v", err)
+	}
+	return r.Results
+}
+
+func (g *gateway) want(t *testing.T, raw []byte, want ...string) {
+	t.Helper()
+	var got []string
+	for _, r := range g.record(t, raw) {
+		s := string(r.Outcome)
+		if r.Reason != "" {
+			s += " " + string(r.Reason)
+		}
+		got = append(got, s)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("receipt %q, want %q", got, want)
+	}
+}
+
+// balance holds the sum that the scorecard prints.
+func (g *gateway) balance(t *testing.T) intake.Counts {
+	t.Helper()
+	var c intake.Counts
+	g.tx(t, func(tx *pg.Tx) (err error) {
+		c, err = intake.Count(context.Background(), tx)
+		return err
+	})
+	sum := c.Recorded + c.Duplicate
+	for _, n := range c.Refused {
+		sum += n
+	}
+	if sum != c.Uploaded {
+		t.Errorf("%+v: recorded, duplicate and refused add up to %d", c, sum)
+	}
+	return c
+}
+
+func (g *gateway) flags(t *testing.T) map[string]int64 {
+	t.Helper()
+	found := map[string]int64{}
+	g.tx(t, func(tx *pg.Tx) error {
+		flags, err := fleet.Flags(context.Background(), tx)
+		for _, f := range flags {
+			found[fmt.Sprintf("%d %s", f.Terminal, f.Flag)] = f.Times
+		}
+		return err
+	})
+	return found
+}
+
+func TestSameBatchAgainRepeatsTheFirstReceipt(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	forged := ok(2, 2)
+	forged.Evidence[11] = 0
+	refused := ok(3, 3)
+	refused.Accepted, refused.Reason = false, code.Denied
+	raw := d.batch(t, ok(1, 1), forged, refused)
+	g.want(t, raw, "recorded", "refused bad_device_signature", "refused denied")
+	g.verified.Clear()
+	for range 2 { // the reply was lost, twice
+		g.want(t, raw, "duplicate", "duplicate bad_device_signature", "duplicate denied")
+	}
+	g.verified.Range(func(any, any) bool { t.Error("a duplicate was verified again"); return false })
+	if len(g.jobs) != 1 || g.jobs[0] != `pricing.batch {"tenant":1001,"terminal":1,"first_seq":1,"count":3}` {
+		t.Errorf("jobs %q", g.jobs)
+	}
+	if c := g.balance(t); c.Uploaded != 9 || c.Recorded != 1 || c.Duplicate != 6 || c.Refused[code.Denied] != 1 {
+		t.Errorf("%+v", c)
+	}
+	// The same taps in another batch are the same taps.
+	d.next, d.prev = 1, [32]byte{}
+	g.want(t, d.batch(t, ok(1, 1), forged), "duplicate", "duplicate bad_device_signature")
+	g.balance(t)
+}
+
+func TestUploadsAtOnceRecordOnce(t *testing.T) {
+	g := newGateway(t)
+	var records []tap.Record
+	for i := range uint16(600) {
+		records = append(records, ok(uint32(i), 1))
+	}
+	raw := newDevice(1).batch(t, records...)
+	slices.Reverse(records) // the same displays at another terminal, in another order
+	forwarded := newDevice(2).batch(t, records...)
+	var mu sync.Mutex
+	counts := map[string]int{}
+	var wg sync.WaitGroup
+	for _, b := range [][]byte{raw, forwarded, raw, forwarded, raw, forwarded} {
+		wg.Go(func() {
+			r, err := g.recorder.Record(context.Background(), tenant, b)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, i := range r.Results {
+				counts[string(i.Outcome)]++
+			}
+		})
+	}
+	wg.Wait()
+	if counts["recorded"] != 600 || counts["refused"] != 600 || counts["duplicate"] != 2400 {
+		t.Errorf("%v", counts)
+	}
+	if n := g.recordings.Load(); n != 6 {
+		t.Errorf("%d transactions for 6 uploads: batches waited for each other in a circle", n)
+	}
+	if c := g.balance(t); c.Recorded != 600 || c.Refused[code.DoubleUse] != 600 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestBadBatchStoresNothing(t *testing.T) {
+	g := newGateway(t)
+	good := newDevice(1).batch(t, ok(1, 1))
+	foreign := &device{tenant: other, id: 1, next: 1}
+	unknown := newDevice(100).batch(t, ok(1, 1))
+	forged := slices.Clone(good)
+	forged[len(forged)-1] ^= 1
+	altered := slices.Clone(good)
+	altered[100] ^= 1
+	for name, c := range map[string]struct {
+		raw  []byte
+		want error
+	}{
+		"other tenant":   {foreign.batch(t, ok(1, 1)), intake.ErrOtherTenant},
+		"unknown":        {unknown, intake.ErrUnknownTerminal},
+		"forged":         {forged, tap.ErrBatchSignature},
+		"altered":        {altered, tap.ErrBatchSignature},
+		"cut":            {good[:len(good)-1], tap.ErrMalformed},
+		"too large":      {make([]byte, tap.BatchBytesMax+1), tap.ErrBatchTooLarge},
+		"number too big": {(&device{tenant: tenant, id: 1, next: 1 << 63}).batch(t, ok(1, 1)), tap.ErrMalformed},
+	} {
+		if _, err := g.recorder.Record(context.Background(), tenant, c.raw); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	if c := g.balance(t); c.Uploaded != 0 || len(g.jobs) != 0 {
+		t.Errorf("%+v, jobs %v", c, g.jobs)
+	}
+}
+
+func TestTenantsDoNotMeet(t *testing.T) {
+	g := newGateway(t)
+	g.want(t, newDevice(1).batch(t, ok(1, 1)), "recorded")
+	// The same terminal number, sequence number and display in another tenant.
+	foreign := &device{tenant: other, id: 1, next: 1}
+	r, err := g.recorder.Record(context.Background(), other, foreign.batch(t, ok(1, 1)))
+	if err != nil || r.Results[0].Outcome != intake.Recorded {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if c := g.balance(t); c.Uploaded != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestOtherContentUnderOneNumberIsAConflict(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	g.want(t, d.batch(t, ok(1, 1), ok(2, 2)), "recorded", "recorded")
+	d.next, d.prev = 1, [32]byte{}
+	changed := d.batch(t, ok(3, 3), ok(2, 2))
+	g.want(t, changed, "refused sequence_conflict", "duplicate")
+	g.want(t, changed, "refused sequence_conflict", "duplicate")
+	if f := g.flags(t); f["1 sequence_conflict"] != 2 || f["1 batch_fork"] != 1 {
+		t.Errorf("flags %v", f)
+	}
+	if n := pgtest.Owner(t, g.db).Count(tenant, `SELECT count(*) FROM tap_conflicts WHERE tenant_id = 1001 AND length(record) > 60`); n != 1 {
+		t.Errorf("%d conflicting records kept, want 1", n)
+	}
+	if c := g.balance(t); c.Recorded != 2 || c.Refused[code.SequenceConflict] == 0 {
+		t.Errorf("%+v", c)
+	}
+	// The display of the refused content was not used up.
+	g.want(t, newDevice(2).batch(t, ok(3, 3)), "recorded")
+}
+
+func TestForwardedClonedAndReplayed(t *testing.T) {
+	g, one, two := newGateway(t), newDevice(1), newDevice(2)
+	g.want(t, one.batch(t, ok(1, 1), ok(2, 1)), "recorded", "recorded")
+	cloned := ok(2, 1)
+	cloned.Evidence = toyCode(2, 1, base+5, 1, 7) // same key and counter, another display
+	g.want(t, two.batch(t, ok(1, 1), cloned), "refused double_use", "refused clone")
+	g.want(t, one.batch(t, ok(1, 1), cloned, ok(9, 1), ok(9, 1)), "refused replayed", "refused clone", "recorded", "refused replayed")
+	ids := []citygate.TapID{{Terminal: 1, Seq: 2}, {Terminal: 2, Seq: 2}, {Terminal: 2, Seq: 99}}
+	g.tx(t, func(tx *pg.Tx) error {
+		raw, err := intake.Evidence(context.Background(), tx, ids)
+		if len(raw) != 2 || raw[ids[0]][12] != 0 || raw[ids[1]][12] != 7 {
+			t.Errorf("both evidences of the clone: %x", raw)
+		}
+		return err
+	})
+	digest := tap.EvidenceDigest(cloned.Evidence)
+	g.tx(t, func(tx *pg.Tx) error {
+		found, err := intake.Answers(context.Background(), tx, [][32]byte{digest}, g.now, g.now)
+		if a := found[digest]; len(a) != 2 || a[0].Reason != code.Clone || a[0].ID != (citygate.TapID{Terminal: 1, Seq: 4}) {
+			t.Errorf("answers %+v", found)
+		}
+		return err
+	})
+}
+
+func TestIntakeDecidesLikeATerminalWould(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	change := func(f func(*tap.Record)) tap.Record {
+		r := ok(d.id, uint16(d.next)+50)
+		f(&r)
+		return r
+	}
+	expired := change(func(r *tap.Record) { r.EventTime += 61_000 })
+	future := change(func(r *tap.Record) { r.EventTime -= 31_000 })
+	unsure := change(func(r *tap.Record) { r.EventTime -= 600_000; r.Clock = tap.ClockUnknown })
+	over := change(func(r *tap.Record) { r.Entered = citygate.Money{Minor: 1001, Currency: "CNY"} })
+	garbage := change(func(r *tap.Record) { r.Evidence = []byte("T?") })
+	empty := change(func(r *tap.Record) { r.Evidence = nil; r.Accepted, r.Reason = false, code.Malformed })
+	odd := change(func(r *tap.Record) { r.Accepted, r.Reason = false, "of_a_newer_terminal" })
+	late := change(func(r *tap.Record) {
+		r.EventTime -= 31 * 24 * 3600 * 1000
+		r.Evidence = toyCode(8, 8, r.EventTime/1000, 1, 0)
+	})
+	ahead := change(func(r *tap.Record) {
+		r.EventTime = (pgtest.Epoch.Unix() + 121) * 1000
+		r.Evidence = toyCode(8, 9, r.EventTime/1000, 1, 0)
+	})
+	g.want(t, d.batch(t, expired, future, unsure, over, garbage, empty, odd, late, ahead),
+		"refused expired_code", "refused not_yet_valid", "recorded", "refused amount_over_cap", "refused malformed",
+		"refused malformed", "refused of_a_newer_terminal", "refused too_late", "refused clock_suspect")
+	g.tx(t, func(tx *pg.Tx) error {
+		taps, err := intake.BatchTaps(context.Background(), tx, 1, 1, 9)
+		if len(taps) != 9 || taps[3].Entered.Minor != 1001 || taps[3].Accepted || !taps[2].Accepted || taps[2].Product != 5 ||
+			taps[4].Rider != (citygate.Rider{}) || taps[2].Date.String() != "2026-11-21" {
+			t.Errorf("%+v", taps)
+		}
+		return err
+	})
+	if n := pgtest.Owner(t, g.db).Count(tenant, `SELECT count(*) FROM taps WHERE tenant_id = 1001 AND clock_suspect`); n != 1 {
+		t.Errorf("%d taps of an unsure clock marked, want 1", n)
+	}
+}
+
+func TestChainIsCheckedWhenTheGapCloses(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	first, second, third := d.batch(t, ok(1, 1)), d.batch(t, ok(1, 2)), d.batch(t, ok(1, 3))
+	chains := func() string {
+		var all string
+		for _, row := range pgtest.Owner(t, g.db).Rows(tenant, `SELECT chain FROM tap_batches WHERE tenant_id = 1001 ORDER BY first_seq`) {
+			all += fmt.Sprint(row[0], " ")
+		}
+		return all
+	}
+	g.want(t, third, "recorded")
+	g.want(t, first, "recorded")
+	if got := chains(); got != "ok gap " {
+		t.Errorf("chain %q", got)
+	}
+	due := func() {
+		if err := g.recorder.Due(context.Background(), tenant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	due()
+	if f := g.flags(t); len(f) != 0 {
+		t.Errorf("flagged before the grace is over: %v", f)
+	}
+	g.now = g.now.Add(intake.GapGrace + time.Minute)
+	due()
+	due()
+	if f := g.flags(t); f["1 batch_gap"] != 1 {
+		t.Errorf("a lasting gap is not flagged once: %v", f)
+	}
+	g.want(t, second, "recorded")
+	if got := chains(); got != "ok ok ok " {
+		t.Errorf("chain %q", got)
+	}
+	g.want(t, second, "duplicate")
+	if f := g.flags(t); len(f) != 1 {
+		t.Errorf("flags %v", f)
+	}
+	fork := newDevice(1)
+	fork.next, fork.prev = 2, hashOf(t, first)
+	g.want(t, fork.batch(t, ok(1, 2), ok(4, 4)), "duplicate", "refused sequence_conflict")
+	if f := g.flags(t); f["1 batch_fork"] != 1 {
+		t.Errorf("flags %v", f)
+	}
+}
+
+func hashOf(t *testing.T, raw []byte) [32]byte {
+	t.Helper()
+	b, err := tap.ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Hash
+}
+
+func TestWrongClockIsNamedByTheMedian(t *testing.T) {
+	g, d, right := newGateway(t), newDevice(1), newDevice(2)
+	var wrong, good []tap.Record
+	for i := range uint16(9) {
+		r := ok(uint32(i), 100)
+		r.EventTime += 3600_000 // an hour ahead: every code looks expired to it
+		r.Accepted, r.Reason = false, code.ExpiredCode
+		if i == 0 { // an attacker's old code among them moves nothing
+			r.Evidence = toyCode(0, 100, base-50_000, 1, 0)
+		}
+		wrong = append(wrong, r)
+		good = append(good, ok(100+uint32(i), 100))
+	}
+	forged := wrong[1]
+	forged.Evidence = toyCode(1, 100, base-900_000, 0, 0) // proves nothing about time
+	g.record(t, d.batch(t, append(wrong[:4:4], forged, forged, forged)...))
+	if f := g.flags(t); len(f) != 0 {
+		t.Errorf("flagged by four taps: %v", f)
+	}
+	g.record(t, d.batch(t, wrong[4:]...))
+	g.record(t, right.batch(t, good...))
+	if f := g.flags(t); len(f) != 1 || f["1 clock_wrong"] != 1 {
+		t.Errorf("flags %v", f)
+	}
+	g.tx(t, func(tx *pg.Tx) error {
+		known, err := fleet.Get(context.Background(), tx, 1)
+		if known.ClockOffset == nil || *known.ClockOffset != time.Hour || known.Software != "1" {
+			t.Errorf("the fleet knows %+v", known)
+		}
+		return err
+	})
+}
+
+func TestVerdictsChangeTheFinalAnswer(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	on, off, single := ok(1, 1), ok(1, 2), ok(1, 3)
+	on.Kind, off.Kind = tap.On, tap.Off
+	raw := d.batch(t, on, off, single)
+	g.record(t, raw)
+	rider := []citygate.Rider{{Issuer: issuer, List: 1, Index: 1}, {Issuer: issuer, List: 1, Index: 2}}
+	at := func(n int64) time.Time { return time.Unix(base+n, 0) }
+	read := func(from, to int64) (seqs []uint64) {
+		g.tx(t, func(tx *pg.Tx) error {
+			taps, err := intake.TapsOfRiders(context.Background(), tx, rider, at(from), at(to))
+			for _, x := range taps {
+				seqs = append(seqs, x.ID.Seq)
+			}
+			return err
+		})
+		return seqs
+	}
+	if got := read(1, 3); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("taps that pair: %v", got)
+	}
+	if got := read(2, 3); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("from the second on: %v", got)
+	}
+	for range 2 { // a message may come twice; the first verdict stands
+		g.tx(t, func(tx *pg.Tx) error {
+			return intake.WriteVerdicts(context.Background(), tx, "issuer:20", []intake.Verdict{{ID: citygate.TapID{Terminal: 1, Seq: 2}, Reason: code.DoubleUse}})
+		})
+	}
+	if got := read(1, 3); !slices.Equal(got, []uint64{1}) {
+		t.Errorf("after the verdict: %v", got)
+	}
+	g.tx(t, func(tx *pg.Tx) error {
+		taps, err := intake.TapsByID(context.Background(), tx, []citygate.TapID{{Terminal: 1, Seq: 2}})
+		if len(taps) != 1 || taps[0].Accepted || taps[0].Reason != code.DoubleUse {
+			t.Errorf("%+v", taps)
+		}
+		return err
+	})
+	if c := g.balance(t); c.Recorded != 2 || c.Refused[code.DoubleUse] != 1 {
+		t.Errorf("%+v", c)
+	}
+	// The receipt repeats what was said first.
+	g.want(t, raw, "duplicate", "duplicate", "duplicate")
+}
+
+func TestEvidenceIsReachedThroughTheParentOnly(t *testing.T) {
+	g := newGateway(t)
+	g.record(t, newDevice(1).batch(t, ok(1, 1)))
+	err := g.db.InTenant(context.Background(), tenant, func(tx *pg.Tx) error {
+		_, err := tx.Exec(context.Background(), `SELECT raw FROM tap_evidence_202611 WHERE tenant_id = $1`, tx.Tenant)
+		return err
+	})
+	if pg.SQLState(err) != pg.StateInsufficientRights {
+		t.Errorf("reading a partition: %v", err)
+	}
+}

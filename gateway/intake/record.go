@@ -1,0 +1,213 @@
+package intake
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// A first is the first answer to a tap.
+type first struct {
+	digest [32]byte
+	reason code.Reason // "" = recorded
+}
+
+// A stored is one fresh record with its final verdict.
+type stored struct {
+	*item
+	final code.Reason
+}
+
+// record stores a batch and gives its receipt. It may run more than once.
+func record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
+	held, err := hold(ctx, tx, in)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]ItemResult, len(in.items))
+	var fresh []stored
+	var conflicts []*item
+	for i := range in.items {
+		it := &in.items[i]
+		old, known := held.seen[it.Seq]
+		switch {
+		case !known:
+			fresh = append(fresh, stored{it, it.reason})
+		case old.digest == it.digest:
+			results[i] = ItemResult{it.Seq, Duplicate, old.reason}
+		default:
+			conflicts = append(conflicts, it)
+			results[i] = ItemResult{it.Seq, Refused, code.SequenceConflict}
+		}
+	}
+	if err := settle(ctx, tx, fresh); err != nil {
+		return nil, err
+	}
+	accepted := 0
+	for _, s := range fresh {
+		result := ItemResult{s.Seq, Recorded, ""}
+		if s.final != "" {
+			result = ItemResult{s.Seq, Refused, s.final}
+		} else {
+			accepted++
+		}
+		results[s.Seq-in.First] = result
+	}
+	if err := write(ctx, tx, in, held, fresh, conflicts, results); err != nil {
+		return nil, err
+	}
+	if accepted > 0 {
+		err = tx.Enqueue(ctx, BatchJob{tx.Tenant, in.Batch.Terminal, in.First, in.Count})
+	}
+	return results, err
+}
+
+// settle gives the fresh records the verdicts that need the receipt's time and
+// the uses of displays that were recorded before.
+func settle(ctx context.Context, tx *pg.Tx, fresh []stored) error {
+	uses := make([]*stored, 0, len(fresh))
+	for i := range fresh {
+		s := &fresh[i]
+		if s.final == "" {
+			s.final = s.timely(tx.Now)
+		}
+		if s.final == "" {
+			uses = append(uses, s)
+		}
+	}
+	// In key order, so that two batches never wait for each other in a circle;
+	// inside a batch the lower number has the display.
+	slices.SortFunc(uses, func(a, b *stored) int {
+		return cmp.Or(a.rider.Compare(b.rider), cmp.Compare(a.counter, b.counter), cmp.Compare(a.Seq, b.Seq))
+	})
+	taken, err := claimUses(ctx, tx, uses)
+	if err != nil {
+		return err
+	}
+	for _, s := range uses {
+		if u, ok := taken[code.Use{Rider: s.rider, Counter: s.counter}]; ok && !u.is(s.item) {
+			s.final = u.reason(s.item)
+		}
+	}
+	return nil
+}
+
+// A use is who used a display first.
+type use struct {
+	terminal uint32
+	seq      uint64
+	digest   [32]byte // of the code's bytes
+}
+
+func (u use) is(it *item) bool { return u.terminal == it.Terminal && u.seq == it.Seq }
+
+// reason says what showing the display again is: other bytes under one counter
+// need the key and the counter, so the credential was copied.
+func (u use) reason(it *item) code.Reason {
+	switch {
+	case u.digest != it.evidence:
+		return code.Clone
+	case u.terminal == it.Terminal:
+		return code.Replayed
+	}
+	return code.DoubleUse
+}
+
+// A chain says how a batch hangs together with the ones before.
+type chain string
+
+const (
+	chainOK   chain = "ok"
+	chainGap  chain = "gap"  // the one before may still come
+	chainLost chain = "lost" // the one before did not come in time
+	chainFork chain = "fork"
+)
+
+// A link is a stored batch next to the one in hand.
+type link struct {
+	hash, prev [32]byte
+	first      uint64
+	taps       int
+	chain      chain
+}
+
+// judge says how the batch in hand follows from its neighbours, and which of
+// the batches that wait for it go on from it.
+func judge(in *batch, near []link) (own chain, follow []link) {
+	own = chainGap
+	if in.Prev == [32]byte{} {
+		own = chainOK // the first batch of a terminal key
+		if in.First != 1 {
+			own = chainFork // a first batch that starts in the middle
+		}
+	}
+	for _, l := range near {
+		if l.hash == in.Hash {
+			continue
+		}
+		if l.hash == in.Prev && own == chainGap {
+			own = chainOK
+			if l.first+uint64(l.taps) != in.First {
+				own = chainFork
+			}
+		}
+		if l.prev == in.Prev {
+			own = chainFork // two batches say that they come next
+		}
+		if l.prev == in.Hash && (l.chain == chainGap || l.chain == chainLost) {
+			l.chain = chainOK
+			if l.first != in.First+uint64(in.Count) {
+				l.chain = chainFork
+			}
+			follow = append(follow, l)
+		}
+	}
+	return own, follow
+}
+
+// flags says what somebody should look at after this batch.
+func (in *batch) flags(own chain, follow []link, conflicts int) map[fleet.Flag]string {
+	raised := map[fleet.Flag]string{}
+	if conflicts > 0 {
+		raised[fleet.SequenceConflict] = fmt.Sprintf("%d taps of the batch from %d on have other content than before", conflicts, in.First)
+	}
+	if own == chainFork {
+		raised[fleet.BatchFork] = fmt.Sprintf("the batch from %d on does not follow from the ones before", in.First)
+	}
+	for _, l := range follow {
+		if l.chain == chainFork {
+			raised[fleet.BatchFork] = fmt.Sprintf("the batch from %d on does not follow from the ones before", l.first)
+		}
+	}
+	return raised
+}
+
+// report tells the fleet what the batch showed of its terminal: what it runs,
+// how its clock stands, and what is wrong with it.
+func report(ctx context.Context, tx *pg.Tx, in *batch, last []int64, raised map[fleet.Flag]string) error {
+	terminal, newest := in.Batch.Terminal, &in.items[len(in.items)-1]
+	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion); err != nil {
+		return fmt.Errorf("report terminal: %w", err)
+	}
+	if median, known, off := clockOff(last, newest.policy); known {
+		if err := fleet.Offset(ctx, tx, terminal, -time.Duration(median)*time.Millisecond); err != nil {
+			return fmt.Errorf("report terminal's clock: %w", err)
+		}
+		if off {
+			raised[fleet.ClockWrong] = fmt.Sprintf("codes are %d s ahead of the taps' times, in the median of the last %d", median/1000, len(last))
+		}
+	}
+	for _, f := range slices.Sorted(maps.Keys(raised)) {
+		if err := fleet.Raise(ctx, tx, terminal, f, raised[f]); err != nil {
+			return fmt.Errorf("flag terminal: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/policies/accept"
+)
+
+// A batch is one upload on its way through the checks.
+type batch struct {
+	*tap.Batch
+	terminal Terminal
+	keys     code.KeySource
+	calendar citygate.Calendar
+	rules    map[uint64]*accept.Rules // by the version the terminal named
+	items    []item
+}
+
+// An item is one record with what the gateway found out about it before it
+// looked into the database.
+type item struct {
+	tap.Record
+	encoded []byte
+	digest  [32]byte
+
+	parsed   bool
+	proven   bool // both signatures hold: the code's own time can be believed
+	rider    citygate.Rider
+	counter  uint16
+	product  uint16
+	madeAt   int64 // code time, unix milliseconds
+	policy   *accept.Rules
+	reason   code.Reason // without what only the transaction knows
+	evidence [32]byte
+	meta     []byte // the record without its evidence
+}
+
+// read parses the records and gathers what verifying them takes.
+func (r *Recorder) read(ctx context.Context, b *tap.Batch, terminal Terminal) (*batch, error) {
+	records, err := b.Records()
+	if err != nil {
+		return nil, err
+	}
+	in := &batch{Batch: b, terminal: terminal, rules: map[uint64]*accept.Rules{}, items: make([]item, len(records))}
+	if in.keys, err = r.config.Trust.Keys(ctx, b.Tenant); err != nil {
+		return nil, fmt.Errorf("issuer keys: %w", err)
+	}
+	if in.calendar, err = r.config.Calendars.Calendar(ctx, b.Tenant); err != nil {
+		return nil, fmt.Errorf("calendar: %w", err)
+	}
+	for i, encoded := range b.Encoded() {
+		it := &in.items[i]
+		it.Record, it.encoded, it.digest = records[i], encoded, tap.Digest(encoded)
+		version := it.PolicyVersion
+		if in.rules[version] == nil {
+			if in.rules[version], err = r.config.Trust.Rules(ctx, b.Tenant, version); err != nil {
+				return nil, fmt.Errorf("acceptance rules %d: %w", version, err)
+			}
+		}
+		it.policy = in.rules[version]
+	}
+	return in, nil
+}
+
+// verify runs every check that needs no database, on all cores, for the records
+// that were not received before.
+func (r *Recorder) verify(in *batch, known map[uint64]first) {
+	const share = 16 // records a worker takes at a time
+	var next atomic.Int64
+	work := func() {
+		for {
+			from := int(next.Add(share)) - share
+			if from >= len(in.items) {
+				return
+			}
+			for i := from; i < min(from+share, len(in.items)); i++ {
+				it := &in.items[i]
+				if old, ok := known[it.Seq]; !ok || old.digest != it.digest {
+					r.check(in, it)
+				}
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(r.config.Workers, (len(in.items)+share-1)/share) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+}
+
+// check decides on one record as a terminal would, whatever the terminal did.
+func (r *Recorder) check(in *batch, it *item) {
+	it.evidence = tap.EvidenceDigest(it.Evidence)
+	bare := it.Record
+	bare.Evidence = nil
+	meta, err := bare.AppendTo(make([]byte, 0, len(it.encoded)-len(it.Evidence)))
+	if err != nil { // a parsed record has an encoding; without its evidence too
+		it.reason = code.InternalError
+		return
+	}
+	it.meta = meta
+	var c code.Code
+	if err := r.config.Schemes.Parse(it.Evidence, &c); err != nil {
+		it.reason = it.refusal(code.ReasonOf(err))
+		return
+	}
+	it.parsed, it.rider, it.counter, it.product, it.madeAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000
+	if !it.Accepted {
+		it.reason = it.Reason
+		// A wrong clock shows in these two: their codes are genuine.
+		if it.Reason == code.ExpiredCode || it.Reason == code.NotYetValid {
+			it.proven = r.config.Schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept
+		}
+		return
+	}
+	facts := accept.Facts{At: it.EventTime, ClockOK: it.Clock != tap.ClockUnknown, Mode: in.terminal.Mode, Kind: it.Kind,
+		Fare: it.Entered, Context: in.terminal.Context}
+	if it.reason = it.policy.BeforeSignatures(&c, facts); it.reason != "" {
+		return
+	}
+	verdict := r.config.Schemes.Verify(&c, in.keys, r.config.Credentials)
+	it.reason = verdict.Reason
+	if it.proven = verdict.Outcome == code.Accept; !it.proven && it.reason == "" {
+		it.reason = code.Unsupported // only its issuer could prove it, and nobody asks one here
+	}
+}
+
+// refusal is the terminal's reason if it refused, else the gateway's.
+func (it *item) refusal(own code.Reason) code.Reason {
+	if !it.Accepted {
+		return it.Reason
+	}
+	return own
+}
+
+// timely holds an accepted tap to the time of its receipt.
+func (it *item) timely(now time.Time) code.Reason {
+	age := now.UnixMilli() - it.EventTime
+	switch {
+	case age < -it.policy.ClockSuspectSeconds*1000:
+		return code.ClockSuspect
+	case age > it.policy.LateUploadDays*24*3600*1000:
+		return code.TooLate
+	}
+	return ""
+}
+
+// offsetsKept is how many of a terminal's last taps its clock is judged by, and
+// offsetsMin how many it takes to judge.
+const (
+	offsetsKept = 64
+	offsetsMin  = 5
+)
+
+// offsets gives code time minus event time of the batch's fresh genuine taps.
+func offsets(fresh []stored) []int64 {
+	var out []int64
+	for _, it := range fresh {
+		if it.proven {
+			out = append(out, it.madeAt-it.EventTime)
+		}
+	}
+	return out
+}
+
+// clockOff gives the median offset of a terminal's last taps, if they are
+// enough, and whether it is more than the rules take for a clock that is right.
+func clockOff(last []int64, rules *accept.Rules) (median int64, known, off bool) {
+	if len(last) < offsetsMin {
+		return 0, false, false
+	}
+	sorted := slices.Clone(last)
+	slices.Sort(sorted)
+	median = sorted[len(sorted)/2]
+	limit := rules.ClockSuspectSeconds * 1000
+	return median, true, median > limit || median < -limit
+}

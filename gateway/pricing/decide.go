@@ -1,0 +1,292 @@
+package pricing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants"
+)
+
+// Reasons of this package, beside those of fare.
+const (
+	noTariff      fare.Reason = "no_tariff"      // no version was valid at the first tap
+	issuerUnknown fare.Reason = "issuer_unknown" // nobody to claim from
+)
+
+// The states of a claim.
+const (
+	claimNone     = "none"
+	claimPending  = "pending"
+	claimAccepted = "accepted"
+	claimRefused  = "refused"
+)
+
+// A decision is a row of fare_decisions to be.
+type decision struct {
+	journey     citygate.UUID
+	n           int
+	taps        string
+	issuer      citygate.TenantID
+	account     citygate.UUID // only of the tenant's own riders
+	payee       string
+	known       bool
+	reason      fare.Reason
+	amount      int64
+	currency    citygate.Currency
+	tariff      uint64
+	hash        [32]byte
+	explanation []byte
+	at          time.Time
+	date        citygate.Date
+	calendar    int
+	window      citygate.Date
+	claim       string
+}
+
+// An outcome is a change that has to be written: the state a journey takes, and
+// a decision if what it costs is not what was decided last.
+type outcome struct {
+	change
+	state    string
+	reason   fare.Reason
+	decision *decision
+}
+
+// claims reports whether the issuer has to hear of the outcome: whenever a
+// fare is known, and when one it knows changed to anything else.
+func (o *outcome) claims() bool {
+	return o.decision != nil && o.decision.claim != claimNone
+}
+
+// decide gives the outcomes of the changes that change something.
+func (r *run) decide(ctx context.Context, changes []change) ([]outcome, error) {
+	outcomes := make([]outcome, 0, len(changes))
+	for _, c := range changes {
+		o, fares, err := r.outcome(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if !o.differs() {
+			continue
+		}
+		if o.mustDecide() {
+			if err := r.complete(ctx, &o, fares); err != nil {
+				return nil, err
+			}
+		}
+		outcomes = append(outcomes, o)
+	}
+	return outcomes, r.payees(ctx, outcomes)
+}
+
+// outcome prices one journey.
+func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, error) {
+	o := outcome{change: c}
+	if len(c.built.Taps) == 0 {
+		o.state, o.reason = stateEmpty, fare.NoTaps
+		return o, fare.Decision{Known: true, Reason: fare.NoTaps, Explanation: fare.Explanation{Currency: r.home.Currency, Steps: []fare.Step{}, Unknown: fare.NoTaps}}, nil
+	}
+	unknown := func(why fare.Reason) fare.Decision {
+		return fare.Decision{Reason: why, Explanation: fare.Explanation{Currency: r.home.Currency, Steps: []fare.Step{}, Unknown: why}}
+	}
+	d := unknown(noTariff)
+	if t := r.prices.at(c.built.At()); t != nil {
+		category, _ := t.Category(c.built.Taps[0].Product)
+		d = t.Price(&c.built, category)
+	}
+	if _, err := r.issuerOf(ctx, c.built.Rider); errors.Is(err, tenants.ErrNotFound) {
+		d = unknown(issuerUnknown)
+	} else if err != nil {
+		return o, d, err
+	}
+	switch {
+	case c.built.State == journey.Open:
+		o.state, o.reason = stateOpen, fare.JourneyOpen
+	case d.Known:
+		o.state = statePriced
+	default:
+		o.state, o.reason = stateSetAside, d.Reason
+	}
+	if d.Known {
+		o.decision = &decision{amount: d.Amount.Minor}
+	} else {
+		o.decision = &decision{}
+	}
+	return o, d, nil
+}
+
+// differs reports whether anything about the journey is not as stored.
+func (o *outcome) differs() bool {
+	s := o.old
+	return s == nil || s.state != o.state || s.reason != string(o.reason) || s.amount != o.amount() ||
+		s.closes != o.closes() || !sameTaps(s.taps, o.built.Taps)
+}
+
+// mustDecide reports whether the change is one of money or of what is known: an
+// open journey that nothing was decided about waits without a decision.
+func (o *outcome) mustDecide() bool {
+	if o.state == stateOpen && (o.old == nil || o.old.lastN == 0 || o.old.state == stateOpen) {
+		o.decision = nil
+		return false
+	}
+	return true
+}
+
+func (o *outcome) amount() int64 {
+	if o.decision == nil {
+		return 0
+	}
+	return o.decision.amount
+}
+
+// closes gives when an open journey becomes incomplete.
+func (o *outcome) closes() int64 {
+	if o.state != stateOpen {
+		return 0
+	}
+	return o.built.ClosesAt
+}
+
+// complete fills in the decision of an outcome, all but its payee.
+func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
+	explanation, err := json.Marshal(f.Explanation)
+	if err != nil {
+		return err
+	}
+	issuer, err := r.issuerOf(ctx, o.built.Rider)
+	if err != nil && !errors.Is(err, tenants.ErrNotFound) {
+		return err
+	}
+	at := o.built.At()
+	if len(o.built.Taps) == 0 {
+		at = o.old.at
+	}
+	d := &decision{journey: o.id, n: 1, taps: tapsText(o.built.Taps), issuer: issuer, known: f.Known, reason: o.reason, amount: f.Amount.Minor,
+		currency: r.home.Currency, tariff: f.TariffVersion, hash: f.InputsHash, explanation: explanation,
+		at: time.UnixMilli(at).UTC(), calendar: r.home.calendar.Version, claim: claimNone}
+	claimed := f.Known && o.state != stateEmpty
+	if o.old != nil {
+		d.n = o.old.lastN + 1
+		d.payee, d.account = o.old.payee, o.old.account
+		claimed = claimed || o.old.claimed
+	}
+	if claimed && issuer != 0 {
+		d.claim = claimPending
+	}
+	d.date = r.home.calendar.BusinessDate(d.at)
+	window, known := r.windows[d.date]
+	if !known {
+		if window, err = r.Windows.DecisionWindow(ctx, r.tx, d.date); err != nil {
+			return err
+		}
+		r.windows[d.date] = window
+	}
+	d.window = window
+	o.decision = d
+	return nil
+}
+
+// issuerOf gives the tenant that issued the rider's credential.
+func (r *run) issuerOf(ctx context.Context, rider citygate.Rider) (citygate.TenantID, error) {
+	if rider.Issuer == r.home.Issuer && rider.Issuer != 0 {
+		return r.home.ID, nil
+	}
+	t, err := r.Directory.ByIssuer(ctx, rider.Issuer)
+	return t.ID, err
+}
+
+// payees names who is paid for the journeys that cost something.
+func (r *run) payees(ctx context.Context, outcomes []outcome) error {
+	var rides []Ride
+	var of []*decision
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.decision == nil || o.state != statePriced {
+			continue
+		}
+		first := o.built.Taps[0]
+		rides = append(rides, Ride{first.Vehicle, first.Driver, time.UnixMilli(first.At).UTC()})
+		of = append(of, o.decision)
+	}
+	if len(rides) == 0 {
+		return nil
+	}
+	names, err := r.Payees.Payees(ctx, r.tx, rides)
+	if err != nil {
+		return err
+	}
+	if len(names) != len(rides) {
+		return ErrConfig.Because(nil, "%d payees for %d rides", len(names), len(rides))
+	}
+	for i, d := range of {
+		d.payee = names[i]
+	}
+	return nil
+}
+
+// A posting is what of a decision reaches the books.
+type posting struct {
+	n       int
+	amount  int64
+	payee   string
+	issuer  citygate.TenantID
+	account citygate.UUID
+	cur     citygate.Currency
+	at      time.Time
+	date    citygate.Date
+}
+
+// before gives what is posted for the journey so far.
+func (o *outcome) before() posting {
+	if o.old == nil {
+		return posting{}
+	}
+	return posting{n: o.old.lastN, amount: o.old.amount, payee: o.old.payee, account: o.old.account}
+}
+
+// after gives what has to be posted for the journey from now on: the decision,
+// unless it was refused at once and never had an effect.
+func (o *outcome) after() posting {
+	d := o.decision
+	if d == nil || d.claim == claimRefused {
+		return o.before()
+	}
+	return posting{d.n, d.amount, d.payee, d.issuer, d.account, d.currency, d.at, d.date}
+}
+
+// transfersOf gives the transfers of decision d of a journey after decision
+// before (the zero posting if it is the first): the difference, or, when
+// another payee is paid now, all of the old amount back and all of the new one.
+// It is used to post and to derive.
+func transfersOf(tenant citygate.TenantID, id citygate.UUID, before, d posting) []ledger.Transfer {
+	debit := ledger.InterbookReceivable(d.issuer)
+	pair := citygate.UUID{}
+	if d.issuer == tenant {
+		debit = ledger.RiderReceivable(d.account)
+	} else {
+		pair = ledger.InterbookID(tenant, id)
+	}
+	leg := func(n int, payee string, amount int64) ledger.Transfer {
+		code := "fare"
+		if amount < 0 {
+			code = "fare_correction"
+		}
+		return ledger.NewTransfer(tenant, n, ledger.Transfer{Debit: debit, Credit: ledger.Payable(payee), Amount: amount, Currency: d.cur,
+			Code: code, Event: eventOf(id, d.n), Interbook: pair, EffectiveAt: d.at, BusinessDate: d.date})
+	}
+	switch {
+	case before.amount == d.amount && before.payee == d.payee, before.amount == 0 && d.amount == 0:
+		return nil
+	case before.amount == 0 || before.payee == d.payee:
+		return []ledger.Transfer{leg(0, d.payee, d.amount-before.amount)}
+	case d.amount == 0:
+		return []ledger.Transfer{leg(0, before.payee, -before.amount)}
+	}
+	return []ledger.Transfer{leg(0, before.payee, -before.amount), leg(1, d.payee, d.amount)}
+}

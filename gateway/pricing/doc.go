@@ -1,0 +1,37 @@
+// Package pricing decides what taps cost and posts it: the tables around the
+// pure packages journey and fare.
+//
+// A batch of recorded taps ([Engine.RunBatch]) and the clock
+// ([Engine.RunDue]) both lead to the same step: build the journeys of the riders
+// concerned from all their accepted taps, compare them with what is stored, and
+// for every journey whose outcome differs add a decision n+1, post the
+// difference to what was posted before, and tell the issuer the new absolute
+// amount. So it does not matter in which order or how often taps arrive or jobs
+// run: the totals follow from the taps alone.
+//
+// Who does what:
+//
+//   - A single tap is a journey of its own: its id follows from the tap, and it
+//     needs no lock. Taps that pair are built under a lock on the rider's row of
+//     pricing_riders, taken in (issuer, list, index) order, from all taps within
+//     twice the longest journey around what changed.
+//   - A journey keeps its id as long as it keeps a tap: when late taps change
+//     the pairing, the stored journeys are matched with the built ones by the
+//     taps they share, earliest first. A journey that lost all taps gets a
+//     decision of 0.
+//   - A rider of another tenant is claimed from that tenant through the outbox;
+//     the fare is posted at once against interbook_receivable. The verdict comes
+//     back as a message ([Engine.Verdicts]): refused taps are recorded, the
+//     journey is built again without them, and the difference is posted. A
+//     tenant's own rider is claimed in the same transaction ([Issuer]), before
+//     anything is decided.
+//   - An unknown fare is set aside: a decision with known false, a reason and
+//     nothing posted ([SetAside] lists them).
+//
+// Tariff versions are immutable and chosen by the event time of a journey's
+// first tap. [Publish] refuses a version that would begin in the past, so a
+// journey built again later finds the version it was priced by.
+//
+// [Books] derives from the decisions every transfer that this package posted,
+// by the function that made them.
+package pricing

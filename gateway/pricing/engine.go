@@ -1,0 +1,255 @@
+package pricing
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The errors of this package.
+var (
+	ErrRaced   = &citygate.Code{Name: "pricing.raced", Kind: citygate.Unavailable, Title: "Another worker priced the same taps; the job runs again and finds them done."}
+	ErrVerdict = &citygate.Code{Name: "pricing.verdict", Kind: citygate.Internal, Title: "An issuer refused a claim without naming a tap of it; the message waits for a person."}
+	ErrConfig  = &citygate.Code{Name: "pricing.config", Kind: citygate.Internal, Title: "Pricing was put together without a part it needs."}
+)
+
+// A Tap is a recorded tap as pricing needs it. Accepted is the final verdict of
+// intake, not the terminal's.
+type Tap struct {
+	journey.Tap
+	Counter  uint16
+	Accepted bool
+}
+
+// Taps reads recorded taps and takes verdicts on them. Results come in any order.
+type Taps interface {
+	// Batch gives the recorded taps of a terminal with sequence numbers from
+	// first to first+count-1, refused ones included.
+	Batch(ctx context.Context, tx *pg.Tx, terminal uint32, first uint64, count int) ([]Tap, error)
+	// ByID gives recorded taps, refused ones included.
+	ByID(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) ([]Tap, error)
+	// OfRiders gives the accepted taps of kind on and off of riders with event
+	// times from from to to, both included.
+	OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from, to time.Time) ([]Tap, error)
+	// Evidence gives the raw code bytes of taps.
+	Evidence(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error)
+	// Refuse records verdicts of issuers; such taps are not accepted any more.
+	Refuse(ctx context.Context, tx *pg.Tx, issuer citygate.TenantID, verdicts []interbook.TapVerdict) error
+}
+
+// A Ride is what decides who is paid for it.
+type Ride struct {
+	Vehicle string
+	Driver  string
+	At      time.Time
+}
+
+// Payees names who is paid for rides: the operator, the owner of the vehicle or
+// the driver, by the assignment at that time. The answers are in the order of rides.
+type Payees interface {
+	Payees(ctx context.Context, tx *pg.Tx, rides []Ride) ([]string, error)
+}
+
+// Windows gives the settlement window a decision of a business date goes to:
+// the date's own, or the oldest that is not closed.
+type Windows interface {
+	DecisionWindow(ctx context.Context, tx *pg.Tx, date citygate.Date) (citygate.Date, error)
+}
+
+// Issuer takes claims on the transaction's tenant by that same tenant: gateway/
+// collect. The answers are in the order of the claims. The transfers are what
+// the claims cause beside the fares themselves (refunds, lowered debts); they
+// are posted with the fares.
+type Issuer interface {
+	AcceptOwn(ctx context.Context, tx *pg.Tx, currency citygate.Currency, claims []interbook.Claim) ([]Answer, []ledger.Transfer, error)
+}
+
+// An Answer is what became of one claim on a rider of our own.
+type Answer struct {
+	interbook.Verdict
+	Account citygate.UUID // who pays, if accepted
+}
+
+// Directory knows the tenants; *tenants.Directory is one.
+type Directory interface {
+	ByID(ctx context.Context, id citygate.TenantID) (tenants.Tenant, error)
+	ByIssuer(ctx context.Context, issuer citygate.Issuer) (tenants.Tenant, error)
+}
+
+// A Config says what an Engine works with. Every field is required.
+type Config struct {
+	DB        *pg.DB
+	Directory Directory
+	Taps      Taps
+	Payees    Payees
+	Windows   Windows
+	Issuer    Issuer
+	// Rules gives the pairing rules of the transaction's tenant.
+	Rules func(ctx context.Context, tx *pg.Tx) (journey.Rules, error)
+}
+
+// An Engine prices taps. It is safe for concurrent use.
+type Engine struct {
+	Config
+
+	mu      sync.Mutex
+	tariffs map[tariffKey]*version
+}
+
+// New puts an Engine together.
+func New(c Config) (*Engine, error) {
+	if c.DB == nil || c.Directory == nil || c.Taps == nil || c.Payees == nil || c.Windows == nil || c.Issuer == nil || c.Rules == nil {
+		return nil, ErrConfig.Because(nil, "every field of the config is required")
+	}
+	return &Engine{Config: c, tariffs: make(map[tariffKey]*version)}, nil
+}
+
+// A DueJob asks for [Engine.RunDue].
+type DueJob struct {
+	Tenant citygate.TenantID `json:"tenant"`
+}
+
+// Kind implements [pg.Job].
+func (DueJob) Kind() string { return "pricing.due" }
+
+// chunkRiders bounds the riders, or single taps, of one transaction.
+const chunkRiders = 1000
+
+// RunBatch prices what the taps of one upload change: the job "pricing.batch"
+// that intake queues. It runs in transactions
+// of at most 1,000 riders each; run again, it finds nothing left to do.
+func (e *Engine) RunBatch(ctx context.Context, tenant citygate.TenantID, terminal uint32, first uint64, count int) error {
+	home, err := e.home(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for at := 0; at < count; at += chunkRiders {
+		n := min(chunkRiders, count-at)
+		err := e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+			r, err := e.begin(ctx, tx, home)
+			if err != nil {
+				return err
+			}
+			taps, err := e.Taps.Batch(ctx, tx, terminal, first+uint64(at), n) //nolint:gosec // at is not negative
+			if err != nil {
+				return err
+			}
+			return r.price(ctx, taps)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RunDue closes the journeys whose time is over.
+func (e *Engine) RunDue(ctx context.Context, tenant citygate.TenantID) error {
+	home, err := e.home(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for {
+		var due []stored
+		err := e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+			r, err := e.begin(ctx, tx, home)
+			if err != nil {
+				return err
+			}
+			if due, err = dueJourneys(ctx, tx, chunkRiders); err != nil || len(due) == 0 {
+				return err
+			}
+			touches := make([]touch, 0, len(due))
+			for i := range due {
+				touches = append(touches, touch{due[i].rider, due[i].at}, touch{due[i].rider, due[i].ends})
+			}
+			return r.priceAgain(ctx, nil, touches)
+		})
+		if err != nil || len(due) < chunkRiders {
+			return err
+		}
+	}
+}
+
+// Verdicts takes an issuer's answers to claims: an [interbook.Handler].
+func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, body []byte) error {
+	var m interbook.Verdicts
+	if err := json.Unmarshal(body, &m); err != nil {
+		return ErrVerdict.Because(err, "from %d", from)
+	}
+	var refused []interbook.TapVerdict
+	for _, v := range m.Items {
+		if !v.Accepted && len(v.Refused) == 0 {
+			return ErrVerdict.Because(nil, "journey %s, decision %d, from %d", v.Journey, v.N, from)
+		}
+		refused = append(refused, v.Refused...)
+	}
+	if len(refused) == 0 {
+		return keepVerdicts(ctx, tx, from, m.Items)
+	}
+	home, err := e.home(ctx, tx.Tenant)
+	if err != nil {
+		return err
+	}
+	r, err := e.begin(ctx, tx, home)
+	if err != nil {
+		return err
+	}
+	ids := make([]citygate.TapID, len(refused))
+	for i, v := range refused {
+		ids[i] = citygate.TapID{Terminal: v.Terminal, Seq: v.Seq}
+	}
+	slices.SortFunc(ids, compareID)
+	taps, err := e.Taps.ByID(ctx, tx, slices.Compact(ids))
+	if err != nil {
+		return err
+	}
+	// An issuer speaks of its own riders alone.
+	for _, t := range taps {
+		if issuer, err := e.Directory.ByIssuer(ctx, t.Rider.Issuer); err != nil || issuer.ID != from {
+			return ErrVerdict.Because(err, "tap %s is of rider %s, the verdict from %d", t.ID, t.Rider, from)
+		}
+	}
+	if err := e.Taps.Refuse(ctx, tx, from, refused); err != nil {
+		return err
+	}
+	touches := make([]touch, len(taps))
+	for i := range taps {
+		taps[i].Accepted = false
+		touches[i] = touch{taps[i].Rider, taps[i].At}
+	}
+	if _, err := r.lock(ctx, touches); err != nil {
+		return err
+	}
+	if err := keepVerdicts(ctx, tx, from, m.Items); err != nil {
+		return err
+	}
+	if err := unclaim(ctx, tx, m.Items); err != nil {
+		return err
+	}
+	return r.price(ctx, taps)
+}
+
+// A home is the tenant a run works for.
+type home struct {
+	tenants.Tenant
+	calendar citygate.Calendar
+}
+
+func (e *Engine) home(ctx context.Context, tenant citygate.TenantID) (home, error) {
+	t, err := e.Directory.ByID(ctx, tenant)
+	if err != nil {
+		return home{}, err
+	}
+	calendar, err := t.Calendar()
+	return home{t, calendar}, err
+}

@@ -1,0 +1,319 @@
+package pricing
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// A run is one transaction's work.
+type run struct {
+	*Engine
+	tx      *pg.Tx
+	home    home
+	rules   journey.Rules
+	prices  priceList
+	windows map[citygate.Date]citygate.Date
+
+	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
+	transfers []ledger.Transfer
+}
+
+// A touch is a time around which a rider's journeys have to be built again.
+type touch struct {
+	rider citygate.Rider
+	at    int64
+}
+
+func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
+	rules, err := e.Rules(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	prices, err := e.priceList(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return &run{Engine: e, tx: tx, home: h, rules: rules, prices: prices, windows: make(map[citygate.Date]citygate.Date),
+		claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
+}
+
+// price does what has to be done because of taps.
+func (r *run) price(ctx context.Context, taps []Tap) error {
+	var singles []Tap
+	var touches []touch
+	for i := range taps {
+		if isPaired(taps[i].Tap) {
+			touches = append(touches, touch{taps[i].Rider, taps[i].At})
+		} else {
+			singles = append(singles, taps[i])
+		}
+	}
+	return r.priceAgain(ctx, singles, touches)
+}
+
+// priceAgain builds, decides, claims and stores, and in the end tells the
+// issuers and posts the differences: what other transactions wait for comes
+// last. A claim on a rider of this tenant is judged on the way; if it is refused
+// the decision is kept without effect and everything is built again without the
+// refused taps.
+func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) error {
+	slices.SortFunc(singles, func(a, b Tap) int { return cmp.Or(a.Rider.Compare(b.Rider), a.Compare(b.Tap)) })
+	riders, err := r.lock(ctx, touches)
+	if err != nil {
+		return err
+	}
+	for {
+		counters := make(map[citygate.TapID]uint16)
+		changes, err := r.singles(ctx, singles, counters)
+		if err != nil {
+			return err
+		}
+		paired, err := r.paired(ctx, riders, touches, counters)
+		if err != nil {
+			return err
+		}
+		outcomes, err := r.decide(ctx, append(changes, paired...))
+		if err != nil {
+			return err
+		}
+		if len(outcomes) == 0 {
+			break
+		}
+		refused, err := r.claim(ctx, outcomes, counters)
+		if err != nil {
+			return err
+		}
+		if err := r.store(ctx, outcomes); err != nil {
+			return err
+		}
+		if len(refused) == 0 {
+			break
+		}
+		if err := r.Taps.Refuse(ctx, r.tx, r.tx.Tenant, refused); err != nil {
+			return err
+		}
+		for _, v := range refused {
+			id := citygate.TapID{Terminal: v.Terminal, Seq: v.Seq}
+			for i := range singles {
+				if singles[i].ID == id {
+					singles[i].Accepted = false
+				}
+			}
+		}
+	}
+	issuers := slices.Sorted(maps.Keys(r.claims))
+	for _, issuer := range issuers {
+		if err := interbook.Put(ctx, r.tx, issuer, interbook.KindClaims, interbook.Claims{Currency: r.home.Currency, Items: r.claims[issuer]}); err != nil {
+			return err
+		}
+	}
+	return ledger.Post(ctx, r.tx, r.transfers)
+}
+
+// lock takes the rows of the riders of touches, in order.
+func (r *run) lock(ctx context.Context, touches []touch) ([]citygate.Rider, error) {
+	riders := make([]citygate.Rider, len(touches))
+	for i, t := range touches {
+		riders[i] = t.rider
+	}
+	slices.SortFunc(riders, citygate.Rider.Compare)
+	riders = slices.Compact(riders)
+	if len(riders) == 0 {
+		return nil, nil
+	}
+	return riders, lockRiders(ctx, r.tx, riders)
+}
+
+// singles gives the changes of taps that are journeys by themselves.
+func (r *run) singles(ctx context.Context, taps []Tap, counters map[citygate.TapID]uint16) ([]change, error) {
+	if len(taps) == 0 {
+		return nil, nil
+	}
+	ids := make([]citygate.UUID, len(taps))
+	for i := range taps {
+		ids[i] = journeyID(r.tx.Tenant, &taps[i].Tap, 0)
+	}
+	rows, err := journeysByID(ctx, r.tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]change, 0, len(taps))
+	for i := range taps {
+		old := rows[ids[i]]
+		switch {
+		case taps[i].Accepted:
+			counters[taps[i].ID] = taps[i].Counter
+			changes = append(changes, change{ids[i], old, single(taps[i].Tap)})
+		case old != nil:
+			changes = append(changes, change{ids[i], old, journey.Journey{Rider: taps[i].Rider}})
+		}
+	}
+	return changes, nil
+}
+
+// paired builds the journeys of riders around touches and gives the changes.
+func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []touch, counters map[citygate.TapID]uint16) ([]change, error) {
+	if len(riders) == 0 {
+		return nil, nil
+	}
+	reach := (r.rules.MaxJourney + r.rules.PassbackWindow).Milliseconds()
+	from, to := touches[0].at, touches[0].at
+	for _, t := range touches {
+		from, to = min(from, t.at), max(to, t.at)
+	}
+	taps, err := r.Taps.OfRiders(ctx, r.tx, riders, time.UnixMilli(from-2*reach), time.UnixMilli(to+2*reach))
+	if err != nil {
+		return nil, err
+	}
+	rows, err := journeysOfRiders(ctx, r.tx, riders, from-2*reach, to+2*reach)
+	if err != nil {
+		return nil, err
+	}
+	plain := make([]journey.Tap, len(taps))
+	for i := range taps {
+		plain[i] = taps[i].Tap
+		counters[taps[i].ID] = taps[i].Counter
+	}
+	built := journey.Build(plain, r.rules, r.tx.Now.UnixMilli())
+	rows, built = within(rows, built, from-reach, to+reach)
+	return match(r.tx.Tenant, rows, built), nil
+}
+
+// within keeps the rows and journeys that have to do with the time from from to
+// to: those with a tap in it, and those that share a tap with one of them. What
+// is left out lies so near the edge of what was read that it may be built wrong.
+func within(rows []stored, built []journey.Journey, from, to int64) ([]stored, []journey.Journey) {
+	inside := make(map[citygate.TapID]bool)
+	for _, j := range built {
+		for _, t := range j.Taps {
+			if t.At >= from && t.At <= to {
+				inside[t.ID] = true
+			}
+		}
+	}
+	row := func(s stored) bool {
+		return s.at <= to && s.ends >= from || slices.ContainsFunc(s.taps, func(id citygate.TapID) bool { return inside[id] })
+	}
+	ride := func(j journey.Journey) bool {
+		return slices.ContainsFunc(j.Taps, func(t journey.Tap) bool { return inside[t.ID] })
+	}
+	for before := -1; before != len(inside); {
+		before = len(inside)
+		for _, s := range rows {
+			if row(s) {
+				for _, id := range s.taps {
+					inside[id] = true
+				}
+			}
+		}
+		for _, j := range built {
+			if ride(j) {
+				for _, t := range j.Taps {
+					inside[t.ID] = true
+				}
+			}
+		}
+	}
+	rows = slices.DeleteFunc(rows, func(s stored) bool { return !row(s) })
+	built = slices.DeleteFunc(built, func(j journey.Journey) bool { return !ride(j) })
+	return rows, built
+}
+
+// claim asks the issuers for the fares of outcomes: those of other tenants by
+// messages that go out with this transaction, our own riders' here and now. It
+// gives the refused taps of our own riders.
+func (r *run) claim(ctx context.Context, outcomes []outcome, counters map[citygate.TapID]uint16) ([]interbook.TapVerdict, error) {
+	var ids []citygate.TapID
+	for i := range outcomes {
+		if outcomes[i].claims() {
+			for _, t := range outcomes[i].built.Taps {
+				ids = append(ids, t.ID)
+			}
+		}
+	}
+	var evidence map[citygate.TapID][]byte
+	if len(ids) > 0 {
+		var err error
+		if evidence, err = r.Taps.Evidence(ctx, r.tx, ids); err != nil {
+			return nil, err
+		}
+	}
+	var own []interbook.Claim
+	var of []*outcome
+	for i := range outcomes {
+		o := &outcomes[i]
+		if !o.claims() {
+			continue
+		}
+		c := interbook.Claim{Journey: o.id, N: o.decision.n, Rider: o.built.Rider, Amount: o.decision.amount,
+			BusinessDate: o.decision.date, At: o.decision.at, Taps: make([]interbook.ClaimTap, len(o.built.Taps))}
+		for k, t := range o.built.Taps {
+			c.Taps[k] = interbook.ClaimTap{Terminal: t.ID.Terminal, Seq: t.ID.Seq, Counter: counters[t.ID],
+				Evidence: evidence[t.ID], EventTime: time.UnixMilli(t.At).UTC()}
+		}
+		if o.decision.issuer != r.tx.Tenant {
+			r.claims[o.decision.issuer] = append(r.claims[o.decision.issuer], c)
+			continue
+		}
+		own, of = append(own, c), append(of, o)
+	}
+	return r.claimOwn(ctx, own, of)
+}
+
+// claimOwn has claims on this tenant's own riders judged.
+func (r *run) claimOwn(ctx context.Context, claims []interbook.Claim, of []*outcome) ([]interbook.TapVerdict, error) {
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	answers, transfers, err := r.Issuer.AcceptOwn(ctx, r.tx, r.home.Currency, claims)
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) != len(claims) {
+		return nil, ErrVerdict.Because(nil, "%d answers to %d claims", len(answers), len(claims))
+	}
+	r.transfers = append(r.transfers, transfers...)
+	var refused []interbook.TapVerdict
+	for i, a := range answers {
+		d := of[i].decision
+		switch {
+		case a.Accepted:
+			d.claim = claimAccepted
+			if !a.Account.IsZero() {
+				d.account = a.Account
+			}
+		case len(a.Refused) == 0:
+			return nil, ErrVerdict.Because(nil, "journey %s, decision %d, own rider", a.Journey, a.N)
+		default:
+			d.claim = claimRefused
+			refused = append(refused, a.Refused...)
+		}
+	}
+	return refused, nil
+}
+
+// store writes outcomes and keeps what is to be posted for them.
+func (r *run) store(ctx context.Context, outcomes []outcome) error {
+	if err := writeJourneys(ctx, r.tx, outcomes); err != nil {
+		return err
+	}
+	decided := make([]*decision, 0, len(outcomes))
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.decision == nil {
+			continue
+		}
+		decided = append(decided, o.decision)
+		r.transfers = append(r.transfers, transfersOf(r.tx.Tenant, o.id, o.before(), o.after())...)
+	}
+	return insertDecisions(ctx, r.tx, decided)
+}

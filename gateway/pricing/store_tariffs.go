@@ -1,0 +1,138 @@
+package pricing
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The refusals of Publish.
+var (
+	ErrTariffExists = &citygate.Code{Name: "pricing.tariff_exists", Kind: citygate.Conflict, Title: "The tenant has this tariff version with other content. Publish the change as a new version."}
+	ErrTariffDate   = &citygate.Code{Name: "pricing.tariff_date", Kind: citygate.Invalid, Title: "A tariff version must begin in the future and after all others; only a tenant's first may begin in the past."}
+)
+
+type tariffKey struct {
+	tenant  citygate.TenantID
+	version uint64
+}
+
+// A version is a tariff and when it begins.
+type version struct {
+	from   int64 // unix milliseconds
+	tariff *fare.Tariff
+}
+
+// A priceList is a tenant's versions, the oldest first.
+type priceList []*version
+
+// at gives the tariff valid at an instant, or nil.
+func (l priceList) at(ms int64) *fare.Tariff {
+	for _, v := range slices.Backward(l) {
+		if v.from <= ms {
+			return v.tariff
+		}
+	}
+	return nil
+}
+
+// priceList reads the tenant's versions. Their bodies never change and are
+// read once.
+func (e *Engine) priceList(ctx context.Context, tx *pg.Tx) (priceList, error) {
+	rows, err := tx.Query(ctx, `SELECT version FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, err
+	}
+	list := make(priceList, len(numbers))
+	for i, n := range numbers {
+		key := tariffKey{tx.Tenant, uint64(n)} //nolint:gosec // positive by constraint
+		e.mu.Lock()
+		v := e.tariffs[key]
+		e.mu.Unlock()
+		if v == nil {
+			var body string
+			var from time.Time
+			err := tx.QueryRow(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 AND version = $2`, int64(tx.Tenant), n).Scan(&body, &from)
+			if err != nil {
+				return nil, err
+			}
+			t, err := fare.ParseTariff([]byte(body))
+			if err != nil {
+				return nil, err
+			}
+			v = &version{from.UnixMilli(), t}
+			e.mu.Lock()
+			e.tariffs[key] = v
+			e.mu.Unlock()
+		}
+		list[i] = v
+	}
+	return list, nil
+}
+
+// Publish stores a version of the tenant's tariff, valid from an instant on.
+// The same version with the same content and instant is no error.
+func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, validFrom time.Time) error {
+	validFrom = validFrom.UTC().Truncate(time.Millisecond)
+	body, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	digest := t.Digest()
+	if digest == ([32]byte{}) || t.Version > 1<<62 {
+		return ErrTariffDate.Because(nil, "the tariff was not compiled, or its version is out of range")
+	}
+	// One publication of a tenant at a time, or two could both be the first.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('tariffs', $1))`, int64(tx.Tenant)); err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `SELECT version, valid_from, digest FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+	if err != nil {
+		return err
+	}
+	var (
+		n, last int64
+		from    time.Time
+		old     []byte
+		found   error
+		known   bool
+		latest  time.Time
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&n, &from, &old}, func() error {
+		if uint64(n) == t.Version { //nolint:gosec // positive by constraint
+			known = true
+			if string(old) != string(digest[:]) || !from.Equal(validFrom) {
+				found = ErrTariffExists.Because(nil, "version %d", n)
+			}
+		}
+		last, latest = max(last, n), from
+		return nil
+	}); err != nil || known {
+		if err == nil {
+			err = found
+		}
+		return err
+	}
+	if last > 0 && (!validFrom.After(latest) || validFrom.Before(tx.Now) || int64(t.Version) < last) { //nolint:gosec // checked above
+		return ErrTariffDate.Explain("version %d from %s; version %d begins at %s", t.Version, validFrom.Format(time.RFC3339), last, latest.UTC().Format(time.RFC3339))
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO tariffs (tenant_id, version, valid_from, body, digest, created_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6)
+		ON CONFLICT (tenant_id, version) DO NOTHING`,
+		int64(tx.Tenant), int64(t.Version), validFrom, string(body), digest[:], tx.Now); err != nil { //nolint:gosec // checked above
+		return err
+	}
+	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.publish", Object: t.Name,
+		After: map[string]any{"version": t.Version, "valid_from": validFrom, "digest": hex.EncodeToString(digest[:])}})
+}

@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/alipay"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/sandbox"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/keys"
+)
+
+// AlipayContract is the configuration of a contract of the product "alipay".
+type AlipayContract struct {
+	Gateway      string   `json:"gateway"` // URL of the v2 gateway
+	AppID        string   `json:"app_id"`
+	Account      string   `json:"account"`       // partner id of the signed merchant
+	PlatformKeys [][]byte `json:"platform_keys"` // PKIX DER, base64; more than one while the platform rotates
+}
+
+// Products gives the payment products built into this program. An installation
+// with an adapter of its own adds it to a copy.
+func Products() adapters.Set {
+	return adapters.Set{
+		"alipay": openAlipay,
+		"sandbox": func(d adapters.Deps) (driver.Provider, error) {
+			if d.Files == nil {
+				return nil, errors.New("the sandbox needs a directory for its book")
+			}
+			return sandbox.Open(d.Files, d.Clock, d.Config)
+		},
+	}
+}
+
+func openAlipay(d adapters.Deps) (driver.Provider, error) {
+	var c AlipayContract
+	dec := json.NewDecoder(bytes.NewReader(d.Config))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return nil, alipay.ErrConfig.Explain("the contract's configuration: %v", err)
+	}
+	platform := make([]*rsa.PublicKey, len(c.PlatformKeys))
+	for i, der := range c.PlatformKeys {
+		public, err := x509.ParsePKIXPublicKey(der)
+		if err != nil {
+			return nil, alipay.ErrConfig.Explain("platform_keys[%d] is not a PKIX public key", i)
+		}
+		key, ok := public.(*rsa.PublicKey)
+		if !ok {
+			return nil, alipay.ErrConfig.Explain("platform_keys[%d] is not an RSA key", i)
+		}
+		platform[i] = key
+	}
+	return alipay.New(alipay.Config{
+		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, HTTP: d.HTTP, Clock: d.Clock,
+	})
+}
+
+// signed names the products whose requests are signed with a key of the tenant.
+var signed = map[string]bool{"alipay": true}
+
+// A providerCache keeps one opened provider per contract.
+type providerCache struct {
+	mu      sync.Mutex
+	opened  map[providerKey]*adapters.Provider
+	closers []io.Closer
+}
+
+type providerKey struct {
+	tenant   citygate.TenantID
+	contract string
+}
+
+// provider opens the provider of a contract, once.
+func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (*adapters.Provider, error) {
+	g.providers.mu.Lock()
+	defer g.providers.mu.Unlock()
+	key := providerKey{tenant, c.Name}
+	if p, ok := g.providers.opened[key]; ok {
+		return p, nil
+	}
+	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock}
+	if signed[c.Adapter] {
+		purpose := keys.ProviderPurpose(c.Adapter)
+		_, version, err := g.Ring.Active(ctx, tenant, purpose)
+		if err != nil {
+			return nil, err
+		}
+		if deps.Signer, err = keys.CryptoSigner(ctx, g.Signer, tenant, purpose, version); err != nil {
+			return nil, err
+		}
+	}
+	if c.Adapter == "sandbox" {
+		dir, err := subdirectory(g.Files, fmt.Sprintf("sandbox-%d-%s", tenant, c.Name))
+		if err != nil {
+			return nil, err
+		}
+		g.providers.closers = append(g.providers.closers, dir)
+		deps.Files = dir
+	}
+	p, err := g.Products.Open(c.Adapter, deps)
+	if err != nil {
+		return nil, fmt.Errorf("contract %s of tenant %d: %w", c.Name, tenant, err)
+	}
+	if g.providers.opened == nil {
+		g.providers.opened = map[providerKey]*adapters.Provider{}
+	}
+	g.providers.opened[key] = p
+	return p, nil
+}
+
+func (p *providerCache) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	for _, c := range p.closers {
+		err = errors.Join(err, c.Close())
+	}
+	p.closers, p.opened = nil, nil
+	return err
+}
+
+func subdirectory(root *os.Root, name string) (*os.Root, error) {
+	if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	return root.OpenRoot(name)
+}

@@ -1,0 +1,222 @@
+package recon
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+)
+
+// A Kind is what became of a row or of a payment without one.
+type Kind string
+
+// The kinds. All but Matched are exceptions.
+const (
+	Matched          Kind = "matched"
+	MissingProvider  Kind = "missing_provider"  // we collected it, no bill has it
+	MissingLedger    Kind = "missing_ledger"    // a bill has it, we did not collect it
+	AmountDiff       Kind = "amount_diff"       // both have it, at other amounts or fees
+	CurrencyDiff     Kind = "currency_diff"     // both have it, in other currencies
+	RefundUnexpected Kind = "refund_unexpected" // a bill gives back what we did not
+	Duplicate        Kind = "duplicate"         // a second row for it in one bill
+	DateDiff         Kind = "date_diff"         // a second row for it in another bill
+)
+
+// owners say who has to explain an exception.
+var owners = map[Kind]string{
+	MissingProvider:  "provider",
+	MissingLedger:    "operator", // somebody paid without a ride we know of
+	AmountDiff:       "finance",
+	CurrencyDiff:     "provider",
+	RefundUnexpected: "finance",
+	Duplicate:        "provider",
+	DateDiff:         "provider",
+}
+
+// A State is how far a payment has come, as a bill sees it.
+type State string
+
+// The states. Whatever is not yet final is Open.
+const (
+	Succeeded State = "succeeded"
+	Declined  State = "declined"
+	Open      State = "open"
+)
+
+// A Payment is our side of a row: a charge, or a refund of one.
+type Payment struct {
+	ChargeID    citygate.UUID
+	RefundID    citygate.UUID // zero for a charge
+	OurID       string        // what the provider knows it by: the charge's id, or the refund's own
+	ChargeOurID string        // of a refund: the charge's id; "" = OurID
+	Amount      int64         // positive
+	Currency    citygate.Currency
+	Fee         int64 // what the provider keeps of a charge; zero for a refund
+	State       State
+	FinalAt     time.Time
+}
+
+// IsRefund reports whether p gives money back.
+func (p *Payment) IsRefund() bool { return !p.RefundID.IsZero() }
+
+// signed is the amount as bills write it.
+func (p *Payment) signed() int64 {
+	if p.IsRefund() {
+		return -p.Amount
+	}
+	return p.Amount
+}
+
+// A Line is a row of a bill.
+type Line struct {
+	Day         citygate.Date
+	No          int
+	Refund      bool
+	OurID       string // of the charge
+	RefundID    string // of the refund, on refund rows
+	ProviderRef string
+	Amount      int64 // negative on refund rows
+	Currency    citygate.Currency
+	Fee         int64
+	At          time.Time
+}
+
+// names gives the id under which we know what the row is about.
+func (l *Line) names() string {
+	if l.Refund {
+		return l.RefundID
+	}
+	return l.OurID
+}
+
+// key is the natural key of the item for a charge or refund: one item for each,
+// whether its row came or not.
+func key(refund bool, ourID string) string {
+	if refund {
+		return "refund/" + ourID
+	}
+	return "charge/" + ourID
+}
+
+// again is the natural key of the item for a row that is one too many.
+func again(l *Line) string { return fmt.Sprintf("row/%s/%d", l.Day, l.No) }
+
+// judge compares a row with the payment that has its id, nil if none has.
+func judge(l *Line, p *Payment) Kind {
+	switch {
+	case p == nil || p.State != Succeeded:
+		if l.Refund {
+			return RefundUnexpected
+		}
+		return MissingLedger
+	case l.Currency != p.Currency:
+		return CurrencyDiff
+	case l.Amount != p.signed() || l.Fee != p.Fee:
+		return AmountDiff
+	}
+	return Matched
+}
+
+// An Item is the outcome of a row, or of a payment without one.
+type Item struct {
+	Contract    string            `json:"contract"`
+	Item        string            `json:"item"`
+	Kind        Kind              `json:"kind"`
+	State       string            `json:"state"`
+	Owner       string            `json:"owner,omitempty"`
+	ChargeID    citygate.UUID     `json:"-"` // zero if it names no charge of ours
+	RefundID    citygate.UUID     `json:"-"`
+	OurID       string            `json:"our_id"` // of the charge, also where it is about a refund
+	Day         citygate.Date     `json:"-"`
+	Line        int               `json:"line,omitempty"` // 0: no bill has a row for it
+	Currency    citygate.Currency `json:"currency"`
+	Expected    int64             `json:"expected"` // minor units, 0 if nothing was expected
+	ExpectedFee int64             `json:"expected_fee"`
+	Actual      int64             `json:"actual"`
+	ActualFee   int64             `json:"actual_fee"`
+	Note        string            `json:"note,omitempty"`
+	OpenedAt    time.Time         `json:"opened_at"`
+	ResolvedAt  time.Time         `json:"resolved_at,omitzero"`
+}
+
+// Age is how long an exception has been open at the instant now.
+func (i *Item) Age(now time.Time) time.Duration {
+	if i.State != stateOpen {
+		return i.ResolvedAt.Sub(i.OpenedAt)
+	}
+	return now.Sub(i.OpenedAt)
+}
+
+// The states of items.
+const (
+	stateOpen     = "open"
+	stateMatched  = "matched"
+	stateResolved = "resolved"
+)
+
+// stamp sets what follows from the kind.
+func (i *Item) stamp(now time.Time) {
+	i.Owner, i.State, i.OpenedAt = owners[i.Kind], stateOpen, now
+	if i.Kind == Matched {
+		i.State, i.ResolvedAt = stateMatched, now
+	}
+}
+
+// outcome is the item of a row and the payment it is about. charge is the
+// charge a refund row names, to be held if we know nothing of the refund.
+func outcome(contract string, l *Line, p, charge *Payment, now time.Time) Item {
+	i := Item{
+		Contract: contract, Item: key(l.Refund, l.names()), Kind: judge(l, p), OurID: l.OurID,
+		Day: l.Day, Line: l.No, Currency: l.Currency, Actual: l.Amount, ActualFee: l.Fee,
+	}
+	switch {
+	case p != nil:
+		i.ChargeID, i.RefundID = p.ChargeID, p.RefundID
+		if p.State == Succeeded {
+			i.Expected, i.ExpectedFee = p.signed(), p.Fee
+			i.Currency = p.Currency // if the row's is another, the row still says so
+		}
+	case charge != nil:
+		i.ChargeID = charge.ChargeID
+	}
+	i.stamp(now)
+	return i
+}
+
+// surplus is the item of a row whose payment had its row already, on day first.
+func surplus(i Item, l *Line, first citygate.Date, now time.Time) Item {
+	i.Item, i.Kind = again(l), Duplicate
+	if first != l.Day {
+		i.Kind = DateDiff
+	}
+	i.Expected, i.ExpectedFee, i.ResolvedAt = 0, 0, time.Time{}
+	i.stamp(now)
+	return i
+}
+
+// missing is the item of a payment that no bill has.
+func missing(contract string, p *Payment, day citygate.Date, now time.Time) Item {
+	i := Item{
+		Contract: contract, Item: key(p.IsRefund(), p.OurID), Kind: MissingProvider, OurID: cmp.Or(p.ChargeOurID, p.OurID),
+		ChargeID: p.ChargeID, RefundID: p.RefundID, Day: day, Currency: p.Currency,
+		Expected: p.signed(), ExpectedFee: p.Fee,
+	}
+	i.stamp(now)
+	return i
+}
+
+// transfer is what a matched row does to the books: what the provider owed us
+// is at the bank. The second result is false when that is nothing.
+func transfer(tenant citygate.TenantID, i *Item) (ledger.Transfer, bool) {
+	net := i.Actual - i.ActualFee
+	if i.Kind != Matched || net == 0 {
+		return ledger.Transfer{}, false
+	}
+	return ledger.NewTransfer(tenant, 0, ledger.Transfer{
+		Debit: ledger.Bank(), Credit: ledger.ProviderReceivable(i.Contract), Amount: net, Currency: i.Currency,
+		Code: "provider_settled", Event: "bill:" + i.Contract + "/" + i.Item,
+		EffectiveAt: i.ResolvedAt, BusinessDate: i.Day,
+	}), true
+}

@@ -1,0 +1,85 @@
+package recon
+
+import (
+	"context"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// Payments is the [Book] that the collector keeps.
+type Payments struct{ Collector *collect.Collector }
+
+var _ Book = Payments{}
+
+// Touched implements [Book]: the quarters of an hour in which payments were sent
+// or became final. No zone cuts its day inside one.
+func (Payments) Touched(ctx context.Context, tx *pg.Tx, contract string, since time.Time) ([]time.Time, error) {
+	return collect.Touched(ctx, tx, contract, since)
+}
+
+// Named implements [Book].
+func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []string) ([]Payment, error) {
+	entries, err := collect.EntriesByID(ctx, tx, ourIDs)
+	if err != nil {
+		return nil, err
+	}
+	payments := make([]Payment, 0, len(entries))
+	for _, e := range entries {
+		if e.Contract == contract {
+			payments = append(payments, payment(e))
+		}
+	}
+	return payments, nil
+}
+
+// SucceededIn implements [Book].
+func (Payments) SucceededIn(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time) ([]Payment, error) {
+	charges, err := collect.ChargesForBill(ctx, tx, contract, from, to)
+	if err != nil {
+		return nil, err
+	}
+	refunds, err := collect.RefundsForBill(ctx, tx, contract, from, to)
+	if err != nil {
+		return nil, err
+	}
+	payments := make([]Payment, 0, len(charges)+len(refunds))
+	for _, e := range append(charges, refunds...) {
+		if p := payment(e); p.State == Succeeded {
+			payments = append(payments, p)
+		}
+	}
+	return payments, nil
+}
+
+// Resolve implements [Book]. What the collector will not take (a payment that
+// was declined in the meantime) stays as it is and becomes an exception.
+func (p Payments) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error {
+	proofs := make([]collect.BillProof, len(lines))
+	for i := range lines {
+		l := &lines[i]
+		proofs[i] = collect.BillProof{OurID: l.names(), Refund: l.Refund, ProviderRef: l.ProviderRef}
+	}
+	_, err := p.Collector.ResolveByBill(ctx, tx, contract, proofs)
+	return err
+}
+
+func payment(e collect.BillEntry) Payment {
+	p := Payment{
+		ChargeID: e.Charge, OurID: e.OurID, ChargeOurID: e.ChargeOurID,
+		Amount: e.Amount.Minor, Currency: e.Amount.Currency, Fee: e.Fee, FinalAt: e.FinalAt,
+	}
+	if e.Refund {
+		p.RefundID, p.Amount = e.ID, -e.Amount.Minor // an entry has it as bills write it
+	}
+	switch e.State {
+	case "succeeded":
+		p.State = Succeeded
+	case "declined", "void":
+		p.State = Declined
+	default:
+		p.State = Open
+	}
+	return p
+}

@@ -1,0 +1,205 @@
+package recon
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// HeldCharges lists the charges whose money must not be passed on: an open
+// exception names them, or a refund of theirs.
+func HeldCharges(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT charge_id FROM recon_items WHERE tenant_id = $1 AND state = 'open' AND charge_id IS NOT NULL ORDER BY charge_id`,
+		int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
+const releasableSQL = `
+	SELECT charge_id
+	FROM recon_items
+	WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[])
+	GROUP BY charge_id
+	HAVING bool_or(refund_id IS NULL AND state <> 'open') AND NOT bool_or(state = 'open')
+	ORDER BY charge_id`
+
+// Releasable gives those of the charges whose money may be passed on: their own
+// row is matched, or a person has ended its exception, and nothing about them
+// is open.
+func Releasable(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, releasableSQL, int64(tx.Tenant), charges)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
+// Counts are the outcomes of a tenant.
+type Counts struct {
+	Lines      int          // rows of bills, and payments that no bill has a row for
+	Matched    int          // Lines = Matched + all Exceptions
+	Exceptions map[Kind]int // open and resolved
+	Open       int
+}
+
+// Balanced reports whether every line has exactly one outcome.
+func (c Counts) Balanced() bool {
+	sum := c.Matched
+	for _, n := range c.Exceptions {
+		sum += n
+	}
+	return sum == c.Lines
+}
+
+// Count counts. Lines are counted where they lie and not as items, so that
+// [Counts.Balanced] can fail.
+func Count(ctx context.Context, tx *pg.Tx) (Counts, error) {
+	c := Counts{Exceptions: make(map[Kind]int)}
+	var rowsOfBills, withoutRow int
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM external_lines WHERE tenant_id = $1`, int64(tx.Tenant)).Scan(&rowsOfBills)
+	if err != nil {
+		return c, err
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT kind, count(*), count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE line_no IS NULL)
+		FROM recon_items WHERE tenant_id = $1 GROUP BY kind`, int64(tx.Tenant))
+	if err != nil {
+		return c, err
+	}
+	var kind string
+	var n, open, bare int
+	_, err = pgx.ForEachRow(rows, []any{&kind, &n, &open, &bare}, func() error {
+		if Kind(kind) == Matched {
+			c.Matched = n
+		} else {
+			c.Exceptions[Kind(kind)] = n
+		}
+		c.Open += open
+		withoutRow += bare
+		return nil
+	})
+	c.Lines = rowsOfBills + withoutRow
+	return c, err
+}
+
+const itemColumnsSQL = `contract, item, kind, state, owner, charge_id, refund_id, our_id, day, coalesce(line_no, 0), currency,
+	expected, expected_fee, actual, actual_fee, note, opened_at, resolved_at`
+
+// Exceptions lists exceptions by contract and item, after a position, at most
+// limit of them. Only the open ones if open.
+func Exceptions(ctx context.Context, tx *pg.Tx, open bool, afterContract, afterItem string, limit int) ([]Item, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+itemColumnsSQL+`
+		FROM recon_items
+		WHERE tenant_id = $1 AND kind <> 'matched' AND (state = 'open' OR NOT $2) AND (contract, item) > ($3, $4)
+		ORDER BY contract, item
+		LIMIT $5`, int64(tx.Tenant), open, afterContract, afterItem, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanItem)
+}
+
+func scanItem(row pgx.CollectableRow) (Item, error) {
+	var i Item
+	var kind string
+	var charge, refund pgtype.UUID
+	var resolved *time.Time
+	err := row.Scan(&i.Contract, &i.Item, &kind, &i.State, &i.Owner, &charge, &refund, &i.OurID, &i.Day, &i.Line, &i.Currency,
+		&i.Expected, &i.ExpectedFee, &i.Actual, &i.ActualFee, &i.Note, &i.OpenedAt, &resolved)
+	i.Kind, i.ChargeID, i.RefundID = Kind(kind), charge.Bytes, refund.Bytes
+	i.OpenedAt = i.OpenedAt.UTC()
+	if resolved != nil {
+		i.ResolvedAt = resolved.UTC()
+	}
+	return i, err
+}
+
+// Resolve ends an open exception by a person's decision. What it held goes on
+// its way; the books are corrected, where they must be, by whoever decided.
+func Resolve(ctx context.Context, tx *pg.Tx, actor, contract, item, note string) error {
+	var kind string
+	err := tx.QueryRow(ctx, `
+		UPDATE recon_items SET state = 'resolved', note = $4, resolved_at = $5
+		WHERE tenant_id = $1 AND contract = $2 AND item = $3 AND state = 'open'
+		RETURNING kind`, int64(tx.Tenant), contract, item, note, tx.Now).Scan(&kind)
+	if pg.IsNoRows(err) {
+		return ErrNotOpen.Because(nil, "contract %s, item %s", contract, item)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Audit(ctx, pg.AuditEntry{
+		Actor: actor, Verb: "recon.resolve", Object: contract + "/" + item,
+		Before: map[string]string{"state": stateOpen, "kind": kind}, After: map[string]string{"state": stateResolved, "note": note},
+	})
+}
+
+// Explained gives what exceptions leave on the receivables from providers: what
+// was collected and not, or not so, paid out. For [ledger.CheckClearing].
+func Explained(ctx context.Context, tx *pg.Tx) ([]ledger.Explained, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT contract, currency, kind, sum(expected - expected_fee)::bigint
+		FROM recon_items
+		WHERE tenant_id = $1 AND kind <> 'matched' AND expected <> 0
+		GROUP BY contract, currency, kind
+		ORDER BY contract, currency, kind`, int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (ledger.Explained, error) {
+		var e ledger.Explained
+		var contract string
+		err := row.Scan(&contract, &e.Currency, &e.Why, &e.Net)
+		e.Account = ledger.ProviderReceivable(contract)
+		return e, err
+	})
+}
+
+// Source derives the transfers of matched rows.
+type Source struct{}
+
+var _ ledger.Source = Source{}
+
+// Name implements [ledger.Source].
+func (Source) Name() string { return "recon" }
+
+// Derive implements [ledger.Source].
+func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer) error) error {
+	const page = 5_000
+	contract, item := "", ""
+	for {
+		rows, err := tx.Query(ctx, `
+			SELECT `+itemColumnsSQL+`
+			FROM recon_items
+			WHERE tenant_id = $1 AND kind = 'matched' AND (contract, item) > ($2, $3)
+			ORDER BY contract, item
+			LIMIT $4`, int64(tx.Tenant), contract, item, page)
+		if err != nil {
+			return err
+		}
+		items, err := pgx.CollectRows(rows, scanItem)
+		if err != nil {
+			return err
+		}
+		for i := range items {
+			if t, moves := transfer(tx.Tenant, &items[i]); moves {
+				if err := yield(t); err != nil {
+					return err
+				}
+			}
+		}
+		if len(items) < page {
+			return nil
+		}
+		contract, item = items[len(items)-1].Contract, items[len(items)-1].Item
+	}
+}

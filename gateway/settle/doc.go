@@ -1,0 +1,50 @@
+// Package settle closes business days and pays payees: it is the operator's
+// side of the money.
+//
+// # Windows
+//
+// A window is a business date of a tenant, cut by its calendar: open, then
+// closed, then paid, and never open again. Its instants are rows, fixed when
+// the window is first needed: it closes [Grace] after its business date ends,
+// and is paid [PayAfter] after that end, when the provider's bill of the charges
+// has come and was reconciled. [Settler.CloseDue] and [Settler.PayDue] look what
+// is due by the transaction's time; they may run at any moment and any number
+// of times.
+//
+// A fare decision belongs to the oldest window that is not closed and not before
+// its business date; money that came in belongs to the oldest window that is not
+// paid. Whoever assigns a row to a window holds a share lock on it until the
+// commit, and closing and paying take it alone, so a closed window's decisions
+// and a paid window's receipts never change. That is what totals_hash, taken at
+// the close, lets anybody check. Late taps and late money go to the next window
+// with their own business date kept.
+//
+// # Receipts
+//
+// The issuer of a rider's code tells the operator, by advice messages, what
+// became of each journey's fare: its share of the provider's fee, what is still
+// owed, what was recovered, and what is cleared, which is money paid over net of
+// the fee. Each item is a row of receipts under its natural key, and a transfer
+// that mirrors the issuer's. If issuer and operator are one tenant the same rows
+// are written in the issuer's transaction, the other side of the payable is the
+// account the issuer names, and clearing moves nothing.
+//
+// # Payouts
+//
+// A window pays each payee what was cleared for it in that window. A negative
+// sum (refunds of earlier days above the day's money) is carried to the next
+// window by two rows that add up to zero. So for every paid window, payee and
+// currency the receipts add up to the payout: [CheckPayouts] proves it.
+//
+// The payout and its transfer are one transaction; the files are written after
+// it, named by tenant and window, and are made from the rows alone, so that a
+// run after a death writes the same bytes. A file that exists with other bytes
+// is an error and is left alone. There is a CSV for people and an ISO 20022
+// pain.001.001.09 for a bank. Bank account numbers are not kept in Citygate: the
+// file names debtor and creditors by their names here as proprietary account
+// ids, for the bank's or the treasurer's table of payees.
+//
+// Names in the XML are reduced to the characters every SEPA bank takes: accents
+// are dropped, other characters become full stops. A name of which no letter or
+// digit is left is replaced by the payee's payout id.
+package settle

@@ -1,0 +1,478 @@
+package settle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+const (
+	operator = citygate.TenantID(12)
+	issuer   = citygate.TenantID(7)
+)
+
+// world is an operator with a database, a clock and a directory for its files.
+type world struct {
+	t     *testing.T
+	db    *pg.DB
+	owner *pgtest.Conn
+	s     *Settler
+	dir   string
+	fail  error // what the next WriteOnce says, after it wrote
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, now: local(day, 12), dir: t.TempDir()}
+	w.db = pgtest.New(t, pgtest.WithClock(w.clock))
+	w.owner = pgtest.Owner(t, w.db)
+	w.s = w.settler(w.dir)
+	return w
+}
+
+func (w *world) settler(dir string) *Settler {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = root.Close() })
+	s, err := New(Config{DB: w.db, Directory: w, Payees: w, Files: dying{w, Dir{root}}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// local is an hour of the business date d, which may be 24 or more.
+func local(d citygate.Date, hour int) time.Time {
+	return time.Date(d.Year, d.Month, d.Day, hour, 0, 0, 0, hongKong)
+}
+
+func (w *world) clock() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now }
+
+func (w *world) at(now time.Time) { w.mu.Lock(); defer w.mu.Unlock(); w.now = now }
+
+func (w *world) ByID(_ context.Context, id citygate.TenantID) (tenants.Tenant, error) {
+	t := minibus
+	t.ID = id
+	return t, nil
+}
+
+// PayeeOf implements [Payees]: a journey's payee is the second byte of its id.
+func (w *world) PayeeOf(_ context.Context, _ *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]string, error) {
+	payees := map[citygate.UUID]string{}
+	for _, j := range journeys {
+		if j[1] != 0 {
+			payees[j] = fmt.Sprintf("owner:%d", j[1])
+		}
+	}
+	return payees, nil
+}
+
+// dying is Files of a process that may die after a file was written.
+type dying struct {
+	w    *world
+	kept Dir
+}
+
+func (f dying) WriteOnce(ctx context.Context, name string, body []byte) error {
+	if err := f.kept.WriteOnce(ctx, name, body); err != nil {
+		return err
+	}
+	err := f.w.fail
+	f.w.fail = nil
+	return err
+}
+
+func (w *world) in(tenant citygate.TenantID, f func(context.Context, *pg.Tx) error) {
+	w.t.Helper()
+	if err := w.try(tenant, f); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) try(tenant citygate.TenantID, f func(context.Context, *pg.Tx) error) error {
+	return w.db.InTenant(w.t.Context(), tenant, func(tx *pg.Tx) error { return f(w.t.Context(), tx) })
+}
+
+func (w *world) run() {
+	w.t.Helper()
+	if err := w.s.RunDue(w.t.Context(), operator); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ride names journey number n of a payee.
+func ride(n, payee byte) citygate.UUID { return citygate.UUID{n, payee, 6: 0x70, 8: 0x80} }
+
+func item(kind string, journey citygate.UUID, amount int64, ref string) interbook.AdviceItem {
+	return interbook.AdviceItem{Journey: journey, Kind: kind, Amount: amount, Ref: ref, Currency: "CNY", At: local(day, 20)}
+}
+
+func (w *world) take(from citygate.TenantID, items ...interbook.AdviceItem) error {
+	w.t.Helper()
+	body, err := json.Marshal(interbook.Advice{Items: items})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.try(operator, func(ctx context.Context, tx *pg.Tx) error { return w.s.HandleAdvice(ctx, tx, from, body) })
+}
+
+func (w *world) mustTake(from citygate.TenantID, items ...interbook.AdviceItem) {
+	w.t.Helper()
+	if err := w.take(from, items...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// decide stores a fare decision as pricing would.
+func (w *world) decide(journey citygate.UUID, n int, payee string, amount int64) (window citygate.Date) {
+	w.t.Helper()
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+		window, err = w.s.DecisionWindow(ctx, tx, day)
+		return err
+	})
+	var supersedes any
+	if n > 1 {
+		supersedes = n - 1
+	}
+	w.owner.Exec(operator, `
+		INSERT INTO fare_decisions (tenant_id, journey_id, n, supersedes, taps, issuer_tenant, payee, known, reason, amount, currency,
+			tariff_version, inputs_hash, explanation, event_time, business_date, calendar_version, window_date, decided_at, claim_state)
+		VALUES ($1, $2, $3, $4, '', 7, $5, true, '', $6, 'CNY', 1, '', '{}', $7, $8, 3, $9, $7, 'none')`,
+		int64(operator), journey.String(), n, supersedes, payee, amount, w.clock(), day.Time(), window.Time())
+	return window
+}
+
+// balance gives an account's debits less credits.
+func (w *world) balance(account string) int64 {
+	w.t.Helper()
+	var net int64
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		all, err := ledger.Balances(ctx, tx, account)
+		for _, b := range all {
+			if b.Account == account {
+				net += b.Net()
+			}
+		}
+		return err
+	})
+	return net
+}
+
+func (w *world) payouts(d citygate.Date) (all []Payout) {
+	w.t.Helper()
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+		all, err = Payouts(ctx, tx, d)
+		return err
+	})
+	return all
+}
+
+// rederive compares the operator's books with what the rows say.
+func (w *world) rederive() ledger.Report {
+	w.t.Helper()
+	r, err := ledger.Check(w.t.Context(), w.db, []citygate.TenantID{operator}, Sources())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) checkPayouts() ledger.Report {
+	w.t.Helper()
+	r, err := CheckPayouts(w.t.Context(), w.db, []citygate.TenantID{operator})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func TestAdviceIsBookedOnceAndMirrorsTheIssuer(t *testing.T) {
+	w := newWorld(t)
+	a := ride(1, 1)
+	items := []interbook.AdviceItem{
+		item(interbook.AdviceFee, a, 6, "charge1"), item(interbook.AdviceUncollected, a, 300, "debt1"),
+		item(interbook.AdviceRecovered, a, 200, "debt1"), item(interbook.AdviceCleared, a, 694, "charge1"),
+		item(interbook.AdviceCleared, a, -100, "refund1"),
+	}
+	for range 2 {
+		w.mustTake(issuer, items...)
+	}
+	for account, want := range map[string]int64{
+		ledger.Payable("owner:1"):          6 + 300 - 200,
+		ledger.InterbookReceivable(issuer): -6 - 300 + 200 - 694 + 100,
+		ledger.Bank():                      694 - 100,
+	} {
+		if got := w.balance(account); got != want {
+			t.Errorf("%s = %d; want %d", account, got, want)
+		}
+	}
+	if r := w.rederive(); !r.Holds("books_rederive") || r.Derived != 5 {
+		t.Errorf("%d derived, findings %v", r.Derived, r.Findings)
+	}
+	if n := w.owner.Count(operator, `SELECT count(*) FROM transfers WHERE interbook_id = $1`, ledger.InterbookID(operator, a).String()); n != 5 {
+		t.Errorf("%d transfers carry the journey's interbook id; want 5", n)
+	}
+}
+
+func TestOwnAdviceNamesItsAccountAndClearsNothing(t *testing.T) {
+	w := newWorld(t)
+	fee := item(interbook.AdviceFee, ride(1, 1), 6, "charge1")
+	if err := w.take(operator, fee); !errors.Is(err, ErrAdvice) {
+		t.Errorf("without an account: %v; want ErrAdvice", err)
+	}
+	fee.Contra = ledger.ProviderFeeExpense("main")
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		return w.s.TakeAdvice(ctx, tx, operator, []interbook.AdviceItem{fee, item(interbook.AdviceCleared, ride(1, 1), 694, "charge1")})
+	})
+	if got := w.balance(fee.Contra); got != -6 {
+		t.Errorf("%s = %d; want -6", fee.Contra, got)
+	}
+	if got := w.balance(ledger.Bank()); got != 0 {
+		t.Errorf("clearing our own money moved %d through the bank", got)
+	}
+	if n := w.owner.Count(operator, `SELECT count(*) FROM receipts`); n != 2 {
+		t.Errorf("%d receipts; want 2", n)
+	}
+	if r := w.rederive(); !r.OK() {
+		t.Errorf("findings %v", r.Findings)
+	}
+}
+
+func TestAdviceThatCannotBeTrueIsRefusedWhole(t *testing.T) {
+	w := newWorld(t)
+	good := item(interbook.AdviceCleared, ride(1, 1), 694, "charge1")
+	w.mustTake(issuer, good)
+	changed, foreign := good, good
+	changed.Amount++
+	foreign.Currency = "HKD"
+	other := item(interbook.AdviceCleared, ride(2, 1), 100, "charge2")
+	for name, c := range map[string]struct {
+		items []interbook.AdviceItem
+		want  error
+	}{
+		"another amount":     {[]interbook.AdviceItem{other, changed}, ErrConflict},
+		"another currency":   {[]interbook.AdviceItem{other, foreign}, ErrConflict},
+		"a kind not known":   {[]interbook.AdviceItem{other, item("gift", ride(3, 1), 1, "x")}, ErrAdvice},
+		"a kind of our own":  {[]interbook.AdviceItem{other, item(carried, ride(3, 1), 1, "x")}, ErrAdvice},
+		"nothing":            {[]interbook.AdviceItem{other, item(interbook.AdviceFee, ride(3, 1), 0, "x")}, ErrAdvice},
+		"no reference":       {[]interbook.AdviceItem{other, item(interbook.AdviceFee, ride(3, 1), 1, "")}, ErrAdvice},
+		"one item twice":     {[]interbook.AdviceItem{other, other}, ErrAdvice},
+		"a journey not ours": {[]interbook.AdviceItem{other, item(interbook.AdviceFee, ride(3, 0), 1, "x")}, ErrNoPayee},
+	} {
+		if err := w.take(issuer, c.items...); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v; want %v", name, err, c.want)
+		}
+	}
+	if err := w.take(citygate.TenantID(8), good); !errors.Is(err, ErrConflict) {
+		t.Errorf("the same item from another issuer: %v; want ErrConflict", err)
+	}
+	if n := w.owner.Count(operator, `SELECT count(*) FROM receipts`); n != 1 {
+		t.Errorf("%d receipts; want the first one alone", n)
+	}
+	if err := w.try(operator, func(ctx context.Context, tx *pg.Tx) error { return w.s.HandleAdvice(ctx, tx, issuer, []byte("{")) }); !errors.Is(err, ErrAdvice) {
+		t.Errorf("rubbish: %v; want ErrAdvice", err)
+	}
+}
+
+func TestWindowPaysWhatCameInAndNoMore(t *testing.T) {
+	w := newWorld(t)
+	w.decide(ride(1, 1), 1, "owner:1", 700)
+	w.mustTake(issuer, item(interbook.AdviceFee, ride(1, 1), 6, "c1"), item(interbook.AdviceCleared, ride(1, 1), 694, "c1"),
+		item(interbook.AdviceCleared, ride(2, 2), 300, "c2"), item(interbook.AdviceUncollected, ride(3, 2), 40, "d3"))
+	due := local(day, 24+4).Add(PayAfter)
+	w.at(due.Add(-time.Second))
+	w.run()
+	if got := w.payouts(day); len(got) != 0 {
+		t.Fatalf("paid before its time: %v", got)
+	}
+	w.at(due)
+	for range 2 { // twice changes nothing
+		w.run()
+	}
+	got := w.payouts(day)
+	if len(got) != 2 || got[0].Payee != "owner:1" || got[0].Amount != 694 || got[1].Payee != "owner:2" || got[1].Amount != 300 {
+		t.Fatalf("payouts %+v", got)
+	}
+	for _, p := range got {
+		if p.State != "sent" || len(p.EndToEndID) != 26 || p.SentAt == nil {
+			t.Errorf("payout %+v", p)
+		}
+	}
+	if n := w.balance(ledger.Bank()); n != 0 {
+		t.Errorf("the bank holds %d after all was paid", n)
+	}
+	// Late money goes to the next window.
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(4, 1), 55, "c4"))
+	w.at(due.Add(24 * time.Hour))
+	w.run()
+	if got := w.payouts(day.AddDays(1)); len(got) != 1 || got[0].Amount != 55 {
+		t.Errorf("payouts of the next window %+v", got)
+	}
+	if got := w.payouts(day); len(got) != 2 {
+		t.Errorf("the paid window has %d payouts now", len(got))
+	}
+	if r := w.checkPayouts(); !r.OK() {
+		t.Errorf("findings %v", r.Findings)
+	}
+	if r := w.rederive(); !r.Holds("books_rederive") {
+		t.Errorf("findings %v", r.Findings)
+	}
+}
+
+func TestNegativeSumIsCarriedToTheNextWindow(t *testing.T) {
+	w := newWorld(t)
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 100, "c1"), item(interbook.AdviceCleared, ride(1, 1), -250, "r1"),
+		item(interbook.AdviceCleared, ride(2, 2), 80, "c2"))
+	due := local(day, 24+4).Add(PayAfter)
+	w.at(due)
+	w.run()
+	if got := w.payouts(day); len(got) != 1 || got[0].Payee != "owner:2" {
+		t.Fatalf("payouts %+v; want owner:2 alone", got)
+	}
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(3, 1), 500, "c3"))
+	w.at(due.Add(24 * time.Hour))
+	w.run()
+	if got := w.payouts(day.AddDays(1)); len(got) != 1 || got[0].Amount != 350 {
+		t.Fatalf("payouts of the next window %+v; want 350", got)
+	}
+	if r := w.checkPayouts(); !r.OK() {
+		t.Errorf("findings %v", r.Findings)
+	}
+	if r := w.rederive(); !r.Holds("books_rederive") {
+		t.Errorf("findings %v", r.Findings)
+	}
+}
+
+func TestFilesAreWrittenAfterADeathWithTheSameBytes(t *testing.T) {
+	w := newWorld(t)
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 694, "c1"))
+	w.at(local(day, 24+4).Add(PayAfter))
+	died := errors.New("died")
+	w.fail = died
+	if err := w.s.RunDue(t.Context(), operator); !errors.Is(err, died) {
+		t.Fatalf("err = %v", err)
+	}
+	csvName := filepath.Join(w.dir, "payout-green-minibus-2026-11-21.csv")
+	before, err := os.ReadFile(csvName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.payouts(day); len(got) != 1 || got[0].State != "created" {
+		t.Fatalf("payouts %+v; want one that is not sent", got)
+	}
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		due, err := Pending(ctx, tx)
+		if due.Files != 1 {
+			t.Errorf("Pending = %+v; want one file", due)
+		}
+		return err
+	})
+	w.at(w.clock().Add(3 * time.Hour)) // it comes back later
+	w.run()
+	after, err := os.ReadFile(csvName)
+	if err != nil || string(after) != string(before) {
+		t.Errorf("the file changed: %v", err)
+	}
+	if got := w.payouts(day); got[0].State != "sent" || got[0].XMLFile != "payout-green-minibus-2026-11-21.xml" {
+		t.Errorf("payout %+v", got[0])
+	}
+	// A second directory gives the same bytes: they follow from the rows alone.
+	w.owner.Exec(operator, `UPDATE payouts SET state = 'created', sent_at = NULL, csv_file = '', xml_file = '' WHERE tenant_id = $1`, int64(operator))
+	other := t.TempDir()
+	if err := w.settler(other).RunDue(t.Context(), operator); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"payout-green-minibus-2026-11-21.csv", "payout-green-minibus-2026-11-21.xml"} {
+		a, err1 := os.ReadFile(filepath.Join(w.dir, name))
+		b, err2 := os.ReadFile(filepath.Join(other, name))
+		if err := errors.Join(err1, err2); err != nil || string(a) != string(b) {
+			t.Errorf("%s differs: %v", name, err)
+		}
+	}
+}
+
+func TestForeignFileIsLeftAloneAndStopsTheSending(t *testing.T) {
+	w := newWorld(t)
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 694, "c1"))
+	w.at(local(day, 24+4).Add(PayAfter))
+	name := filepath.Join(w.dir, "payout-green-minibus-2026-11-21.xml")
+	if err := os.WriteFile(name, []byte("of somebody else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.s.RunDue(t.Context(), operator); !errors.Is(err, ErrFile) {
+		t.Errorf("err = %v; want ErrFile", err)
+	}
+	if got := w.payouts(day); len(got) != 1 || got[0].State != "created" {
+		t.Errorf("payouts %+v", got)
+	}
+}
+
+// What the owner role does behind the gateway's back is found.
+func TestTamperingIsFound(t *testing.T) {
+	w := newWorld(t)
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 694, "c1"), item(interbook.AdviceFee, ride(1, 1), 6, "c1"))
+	w.at(local(day, 24+4).Add(PayAfter))
+	w.run()
+	for name, tamper := range map[string]string{
+		"a receipt less":  `DELETE FROM receipts WHERE tenant_id = $1 AND kind = 'cleared'`,
+		"a larger payout": `UPDATE payouts SET amount = amount + 1 WHERE tenant_id = $1`,
+	} {
+		v := newWorld(t)
+		v.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 694, "c1"))
+		v.at(local(day, 24+4).Add(PayAfter))
+		v.run()
+		if n := v.owner.Exec(operator, tamper, int64(operator)); n != 1 {
+			t.Fatalf("%s: %d rows changed", name, n)
+		}
+		if r := v.checkPayouts(); r.OK() || r.Findings[0].Invariant != PayoutsEqualReceipts || !strings.Contains(r.Findings[0].String(), "owner:1") {
+			t.Errorf("%s: payouts %v", name, r.Findings)
+		}
+		if r := v.rederive(); r.Holds("books_rederive") {
+			t.Errorf("%s: the books still re-derive", name)
+		}
+	}
+	if _, err := pgtest.As(t, w.db, "citygate_app").Try(operator, `UPDATE receipts SET amount = 1 WHERE tenant_id = $1`, int64(operator)); err == nil {
+		t.Error("the gateway's role may change receipts")
+	}
+}
+
+func TestOtherTenantSeesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 694, "c1"))
+	w.at(local(day, 24+4).Add(PayAfter))
+	w.run()
+	w.in(issuer, func(ctx context.Context, tx *pg.Tx) error {
+		windows, err := Windows(ctx, tx, citygate.Date{}, 10)
+		payouts, err2 := Payouts(ctx, tx, day)
+		sums, err3 := PaidOut(ctx, tx)
+		if len(windows)+len(payouts)+len(sums) != 0 {
+			t.Errorf("another tenant sees %v %v %v", windows, payouts, sums)
+		}
+		return errors.Join(err, err2, err3)
+	})
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		sums, err := PaidOut(ctx, tx)
+		if sums["CNY"] != 694 {
+			t.Errorf("paid out %v; want 694", sums)
+		}
+		return err
+	})
+}

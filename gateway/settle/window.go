@@ -1,0 +1,142 @@
+package settle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// DecisionWindow gives the window that a decision of a business date belongs to:
+// the oldest one that is not closed and not before that date. It stays open
+// until tx ends. Call it before anything that locks balances.
+func (s *Settler) DecisionWindow(ctx context.Context, tx *pg.Tx, businessDate citygate.Date) (citygate.Date, error) {
+	cal, err := s.calendar(ctx, tx.Tenant)
+	if err != nil {
+		return citygate.Date{}, err
+	}
+	return DecisionWindow(ctx, tx, cal, businessDate)
+}
+
+// ReceiptWindow gives the window that money which comes in now belongs to: the
+// oldest one that is not paid. It stays unpaid until tx ends.
+func (s *Settler) ReceiptWindow(ctx context.Context, tx *pg.Tx) (citygate.Date, error) {
+	cal, err := s.calendar(ctx, tx.Tenant)
+	if err != nil {
+		return citygate.Date{}, err
+	}
+	return ReceiptWindow(ctx, tx, cal)
+}
+
+// DecisionWindow is [Settler.DecisionWindow] for a caller that has the calendar.
+func DecisionWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, businessDate citygate.Date) (citygate.Date, error) {
+	if d, ok, err := lockOwnOpen(ctx, tx, businessDate); ok || err != nil {
+		return d, err
+	}
+	for {
+		if err := ensure(ctx, tx, cal, businessDate); err != nil {
+			return citygate.Date{}, err
+		}
+		d, ok, err := lockFirstOpen(ctx, tx, businessDate)
+		if ok || err != nil {
+			return d, err
+		}
+		// Everything up to the last window is closed: the day after it is next.
+		last, err := lastWindow(ctx, tx)
+		if err != nil {
+			return citygate.Date{}, err
+		}
+		businessDate = last.AddDays(1)
+	}
+}
+
+// ReceiptWindow is [Settler.ReceiptWindow] for a caller that has the calendar.
+func ReceiptWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar) (citygate.Date, error) {
+	next := cal.BusinessDate(tx.Now)
+	for {
+		d, ok, err := lockFirstUnpaid(ctx, tx)
+		if ok || err != nil {
+			return d, err
+		}
+		if err := ensure(ctx, tx, cal, next); err != nil {
+			return citygate.Date{}, err
+		}
+		last, err := lastWindow(ctx, tx)
+		if err != nil {
+			return citygate.Date{}, err
+		}
+		next = last.AddDays(1)
+	}
+}
+
+// CloseDue makes sure that today has a window, and closes every window whose
+// time has come, oldest first.
+func (s *Settler) CloseDue(ctx context.Context, tenant citygate.TenantID) error {
+	_, cal, err := s.tenant(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for {
+		closed := false
+		err := s.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+			closed = false
+			if err := ensure(ctx, tx, cal, cal.BusinessDate(tx.Now)); err != nil {
+				return err
+			}
+			d, ok, err := lockDueToClose(ctx, tx)
+			if err != nil || !ok {
+				return err
+			}
+			closed = true
+			return closeWindow(ctx, tx, d)
+		})
+		if err != nil || !closed {
+			return err
+		}
+	}
+}
+
+func closeWindow(ctx context.Context, tx *pg.Tx, d citygate.Date) error {
+	totals, err := earned(ctx, tx, d)
+	if err != nil {
+		return err
+	}
+	hash := hashTotals(tx.Tenant, d, totals)
+	if err := markClosed(ctx, tx, d, hash); err != nil {
+		return err
+	}
+	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "window.close", Object: d.String(),
+		After: map[string]any{"totals_hash": hex.EncodeToString(hash), "payees": len(totals)}})
+}
+
+// A total is what a payee earned or got in a window.
+type total struct {
+	payee    string
+	currency citygate.Currency
+	amount   int64
+	rows     int64
+}
+
+// hashTotals fingerprints a window's contents; totals are in the order of payee
+// and currency.
+func hashTotals(tenant citygate.TenantID, d citygate.Date, totals []total) []byte {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "citygate window 1\n%d %s\n", tenant, d)
+	for _, t := range totals {
+		_, _ = fmt.Fprintf(h, "%q %s %d %d\n", t.payee, t.currency, t.amount, t.rows)
+	}
+	return h.Sum(nil)
+}
+
+// VerifyWindow reports whether a closed window still holds what it held when it
+// was closed.
+func VerifyWindow(ctx context.Context, tx *pg.Tx, w Window) (bool, error) {
+	totals, err := earned(ctx, tx, w.BusinessDate)
+	if err != nil {
+		return false, err
+	}
+	return string(hashTotals(tx.Tenant, w.BusinessDate, totals)) == string(w.TotalsHash), nil
+}

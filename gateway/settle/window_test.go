@@ -1,0 +1,259 @@
+package settle
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+func (w *world) window(d citygate.Date) Window {
+	w.t.Helper()
+	var all []Window
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+		all, err = Windows(ctx, tx, d.AddDays(1), 1)
+		return err
+	})
+	if len(all) != 1 || all[0].BusinessDate != d {
+		w.t.Fatalf("window of %s: %+v", d, all)
+	}
+	return all[0]
+}
+
+func TestDecisionOfAClosedDayGoesToTheNextWindow(t *testing.T) {
+	w := newWorld(t)
+	if got := w.decide(ride(1, 1), 1, "owner:1", 500); got != day {
+		t.Fatalf("window %s; want %s", got, day)
+	}
+	closes := local(day, 24+4).Add(Grace)
+	w.at(closes.Add(-time.Microsecond))
+	w.run()
+	if s := w.window(day).State; s != "open" {
+		t.Fatalf("closed before its grace was over: %s", s)
+	}
+	w.at(closes)
+	w.run()
+	closed := w.window(day)
+	if closed.State != "closed" || closed.ClosedAt == nil || len(closed.TotalsHash) != 32 {
+		t.Fatalf("window %+v", closed)
+	}
+	if got := w.decide(ride(1, 1), 2, "owner:1", 300); got != day.AddDays(1) {
+		t.Errorf("the late decision went to %s; want %s", got, day.AddDays(1))
+	}
+	w.run()
+	if again := w.window(day); string(again.TotalsHash) != string(closed.TotalsHash) || !again.ClosedAt.Equal(*closed.ClosedAt) {
+		t.Errorf("the closed window changed")
+	}
+	// The late decision takes back in its own window what it supersedes.
+	w.at(local(day.AddDays(1), 24+4).Add(Grace))
+	w.run()
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		for d, want := range map[citygate.Date]int64{day: 500, day.AddDays(1): -200} {
+			got, err := earned(ctx, tx, d)
+			if err != nil || len(got) != 1 || got[0].amount != want {
+				t.Errorf("earned in %s: %+v, %v; want %d", d, got, err, want)
+			}
+		}
+		return nil
+	})
+}
+
+func TestClosedWindowShowsWhetherItStillHoldsTheSame(t *testing.T) {
+	w := newWorld(t)
+	w.decide(ride(1, 1), 1, "owner:1", 500)
+	w.decide(ride(2, 2), 1, "owner:2", 700)
+	w.at(local(day, 24+4).Add(Grace))
+	w.run()
+	verify := func() (ok bool) {
+		closed := w.window(day)
+		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+			ok, err = VerifyWindow(ctx, tx, closed)
+			return err
+		})
+		return ok
+	}
+	if !verify() {
+		t.Error("an untouched window does not verify")
+	}
+	if n := w.owner.Exec(operator, `UPDATE fare_decisions SET amount = 501 WHERE tenant_id = $1 AND payee = 'owner:1'`, int64(operator)); n != 1 {
+		t.Fatalf("%d rows changed", n)
+	}
+	if verify() {
+		t.Error("a changed window verifies")
+	}
+}
+
+// Closing waits for a transaction that has put a decision into the window.
+func TestClosingWaitsForWhoWritesIntoTheWindow(t *testing.T) {
+	w := newWorld(t)
+	w.run() // the window is there
+	inside, leave, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- w.db.InTenant(context.Background(), operator, func(tx *pg.Tx) error {
+			_, err := w.s.DecisionWindow(context.Background(), tx, day)
+			close(inside)
+			<-leave
+			return err
+		})
+	}()
+	<-inside
+	w.at(local(day, 24+4).Add(Grace))
+	closed := make(chan error, 1)
+	go func() { closed <- w.s.CloseDue(context.Background(), operator) }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed while a decision was being written: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(leave)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if s := w.window(day).State; s != "closed" {
+		t.Errorf("the window is %s; want closed", s)
+	}
+}
+
+// And who comes while the window is being closed waits, and gets the next one.
+func TestDecisionWaitsForTheClosing(t *testing.T) {
+	w := newWorld(t)
+	w.decide(ride(1, 1), 1, "owner:1", 500)
+	w.at(local(day, 24+4).Add(Grace))
+	inside, leave, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- w.db.InTenant(context.Background(), operator, func(tx *pg.Tx) error {
+			d, _, err := lockDueToClose(context.Background(), tx)
+			if err == nil {
+				err = closeWindow(context.Background(), tx, d)
+			}
+			close(inside)
+			<-leave
+			return err
+		})
+	}()
+	<-inside
+	got := make(chan citygate.Date, 1)
+	go func() {
+		_ = w.db.InTenant(context.Background(), operator, func(tx *pg.Tx) error {
+			d, err := w.s.DecisionWindow(context.Background(), tx, day)
+			got <- d
+			return err
+		})
+	}()
+	time.Sleep(50 * time.Millisecond)
+	close(leave)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if d := <-got; d != day.AddDays(1) {
+		t.Errorf("window %s; want %s", d, day.AddDays(1))
+	}
+}
+
+func TestMoneyGoesToTheOldestUnpaidWindow(t *testing.T) {
+	w := newWorld(t)
+	w.decide(ride(1, 1), 1, "owner:1", 500)
+	w.at(local(day.AddDays(1), 12)) // the day is over and closed, and not paid
+	w.run()
+	get := func() (d citygate.Date) {
+		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+			d, err = w.s.ReceiptWindow(ctx, tx)
+			return err
+		})
+		return d
+	}
+	if d := get(); d != day {
+		t.Errorf("money goes to %s; want %s", d, day)
+	}
+	w.at(local(day, 24+4).Add(PayAfter))
+	w.run()
+	if s := w.window(day).State; s != "paid" {
+		t.Fatalf("the window is %s; want paid", s)
+	}
+	if d := get(); d != day.AddDays(1) {
+		t.Errorf("money goes to %s; want %s", d, day.AddDays(1))
+	}
+}
+
+// Every window may be paid already when money comes.
+func TestMoneyAfterTheLastWindowOpensTheNextOne(t *testing.T) {
+	w := newWorld(t)
+	w.run()
+	w.owner.Exec(operator, `UPDATE windows SET state = 'paid', closed_at = $2, paid_at = $2, totals_hash = '' WHERE tenant_id = $1`, int64(operator), w.clock())
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		d, err := w.s.ReceiptWindow(ctx, tx)
+		if d != day.AddDays(1) {
+			t.Errorf("money goes to %s; want %s", d, day.AddDays(1))
+		}
+		return err
+	})
+}
+
+// Which windows there are does not depend on when anybody looked.
+func TestDaysOnWhichNobodyLookedHaveWindows(t *testing.T) {
+	w := newWorld(t)
+	w.run()
+	w.at(local(day.AddDays(3), 12))
+	w.run()
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		all, err := Windows(ctx, tx, citygate.Date{}, 10)
+		if len(all) != 4 || all[0].BusinessDate != day.AddDays(3) || all[3].BusinessDate != day {
+			t.Errorf("windows %+v", all)
+		}
+		return err
+	})
+}
+
+// The instants are wall clock times: a day of 23 hours is one window.
+func TestWindowOfAShortDay(t *testing.T) {
+	w := newWorld(t)
+	berlin := citygate.Calendar{Version: 1, Location: mustZone("Europe/Berlin"), Cut: 4 * time.Hour}
+	short := citygate.Date{Year: 2027, Month: 3, Day: 27} // 04:00 to 04:00, with the change of the 28th in it
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		_, err := DecisionWindow(ctx, tx, berlin, short)
+		return err
+	})
+	got := w.window(short)
+	if length := got.EndsAt.Sub(got.OpensAt); length != 23*time.Hour {
+		t.Errorf("the window is %s long; want 23h", length)
+	}
+	if got.ClosesAt.Sub(got.EndsAt) != Grace || got.PaysAt.Sub(got.EndsAt) != PayAfter {
+		t.Errorf("window %+v", got)
+	}
+}
+
+func TestPendingNamesTheNextInstant(t *testing.T) {
+	w := newWorld(t)
+	pending := func() (due Due) {
+		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
+			due, err = Pending(ctx, tx)
+			return err
+		})
+		return due
+	}
+	w.run()
+	if due := pending(); due.Windows != 0 || !due.Next.IsZero() {
+		t.Errorf("with nothing in any window: %+v", due)
+	}
+	w.decide(ride(1, 1), 1, "owner:1", 500)
+	closes := local(day, 24+4).Add(Grace)
+	if due := pending(); due.Windows != 1 || !due.Next.Equal(closes) {
+		t.Errorf("Pending = %+v; want the close at %s", due, closes)
+	}
+	w.at(closes)
+	w.run()
+	pays := local(day, 24+4).Add(PayAfter)
+	if due := pending(); due.Windows != 1 || !due.Next.Equal(pays) {
+		t.Errorf("Pending = %+v; want the payment at %s", due, pays)
+	}
+	w.at(pays)
+	w.run()
+	if due := pending(); due.Windows != 0 || due.Files != 0 {
+		t.Errorf("Pending after the payment = %+v", due)
+	}
+}

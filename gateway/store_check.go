@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// These statements read what collect and recon wrote and nothing of the books:
+// they are the second opinion that the books are held against.
+
+// ownQueries give the account, the currency and the net amount that may stand
+// on it, for accounts that concern one tenant alone.
+var ownQueries = []string{
+	// A rider owes what was accepted and not yet charged, and is owed refunds
+	// that the provider has not confirmed.
+	`SELECT 'rider_receivable:' || account_id, currency, sum(amount)::bigint, 'fares to be charged, refunds to be made' FROM (
+		SELECT l.account_id, l.currency, l.delta AS amount
+		FROM claim_lines l JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = l.aggregation_id
+		WHERE l.tenant_id = $1 AND a.state IN ('open', 'charging')
+		UNION ALL
+		SELECT r.account_id, r.currency, -r.amount
+		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
+		WHERE r.tenant_id = $1 AND r.state NOT IN ('succeeded', 'void') AND a.state NOT IN ('open', 'charging')) AS m
+	GROUP BY account_id, currency`,
+
+	`SELECT 'rider_debt:' || account_id, currency, sum(amount)::bigint, 'open debts'
+	FROM debts WHERE tenant_id = $1 AND state = 'open' GROUP BY account_id, currency`,
+
+	// Collected, and no bill has said anything about it yet.
+	`SELECT 'provider_receivable:' || contract, currency, sum(amount)::bigint, 'payments waiting for their bill' FROM (
+		SELECT c.contract, c.currency, c.amount - c.fee AS amount FROM charges c
+		WHERE c.tenant_id = $1 AND c.state = 'succeeded' AND NOT EXISTS (
+			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.charge_id = c.charge_id AND i.refund_id IS NULL AND (i.kind = 'matched' OR i.expected <> 0))
+		UNION ALL
+		SELECT r.contract, r.currency, -r.amount FROM refunds r
+		WHERE r.tenant_id = $1 AND r.state = 'succeeded' AND NOT EXISTS (
+			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.refund_id = r.refund_id AND (i.kind = 'matched' OR i.expected <> 0))) AS m
+	GROUP BY contract, currency`,
+
+	`SELECT 'provider_fee_expense:' || contract, currency, sum(fee)::bigint, 'fees to be passed back'
+	FROM charges WHERE tenant_id = $1 AND state = 'succeeded' AND NOT passed GROUP BY contract, currency`,
+
+	// Operators bear what riders owe, as far as they have been told.
+	`WITH told AS (` + toldSQL + `), owed AS (` + owedSQL + `)
+	SELECT 'uncollected:' || operator_id, currency, -sum(amount)::bigint, 'open debts' FROM (
+		SELECT t.operator_id, t.currency, t.amount FROM told t JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = t.aggregation_id WHERE d.unpassed
+		UNION ALL
+		SELECT o.operator_id, o.currency, o.amount FROM owed o JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = o.aggregation_id WHERE NOT d.unpassed) AS m
+	GROUP BY operator_id, currency`,
+}
+
+// toldSQL is what operators were told that riders owe, by debt.
+const toldSQL = `
+	SELECT ref_id AS aggregation_id, operator_id, currency, sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END) AS amount
+	FROM advices WHERE tenant_id = $1 AND kind IN ('uncollected', 'recovered') GROUP BY 1, 2, 3`
+
+// owedSQL is what riders owe of each operator's fares, by open debt. A refund
+// that waits for a recovery under way does not lower it until that is final.
+const owedSQL = `
+	SELECT l.aggregation_id, l.operator_id, l.currency, sum(CASE WHEN r.state = 'waiting' THEN 0 ELSE l.delta END) AS amount
+	FROM claim_lines l JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = l.aggregation_id
+	LEFT JOIN refunds r ON r.tenant_id = $1 AND r.refund_id = l.refund_id
+	WHERE l.tenant_id = $1 AND d.state = 'open' GROUP BY 1, 2, 3`
+
+// owedSharesSQL is what may still be owed to operators: fares not charged yet,
+// the charges $2 less fee, refunds and what was cleared of them, refunds under
+// way, debts that operators have not been told of.
+const owedSharesSQL = `
+	WITH told AS (` + toldSQL + `), owed AS (` + owedSQL + `)
+	SELECT operator_id, currency, sum(amount)::bigint, why FROM (
+		SELECT l.operator_id, l.currency, l.delta AS amount, 'fares to be charged' AS why
+		FROM claim_lines l JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = l.aggregation_id
+		WHERE l.tenant_id = $1 AND a.state IN ('open', 'charging')
+		UNION ALL
+		SELECT s.operator_id, c.currency, s.amount - s.fee, 'charges held or waiting for their bill'
+		FROM charge_shares s JOIN charges c ON c.tenant_id = $1 AND c.charge_id = s.charge_id
+		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[])
+		UNION ALL
+		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM refunds
+		WHERE tenant_id = $1 AND state = 'succeeded' AND charge_id = ANY($2::uuid[])
+		UNION ALL
+		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM advices
+		WHERE tenant_id = $1 AND kind = 'cleared' AND ref_id = ANY($2::uuid[])
+		UNION ALL
+		SELECT r.operator_id, r.currency, -r.amount, 'refunds to be made'
+		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
+		WHERE r.tenant_id = $1 AND r.state NOT IN ('succeeded', 'void') AND a.state NOT IN ('open', 'charging')
+		UNION ALL
+		SELECT o.operator_id, o.currency, o.amount, 'debts to be told'
+		FROM owed o JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = o.aggregation_id WHERE d.unpassed
+		UNION ALL
+		SELECT t.operator_id, t.currency, -t.amount, 'debts to be told'
+		FROM told t JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = t.aggregation_id WHERE d.unpassed) AS m
+	GROUP BY operator_id, currency, why ORDER BY operator_id, currency, why`
+
+// explained runs one of ownQueries.
+func explained(ctx context.Context, tx *pg.Tx, query string) ([]ledger.Explained, error) {
+	rows, err := tx.Query(ctx, query, int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []ledger.Explained
+	for rows.Next() {
+		var e ledger.Explained
+		if err := rows.Scan(&e.Account, &e.Currency, &e.Net, &e.Why); err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, rows.Err()
+}
+
+// An owedToOperator is an amount that an issuer may still owe an operator.
+type owedToOperator struct {
+	operator citygate.TenantID
+	currency citygate.Currency
+	amount   int64
+	why      string
+}
+
+func owedToOperators(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]owedToOperator, error) {
+	rows, err := tx.Query(ctx, owedSharesSQL, int64(tx.Tenant), charges)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []owedToOperator
+	for rows.Next() {
+		var o owedToOperator
+		if err := rows.Scan(&o.operator, &o.currency, &o.amount, &o.why); err != nil {
+			return nil, err
+		}
+		list = append(list, o)
+	}
+	return list, rows.Err()
+}

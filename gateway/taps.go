@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// taps gives pricing the taps that intake recorded.
+type taps struct{}
+
+var _ pricing.Taps = taps{}
+
+func (taps) Batch(ctx context.Context, tx *pg.Tx, terminal uint32, first uint64, count int) ([]pricing.Tap, error) {
+	found, err := intake.BatchTaps(ctx, tx, terminal, first, count)
+	return priced(found), err
+}
+
+func (taps) ByID(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) ([]pricing.Tap, error) {
+	found, err := intake.TapsByID(ctx, tx, ids)
+	return priced(found), err
+}
+
+func (taps) OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from, to time.Time) ([]pricing.Tap, error) {
+	found, err := intake.TapsOfRiders(ctx, tx, riders, from, to)
+	return priced(found), err
+}
+
+func (taps) Evidence(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error) {
+	return intake.Evidence(ctx, tx, ids)
+}
+
+func (taps) Refuse(ctx context.Context, tx *pg.Tx, issuer citygate.TenantID, verdicts []interbook.TapVerdict) error {
+	refused := make([]intake.Verdict, len(verdicts))
+	for i, v := range verdicts {
+		refused[i] = intake.Verdict{ID: citygate.TapID{Terminal: v.Terminal, Seq: v.Seq}, Reason: v.Reason}
+	}
+	return intake.WriteVerdicts(ctx, tx, fmt.Sprintf("issuer:%d", issuer), refused)
+}
+
+func priced(found []intake.Tap) []pricing.Tap {
+	list := make([]pricing.Tap, len(found))
+	for i, t := range found {
+		list[i] = pricing.Tap{
+			Tap: journey.Tap{
+				ID: t.ID, Rider: t.Rider, Kind: t.Kind, At: t.At.UnixMilli(), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, Driver: t.Driver,
+				Party: t.Party, Entered: t.Entered, Product: t.Product,
+			},
+			Counter: t.Counter, Accepted: t.Accepted,
+		}
+	}
+	return list
+}

@@ -1,0 +1,158 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/keys/bundle"
+	"github.com/cashlesscity/citygate/policies"
+	"github.com/cashlesscity/citygate/policies/accept"
+)
+
+// trustFor bounds how long another process's new bundle or policy stays unseen.
+const trustFor = 2 * time.Second
+
+// A trustCache keeps each tenant's opened bundle and its rule sets, so that
+// intake asks the database for them once in a while and not per batch.
+type trustCache struct {
+	mu      sync.Mutex
+	bundles map[citygate.TenantID]cachedBundle
+	rules   map[ruleKey]*accept.Rules
+}
+
+type cachedBundle struct {
+	bundle *bundle.Bundle
+	read   time.Time
+}
+
+type ruleKey struct {
+	tenant  citygate.TenantID
+	version uint64 // 0 = the latest, which is forgotten with the bundle
+}
+
+func (t *trustCache) forget(tenant citygate.TenantID) {
+	t.mu.Lock()
+	delete(t.bundles, tenant)
+	delete(t.rules, ruleKey{tenant, 0})
+	t.mu.Unlock()
+}
+
+// Bundle gives a tenant's newest trust bundle, opened.
+func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle.Bundle, error) {
+	now := g.Clock()
+	g.trust.mu.Lock()
+	cached, ok := g.trust.bundles[tenant]
+	g.trust.mu.Unlock()
+	if age := now.Sub(cached.read); ok && age >= 0 && age < trustFor {
+		return cached.bundle, nil
+	}
+	published, err := g.Bundles.Latest(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	changed := !ok || cached.bundle.Version() != published.Version
+	if changed {
+		roots, err := g.Bundles.Roots(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if cached.bundle, err = bundle.Open(published.Body, roots, 1, now.Unix(), 0); err != nil {
+			return nil, err
+		}
+	}
+	g.trust.mu.Lock()
+	defer g.trust.mu.Unlock()
+	if g.trust.bundles == nil {
+		g.trust.bundles, g.trust.rules = map[citygate.TenantID]cachedBundle{}, map[ruleKey]*accept.Rules{}
+	}
+	g.trust.bundles[tenant] = cachedBundle{cached.bundle, now}
+	if changed {
+		delete(g.trust.rules, ruleKey{tenant, 0})
+	}
+	return cached.bundle, nil
+}
+
+// held gives the keys of a tenant's bundle without any I/O, for use inside a
+// transaction: whoever runs one has called [Gateway.Bundle] before.
+func (t *trustCache) held(tenant citygate.TenantID) (code.KeySource, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cached, ok := t.bundles[tenant]; ok {
+		return cached.bundle, nil
+	}
+	return nil, fleet.ErrNoBundle.Because(nil, "tenant %d", tenant)
+}
+
+// Keys implements [intake.Trust].
+func (g *Gateway) Keys(ctx context.Context, tenant citygate.TenantID) (code.KeySource, error) {
+	return g.Bundle(ctx, tenant)
+}
+
+// Rules implements [intake.Trust]: a version that is not known gives the
+// current one.
+func (g *Gateway) Rules(ctx context.Context, tenant citygate.TenantID, version uint64) (*accept.Rules, error) {
+	if rules, ok := g.cachedRules(ruleKey{tenant, version}); ok && version != 0 {
+		return rules, nil
+	}
+	if version != 0 {
+		rules, err := policies.Version(ctx, g.DB, tenant, version)
+		if err == nil {
+			g.keepRules(ruleKey{tenant, version}, rules)
+			return rules, nil
+		}
+		if !errors.Is(err, policies.ErrNone) {
+			return nil, err
+		}
+	}
+	return g.latestRules(ctx, tenant)
+}
+
+func (g *Gateway) latestRules(ctx context.Context, tenant citygate.TenantID) (*accept.Rules, error) {
+	if rules, ok := g.cachedRules(ruleKey{tenant, 0}); ok {
+		return rules, nil
+	}
+	rules, err := policies.Latest(ctx, g.DB, tenant)
+	if err != nil {
+		return nil, err
+	}
+	g.keepRules(ruleKey{tenant, 0}, rules)
+	return rules, nil
+}
+
+func (g *Gateway) cachedRules(k ruleKey) (*accept.Rules, bool) {
+	g.trust.mu.Lock()
+	defer g.trust.mu.Unlock()
+	rules, ok := g.trust.rules[k]
+	return rules, ok
+}
+
+func (g *Gateway) keepRules(k ruleKey, rules *accept.Rules) {
+	g.trust.mu.Lock()
+	defer g.trust.mu.Unlock()
+	if g.trust.rules == nil {
+		g.trust.bundles, g.trust.rules = map[citygate.TenantID]cachedBundle{}, map[ruleKey]*accept.Rules{}
+	}
+	g.trust.rules[k] = rules
+}
+
+// PublishPolicy stores the next version of an operator's acceptance rules and
+// the bundle that carries it to its terminals.
+func (g *Gateway) PublishPolicy(ctx context.Context, actor string, rules *accept.Rules, accepts ...citygate.TenantID) (fleet.Published, error) {
+	if err := policies.Publish(ctx, g.DB, actor, rules); err != nil {
+		return fleet.Published{}, err
+	}
+	body, err := rules.Encode()
+	if err != nil {
+		return fleet.Published{}, err
+	}
+	published, err := g.Bundles.Publish(ctx, actor, fleet.Profile{
+		Operator: rules.Tenant, Accepts: accepts, Policy: fleet.Policy{Version: rules.Version, Body: body}, MaxTTLHours: uint32(rules.MaxTTLHours),
+	})
+	g.trust.forget(rules.Tenant)
+	return published, err
+}
