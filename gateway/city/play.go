@@ -256,11 +256,11 @@ func (w *world) happenings(ctx context.Context, now time.Time) error {
 // uploads lets the validators that are online now send their journals and
 // fetch bundles and lists, in the order of their numbers.
 func (w *world) uploads(ctx context.Context, now time.Time) error {
-	n := int(now.Sub(w.day) / slot)
+	n := int(now.Sub(w.day) / wake)
 	last := now.Equal(w.day.Add(25 * time.Hour))
 	for i, v := range w.validators {
-		period := 8 + 4*(i%3) // every two, three or four hours, each at its own time
-		online := (n+7*i)%period == 0 || last
+		period := 4 + 2*(i%3) // every two, three or four hours, each at its own time
+		online := (n+3*i)%period == 0 || last
 		if !online || w.lateUploads[i] {
 			continue
 		}

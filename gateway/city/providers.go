@@ -2,6 +2,7 @@ package city
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -44,6 +45,9 @@ func (w *world) outage() (from, to time.Time) {
 // charges that are final, before anybody downloads them.
 func (w *world) faultyBills(day citygate.Date) error {
 	for _, tenant := range []citygate.TenantID{harbourCity, harbourMetro} {
+		if !w.paidOn(tenant, day) {
+			continue // nobody asks for a bill of a day without payments
+		}
 		counts := alipaysim.BillFaultCounts{Missing: 1, Extra: 1, Cent: 1, Refund: 1}
 		if tenant == harbourCity {
 			counts = alipaysim.BillFaultCounts{Missing: 2, Extra: 1, Cent: 2, Refund: 1}
@@ -57,6 +61,13 @@ func (w *world) faultyBills(day citygate.Date) error {
 		}
 	}
 	return nil
+}
+
+// paidOn reports whether a merchant was paid on a day of the provider.
+func (w *world) paidOn(tenant citygate.TenantID, day citygate.Date) bool {
+	return slices.ContainsFunc(w.sim.Book(), func(t alipaysim.Trade) bool {
+		return t.AppID == appID(tenant) && t.Paid && citygate.DateOf(t.At.In(w.day.Location())) == day
+	})
 }
 
 // A seededFault is a bill fault and whose bill it is in.

@@ -163,11 +163,7 @@ func (w *world) scoreFaults(ctx context.Context, s *Score) error {
 	}
 	wanted := map[named]bool{}
 	for _, f := range w.faults {
-		id := f.OrderID
-		if f.RefundID != "" {
-			id = f.RefundID
-		}
-		wanted[named{f.tenant, exceptionOf[f.Kind], id}] = true
+		wanted[named{f.tenant, exceptionOf[f.Kind], f.OrderID}] = true
 	}
 	s.Reconciliation.Seeded = len(wanted)
 	for _, t := range cityTenants() {
