@@ -58,7 +58,7 @@ func (g *Gateway) assemble() error {
 	if err != nil {
 		return err
 	}
-	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: billBook{g.Collector}, Files: files{g.Files}, Billers: g.billers})
+	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
 	g.handler = edge.New(g.verticals(), g.Log)
 	return nil
 }

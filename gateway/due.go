@@ -98,7 +98,7 @@ func (g *Gateway) due(ctx context.Context, j DueJob) error {
 	}
 	steps := []func(context.Context, citygate.TenantID) error{g.Settler.CloseDue}
 	if _, priced := modes[t.Kind]; priced {
-		steps = append(steps, g.Pricing.RunDue)
+		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.Collector.RunDue, g.Reconciler.ImportDue, g.release, g.publishLists)
