@@ -1109,7 +1109,7 @@ CREATE TABLE tap_batches (
     chain text NOT NULL,
     received_at timestamp with time zone NOT NULL,
     CONSTRAINT tap_batches_pkey PRIMARY KEY (tenant_id, terminal, sha256),
-    CONSTRAINT tap_batches_chain_check CHECK ((chain = ANY (ARRAY['ok'::text, 'gap'::text, 'fork'::text]))),
+    CONSTRAINT tap_batches_chain_check CHECK ((chain = ANY (ARRAY['ok'::text, 'gap'::text, 'lost'::text, 'fork'::text]))),
     CONSTRAINT tap_batches_duplicate_check CHECK ((duplicate >= 0)),
     CONSTRAINT tap_batches_prev_sha256_check CHECK ((octet_length(prev_sha256) = 32)),
     CONSTRAINT tap_batches_recorded_check CHECK ((recorded >= 0)),
@@ -1119,7 +1119,7 @@ CREATE TABLE tap_batches (
     CONSTRAINT tap_batches_sum CHECK ((((recorded + refused) + duplicate) = taps)),
     CONSTRAINT tap_batches_taps_check CHECK ((taps > 0))
 );
-COMMENT ON TABLE tap_batches IS 'Batches as terminals signed them. chain says whether the batch named as the one before is here.';
+COMMENT ON TABLE tap_batches IS 'Batches as terminals signed them. chain says whether the batch named as the one before is here (ok), may still come (gap), did not come in time (lost) or is another (fork).';
 COMMENT ON COLUMN tap_batches.resent IS 'Taps received once more because this very batch came again.';
 CREATE INDEX tap_batches_gaps ON tap_batches USING btree (tenant_id, received_at) WHERE (chain = 'gap'::text);
 CREATE INDEX tap_batches_prev ON tap_batches USING btree (tenant_id, terminal, prev_sha256);
@@ -1204,28 +1204,6 @@ CREATE TABLE tap_evidence_202802 PARTITION OF tap_evidence FOR VALUES FROM ('202
 CREATE TABLE tap_evidence_202803 PARTITION OF tap_evidence FOR VALUES FROM ('2028-03-01 00:00:00+00') TO ('2028-04-01 00:00:00+00');
 
 CREATE TABLE tap_evidence_default PARTITION OF tap_evidence DEFAULT;
-
-CREATE TABLE tap_flags (
-    tenant_id bigint NOT NULL,
-    terminal bigint NOT NULL,
-    flag text NOT NULL,
-    first_at timestamp with time zone NOT NULL,
-    last_at timestamp with time zone NOT NULL,
-    times bigint NOT NULL,
-    detail text NOT NULL,
-    CONSTRAINT tap_flags_pkey PRIMARY KEY (tenant_id, terminal, flag),
-    CONSTRAINT tap_flags_flag_check CHECK ((flag = ANY (ARRAY['sequence_conflict'::text, 'chain_gap'::text, 'chain_fork'::text, 'clock'::text]))),
-    CONSTRAINT tap_flags_times_check CHECK ((times > 0))
-);
-COMMENT ON TABLE tap_flags IS 'Terminals somebody should look at, and why. A flag never refuses a tap.';
-ALTER TABLE tap_flags ENABLE ROW LEVEL SECURITY;
-ALTER TABLE tap_flags FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON tap_flags
-    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
-    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_flags TO citygate_app;
-GRANT SELECT ON tap_flags TO citygate_auditor;
-GRANT UPDATE (last_at, times, detail) ON tap_flags TO citygate_app;
 
 CREATE TABLE tap_seen (
     tenant_id bigint NOT NULL,

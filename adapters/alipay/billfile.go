@@ -164,23 +164,25 @@ func belongs(text, account string, day citygate.Date) error {
 	return nil
 }
 
-// table reads the part of a file between its comment lines: the header and the
-// rows, with the line number of each. The end line must be there, or the file
-// may have been cut short.
-func table(text, end string) (columns map[string]int, records [][]string, numbers []int, err error) {
+// table visits the rows between a file's comment lines, with the columns by
+// name and the number of the line. The record is the visitor's for one call.
+// The end line must be there, or the file may have been cut short.
+func table(text, end string, names []string, visit func(columns map[string]int, record []string, line int) error) error {
 	if !ended(text, end) {
-		return nil, nil, nil, errors.New("alipay: the bill stops before its end line")
+		return errors.New("alipay: the bill stops before its end line")
 	}
 	r := csv.NewReader(strings.NewReader(text))
 	r.Comment = '#'
 	r.LazyQuotes = true // the platform does not quote, so a quotation mark is a character
+	r.ReuseRecord = true
+	var columns map[string]int
 	for {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			break
+			return need(columns, names)
 		}
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("alipay: the bill's table: %w", err)
+			return fmt.Errorf("alipay: the bill's table: %w", err)
 		}
 		for i := range record {
 			record[i] = strings.TrimSpace(record[i]) // cells are padded with a TAB
@@ -188,14 +190,18 @@ func table(text, end string) (columns map[string]int, records [][]string, number
 		if columns == nil {
 			columns = make(map[string]int, len(record))
 			for i, name := range record {
-				columns[name] = i
+				columns[strings.Clone(name)] = i
+			}
+			if err := need(columns, names); err != nil {
+				return err
 			}
 			continue
 		}
-		number, _ := r.FieldPos(0)
-		records, numbers = append(records, record), append(numbers, number)
+		line, _ := r.FieldPos(0)
+		if err := visit(columns, record, line); err != nil {
+			return fmt.Errorf("alipay: the bill's line %d: %w", line, err)
+		}
 	}
-	return columns, records, numbers, nil
 }
 
 func ended(text, end string) bool {
@@ -209,7 +215,7 @@ func ended(text, end string) bool {
 
 // need checks that the columns exist; the platform has added columns before,
 // so they are found by name.
-func need(columns map[string]int, names ...string) error {
+func need(columns map[string]int, names []string) error {
 	for _, name := range names {
 		if _, ok := columns[name]; !ok {
 			return fmt.Errorf("alipay: the bill has no column %s", name)
@@ -218,32 +224,26 @@ func need(columns map[string]int, names ...string) error {
 	return nil
 }
 
-func rows(detail string) ([]driver.BillLine, totals, error) {
-	var sum totals
-	columns, records, numbers, err := table(detail, detailEnd)
-	if err != nil {
-		return nil, sum, err
-	}
-	if err := need(columns, colTradeNo, colOrderNo, colKind, colFinished, colReceived, colRefundNo, colFee); err != nil {
-		return nil, sum, err
-	}
-	lines := make([]driver.BillLine, len(records))
-	for i, record := range records {
-		lines[i], err = row(columns, record)
-		if err == nil {
-			err = sum.count(lines[i])
-		}
+func rows(detail string) (lines []driver.BillLine, sum totals, err error) {
+	names := []string{colTradeNo, colOrderNo, colKind, colFinished, colReceived, colRefundNo, colFee}
+	err = table(detail, detailEnd, names, func(columns map[string]int, record []string, line int) error {
+		l, err := row(columns, record)
 		if err != nil {
-			return nil, sum, fmt.Errorf("alipay: the bill's line %d: %w", numbers[i], err)
+			return err
 		}
-		lines[i].Line = numbers[i]
+		l.Line = line
+		lines = append(lines, l)
+		return sum.count(l)
+	})
+	if err != nil {
+		return nil, totals{}, err
 	}
 	return lines, sum, nil
 }
 
 func row(columns map[string]int, record []string) (driver.BillLine, error) {
 	cell := func(name string) string { return record[columns[name]] }
-	line := driver.BillLine{OurID: cell(colOrderNo), ProviderRef: cell(colTradeNo)}
+	line := driver.BillLine{OurID: strings.Clone(cell(colOrderNo)), ProviderRef: strings.Clone(cell(colTradeNo))}
 	amount, err := fen(cell(colReceived))
 	if err != nil {
 		return line, err
@@ -263,7 +263,7 @@ func row(columns map[string]int, record []string) (driver.BillLine, error) {
 			return line, errors.New("a payment of less than nothing")
 		}
 	case kindRefund:
-		line.Refund, line.RefundID = true, cell(colRefundNo)
+		line.Refund, line.RefundID = true, strings.Clone(cell(colRefundNo))
 		if amount > 0 || line.RefundID == "" {
 			return line, errors.New("a refund that is positive or has no number")
 		}
@@ -301,19 +301,19 @@ func agree(detail, summary string, sum totals) error {
 			return err
 		}
 	}
-	columns, records, _, err := table(summary, summaryEnd)
-	if err != nil {
-		return err
-	}
-	if err := need(columns, colStore, colPayments, colRefunds, colReceived, colFee, colShare, colNet); err != nil {
-		return err
-	}
-	for _, record := range records {
-		if record[columns[colStore]] == totalRow {
-			return sum.equal(columns, record)
+	found := false
+	names := []string{colStore, colPayments, colRefunds, colReceived, colFee, colShare, colNet}
+	err := table(summary, summaryEnd, names, func(columns map[string]int, record []string, _ int) error {
+		if record[columns[colStore]] != totalRow {
+			return nil
 		}
+		found = true
+		return sum.equal(columns, record)
+	})
+	if err == nil && !found {
+		err = errors.New("alipay: the bill's summary has no row of totals")
 	}
-	return errors.New("alipay: the bill's summary has no row of totals")
+	return err
 }
 
 func declared(form *regexp.Regexp, line string, count, amount int64) error {

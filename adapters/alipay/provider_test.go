@@ -197,6 +197,7 @@ func TestRefundIsComparedWithWhatWasGivenBack(t *testing.T) {
 		"moved":            {`{"code":"10000","out_trade_no":"a","fund_change":"Y","refund_fee":"2.00"}`, driver.Succeeded, false},
 		"moved, the third": {`{"code":"10000","out_trade_no":"a","fund_change":"Y","refund_fee":"4.50"}`, driver.Succeeded, false},
 		"moved too little": {`{"code":"10000","out_trade_no":"a","fund_change":"Y","refund_fee":"1.99"}`, driver.Unknown, true},
+		"not by this call": {`{"code":"10000","out_trade_no":"a","fund_change":"N","refund_fee":"4.00"}`, driver.Unknown, true}, // the query that follows gets no answer here
 		"another order":    {`{"code":"10000","out_trade_no":"b","fund_change":"Y","refund_fee":"2.00"}`, driver.Unknown, true},
 		"more than left":   {`{"code":"40004","sub_code":"ACQ.REASON_TRADE_REFUND_FEE_ERR"}`, driver.Declined, false},
 		"other amount":     {`{"code":"40004","sub_code":"ACQ.DISCORDANT_REPEAT_REQUEST"}`, driver.Unknown, true},

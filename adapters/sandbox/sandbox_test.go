@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +50,8 @@ func TestRestartLosesNothingAndCutsATornLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteString(`{"kind":"charge","our_id":"torn"`); err != nil {
+	torn := `{"kind":"charge","our_id":"torn","reason":"` + strings.Repeat("longer than what is written next ", 100)
+	if _, err := f.WriteString(torn); err != nil {
 		t.Fatal(err)
 	}
 	_ = f.Close()

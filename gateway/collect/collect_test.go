@@ -59,8 +59,11 @@ type bank struct {
 	missing map[uint32]bool
 }
 
-func rider(n uint32) citygate.Rider        { return citygate.Rider{Issuer: 9, List: 1, Index: n} }
-func accountID(n uint32) (u citygate.UUID) { u[0], u[13], u[14], u[15] = 1, byte(n>>16), byte(n>>8), byte(n); return u }
+func rider(n uint32) citygate.Rider { return citygate.Rider{Issuer: 9, List: 1, Index: n} }
+func accountID(n uint32) (u citygate.UUID) {
+	u[0], u[13], u[14], u[15] = 1, byte(n>>16), byte(n>>8), byte(n)
+	return u
+}
 
 func (b *bank) AccountsOf(_ context.Context, _ *pg.Tx, riders []citygate.Rider) (map[citygate.Rider]Account, error) {
 	out := map[citygate.Rider]Account{}

@@ -93,10 +93,10 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 			continue // every display was free, and each was asked for once
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT c.list, c.idx, c.ctr, c.operator_id, c.terminal, c.seq, c.digest FROM code_use c
-			JOIN (SELECT DISTINCT list, idx, ctr FROM unnest($2::int[], $3::bigint[], $4::int[]) AS u (list, idx, ctr)) AS u
-			  ON c.list = u.list AND c.idx = u.idx AND c.ctr = u.ctr
-			WHERE c.tenant_id = $1`, tx.Tenant, lists, idxs, ctrs)
+			SELECT u.list, u.idx, u.ctr, c.operator_id, c.terminal, c.seq, c.digest FROM unnest($2::int[], $3::bigint[], $4::int[]) AS u (list, idx, ctr)
+			CROSS JOIN LATERAL (
+				SELECT operator_id, terminal, seq, digest FROM code_use
+				WHERE tenant_id = $1 AND list = u.list AND idx = u.idx AND ctr = u.ctr LIMIT 1) AS c`, tx.Tenant, lists, idxs, ctrs)
 		if err != nil {
 			return nil, err
 		}
@@ -217,14 +217,17 @@ func openAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Currency
 	return nil, pg.ErrUnavailable.Because(nil, "aggregations of %d accounts are closed as fast as they are opened", len(keys))
 }
 
+// lockOpen reads the last aggregation of each key, in the order of the keys: one
+// look into the index each, however large the table is.
 func lockOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys []aggregationKey, open map[aggregationKey]citygate.UUID, last map[aggregationKey]int) error {
 	for chunk := range slices.Chunk(keys, rowsMax) {
 		accounts, dates := split(chunk)
 		rows, err := tx.Query(ctx, `
-			SELECT a.aggregation_id, a.account_id, a.business_date, a.ordinal, a.state FROM aggregations a
-			JOIN unnest($3::uuid[], $4::date[]) AS u (account, date) ON a.account_id = u.account AND a.business_date = u.date
-			WHERE a.tenant_id = $1 AND a.currency = $2
-			ORDER BY a.account_id, a.business_date, a.ordinal FOR UPDATE OF a`, tx.Tenant, string(currency), accounts, dates)
+			SELECT a.aggregation_id, u.account, u.date, a.ordinal, a.state FROM unnest($3::uuid[], $4::date[]) AS u (account, date)
+			CROSS JOIN LATERAL (
+				SELECT aggregation_id, ordinal, state FROM aggregations
+				WHERE tenant_id = $1 AND account_id = u.account AND currency = $2 AND business_date = u.date
+				ORDER BY ordinal DESC LIMIT 1 FOR UPDATE) AS a`, tx.Tenant, string(currency), accounts, dates)
 		if err != nil {
 			return err
 		}

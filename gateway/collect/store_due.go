@@ -133,10 +133,11 @@ func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
 	}
 	_, err := tx.Exec(ctx, `
 		INSERT INTO charge_shares (tenant_id, charge_id, operator_id, journey_id, amount, fee, at)
-		SELECT $1, u.id, l.operator_id, l.journey_id, sum(l.delta), 0, min(l.at)
+		SELECT $1, u.id, l.operator_id, l.journey_id, l.amount, 0, l.at
 		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, aggregation)
-		JOIN claim_lines l ON l.tenant_id = $1 AND l.aggregation_id = u.aggregation
-		GROUP BY u.id, l.operator_id, l.journey_id HAVING sum(l.delta) > 0
+		CROSS JOIN LATERAL (
+			SELECT operator_id, journey_id, sum(delta) AS amount, min(at) AS at FROM claim_lines
+			WHERE tenant_id = $1 AND aggregation_id = u.aggregation GROUP BY operator_id, journey_id HAVING sum(delta) > 0) AS l
 		ON CONFLICT (tenant_id, charge_id, operator_id, journey_id) DO NOTHING`, tx.Tenant, ids, aggregations)
 	return err
 }
@@ -226,7 +227,9 @@ func loadEvidence(ctx context.Context, tx *pg.Tx, batch []charge) error {
 		SELECT l.aggregation_id, u.evidence FROM (
 			SELECT aggregation_id, operator_id, journey_id, max(n) AS n FROM claim_lines
 			WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[]) AND kind = 'fare' GROUP BY aggregation_id, operator_id, journey_id) AS l
-		JOIN code_use u ON u.tenant_id = $1 AND u.operator_id = l.operator_id AND u.journey_id = l.journey_id AND u.n <= l.n
+		CROSS JOIN LATERAL (
+			SELECT evidence, event_time, operator_id, terminal, seq FROM code_use
+			WHERE tenant_id = $1 AND operator_id = l.operator_id AND journey_id = l.journey_id AND n <= l.n OFFSET 0) AS u
 		ORDER BY l.aggregation_id, u.event_time, u.operator_id, u.terminal, u.seq`, tx.Tenant, aggregations)
 	if err != nil {
 		return err

@@ -142,6 +142,12 @@ func (c *Client) Idle(ctx context.Context) (bool, error) {
 	return err == nil && s.waiting == 0 && s.running == 0, err
 }
 
+// Backlog gives the number of jobs that are running or may run now.
+func (c *Client) Backlog(ctx context.Context) (int, error) {
+	s, err := c.state(ctx)
+	return s.waiting + s.running, err
+}
+
 // nudge wakes the workers when a commit's notification was swallowed: River
 // sends at most one in a millisecond.
 const nudge = `SELECT pg_notify('river.river_insert', '{"queue": "default"}')`

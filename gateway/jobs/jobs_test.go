@@ -137,12 +137,12 @@ func TestDrainWaitsForWhatJobsAskFor(t *testing.T) {
 		return db.InTenant(ctx, j.Tenant, func(tx *pg.Tx) error { return tx.Enqueue(ctx, numbered{j.Tenant, j.N - 1}) })
 	}
 	db, client := open(t, jobs.Config{Handlers: map[string]jobs.Handler{"test.numbered": more}})
-	enqueue(t, db, 9)
+	enqueue(t, db, 199)
 	if err := drain(t, client); err != nil {
 		t.Fatal(err)
 	}
-	if n := runs.Load(); n != 10 {
-		t.Errorf("%d jobs ran, want the chain of 10", n)
+	if n := runs.Load(); n != 200 {
+		t.Errorf("%d jobs ran, want the chain of 200", n)
 	}
 }
 

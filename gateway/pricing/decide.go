@@ -125,7 +125,7 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 func (o *outcome) differs() bool {
 	s := o.old
 	return s == nil || s.state != o.state || s.reason != string(o.reason) || s.amount != o.amount() ||
-		s.closes != o.closes() || !sameTaps(s.taps, o.built.Taps)
+		s.closes != o.closes() || !sameTaps(s.taps, members(&o.built))
 }
 
 // mustDecide reports whether the change is one of money or of what is known: an
@@ -167,7 +167,7 @@ func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
 	if len(o.built.Taps) == 0 {
 		at = o.old.at
 	}
-	d := &decision{journey: o.id, n: 1, taps: tapsText(o.built.Taps), issuer: issuer, known: f.Known, reason: o.reason, amount: f.Amount.Minor,
+	d := &decision{journey: o.id, n: 1, taps: tapsText(members(&o.built)), issuer: issuer, known: f.Known, reason: o.reason, amount: f.Amount.Minor,
 		currency: r.home.Currency, tariff: f.TariffVersion, hash: f.InputsHash, explanation: explanation,
 		at: time.UnixMilli(at).UTC(), calendar: r.home.calendar.Version, claim: claimNone}
 	claimed := f.Known && o.state != stateEmpty

@@ -97,7 +97,7 @@ func match(tenant citygate.TenantID, rows []stored, built []journey.Journey) []c
 	changes := make([]change, 0, len(built))
 	for _, j := range built {
 		c := change{built: j}
-		for _, t := range j.Taps {
+		for _, t := range members(&j) {
 			s := holder[t.ID]
 			if s != nil && !taken[s.rank] && (c.old == nil || s.rank < c.old.rank) {
 				c.old = s
@@ -152,6 +152,14 @@ func parseTaps(s string) ([]citygate.TapID, error) {
 		ids = append(ids, id)
 	}
 	return ids, nil
+}
+
+// members gives all taps of a journey, those that only repeat another last.
+func members(j *journey.Journey) []journey.Tap {
+	if len(j.Repeats) == 0 {
+		return j.Taps
+	}
+	return slices.Concat(j.Taps, j.Repeats)
 }
 
 func sameTaps(ids []citygate.TapID, taps []journey.Tap) bool {

@@ -72,27 +72,8 @@ func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) er
 		return err
 	}
 	for {
-		counters := make(map[citygate.TapID]uint16)
-		changes, err := r.singles(ctx, singles, counters)
+		refused, err := r.pass(ctx, riders, singles, touches)
 		if err != nil {
-			return err
-		}
-		paired, err := r.paired(ctx, riders, touches, counters)
-		if err != nil {
-			return err
-		}
-		outcomes, err := r.decide(ctx, append(changes, paired...))
-		if err != nil {
-			return err
-		}
-		if len(outcomes) == 0 {
-			break
-		}
-		refused, err := r.claim(ctx, outcomes, counters)
-		if err != nil {
-			return err
-		}
-		if err := r.store(ctx, outcomes); err != nil {
 			return err
 		}
 		if len(refused) == 0 {
@@ -110,13 +91,35 @@ func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) er
 			}
 		}
 	}
-	issuers := slices.Sorted(maps.Keys(r.claims))
-	for _, issuer := range issuers {
+	for _, issuer := range slices.Sorted(maps.Keys(r.claims)) {
 		if err := interbook.Put(ctx, r.tx, issuer, interbook.KindClaims, interbook.Claims{Currency: r.home.Currency, Items: r.claims[issuer]}); err != nil {
 			return err
 		}
 	}
 	return ledger.Post(ctx, r.tx, r.transfers)
+}
+
+// pass brings the stored journeys to where the taps say they should be. It
+// gives the taps of our own riders whose claim was refused.
+func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, touches []touch) ([]interbook.TapVerdict, error) {
+	counters := make(map[citygate.TapID]uint16)
+	changes, err := r.singles(ctx, singles, counters)
+	if err != nil {
+		return nil, err
+	}
+	paired, err := r.paired(ctx, riders, touches, counters)
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := r.decide(ctx, append(changes, paired...))
+	if err != nil || len(outcomes) == 0 {
+		return nil, err
+	}
+	refused, err := r.claim(ctx, outcomes, counters)
+	if err != nil {
+		return nil, err
+	}
+	return refused, r.store(ctx, outcomes)
 }
 
 // lock takes the rows of the riders of touches, in order.
@@ -170,7 +173,7 @@ func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []tou
 	for _, t := range touches {
 		from, to = min(from, t.at), max(to, t.at)
 	}
-	taps, err := r.Taps.OfRiders(ctx, r.tx, riders, time.UnixMilli(from-2*reach), time.UnixMilli(to+2*reach))
+	taps, err := r.Taps.OfRiders(ctx, r.tx, riders, time.UnixMilli(from-2*reach).UTC(), time.UnixMilli(to+2*reach).UTC())
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +197,7 @@ func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []tou
 func within(rows []stored, built []journey.Journey, from, to int64) ([]stored, []journey.Journey) {
 	inside := make(map[citygate.TapID]bool)
 	for _, j := range built {
-		for _, t := range j.Taps {
+		for _, t := range members(&j) {
 			if t.At >= from && t.At <= to {
 				inside[t.ID] = true
 			}
@@ -204,7 +207,7 @@ func within(rows []stored, built []journey.Journey, from, to int64) ([]stored, [
 		return s.at <= to && s.ends >= from || slices.ContainsFunc(s.taps, func(id citygate.TapID) bool { return inside[id] })
 	}
 	ride := func(j journey.Journey) bool {
-		return slices.ContainsFunc(j.Taps, func(t journey.Tap) bool { return inside[t.ID] })
+		return slices.ContainsFunc(members(&j), func(t journey.Tap) bool { return inside[t.ID] })
 	}
 	for before := -1; before != len(inside); {
 		before = len(inside)
@@ -217,7 +220,7 @@ func within(rows []stored, built []journey.Journey, from, to int64) ([]stored, [
 		}
 		for _, j := range built {
 			if ride(j) {
-				for _, t := range j.Taps {
+				for _, t := range members(&j) {
 					inside[t.ID] = true
 				}
 			}

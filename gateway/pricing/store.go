@@ -163,7 +163,7 @@ func (r *journeyRows) add(o *outcome) {
 	r.ids, r.riders = append(r.ids, o.id), append(r.riders, o.built.Rider)
 	r.paired, r.claims = append(r.paired, paired), append(r.claims, claimed)
 	r.starts, r.ends = append(r.starts, time.UnixMilli(starts).UTC()), append(r.ends, time.UnixMilli(ends).UTC())
-	r.taps, r.states, r.reasons = append(r.taps, tapsText(o.built.Taps)), append(r.states, state), append(r.reasons, reason)
+	r.taps, r.states, r.reasons = append(r.taps, tapsText(members(&o.built))), append(r.states, state), append(r.reasons, reason)
 	r.closes, r.ns = append(r.closes, closes), append(r.ns, int32(n)) //nolint:gosec // decisions of one journey are few
 	r.amounts, r.payees = append(r.amounts, after.amount), append(r.payees, after.payee)
 	r.accounts = append(r.accounts, nullable(after.account))

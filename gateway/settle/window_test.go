@@ -2,6 +2,7 @@ package settle
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -102,16 +103,13 @@ func TestClosingWaitsForWhoWritesIntoTheWindow(t *testing.T) {
 	w.at(local(day, 24+4).Add(Grace))
 	closed := make(chan error, 1)
 	go func() { closed <- w.s.CloseDue(context.Background(), operator) }()
-	select {
-	case err := <-closed:
-		t.Fatalf("closed while a decision was being written: %v", err)
-	case <-time.After(200 * time.Millisecond):
+	early := time.AfterFunc(200*time.Millisecond, func() { close(leave) })
+	err := <-closed
+	if early.Stop() {
+		t.Errorf("closed while a decision was being written: %v", err)
+		close(leave)
 	}
-	close(leave)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if err := <-closed; err != nil {
+	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
 	if s := w.window(day).State; s != "closed" {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"strings"
 
 	"github.com/cashlesscity/citygate/gateway/terminal"
 )
@@ -218,13 +217,4 @@ func (d *disk) crash(mode int) *disk {
 		next.kept[name] = next.names[name]
 	}
 	return next
-}
-
-func (d *disk) sizes() (n int) {
-	for name, node := range d.names {
-		if strings.HasPrefix(name, "journal-") {
-			n += len(node.data)
-		}
-	}
-	return n
 }

@@ -37,6 +37,18 @@ func TestSameDisplayOpensOnce(t *testing.T) {
 	}
 }
 
+func TestFullReplayMemoryForgetsOnlyWhatIsOver(t *testing.T) {
+	v := ready(t, newDisk())
+	for i := range int64(1000) { // ten riders a second, more than the memory is swept at
+		mustTap(t, v, i/10, toyCode(uint32(1000+i), 1, start+i/10, true))
+	}
+	for i := int64(600); i < 1000; i++ {
+		if d := mustTap(t, v, 100, toyCode(uint32(1000+i), 1, start+i/10, true)); d.Reason != code.Replayed {
+			t.Fatalf("rider %d again: %q", i, d.Reason)
+		}
+	}
+}
+
 func TestForgeryDoesNotUseUpTheGenuineCode(t *testing.T) {
 	v := ready(t, newDisk())
 	if d := mustTap(t, v, 0, toyCode(1, 1, start, false)); d.Reason != code.BadDeviceSignature {

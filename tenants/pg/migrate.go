@@ -32,7 +32,9 @@ func migrate(ctx context.Context, ownerURL string, files fs.FS) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	// Files are named by the time they were written, and branches are merged later
+	// than that: a database may lack a file older than its newest.
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return nil, fmt.Errorf("migrations: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,6 +193,33 @@ func TestASecondStartAttaches(t *testing.T) {
 	}
 }
 
+// Several starts at one moment make one server, and everybody has it.
+func TestStartsAtOneMomentShareOneServer(t *testing.T) {
+	dir := dataDir(t)
+	var wg sync.WaitGroup
+	servers, errs := make([]*pglocal.Server, 3), make([]error, 3)
+	for i := range servers {
+		wg.Go(func() { servers[i], errs[i] = pglocal.Start(t.Context(), config(dir)) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	owners := 0
+	for _, s := range servers {
+		if n := query[int64](t, s, pglocal.App, `SELECT 1::bigint`); n != 1 {
+			t.Error(n)
+		}
+		if !s.Attached() {
+			owners++
+			defer func() { _ = s.Stop(context.Background()) }()
+		}
+	}
+	if owners != 1 {
+		t.Errorf("%d of the starts own the server, want 1", owners)
+	}
+}
+
 // TestMain doubles as the process that runs a server and is killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CITYGATE_PGLOCAL_VICTIM"); dir != "" {
@@ -299,13 +327,24 @@ func TestLeftoversOfACrashAreNoObstacle(t *testing.T) {
 	if err := first.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	stale := filepath.Join(dir, "postgresql", "postmaster.pid")
-	if err := os.WriteFile(stale, fmt.Appendf(nil, "%d\n%s", os.Getpid(), dir+"/postgresql\n1\n5432\n"+dir+"/run\n\n  5432001    0\nready\n"), 0o600); err != nil {
+	// A living program of the server's user has the number that a postmaster had
+	// before the machine went down.
+	info, err := os.Stat(filepath.Join(dir, "postgresql"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, "postgresql")); err == nil {
-		chownLike(t, stale, info)
+	other := exec.Command("sleep", "60")
+	other.SysProcAttr = runAsOwnerOf(info)
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
 	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	stale := filepath.Join(dir, "postgresql", "postmaster.pid")
+	content := fmt.Sprintf("%d\n%s/postgresql\n1\n5432\n%s/run\n\n  5432001    0\nready\n", other.Process.Pid, dir, dir)
+	if err := os.WriteFile(stale, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	chownLike(t, stale, info)
 	second := start(t, config(dir))
 	if n := query[int64](t, second, pglocal.App, `SELECT 1::bigint`); n != 1 {
 		t.Error(n)

@@ -11,6 +11,11 @@
 // than a second and is removed when the binary ends, however it ends. PG_BIN
 // names the PostgreSQL to use. DATABASE_URL is not read: it is somebody's data.
 //
+// Every statement that passes through such a database is held to rules: it names
+// tenant_id for each tenant table it uses, does not take the time from the
+// database, and a bulk insert says ON CONFLICT. A statement that breaks one fails
+// the test. [WithStatements] turns that off.
+//
 // A test that cannot get a database fails. It never skips.
 //
 // The clock of a database stands still at [Epoch] unless [WithClock] gives

@@ -37,7 +37,8 @@ func WithEnqueuer(e pg.Enqueuer) Option { return func(c *pg.Config) { c.Enqueuer
 // WithMaxConns sets the size of the pool.
 func WithMaxConns(n int32) Option { return func(c *pg.Config) { c.MaxConns = n } }
 
-// WithStatements has every statement shown to see before it runs.
+// WithStatements has every statement shown to see before it runs, instead of
+// holding it to the rules.
 func WithStatements(see func(sql string)) Option {
 	return func(c *pg.Config) { c.OnStatement = see }
 }
@@ -69,6 +70,8 @@ func open(t testing.TB, d *database, opts []Option) *pg.DB {
 		URL:    d.url(pglocal.App),
 		Clock:  func() time.Time { return Epoch },
 		Random: rand.Reader,
+
+		OnStatement: holdStatements(t, d),
 	}
 	for _, o := range opts {
 		o(&c)
@@ -91,7 +94,7 @@ func open(t testing.TB, d *database, opts []Option) *pg.DB {
 func Private(t testing.TB, settings map[string]string) *pglocal.Server {
 	t.Helper()
 	ctx := context.Background()
-	dir, err := newDir()
+	dir, err := DataDir()
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}

@@ -35,7 +35,7 @@ var server = sync.OnceValues(func() (string, error) {
 	if given := os.Getenv(EnvURL); given != "" {
 		return given, nil
 	}
-	dir, err := newDir()
+	dir, err := DataDir()
 	if err != nil {
 		return "", err
 	}
@@ -46,10 +46,10 @@ var server = sync.OnceValues(func() (string, error) {
 	return s.URL(pglocal.Superuser, "postgres"), nil
 })
 
-// newDir makes a data directory that is removed when this process has ended and
+// DataDir makes a data directory that is removed when this process has ended and
 // its server with it, even if the process is killed: a copy of this program
 // waits for that.
-func newDir() (string, error) {
+func DataDir() (string, error) {
 	dir, err := os.MkdirTemp("/tmp", "citygate-test-") // not TMPDIR: sockets need a short path
 	if err != nil {
 		return "", err
@@ -76,7 +76,7 @@ func newDir() (string, error) {
 // collector does not close it before.
 var lifelines []io.Closer
 
-// init turns the copy that newDir starts into the janitor, before any test.
+// init turns the copy that DataDir starts into the janitor, before any test.
 func init() {
 	dir := os.Getenv(envJanitor)
 	if dir == "" {

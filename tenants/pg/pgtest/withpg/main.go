@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
@@ -38,19 +39,15 @@ func main() {
 }
 
 func run(args []string) (code int, err error) {
-	// The command gets the terminal's interrupt itself, and ends; then we do.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := os.Environ()
 	if os.Getenv(pgtest.EnvURL) == "" {
-		dir, err := os.MkdirTemp("/tmp", "citygate-test-") // a short path, for the socket
+		dir, err := pgtest.DataDir()
 		if err != nil {
 			return 1, err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		if err := os.Chmod(dir, 0o711); err != nil { // the server's user passes through
-			return 1, err
-		}
 		server, err := pglocal.Start(ctx, pgtest.Config(dir))
 		if err != nil {
 			return 1, err
@@ -58,7 +55,9 @@ func run(args []string) (code int, err error) {
 		defer func() { err = errors.Join(err, server.Stop(context.Background())) }()
 		env = append(env, pgtest.EnvURL+"="+server.URL(pglocal.Superuser, "postgres"))
 	}
-	cmd := exec.Command(args[0], args[1:]...) // running it is our purpose
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) // running it is our purpose
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second // for the command's own cleaning up
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, os.Stdout, os.Stderr, env
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -17,3 +17,12 @@ func chownLike(t *testing.T, name string, like os.FileInfo) {
 		t.Fatal(err)
 	}
 }
+
+// runAsOwnerOf has a command run as the owner of a file, when we may.
+func runAsOwnerOf(info os.FileInfo) *syscall.SysProcAttr {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stat.Uid, Gid: stat.Gid}}
+}
