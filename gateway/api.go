@@ -363,4 +363,3 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 	_, err = g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519)
 	return created, err
 }
-

@@ -40,7 +40,7 @@ func scan(row pgx.Row) (Tenant, error) {
 	var issuer int32
 	err := row.Scan(&t.ID, &t.Slug, &t.Name, &t.Kind, &t.Parent, &t.Mode, &issuer, &t.Currency,
 		&t.TimeZone, &t.CutMinutes, &t.CalendarVersion, &t.CapUnit, &t.State)
-	t.Issuer = citygate.Issuer(issuer) //nolint:gosec // the column is CHECKed to 1..65535
+	t.Issuer = citygate.Issuer(issuer)
 	return t, err
 }
 

@@ -48,7 +48,7 @@ func (w *world) call(ctx context.Context, method, path string, body, answer any)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end below
+	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err

@@ -88,7 +88,7 @@ func newPlan(seed uint64, riders int, day time.Time) (*plan, error) {
 	p.lateUploads[p.first(bayMinibus)] = true
 	for n := range riders {
 		r := rand.New(rand.NewPCG(seed, uint64(n)+1))
-		t := p.traveller(n, riders, r)
+		t := p.traveller(n, r)
 		p.riders = append(p.riders, t)
 		switch {
 		case t.attack != honest:
@@ -115,7 +115,7 @@ func (p *plan) first(operator citygate.TenantID) int {
 
 // traveller decides who rider n is: the first ones carry the attacks, then
 // seven of ten are riders of the city, some of the metro, some of Hillside.
-func (p *plan) traveller(n, riders int, r *rand.Rand) traveller {
+func (p *plan) traveller(n int, r *rand.Rand) traveller {
 	t := traveller{number: n, issuer: harbourIssuer, tenant: harbourCity, band: n%3 == 2, product: 1}
 	if k := n / p.perKind; k < len(attacks) {
 		t.attack = attacks[k]

@@ -137,7 +137,7 @@ type holder struct {
 func judge(all []*use, holders map[useKey]holder) (conflicts []*use, cloned []citygate.Rider) {
 	for _, u := range all {
 		h, ok := holders[u.key()]
-		if !ok || h.operator == u.operator && h.terminal == int64(u.tap.Terminal) && h.seq == int64(u.tap.Seq) { //nolint:gosec // as stored
+		if !ok || h.operator == u.operator && h.terminal == int64(u.tap.Terminal) && h.seq == int64(u.tap.Seq) {
 			continue
 		}
 		reason := code.DoubleUse

@@ -76,8 +76,8 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 		for i, u := range chunk {
 			lists[i], idxs[i], ctrs[i] = int32(u.claim.Rider.List), int64(u.claim.Rider.Index), int32(u.tap.Counter)
 			digests[i], evidence[i] = u.digest[:], u.tap.Evidence
-			terminals[i], seqs[i] = int64(u.tap.Terminal), int64(u.tap.Seq)                   //nolint:gosec // a sequence begins at 1
-			journeys[i], ns[i], times[i] = u.claim.Journey, int32(u.claim.N), u.tap.EventTime //nolint:gosec // decisions are few
+			terminals[i], seqs[i] = int64(u.tap.Terminal), int64(u.tap.Seq)
+			journeys[i], ns[i], times[i] = u.claim.Journey, int32(u.claim.N), u.tap.EventTime
 		}
 		tag, err := tx.Exec(ctx, `
 			INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
@@ -104,7 +104,7 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 		var idx int64
 		var h holder
 		if _, err := pgx.ForEachRow(rows, []any{&list, &idx, &ctr, &h.operator, &h.terminal, &h.seq, &h.digest}, func() error {
-			holders[useKey{uint16(list), uint32(idx), uint16(ctr)}] = h //nolint:gosec // stored from these types
+			holders[useKey{uint16(list), uint32(idx), uint16(ctr)}] = h
 			h.digest = nil
 			return nil
 		}); err != nil {
@@ -124,7 +124,7 @@ func keepConflicts(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, c
 				INSERT INTO code_conflicts (tenant_id, list, idx, ctr, operator_id, terminal, seq, journey_id, reason, digest, event_time, evidence, at)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 				ON CONFLICT (tenant_id, operator_id, terminal, seq) DO NOTHING`,
-				tx.Tenant, int32(cl.Rider.List), int64(cl.Rider.Index), int32(t.Counter), operator, int64(t.Terminal), int64(t.Seq), //nolint:gosec // a sequence begins at 1
+				tx.Tenant, int32(cl.Rider.List), int64(cl.Rider.Index), int32(t.Counter), operator, int64(t.Terminal), int64(t.Seq),
 				cl.Journey, string(r.Reason), sum256(t.Evidence), t.EventTime, t.Evidence, tx.Now); err != nil {
 				return err
 			}
@@ -149,7 +149,7 @@ func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) er
 		accounts, states := make([]*citygate.UUID, n), make([]string, n)
 		dates, ats := make([]citygate.Date, n), make([]time.Time, n)
 		for i, cl := range chunk {
-			journeys[i], ns[i] = cl.Journey, int32(cl.N) //nolint:gosec // decisions are few
+			journeys[i], ns[i] = cl.Journey, int32(cl.N)
 			lists[i], idxs[i] = int32(cl.Rider.List), int64(cl.Rider.Index)
 			amounts[i], states[i] = cl.had, "refused"
 			if len(cl.refused) == 0 {
@@ -258,7 +258,7 @@ func makeOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys [
 		accountKeys, contracts, payers := make([]string, n), make([]string, n), make([]string, n)
 		for i, k := range chunk {
 			a := owners[k].account
-			ordinals[i] = int32(last[k] + 1) //nolint:gosec // aggregations of one day are few
+			ordinals[i] = int32(last[k] + 1)
 			ids[i] = ledger.DeriveID(k.date.Time(), "aggregation", tx.Tenant.String(), a.ID.String(), string(currency), k.date.String(), strconv.Itoa(last[k]+1))
 			accountKeys[i], contracts[i], payers[i] = a.Key, a.Contract, a.PayerRef
 			due[i] = closes(k.date)
@@ -296,7 +296,7 @@ func addToAggregations(ctx context.Context, tx *pg.Tx, b *booking, rules Rules) 
 	for chunk := range slices.Chunk(ids, rowsMax) {
 		deltas, taps := make([]int64, len(chunk)), make([]int32, len(chunk))
 		for i, id := range chunk {
-			deltas[i], taps[i] = b.sums[id].delta, int32(b.sums[id].taps) //nolint:gosec // taps of one batch are few
+			deltas[i], taps[i] = b.sums[id].delta, int32(b.sums[id].taps)
 		}
 		if _, err := tx.Exec(ctx, `
 			UPDATE aggregations a SET total = a.total + u.delta, taps = a.taps + u.taps,
@@ -323,7 +323,7 @@ func storeLines(ctx context.Context, tx *pg.Tx, b *booking) error {
 			if !l.refund.IsZero() {
 				refunds[i] = &l.refund
 			}
-			ns[i], parts[i], deltas[i] = int32(l.claim.N), int32(l.part), l.delta //nolint:gosec // decisions are few
+			ns[i], parts[i], deltas[i] = int32(l.claim.N), int32(l.part), l.delta
 			kinds[i], dates[i], ats[i] = l.kind, l.claim.BusinessDate, l.claim.at()
 		}
 		if _, err := tx.Exec(ctx, `

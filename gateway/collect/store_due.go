@@ -116,7 +116,7 @@ func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
 	for i, d := range due {
 		ours[i] = ourID(tx.Tenant, kind, d.key, string(d.currency), d.date.String(), strconv.Itoa(d.ordinal), strconv.Itoa(d.attempt))
 		ids[i] = ledger.DeriveID(tx.Now, "charge", tx.Tenant.String(), ours[i])
-		aggregations[i], attempts[i], amounts[i] = d.aggregation, int32(d.attempt), d.amount //nolint:gosec // attempts are few
+		aggregations[i], attempts[i], amounts[i] = d.aggregation, int32(d.attempt), d.amount
 		subjects[i] = "Rides of " + d.date.String()
 	}
 	if _, err := tx.Exec(ctx, `

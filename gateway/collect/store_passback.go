@@ -170,7 +170,7 @@ func storeAdvices(ctx context.Context, tx *pg.Tx, advices []advice) error {
 		dates, ats := make([]citygate.Date, n), make([]time.Time, n)
 		for i := range chunk {
 			a := &chunk[i]
-			operators[i], amounts[i], parts[i] = int64(a.Operator), a.Amount, int32(a.Part) //nolint:gosec // parts are few
+			operators[i], amounts[i], parts[i] = int64(a.Operator), a.Amount, int32(a.Part)
 			journeys[i], refs[i] = a.Journey, a.Ref
 			kinds[i], contracts[i], currencies[i] = a.Kind, a.Contract, string(a.Currency)
 			dates[i], ats[i] = a.BusinessDate, a.At

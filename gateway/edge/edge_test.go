@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -72,7 +71,7 @@ func newBench(t *testing.T) *testBench {
 		RecordTaps: func(context.Context, []byte) ([]edge.TapReceipt, error) {
 			return []edge.TapReceipt{{Seq: 1, Outcome: "recorded"}}, nil
 		},
-	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, slog.New(slog.DiscardHandler))
 	return b
 }
 

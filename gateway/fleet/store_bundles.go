@@ -221,7 +221,7 @@ func (p *Publisher) signer(ctx context.Context, k keys.Key) bundle.RootSigner {
 
 func (p *Publisher) keep(ctx context.Context, actor string, operator citygate.TenantID, b Published) (kept bool, err error) {
 	err = p.db.InTenant(ctx, operator, func(tx *pg.Tx) error {
-		tag, err := tx.Exec(ctx, insertBundle, tx.Tenant, int64(b.Version), b.Body, b.ETag, b.IssuedAt, b.ExpiresAt) //nolint:gosec // from 1 up
+		tag, err := tx.Exec(ctx, insertBundle, tx.Tenant, int64(b.Version), b.Body, b.ETag, b.IssuedAt, b.ExpiresAt)
 		if kept = tag.RowsAffected() == 1; err != nil || !kept {
 			return err
 		}

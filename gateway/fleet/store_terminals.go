@@ -75,7 +75,7 @@ func enrol(ctx context.Context, tx *pg.Tx, actor string, t Terminal) (Terminal, 
 		}
 		if tag.RowsAffected() == 1 {
 			got := t
-			got.ID, got.State, got.BundleFloor, got.Software, got.ClockOffset, got.EnrolledAt = uint32(id), Active, 0, "", nil, tx.Now //nolint:gosec // bounded above
+			got.ID, got.State, got.BundleFloor, got.Software, got.ClockOffset, got.EnrolledAt = uint32(id), Active, 0, "", nil, tx.Now
 			return got, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "terminal.enrol", Object: terminalName(got.ID), After: got})
 		}
 		held, err := terminals(ctx, tx, selectTerminalByKey, tx.Tenant, t.Public)
@@ -168,7 +168,7 @@ func (f *Fleet) SetState(ctx context.Context, actor string, tenant citygate.Tena
 // Report notes what a terminal said it runs: the highest bundle and its
 // software. A report that came late does not lower the bundle.
 func Report(ctx context.Context, tx *pg.Tx, id uint32, bundleVersion uint64, software string) error {
-	_, err := tx.Exec(ctx, updateReport, tx.Tenant, int64(id), int64(min(bundleVersion, math.MaxInt64)), software) //nolint:gosec // bounded
+	_, err := tx.Exec(ctx, updateReport, tx.Tenant, int64(id), int64(min(bundleVersion, math.MaxInt64)), software)
 	return err
 }
 

@@ -139,7 +139,7 @@ func (e *Engine) RunBatch(ctx context.Context, tenant citygate.TenantID, termina
 			if err != nil {
 				return err
 			}
-			taps, err := e.Taps.Batch(ctx, tx, terminal, first+uint64(at), n) //nolint:gosec // at is not negative
+			taps, err := e.Taps.Batch(ctx, tx, terminal, first+uint64(at), n)
 			if err != nil {
 				return err
 			}

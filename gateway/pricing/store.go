@@ -66,7 +66,7 @@ func collectJourneys(rows pgx.Rows, err error) ([]stored, error) {
 	)
 	_, err = pgx.ForEachRow(rows, []any{&s.id, &issuer, &list, &index, &s.paired, &start, &end, &taps, &s.state, &s.reason, &closes,
 		&s.lastN, &s.amount, &s.payee, &account, &s.claimed}, func() error {
-		s.rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)} //nolint:gosec // as stored
+		s.rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
 		s.at, s.ends, s.closes = start.UnixMilli(), end.UnixMilli(), 0
 		if closes != nil {
 			s.closes = closes.UnixMilli()
@@ -164,7 +164,7 @@ func (r *journeyRows) add(o *outcome) {
 	r.paired, r.claims = append(r.paired, paired), append(r.claims, claimed)
 	r.starts, r.ends = append(r.starts, time.UnixMilli(starts).UTC()), append(r.ends, time.UnixMilli(ends).UTC())
 	r.taps, r.states, r.reasons = append(r.taps, tapsText(members(&o.built))), append(r.states, state), append(r.reasons, reason)
-	r.closes, r.ns = append(r.closes, closes), append(r.ns, int32(n)) //nolint:gosec // decisions of one journey are few
+	r.closes, r.ns = append(r.closes, closes), append(r.ns, int32(n))
 	r.amounts, r.payees = append(r.amounts, after.amount), append(r.payees, after.payee)
 	r.accounts = append(r.accounts, nullable(after.account))
 }
@@ -242,10 +242,10 @@ func insertDecisions(ctx context.Context, tx *pg.Tx, decided []*decision) error 
 		tariffs, hashes, explanations := make([]int64, n), make([][]byte, n), make([]string, n)
 		ats, dates, calendars, windows, claims := make([]time.Time, n), make([]time.Time, n), make([]int32, n), make([]time.Time, n), make([]string, n)
 		for i, d := range chunk {
-			ids[i], ns[i], taps[i], issuers[i], accounts[i] = d.journey, int32(d.n), d.taps, int64(d.issuer), nullable(d.account) //nolint:gosec // few decisions
+			ids[i], ns[i], taps[i], issuers[i], accounts[i] = d.journey, int32(d.n), d.taps, int64(d.issuer), nullable(d.account)
 			payees[i], known[i], reasons[i], amounts[i], currencies[i] = d.payee, d.known, string(d.reason), d.amount, string(d.currency)
-			tariffs[i], hashes[i], explanations[i] = int64(d.tariff), d.hash[:], string(d.explanation)                               //nolint:gosec // versions are checked by Publish
-			ats[i], dates[i], calendars[i], windows[i], claims[i] = d.at, d.date.Time(), int32(d.calendar), d.window.Time(), d.claim //nolint:gosec // versions are few
+			tariffs[i], hashes[i], explanations[i] = int64(d.tariff), d.hash[:], string(d.explanation)
+			ats[i], dates[i], calendars[i], windows[i], claims[i] = d.at, d.date.Time(), int32(d.calendar), d.window.Time(), d.claim
 		}
 		tag, err := tx.Exec(ctx, insertFares, int64(tx.Tenant), tx.Now, ids, ns, taps, issuers, accounts, payees, known, reasons, amounts, currencies,
 			tariffs, hashes, explanations, ats, dates, calendars, windows, claims)
@@ -276,7 +276,7 @@ func keepVerdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, items 
 	for chunk := range slices.Chunk(sorted(items), rowsMax) {
 		ids, ns, accepted := make([]citygate.UUID, len(chunk)), make([]int32, len(chunk)), make([]bool, len(chunk))
 		for i, v := range chunk {
-			ids[i], ns[i], accepted[i] = v.Journey, int32(v.N), v.Accepted //nolint:gosec // few decisions
+			ids[i], ns[i], accepted[i] = v.Journey, int32(v.N), v.Accepted
 		}
 		if _, err := tx.Exec(ctx, `
 			INSERT INTO claim_verdicts (tenant_id, journey_id, n, accepted, at)

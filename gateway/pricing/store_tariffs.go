@@ -56,7 +56,7 @@ func (e *Engine) priceList(ctx context.Context, tx *pg.Tx) (priceList, error) {
 	}
 	list := make(priceList, len(numbers))
 	for i, n := range numbers {
-		key := tariffKey{tx.Tenant, uint64(n)} //nolint:gosec // positive by constraint
+		key := tariffKey{tx.Tenant, uint64(n)}
 		e.mu.Lock()
 		v := e.tariffs[key]
 		e.mu.Unlock()
@@ -110,7 +110,7 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 		latest  time.Time
 	)
 	if _, err := pgx.ForEachRow(rows, []any{&n, &from, &old}, func() error {
-		if uint64(n) == t.Version { //nolint:gosec // positive by constraint
+		if uint64(n) == t.Version {
 			known = true
 			if string(old) != string(digest[:]) || !from.Equal(validFrom) {
 				found = ErrTariffExists.Because(nil, "version %d", n)
@@ -124,13 +124,13 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 		}
 		return err
 	}
-	if last > 0 && (!validFrom.After(latest) || validFrom.Before(tx.Now) || int64(t.Version) < last) { //nolint:gosec // checked above
+	if last > 0 && (!validFrom.After(latest) || validFrom.Before(tx.Now) || int64(t.Version) < last) {
 		return ErrTariffDate.Explain("version %d from %s; version %d begins at %s", t.Version, validFrom.Format(time.RFC3339), last, latest.UTC().Format(time.RFC3339))
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO tariffs (tenant_id, version, valid_from, body, digest, created_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6)
 		ON CONFLICT (tenant_id, version) DO NOTHING`,
-		int64(tx.Tenant), int64(t.Version), validFrom, string(body), digest[:], tx.Now); err != nil { //nolint:gosec // checked above
+		int64(tx.Tenant), int64(t.Version), validFrom, string(body), digest[:], tx.Now); err != nil {
 		return err
 	}
 	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.publish", Object: t.Name,

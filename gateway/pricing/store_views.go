@@ -71,7 +71,7 @@ func collectViews(rows pgx.Rows, err error) ([]Journey, error) {
 	)
 	_, err = pgx.ForEachRow(rows, []any{&j.ID, &issuer, &list, &index, &j.StartsAt, &j.EndsAt, &taps, &j.State, &j.Reason, &closes,
 		&j.Amount.Minor, &j.Payee, &cur}, func() error {
-		j.Rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)} //nolint:gosec // as stored
+		j.Rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
 		j.Amount.Currency, j.ClosesAt = citygate.Currency(cur), time.Time{}
 		if closes != nil {
 			j.ClosesAt = closes.UTC()
@@ -113,7 +113,7 @@ func Find(ctx context.Context, tx *pg.Tx, id citygate.UUID) (Journey, []Decision
 	)
 	_, err = pgx.ForEachRow(rows, []any{&d.N, &d.Taps, &d.Known, &d.Reason, &d.Amount.Minor, &currency, &version, &hash, &explanation, &d.Payee,
 		&d.EventTime, &d.BusinessDate, &d.WindowDate, &d.DecidedAt, &d.ClaimState}, func() error {
-		d.Amount.Currency, d.TariffVersion = citygate.Currency(currency), uint64(version) //nolint:gosec // as stored
+		d.Amount.Currency, d.TariffVersion = citygate.Currency(currency), uint64(version)
 		d.InputsHash, d.Explanation = hex.EncodeToString(hash), json.RawMessage(explanation)
 		d.EventTime, d.DecidedAt = d.EventTime.UTC(), d.DecidedAt.UTC()
 		decisions = append(decisions, d)

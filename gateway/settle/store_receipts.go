@@ -54,7 +54,7 @@ func columnsOf(rs []receipt) columns {
 		c.journeys, c.kinds, c.refs = append(c.journeys, r.journey), append(c.kinds, r.kind), append(c.refs, r.ref)
 		c.contras, c.payees, c.currencies = append(c.contras, r.contra), append(c.payees, r.payee), append(c.currencies, string(r.currency))
 		c.issuers, c.amounts = append(c.issuers, int64(r.issuer)), append(c.amounts, r.amount)
-		c.calendars, c.ats = append(c.calendars, int32(r.calendar)), append(c.ats, r.at) //nolint:gosec // a version counts up from 1
+		c.calendars, c.ats = append(c.calendars, int32(r.calendar)), append(c.ats, r.at)
 		c.dates, c.windows = append(c.dates, r.date), append(c.windows, r.window)
 	}
 	return c

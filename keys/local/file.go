@@ -64,7 +64,7 @@ func resolved(path string) string {
 }
 
 func readKeyFile(path string, random io.Reader) (sealer, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's own setting
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return sealer{}, ErrKeyFile.Explain("there is no key file %s", path)
 	}
@@ -183,7 +183,7 @@ func writeOnce(path string, content []byte, random io.Reader) (err error) {
 		return err
 	}
 	aside := filepath.Join(filepath.Dir(path), ".new-"+hex.EncodeToString(suffix))
-	f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // built from checked parts
+	f, err := os.OpenFile(aside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func makeDirs(dir string) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // built from checked parts
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
