@@ -9,6 +9,10 @@ var commands = []func(*system) *cobra.Command{
 	newBundleCommand,
 	newCodeCommand,
 	newFareCommand,
+	newKeyCommand,
+	newLedgerCommand,
 	newMigrateCommand,
+	newServeCommand,
+	newTenantCommand,
 	newVersionCommand,
 }

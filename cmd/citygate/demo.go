@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 
 	"github.com/cashlesscity/citygate/gateway/city"
@@ -28,6 +29,7 @@ func newDemoCommand(sys *system) *cobra.Command {
 		once   bool
 		asJSON bool
 		logs   bool
+		cpu    string
 	)
 	c := &cobra.Command{
 		Use:   "demo",
@@ -54,6 +56,17 @@ The data stays in the data directory; "citygate serve --data DIR" serves its ten
 			if logs {
 				log = slog.New(slog.NewTextHandler(sys.Stderr, nil))
 			}
+			if cpu != "" {
+				f, err := os.Create(cpu)
+				if err != nil {
+					return err
+				}
+				defer f.Close() //nolint:errcheck // a profile, for whoever asked for it
+				if err := pprof.StartCPUProfile(f); err != nil {
+					return err
+				}
+				defer pprof.StopCPUProfile()
+			}
 			score, err := playDemo(cmd.Context(), sys, db, city.Config{Seed: seed, Riders: riders, Progress: progress, Log: log})
 			if err != nil {
 				return err
@@ -69,6 +82,7 @@ The data stays in the data directory; "citygate serve --data DIR" serves its ten
 	f.BoolVar(&once, "once", false, "play one day and exit (what happens in any case; allows --json)")
 	f.BoolVar(&asJSON, "json", false, "with --once: one JSON object on one line, nothing else")
 	f.BoolVar(&logs, "log", false, "the gateway's log on standard error")
+	f.StringVar(&cpu, "cpuprofile", "", "write a CPU profile of the play to this file")
 	return c
 }
 
