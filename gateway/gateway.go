@@ -89,7 +89,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.Jobs.Stop(ctx))
 	}
-	if err := g.assemble(); err != nil {
+	if err := g.assemble(); err != nil { //nolint:contextcheck // its handlers take the context of the request they serve
 		return nil, errors.Join(err, g.Close(ctx))
 	}
 	return g, nil

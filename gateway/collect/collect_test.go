@@ -292,7 +292,7 @@ func (c *city) settled() {
 		if e.Outcome != driver.Succeeded {
 			continue
 		}
-		ids[string(e.Kind)+e.OurID]++
+		ids[e.Kind+e.OurID]++
 		if e.Kind == sandbox.Refund {
 			moved -= e.Amount.Minor
 		} else {

@@ -57,15 +57,23 @@ const (
 		UPDATE credentials c SET state = 'issued', part_a = u.part_a
 		FROM unnest($3::bigint[], $4::bytea[]) AS u (idx, part_a)
 		WHERE c.tenant_id = $1 AND c.list = $2 AND c.idx = u.idx AND c.state = 'reserved'`
+	// LATERAL and OFFSET 0 make it one index look-up a rider, whatever the
+	// planner knows of the tables.
 	accountsOfRiders = `
 		SELECT c.issuer, c.list, c.idx, a.account_id, a.contract, a.rider_ref, a.category, a.state
 		FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)
-		JOIN credentials c ON c.tenant_id = $1 AND c.list = u.list AND c.idx = u.idx AND c.issuer = u.issuer AND c.state = 'issued'
-		JOIN accounts a ON a.tenant_id = $1 AND a.account_id = c.account_id`
+		CROSS JOIN LATERAL (
+			SELECT issuer, list, idx, account_id FROM credentials
+			WHERE tenant_id = $1 AND list = u.list AND idx = u.idx AND issuer = u.issuer AND state = 'issued' OFFSET 0) AS c
+		CROSS JOIN LATERAL (
+			SELECT account_id, contract, rider_ref, category, state FROM accounts
+			WHERE tenant_id = $1 AND account_id = c.account_id OFFSET 0) AS a`
 	credentialsOfRiders = `
 		SELECT c.issuer, c.list, c.idx, c.account_id, c.part_a
 		FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)
-		JOIN credentials c ON c.tenant_id = $1 AND c.list = u.list AND c.idx = u.idx AND c.issuer = u.issuer AND c.state = 'issued'`
+		CROSS JOIN LATERAL (
+			SELECT issuer, list, idx, account_id, part_a FROM credentials
+			WHERE tenant_id = $1 AND list = u.list AND idx = u.idx AND issuer = u.issuer AND state = 'issued' OFFSET 0) AS c`
 )
 
 // OpenAccounts opens accounts and gives them, in the order asked for. One that

@@ -44,8 +44,9 @@ const (
 		SELECT list, issued FROM credential_lists WHERE tenant_id = $1 AND expires_at > $2 ORDER BY list`
 	deniedOfList = `
 		SELECT c.idx
-		FROM deny_entries d JOIN credentials c ON c.tenant_id = $1 AND c.account_id = d.account_id
-		WHERE d.tenant_id = $1 AND d.lifted_at IS NULL AND c.list = $2
+		FROM deny_entries d CROSS JOIN LATERAL (
+			SELECT idx FROM credentials WHERE tenant_id = $1 AND account_id = d.account_id AND list = $2 OFFSET 0) AS c
+		WHERE d.tenant_id = $1 AND d.lifted_at IS NULL AND d.account_id IS NOT NULL
 		UNION
 		SELECT d.idx FROM deny_entries d WHERE d.tenant_id = $1 AND d.list = $2 AND d.lifted_at IS NULL
 		ORDER BY 1`

@@ -57,22 +57,27 @@ const (
 		JOIN tap_seen s ON s.tenant_id = $1 AND s.terminal = u.terminal AND s.seq = u.seq`
 
 	selectTapsByID = `SELECT ` + tapColumns + ` FROM unnest($2::bigint[], $3::bigint[]) AS u (terminal, seq)
-		JOIN taps t ON t.tenant_id = $1 AND t.terminal = u.terminal AND t.seq = u.seq AND t.received_at BETWEEN $4 AND $5` + withVerdicts + `
-		WHERE t.tenant_id = $1
+		CROSS JOIN LATERAL (
+			SELECT * FROM taps WHERE tenant_id = $1 AND terminal = u.terminal AND seq = u.seq AND received_at BETWEEN $4 AND $5 OFFSET 0) AS t` + withVerdicts + `
 		ORDER BY t.terminal, t.seq`
 
 	selectTapsOfRiders = `SELECT ` + tapColumns + ` FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)
-		JOIN taps t ON t.tenant_id = $1 AND t.issuer = u.issuer AND t.list = u.list AND t.idx = u.idx
-			AND t.accepted AND t.kind < 3 AND t.event_time BETWEEN $5 AND $6 AND t.received_at >= $7` + withVerdicts + `
-		WHERE t.tenant_id = $1 AND v.reason IS NULL
+		CROSS JOIN LATERAL (
+			SELECT * FROM taps WHERE tenant_id = $1 AND issuer = u.issuer AND list = u.list AND idx = u.idx
+				AND accepted AND kind < 3 AND event_time BETWEEN $5 AND $6 AND received_at >= $7 OFFSET 0) AS t` + withVerdicts + `
+		WHERE v.reason IS NULL
 		ORDER BY t.event_time, t.terminal, t.seq`
 
+	// LATERAL and OFFSET 0 make it one index look-up a tap whatever the planner
+	// knows of the tables: without statistics it would scan them.
 	selectEvidence = `
-		SELECT t.terminal, t.seq, e.raw FROM unnest($2::bigint[], $3::bigint[]) AS u (terminal, seq)
-		JOIN taps t ON t.tenant_id = $1 AND t.terminal = u.terminal AND t.seq = u.seq AND t.received_at BETWEEN $4 AND $5
-		JOIN tap_evidence e ON e.tenant_id = $1 AND e.received_at = t.received_at AND e.digest = t.evidence_digest
-			AND e.received_at BETWEEN $4 AND $5
-		WHERE t.tenant_id = $1`
+		SELECT u.terminal, u.seq, e.raw FROM unnest($2::bigint[], $3::bigint[]) AS u (terminal, seq)
+		CROSS JOIN LATERAL (
+			SELECT received_at, evidence_digest FROM taps
+			WHERE tenant_id = $1 AND terminal = u.terminal AND seq = u.seq AND received_at BETWEEN $4 AND $5 OFFSET 0) AS t
+		CROSS JOIN LATERAL (
+			SELECT raw FROM tap_evidence
+			WHERE tenant_id = $1 AND received_at = t.received_at AND digest = t.evidence_digest AND received_at BETWEEN $4 AND $5 OFFSET 0) AS e`
 )
 
 // clockLead is how much earlier than its event time a tap may have been

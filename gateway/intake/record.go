@@ -64,7 +64,7 @@ func record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
 		return nil, err
 	}
 	if accepted > 0 {
-		err = tx.Enqueue(ctx, BatchJob{tx.Tenant, in.Batch.Terminal, in.First, in.Count})
+		err = tx.Enqueue(ctx, BatchJob{tx.Tenant, in.Terminal, in.First, in.Count})
 	}
 	return results, err
 }
@@ -192,7 +192,7 @@ func (in *batch) flags(own chain, follow []link, conflicts int) map[fleet.Flag]s
 // report tells the fleet what the batch showed of its terminal: what it runs,
 // how its clock stands, and what is wrong with it.
 func report(ctx context.Context, tx *pg.Tx, in *batch, last []int64, raised map[fleet.Flag]string) error {
-	terminal, newest := in.Batch.Terminal, &in.items[len(in.items)-1]
+	terminal, newest := in.Terminal, &in.items[len(in.items)-1]
 	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion); err != nil {
 		return fmt.Errorf("report terminal: %w", err)
 	}

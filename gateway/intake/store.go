@@ -196,20 +196,20 @@ func write(ctx context.Context, tx *pg.Tx, in *batch, h held, fresh []stored, co
 		for _, it := range conflicts {
 			seqs, digests, records = append(seqs, int64(it.Seq)), append(digests, it.digest[:]), append(records, it.encoded)
 		}
-		q.Queue(insertConflicts, tx.Tenant, in.Batch.Terminal, tx.Now, seqs, digests, records)
+		q.Queue(insertConflicts, tx.Tenant, in.Terminal, tx.Now, seqs, digests, records)
 	}
 	own, follow := judge(in, h.near)
 	counts := map[Outcome]int{}
 	for _, r := range results {
 		counts[r.Outcome]++
 	}
-	q.Queue(insertBatch, tx.Tenant, in.Batch.Terminal, in.First, in.Hash[:], in.Count, in.Prev[:],
+	q.Queue(insertBatch, tx.Tenant, in.Terminal, in.First, in.Hash[:], in.Count, in.Prev[:],
 		counts[Recorded], counts[Refused], counts[Duplicate], own, tx.Now)
 	for _, l := range follow {
-		q.Queue(updateChain, tx.Tenant, in.Batch.Terminal, l.hash[:], l.chain)
+		q.Queue(updateChain, tx.Tenant, in.Terminal, l.hash[:], l.chain)
 	}
 	if len(more) > 0 {
-		q.Queue(updateOffsets, tx.Tenant, in.Batch.Terminal, last)
+		q.Queue(updateOffsets, tx.Tenant, in.Terminal, last)
 	}
 	if slices.ContainsFunc(h.near, func(l link) bool { return l.hash == in.Hash }) {
 		own = chainOK // it came before, and was judged then
@@ -230,7 +230,7 @@ func queueFresh(q *pgx.Batch, tx *pg.Tx, in *batch, part []stored, clockOff bool
 	for _, s := range part {
 		c.add(s, in, clockOff || s.Clock == tap.ClockUnknown)
 	}
-	terminal := in.Batch.Terminal
+	terminal := in.Terminal
 	q.Queue(insertSeen, tx.Tenant, terminal, tx.Now, c.seq, c.digest, c.reason)
 	q.Queue(insertTaps, tx.Tenant, terminal, tx.Now, in.calendar.Version,
 		c.seq, c.kind, c.reason, c.opened, c.eventTime, c.generatedAt,
@@ -276,8 +276,8 @@ func newColumns(n int) *columns {
 
 func (c *columns) add(s stored, in *batch, suspect bool) {
 	at := time.UnixMilli(s.EventTime).UTC()
-	c.seq, c.policy = append(c.seq, int64(s.Seq)), append(c.policy, int64(s.item.policy.Version))
-	c.digest, c.evidence = append(c.digest, s.item.digest[:]), append(c.evidence, s.item.evidence[:])
+	c.seq, c.policy = append(c.seq, int64(s.Seq)), append(c.policy, int64(s.policy.Version))
+	c.digest, c.evidence = append(c.digest, s.digest[:]), append(c.evidence, s.evidence[:])
 	raw := s.Evidence
 	if raw == nil {
 		raw = []byte{} // a tap without code bytes, not a NULL
