@@ -35,11 +35,16 @@ type ruleKey struct {
 	version uint64 // 0 = the latest, which is forgotten with the bundle
 }
 
+// forget has what is kept of a tenant read again. Its keys stay held meanwhile:
+// a transaction under way has nowhere else to take them from.
 func (t *trustCache) forget(tenant citygate.TenantID) {
 	t.mu.Lock()
-	delete(t.bundles, tenant)
+	defer t.mu.Unlock()
+	if cached, ok := t.bundles[tenant]; ok {
+		cached.read = time.Time{}
+		t.bundles[tenant] = cached
+	}
 	delete(t.rules, ruleKey{tenant, 0})
-	t.mu.Unlock()
 }
 
 // Bundle gives a tenant's newest trust bundle, opened.

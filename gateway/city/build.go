@@ -72,13 +72,13 @@ func (w *world) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.sim, err = alipaysim.Start(alipaysim.Config{
+	w.sim, err = alipaysim.Start(alipaysim.Config{ //nolint:contextcheck // it serves until tearDown closes it
 		Clock: w.clock.now, Keys: &w.simKeys, FindOffline: w.Seed%2 == 1, Seed: w.Seed,
 		Faults: alipaysim.Faults{
-			LoseReply:  alipaysim.Pick(w.Seed, "lose", 6),
-			Unsigned:   alipaysim.Pick(w.Seed, "unsigned", 2),
-			Unknown:    alipaysim.Pick(w.Seed, "unknown", 20),
-			RetryLater: alipaysim.Pick(w.Seed, "later", 20),
+			LoseReply:  alipaysim.Pick(w.Seed, "lose", 2),
+			Unsigned:   alipaysim.Pick(w.Seed, "unsigned", 1),
+			Unknown:    alipaysim.Pick(w.Seed, "unknown", 10),
+			RetryLater: alipaysim.Pick(w.Seed, "later", 10),
 			RetryAfter: 20 * time.Minute,
 		},
 	})

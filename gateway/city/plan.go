@@ -178,9 +178,11 @@ func (p *plan) harbourDay(t traveller, day time.Time, r *rand.Rand) {
 		trip++
 		p.taxi(t, at(day, r, 11*time.Hour, 15*time.Hour), trip, r)
 	}
-	evening := ride(work, home, at(day, r, 16*time.Hour+30*time.Minute, 21*time.Hour))
-	if city && r.IntN(100) < 30 {
-		single(evening.Add(7 * time.Minute))
+	if r.IntN(2) == 0 { // the others go home by other ways, or stay
+		evening := ride(work, home, at(day, r, 16*time.Hour+30*time.Minute, 21*time.Hour))
+		if city && r.IntN(100) < 30 {
+			single(evening.Add(7 * time.Minute))
+		}
 	}
 }
 

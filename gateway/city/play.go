@@ -287,10 +287,10 @@ func (w *world) connect(ctx context.Context, v *validator, again bool) error {
 
 // issuersFor lists whose riders an operator takes.
 func (w *world) issuersFor(operator citygate.TenantID) []citygate.Issuer {
-	switch {
-	case operator == hillsideBus:
+	switch operator {
+	case hillsideBus:
 		return []citygate.Issuer{hillsideIssuer}
-	case operator == harbourMetro:
+	case harbourMetro:
 		return []citygate.Issuer{harbourIssuer, metroIssuer}
 	}
 	return []citygate.Issuer{harbourIssuer}
@@ -298,7 +298,13 @@ func (w *world) issuersFor(operator citygate.TenantID) []citygate.Issuer {
 
 // settleDown wakes what is due and waits until jobs, messages and provider
 // calls are drained. The clock stands still meanwhile.
+//
+// What the uploads asked for is done before due work is looked for: otherwise
+// it would depend on the machine's speed whether a ride is in a charge yet.
 func (w *world) settleDown(ctx context.Context) error {
+	if err := w.gateway.Drain(ctx); err != nil {
+		return err
+	}
 	if err := w.gateway.Tick(ctx); err != nil {
 		return err
 	}
@@ -326,7 +332,7 @@ func (w *world) nextDays(ctx context.Context) error {
 			w.topUp()
 		}
 		if hour%24 == 8 { // before the bills of the day before are ready
-			if err := w.faultyBills(citygate.DateOf(now.AddDate(0, 0, -1))); err != nil {
+			if err := w.faultyBills(ctx, citygate.DateOf(now.AddDate(0, 0, -1))); err != nil {
 				return err
 			}
 		}

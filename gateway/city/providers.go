@@ -1,6 +1,7 @@
 package city
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -43,7 +44,7 @@ func (w *world) outage() (from, to time.Time) {
 
 // faultyBills puts the seeded faults into the merchants' bills of a day, on
 // charges that are final, before anybody downloads them.
-func (w *world) faultyBills(day citygate.Date) error {
+func (w *world) faultyBills(ctx context.Context, day citygate.Date) error {
 	for _, tenant := range []citygate.TenantID{harbourCity, harbourMetro} {
 		if !w.paidOn(tenant, day) {
 			continue // nobody asks for a bill of a day without payments
@@ -52,7 +53,11 @@ func (w *world) faultyBills(day citygate.Date) error {
 		if tenant == harbourCity {
 			counts = alipaysim.BillFaultCounts{Missing: 2, Extra: 1, Cent: 2, Refund: 1}
 		}
-		faults, err := w.sim.SeedBillFaults(appID(tenant), day, counts, w.finalCharge(tenant))
+		final, err := w.finalCharges(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		faults, err := w.sim.SeedBillFaults(appID(tenant), day, counts, func(id string) bool { return final[id] })
 		if err != nil {
 			return err
 		}

@@ -280,10 +280,10 @@ func foreignRows(ctx context.Context, tx *pg.Tx) (n int64, err error) {
 	return n, nil
 }
 
-// finalCharge lets bill faults fall on succeeded charges alone.
-func (w *world) finalCharge(tenant citygate.TenantID) func(string) bool {
+// finalCharges gives the ids of the charges that succeeded: bill faults fall on
+// them alone.
+func (w *world) finalCharges(ctx context.Context, tenant citygate.TenantID) (map[string]bool, error) {
 	final := map[string]bool{}
-	ctx := context.Background()
 	err := w.gateway.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		entries, err := collect.ChargesForBill(ctx, tx, alipayContract, w.day, tx.Now)
 		for _, e := range entries {
@@ -291,7 +291,7 @@ func (w *world) finalCharge(tenant citygate.TenantID) func(string) bool {
 		}
 		return err
 	})
-	return func(id string) bool { return err == nil && final[id] }
+	return final, err
 }
 
 func digestOf(raw []byte) [32]byte { return sha256.Sum256(raw) }

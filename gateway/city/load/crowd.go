@@ -99,7 +99,7 @@ func (c *Crowd) order(round uint16) []int {
 		order[i] = i
 		var b [20]byte
 		binary.BigEndian.PutUint64(b[:], c.seed)
-		binary.BigEndian.PutUint64(b[8:], uint64(i)) //nolint:gosec // not negative
+		binary.BigEndian.PutUint64(b[8:], uint64(i))
 		binary.BigEndian.PutUint16(b[16:], round)
 		places[i] = sha256.Sum256(b[:])
 	}

@@ -151,7 +151,7 @@ func (r *reader) batch(codes [][]byte, times []time.Time) ([]byte, error) {
 func Write(w io.Writer) func(raw []byte) error {
 	return func(raw []byte) error {
 		var size [4]byte
-		binary.BigEndian.PutUint32(size[:], uint32(len(raw))) //nolint:gosec // at most 2 MiB
+		binary.BigEndian.PutUint32(size[:], uint32(len(raw)))
 		if _, err := w.Write(size[:]); err != nil {
 			return err
 		}

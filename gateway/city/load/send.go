@@ -112,7 +112,7 @@ func upload(ctx context.Context, client *http.Client, url string, raw []byte) (t
 	if err != nil {
 		return 0, 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, 0, err

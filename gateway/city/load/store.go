@@ -44,3 +44,33 @@ func (o *Operator) Progress(ctx context.Context) (p Progress, err error) {
 	})
 	return p, err
 }
+
+// Totals are what became of the operator's taps, as rows say. Amounts are minor
+// units.
+type Totals struct {
+	Decisions  int64 `json:"decisions"`
+	Charges    int64 `json:"charges"` // that succeeded
+	Collected  int64 `json:"collected"`
+	Fees       int64 `json:"fees"`
+	Matched    int64 `json:"matched"`
+	Exceptions int64 `json:"exceptions"`
+	Payouts    int64 `json:"payouts"`
+	Paid       int64 `json:"paid"`
+}
+
+// Totals counts rows.
+func (o *Operator) Totals(ctx context.Context) (t Totals, err error) {
+	err = o.Gateway.DB.InTenant(ctx, Tenant, func(tx *pg.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM fare_decisions WHERE tenant_id = $1 AND known),
+			       c.n, c.amount, c.fee,
+			       (SELECT count(*) FROM recon_items WHERE tenant_id = $1 AND kind = 'matched'),
+			       (SELECT count(*) FROM recon_items WHERE tenant_id = $1 AND kind <> 'matched'),
+			       p.n, p.amount
+			FROM (SELECT count(*) AS n, coalesce(sum(amount), 0)::bigint AS amount, coalesce(sum(fee), 0)::bigint AS fee
+			      FROM charges WHERE tenant_id = $1 AND state = 'succeeded') AS c,
+			     (SELECT count(*) AS n, coalesce(sum(amount), 0)::bigint AS amount FROM payouts WHERE tenant_id = $1) AS p`, tx.Tenant).
+			Scan(&t.Decisions, &t.Charges, &t.Collected, &t.Fees, &t.Matched, &t.Exceptions, &t.Payouts, &t.Paid)
+	})
+	return t, err
+}

@@ -1,0 +1,162 @@
+package load_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/city/load"
+)
+
+// envChild makes this test binary a gateway: its value is the configuration.
+const envChild = "CITYGATE_LOAD_TEST_GATEWAY"
+
+func TestMain(m *testing.M) {
+	if given := os.Getenv(envChild); given != "" {
+		if err := serveGateway(given); err != nil {
+			fmt.Fprintln(os.Stderr, "gateway:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// serveGateway is the whole life of a gateway process: it serves until it is
+// killed or nobody is at the other end of its standard input any more.
+func serveGateway(given string) error {
+	var c load.Config
+	if err := json.Unmarshal([]byte(given), &c); err != nil {
+		return err
+	}
+	// The clock stands still but for what it is told.
+	clock := load.NewClock(time.Time{}, func() time.Time { return time.Unix(0, 0) })
+	in := bufio.NewScanner(os.Stdin)
+	if !in.Scan() {
+		return errors.New("no time given")
+	}
+	if err := setClock(clock, in.Text()); err != nil {
+		return err
+	}
+	c.Clock = clock.Now
+	ctx := context.Background()
+	o, err := load.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := o.Gateway.Start(ctx); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(listener, o.Gateway.Handler()) }()
+	fmt.Printf("http://%s\n", listener.Addr())
+	for in.Scan() {
+		answer := "ok"
+		if err := obey(ctx, o, clock, in.Text()); err != nil {
+			answer = strings.ReplaceAll(err.Error(), "\n", " ")
+		}
+		fmt.Println(answer)
+	}
+	return nil
+}
+
+func setClock(clock *load.Clock, micro string) error {
+	n, err := strconv.ParseInt(micro, 10, 64)
+	clock.Set(time.UnixMicro(n))
+	return err
+}
+
+// obey does one command of the test.
+func obey(ctx context.Context, o *load.Operator, clock *load.Clock, command string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	verb, arg, _ := strings.Cut(command, " ")
+	switch verb {
+	case "set":
+		return setClock(clock, arg)
+	case "tick":
+		return o.Gateway.Tick(ctx)
+	case "drain":
+		return o.Gateway.Drain(ctx)
+	case "retry":
+		_, err := o.Gateway.Jobs.RetryNow(ctx)
+		return err
+	case "check":
+		report, err := o.Gateway.CheckBooks(ctx)
+		if err == nil && !report.OK() {
+			err = fmt.Errorf("%d findings, the first %s", report.Wrong, report.Findings[0])
+		}
+		if err == nil && report.Transfers == 0 {
+			err = errors.New("the books are empty")
+		}
+		return err
+	}
+	return fmt.Errorf("no such command %q", command)
+}
+
+// A child is a gateway process.
+type child struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+	url string
+}
+
+func startChild(t *testing.T, c load.Config, at time.Time) *child {
+	t.Helper()
+	given, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &child{cmd: exec.Command(self)}
+	p.cmd.Env = append(os.Environ(), envChild+"="+string(given))
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.out = bufio.NewReader(out)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if p.url, err = p.ask(strconv.FormatInt(at.UnixMicro(), 10)); err != nil || !strings.HasPrefix(p.url, "http://") {
+		t.Fatalf("the gateway did not start: %q, %v", p.url, err)
+	}
+	return p
+}
+
+// ask gives the answer to a command; an error says that the process is gone.
+func (p *child) ask(command string) (string, error) {
+	if _, err := io.WriteString(p.in, command+"\n"); err != nil {
+		return "", err
+	}
+	line, err := p.out.ReadString('\n')
+	return strings.TrimSuffix(line, "\n"), err
+}
+
+// kill ends the process with SIGKILL and gives when it is gone.
+func (p *child) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}

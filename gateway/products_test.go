@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/alipay"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+func TestBadContractIsRefusedByTheFieldsName(t *testing.T) {
+	own, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	platform, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&platform.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edwards, err := x509.MarshalPKIXPublicKey(key("not RSA").Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := AlipayContract{Gateway: "https://pay.example/gateway.do", AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der}}
+	alipayConfig := func(change func(*AlipayContract)) string {
+		c := good
+		change(&c)
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = root.Close() }()
+	deps := adapters.Deps{Signer: own, HTTP: http.DefaultClient, Clock: func() time.Time { return pgtest.Epoch }, Files: root}
+	for _, c := range []struct{ product, config, names string }{
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.Gateway = "pay.example" }), "gateway"},
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.AppID = "" }), "app id"},
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.Account = "valley" }), "account"},
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = nil }), "platform keys"},
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = [][]byte{der, []byte("x")} }), "platform_keys[1]"},
+		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = [][]byte{edwards} }), "platform_keys[0]"},
+		{"alipay", `{"gateway":"https://pay.example","secret":"x"}`, `"secret"`},
+		{"alipay", ``, "configuration"},
+		{"sandbox", `{"fee_ppm":1000001}`, "fee_ppm"},
+		{"sandbox", `{"fee":1}`, `"fee"`},
+	} {
+		deps.Config = json.RawMessage(c.config)
+		_, err := Products().Open(c.product, deps)
+		if err == nil || !strings.Contains(err.Error(), c.names) {
+			t.Errorf("%s %s: %v, want %s named", c.product, c.config, err, c.names)
+		}
+		if c.product == "alipay" && !errors.Is(err, alipay.ErrConfig) {
+			t.Errorf("%s: %v is not %s", c.config, err, alipay.ErrConfig.Name)
+		}
+	}
+	deps.Config = json.RawMessage(alipayConfig(func(*AlipayContract) {}))
+	if _, err := Products().Open("alipay", deps); err != nil {
+		t.Errorf("a good contract: %v", err)
+	}
+	deps.Config, deps.Files = nil, nil
+	if _, err := Products().Open("sandbox", deps); err == nil || !strings.Contains(err.Error(), "directory") {
+		t.Errorf("a sandbox without a directory: %v", err)
+	}
+}
+
+// A contract that cannot be opened does not stay in the cache, and does not hold
+// up another one.
+func TestProviderOfAContract(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	contract := collect.Contract{Name: "x", Adapter: "barter"}
+	_, err := o.provider(t.Context(), bus, contract)
+	if !errors.Is(err, adapters.ErrUnknownProduct) || !strings.Contains(err.Error(), "alipay, sandbox") || !strings.Contains(err.Error(), "contract x of tenant 1001") {
+		t.Errorf("an unknown product: %v", err)
+	}
+	contract.Adapter = "alipay"
+	if _, err := o.provider(t.Context(), bus, contract); !errors.Is(err, keys.ErrNotFound) {
+		t.Errorf("a product that signs, without a key: %v", err)
+	}
+	contract.Adapter = "sandbox"
+	first, err := o.provider(t.Context(), bus, contract)
+	o.must(err)
+	again, err := o.provider(t.Context(), bus, contract)
+	o.must(err)
+	foreign, err := o.provider(t.Context(), bus+1, contract)
+	o.must(err)
+	if first != again || first == foreign {
+		t.Error("want one provider per tenant and contract")
+	}
+}
