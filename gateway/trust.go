@@ -60,6 +60,11 @@ func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle
 	if err != nil {
 		return nil, err
 	}
+	if life := published.ExpiresAt.Sub(published.IssuedAt); now.Sub(published.IssuedAt) > life/4 {
+		if published, err = g.renew(ctx, tenant, published); err != nil {
+			return nil, err
+		}
+	}
 	changed := !ok || cached.bundle.Version() != published.Version
 	if changed {
 		roots, err := g.Bundles.Roots(ctx)

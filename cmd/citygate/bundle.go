@@ -74,7 +74,7 @@ signed it and it is valid now. Without --root nothing is checked but the form.`,
 func readBounded(sys *system, name string, limit int64) ([]byte, error) {
 	in := sys.Stdin
 	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // the user names the file
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}

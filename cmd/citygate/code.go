@@ -52,7 +52,9 @@ type codeFile struct {
 
 type hexBytes []byte
 
-func (h hexBytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h)), nil }
+func (h hexBytes) MarshalText() ([]byte, error) { //nolint:unparam // encoding.TextMarshaler
+	return hex.AppendEncode(nil, h), nil
+}
 
 func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 	*h, err = hex.DecodeString(string(text))

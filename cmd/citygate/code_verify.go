@@ -86,13 +86,19 @@ func codeVerify(sys *system, f codeVerifyFlags, args []string) error {
 	return nil
 }
 
-func verdictOf(scanned []byte, atMillis, skew int64, source code.KeySource) code.Verdict {
-	d := code.NewDispatcher(ct1.Scheme{})
+// parseCode reads what was scanned, text or bytes, and gives the dispatcher that
+// knows its scheme.
+func parseCode(scanned []byte) (*code.Dispatcher, *code.Code, error) {
+	d, c := code.NewDispatcher(ct1.Scheme{}), &code.Code{}
 	raw, err := d.Binary(nil, scanned)
-	var c code.Code
 	if err == nil {
-		err = d.Parse(raw, &c)
+		err = d.Parse(raw, c)
 	}
+	return d, c, err
+}
+
+func verdictOf(scanned []byte, atMillis, skew int64, source code.KeySource) code.Verdict {
+	d, c, err := parseCode(scanned)
 	if err != nil {
 		return code.Refuse(code.ReasonOf(err))
 	}
@@ -105,13 +111,13 @@ func verdictOf(scanned []byte, atMillis, skew int64, source code.KeySource) code
 
 		SkewSeconds: skew, MaxWindowSeconds: accept.WindowMax, MaxTTLHours: accept.TTLMax,
 	}
-	if reason := rules.BeforeSignatures(&c, accept.Facts{At: atMillis, ClockOK: true, Mode: accept.Bus, Kind: tap.Single}); reason != "" {
+	if reason := rules.BeforeSignatures(c, accept.Facts{At: atMillis, ClockOK: true, Mode: accept.Bus, Kind: tap.Single}); reason != "" {
 		return code.Refuse(reason)
 	}
 	if source == nil {
 		return code.Verdict{Outcome: code.Defer, Reason: code.UnknownIssuer, Strength: code.Unverified}
 	}
-	return d.Verify(&c, source, nil)
+	return d.Verify(c, source, nil)
 }
 
 // readCode gives what the argument or standard input holds: text stays text,
@@ -192,16 +198,11 @@ func newCodeInspectCommand(sys *system) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := code.NewDispatcher(ct1.Scheme{})
-			raw, err := d.Binary(nil, scanned)
-			var c code.Code
-			if err == nil {
-				err = d.Parse(raw, &c)
-			}
+			_, c, err := parseCode(scanned)
 			if err != nil {
 				return err
 			}
-			return printJSON(sys, inspected(&c))
+			return printJSON(sys, inspected(c))
 		},
 	}
 }

@@ -42,6 +42,10 @@ func (f databaseFlags) open(ctx context.Context, sys *system, progress func(stri
 		db = &database{
 			url: func(role pglocal.Role) string {
 				as := *u
+				if query := as.Query(); query.Has("user") { // it would override the role below
+					query.Del("user")
+					as.RawQuery = query.Encode()
+				}
 				as.User = url.User(string(role))
 				if password, set := u.User.Password(); set {
 					as.User = url.UserPassword(string(role), password)

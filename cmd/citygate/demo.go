@@ -61,7 +61,7 @@ The data stays in the data directory; "citygate serve --data DIR" serves its ten
 				if err != nil {
 					return err
 				}
-				defer f.Close() //nolint:errcheck // a profile, for whoever asked for it
+				defer f.Close()
 				if err := pprof.StartCPUProfile(f); err != nil {
 					return err
 				}
@@ -117,7 +117,7 @@ func playDemo(ctx context.Context, sys *system, flags databaseFlags, c city.Conf
 		return nil, err
 	}
 	flags.data = data
-	if err := emptyDemo(data); err != nil {
+	if err := emptyDemo(ctx, data); err != nil {
 		return nil, err
 	}
 	db, err := flags.open(ctx, sys, c.Progress)
@@ -143,7 +143,7 @@ func playDemo(ctx context.Context, sys *system, flags databaseFlags, c city.Conf
 
 // emptyDemo makes dir an empty directory of the demo's own. It refuses to empty
 // anything that no demo made.
-func emptyDemo(dir string) error {
+func emptyDemo(ctx context.Context, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -152,7 +152,7 @@ func emptyDemo(dir string) error {
 		if _, err := os.Stat(filepath.Join(dir, demoMarker)); err != nil {
 			return &usageError{fmt.Errorf("%s is not empty and not a demo's: choose another --data", dir)}
 		}
-		if err := pglocal.AwaitStopped(context.Background(), dir); err != nil {
+		if err := pglocal.AwaitStopped(ctx, dir); err != nil {
 			return err
 		}
 		for _, e := range entries {

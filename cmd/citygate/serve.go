@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/spf13/cobra"
+)
+
+// The limits of the HTTP server. A tap batch of 2 MiB over a slow mobile link
+// must still come through; everything else is small.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 90 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeaderBytes    = 16 << 10
+)
+
+// firstTokenLife is how long the token of the first start works. More are made
+// by key token.
+const firstTokenLife = 24 * time.Hour
+
+type serveFlags struct {
+	gatewayFlags
+	listen string
+	tick   time.Duration
+}
+
+func newServeCommand(sys *system) *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway: its HTTP API and all of its work",
+		Long: `Runs the gateway until it is interrupted: the HTTP API of /openapi.yaml, and everything that becomes due
+(pricing, collecting, lists, bills, settlement windows, payouts).
+
+Without --database-url or DATABASE_URL it runs a private PostgreSQL in the data directory, which it makes
+on the first start. The private keys lie sealed in --keys and open with --key-file, which lies elsewhere:
+back up both, apart from each other. The directory of a finished "citygate demo" can be served as it is.
+
+The first start prints the platform administrator's first token, once. On SIGTERM and SIGINT it takes no
+new requests, answers those it has for up to 10 seconds, finishes its jobs and stops the database.
+
+It speaks plain HTTP: put a proxy that does TLS in front of anything but the local machine.`,
+		Example: `  citygate serve
+  citygate serve --data /var/lib/citygate/serve --listen :8080
+  citygate serve --database-url postgres://db.example/citygate`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.tick < time.Second {
+				return &usageError{fmt.Errorf("--tick %s: want at least 1s", f.tick)}
+			}
+			return serve(cmd.Context(), sys, f)
+		},
+	}
+	f.withKeys(c)
+	c.Flags().StringVar(&f.files, "files", "", "directory of payout files and bills (default: files in the data directory)")
+	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the HTTP API; port 0 takes a free one")
+	c.Flags().DurationVar(&f.tick, "tick", 30*time.Second, "how often to look for what is due")
+	return c
+}
+
+func serve(ctx context.Context, sys *system, f serveFlags) (err error) {
+	log := slog.New(slog.NewTextHandler(sys.Stderr, nil))
+	in, err := f.signing(ctx, sys, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	first, err := in.EnsurePlatform(ctx, "system:serve")
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("%w: choose another --listen", err)
+	}
+	// An interrupt stops the work by Close, which lets jobs finish first.
+	if err := in.Start(context.WithoutCancel(ctx)); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	server := &http.Server{
+		Handler: in.Handler(), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	if err := in.greet(ctx, sys, listener.Addr(), first); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	in.workDue(ctx, log, f.tick, ended)
+	return shutdown(ctx, server)
+}
+
+// greet says where the API is and how to get a token.
+func (in *installation) greet(ctx context.Context, sys *system, address net.Addr, first bool) error {
+	text := fmt.Sprintf("listening on http://%s\n", address)
+	if first {
+		admin := edge.Caller{Subject: "user:admin", Scopes: []string{edge.ScopePlatform}}
+		token, expires, err := in.mint(ctx, sys, "system:serve", admin, firstTokenLife)
+		if err != nil {
+			return err
+		}
+		text += fmt.Sprintf("platform administrator's token, shown this once, works until %s:\n%s\n", expires.Format(time.RFC3339), token)
+	}
+	if _, err := io.WriteString(sys.Stdout, text); err != nil {
+		return err
+	}
+	if !first {
+		say(sys, "for a token: citygate key token "+in.flags.where(sys)+" --scope platform")
+	}
+	return nil
+}
+
+// where gives the flags that name this installation to another command.
+func (f *gatewayFlags) where(sys *system) string {
+	if f.private(sys) {
+		return "--data " + f.data
+	}
+	return "--data " + f.data + " --database-url ..." // the URL may hold a password
+}
+
+// workDue asks for what is due, at once and then every so often, until ctx ends
+// or the server does.
+func (in *installation) workDue(ctx context.Context, log *slog.Logger, every time.Duration, ended <-chan error) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		if err := in.Tick(ctx); err != nil && ctx.Err() == nil {
+			log.Error("cannot look for what is due", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-ended:
+			log.Error("the HTTP server ended", "error", err)
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// shutdown lets requests under way finish, for a while.
+func shutdown(ctx context.Context, server *http.Server) error {
+	interrupted := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(fmt.Errorf("requests that took longer than %s to finish were cut off", stopWithin), server.Close())
+	}
+	if err == nil && !interrupted {
+		return errors.New("the HTTP server ended by itself; the log says why")
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"citygate": main})
+}
+
+// TestStories runs the program as people do, by the scripts in testdata/script.
+// Beside the usual commands there are:
+//
+//	exits CODE command ...      the command's exit status is CODE
+//	database                    makes an empty migrated database and sets $DATABASE to its URL
+//	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
+//	                            transfer of code WHAT, close for an open exception of kind WHAT; sets
+//	                            $CHANGED to its id
+func TestStories(t *testing.T) {
+	root, err := os.MkdirTemp("/tmp", "citygate-stories-") // the database's user cannot reach t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:         filepath.Join("testdata", "script"),
+		WorkdirRoot: root,
+		Setup: func(env *testscript.Env) error {
+			tb, ok := env.T().(testing.TB)
+			if !ok {
+				return fmt.Errorf("a script's test is a %T", env.T())
+			}
+			env.Values["tb"] = tb
+			env.Setenv("USER", "story")
+			env.Setenv("PG_BIN", os.Getenv(pgtest.EnvBin))
+			if cache, err := os.UserCacheDir(); err == nil { // where a downloaded PostgreSQL lies
+				env.Setenv("XDG_CACHE_HOME", cache)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper,
+		},
+	})
+}
+
+func storyExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE command ...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+func storyDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: database")
+	}
+	u, err := url.Parse(pgtest.NewURL(ts.Value("tb").(testing.TB), pglocal.Owner))
+	ts.Check(err)
+	q := u.Query()
+	q.Del("user") // commands name the role themselves
+	u.RawQuery = q.Encode()
+	ts.Setenv("DATABASE", u.String())
+}
+
+// tampering gives, for each way, a statement that changes one row of tenant $1
+// and code or kind $2 and returns its id.
+var tampering = map[string]string{
+	"drop": `DELETE FROM transfers WHERE tenant_id = $1 AND transfer_id = (
+		SELECT transfer_id FROM transfers WHERE tenant_id = $1 AND code = $2 ORDER BY transfer_id LIMIT 1) RETURNING transfer_id::text`,
+	"double": `INSERT INTO transfers SELECT tenant_id, gen_random_uuid(), debit, credit, amount, currency, code, event, interbook_id, link_id, phase, pending_id,
+		effective_at, business_date, recorded_at FROM transfers WHERE tenant_id = $1 AND code = $2 ORDER BY transfer_id LIMIT 1 RETURNING transfer_id::text`,
+	"alter": `UPDATE transfers SET amount = amount + 1 WHERE tenant_id = $1 AND transfer_id = (
+		SELECT transfer_id FROM transfers WHERE tenant_id = $1 AND code = $2 ORDER BY transfer_id DESC LIMIT 1) RETURNING transfer_id::text`,
+	"close": `UPDATE recon_items SET state = 'resolved', resolved_at = opened_at WHERE tenant_id = $1 AND item = (
+		SELECT item FROM recon_items WHERE tenant_id = $1 AND kind = $2 AND state = 'open' ORDER BY item LIMIT 1) RETURNING item`,
+}
+
+func storyTamper(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 || tampering[args[2]] == "" {
+		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close WHAT")
+	}
+	tenant, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := pglocal.Start(ctx, pglocal.Config{DataDir: ts.MkAbs(args[0]), PGBin: os.Getenv(pgtest.EnvBin), CacheDir: filepath.Join(ts.Getenv("XDG_CACHE_HOME"), "citygate")})
+	ts.Check(err)
+	defer func() { ts.Check(server.Stop(ctx)) }()
+	conn, err := pgx.Connect(ctx, server.URL(pglocal.Owner, pglocal.Database))
+	ts.Check(err)
+	defer func() { ts.Check(conn.Close(ctx)) }()
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL app.tenant_id = '%d'", tenant)); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, tampering[args[2]], tenant, args[3])
+		if err != nil {
+			return err
+		}
+		changed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if len(changed) != 1 {
+			return fmt.Errorf("%s changed %d rows, not one", args[2], len(changed))
+		}
+		ts.Setenv("CHANGED", changed[0])
+		return nil
+	})
+	ts.Check(err)
+}
