@@ -75,7 +75,7 @@ func (w *world) build(ctx context.Context) error {
 	w.sim, err = alipaysim.Start(alipaysim.Config{ //nolint:contextcheck // it serves until tearDown closes it
 		Clock: w.clock.now, Keys: &w.simKeys, FindOffline: w.Seed%2 == 1, Seed: w.Seed,
 		Faults: alipaysim.Faults{
-			LoseReply:  alipaysim.Pick(w.Seed, "lose", 2),
+			LoseReply:  w.loses(),
 			Unsigned:   alipaysim.Pick(w.Seed, "unsigned", 1),
 			Unknown:    alipaysim.Pick(w.Seed, "unknown", 10),
 			RetryLater: alipaysim.Pick(w.Seed, "later", 10),
@@ -108,6 +108,19 @@ func (w *world) build(ctx context.Context) error {
 		return err
 	}
 	return w.serve(ctx)
+}
+
+// loses chooses the payments whose reply is lost after the provider acted, and
+// counts them. A small city has a larger share, so that it has any.
+func (w *world) loses() func(string) bool {
+	pick := alipaysim.Pick(w.Seed, "lose", 2+1500/w.Riders)
+	return func(id string) bool {
+		if !pick(id) {
+			return false
+		}
+		w.lost.Add(1)
+		return true
+	}
 }
 
 // serve puts the gateway's API on a loopback port and gives the player a token.

@@ -25,6 +25,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -84,11 +85,18 @@ func (w *world) onboard(ctx context.Context) error {
 			return fmt.Errorf("operations of %s: %w", t.Slug, err)
 		}
 	}
-	trust, err := w.gateway.Bundle(ctx, harbourMetro)
+	// The simulator learns the issuers' keys as a terminal does: by the signed bundle.
+	raw, err := w.network.get(ctx, fmt.Sprintf("/v1/tenants/%d/bundle", harbourMetro), map[string]string{})
 	if err != nil {
 		return err
 	}
-	w.simKeys.KeySource = trust
+	roots, err := w.gateway.Bundles.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	if w.simKeys.KeySource, err = bundle.Open(raw, roots, 1, w.clock.now().Unix(), 0); err != nil {
+		return err
+	}
 	w.empties()
 	return nil
 }

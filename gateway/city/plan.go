@@ -28,6 +28,22 @@ const (
 
 var attacks = []attack{forged, expired, future, replayed, cloned, forwarded, overCap, denied}
 
+// A story is a day that every played city has in it.
+type story int
+
+const (
+	anyDay       story = iota
+	neverPays          // declined by noon, refused offline in the evening, still owes at the end
+	paysLater          // the same, but the wallet is filled on the next day
+	comesOutLate       // the exit is uploaded after the ride was charged as incomplete
+	wrongTime          // boards the vehicle whose clock is an hour off
+)
+
+var stories = []story{
+	neverPays, paysLater, comesOutLate, neverPays, paysLater, comesOutLate,
+	wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime,
+}
+
 // slot is the grain of the play: the clock moves from slot to slot.
 const slot = 15 * time.Minute
 
@@ -42,23 +58,23 @@ type traveller struct {
 	band    bool              // wristband (Ed25519) instead of phone (P-256)
 	product uint16
 	attack  attack // what is played with this rider's device
+	story   story
 	// The rider's wallet is empty until toppedUp; zero = always full. never = it stays empty.
 	empty, never bool
 }
 
 // A visit is one presentation of a code at a validator.
 type visit struct {
-	at       time.Time
-	rider    int
-	place    int // index into places
-	kind     tap.Kind
-	stop     string // boarding section of a vehicle
-	entered  int64  // taxi: amount on the meter
-	attack   attack
-	variant  int
-	trip     int  // rides of one rider: the exit belongs to the entry of its trip
-	again    bool // the same bytes as the visit before it in the trip
-	honestly bool // part of an attack's story, but itself an honest ride
+	at      time.Time
+	rider   int
+	place   int // index into places
+	kind    tap.Kind
+	stop    string // boarding section of a vehicle
+	entered int64  // taxi: amount on the meter
+	attack  attack
+	variant int
+	trip    int  // rides of one rider: the exit belongs to the entry of its trip
+	again   bool // the same bytes as the visit before it in the trip
 }
 
 // A plan is the day as riders mean it: pure, made from the seed alone.
@@ -73,6 +89,9 @@ type plan struct {
 	lateUploads map[int]bool
 }
 
+// lateStations are gates whose journal is uploaded on the next day.
+var lateStations = []string{"76", "68", "48"}
+
 // MinRiders is the smallest city that holds every attack at least five times.
 const MinRiders = 100
 
@@ -82,7 +101,7 @@ func newPlan(seed uint64, riders int, day time.Time) (*plan, error) {
 	}
 	p := &plan{places: places(), perKind: max(5, riders/200), lateUploads: map[int]bool{}}
 	p.wrongClock = p.first(peakMinibus) + peakVehicles - 1
-	for _, station := range []string{"76", "68", "48"} {
+	for _, station := range lateStations {
 		p.lateUploads[slices.IndexFunc(p.places, func(x place) bool { return x.stop == station })] = true
 	}
 	p.lateUploads[p.first(bayMinibus)] = true
@@ -93,6 +112,8 @@ func newPlan(seed uint64, riders int, day time.Time) (*plan, error) {
 		switch {
 		case t.attack != honest:
 			p.attackDay(t, day, r)
+		case t.story != anyDay:
+			p.storyDay(t, day, r)
 		case t.tenant == hillside:
 			p.hillsideDay(t, day, r)
 		default:
@@ -119,6 +140,12 @@ func (p *plan) traveller(n int, r *rand.Rand) traveller {
 	t := traveller{number: n, issuer: harbourIssuer, tenant: harbourCity, band: n%3 == 2, product: 1}
 	if k := n / p.perKind; k < len(attacks) {
 		t.attack = attacks[k]
+		return t
+	}
+	if k := n - len(attacks)*p.perKind; k < len(stories) { // whatever the size of the city, these are in it
+		t.story = stories[k]
+		t.never = t.story == neverPays
+		t.empty = t.never || t.story == paysLater
 		return t
 	}
 	switch share := r.IntN(100); {
@@ -210,6 +237,29 @@ func (p *plan) hillsideDay(t traveller, day time.Time, r *rand.Rand) {
 	}
 }
 
+// storyDay plays one of the stories.
+func (p *plan) storyDay(t traveller, day time.Time, r *rand.Rand) {
+	switch t.story {
+	case anyDay:
+		return
+	case wrongTime:
+		p.add(visit{at: at(day, r, 7*time.Hour, 19*time.Hour), rider: t.number, place: p.wrongClock, kind: tap.Single, trip: 1})
+		return
+	case comesOutLate:
+		late := slices.IndexFunc(p.places, func(x place) bool { return x.stop == lateStations[0] })
+		start := at(day, r, 7*time.Hour, 10*time.Hour)
+		p.add(visit{at: start, rider: t.number, place: 0, kind: tap.On, trip: 1})
+		p.add(visit{at: start.Add(40 * time.Minute), rider: t.number, place: late, kind: tap.Off, trip: 1})
+		return
+	case neverPays, paysLater:
+	}
+	// A taxi above the limit is collected within the half hour, and declined.
+	p.taxi(t, at(day, r, 7*time.Hour, 9*time.Hour), 1, r)
+	p.add(visit{
+		at: at(day, r, 20*time.Hour, 22*time.Hour), rider: t.number, place: p.first(peakMinibus) + r.IntN(peakVehicles-1), kind: tap.Single, trip: 2,
+	})
+}
+
 // attackDay plays one attack. Vehicles with the wrong clock or a late upload
 // are left out, so that what catches an attack is the attack's own reason.
 func (p *plan) attackDay(t traveller, day time.Time, r *rand.Rand) {
@@ -218,7 +268,7 @@ func (p *plan) attackDay(t traveller, day time.Time, r *rand.Rand) {
 	start := at(day, r, 9*time.Hour, 11*time.Hour)
 	v := visit{at: start, rider: t.number, place: reader, kind: tap.Single, attack: t.attack, variant: t.number % 4, trip: 1}
 	ride := v
-	ride.attack, ride.honestly = honest, true
+	ride.attack = honest
 	switch t.attack {
 	case honest:
 	case forged, expired, future:

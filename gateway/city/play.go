@@ -49,8 +49,18 @@ type world struct {
 	inside     map[ride]bool  // entries the gate opened for
 
 	made     int
-	seeded   map[attack][]evidence
-	honestly map[[32]byte]bool // digests of codes refused although no attack was played
+	wronged  int          // honest taps let in offline and refused later
+	refunded int          // refunds sent to providers
+	lost     atomic.Int64 // replies the provider did not send after acting
+	// unsent are the visits in each validator's journal, sent the entries that
+	// have been uploaded, and backwards the exits that were uploaded before them.
+	unsent    map[int][]visit
+	sent      map[ride]bool
+	backwards int
+	abroad    int // of them Harbour City's riders at other operators' validators
+	seeded    map[attack][]evidence
+	// honestly is every code an honest rider showed, and whether the gate opened.
+	honestly map[[32]byte]bool
 	// originals are the codes that riders whose device was cloned showed themselves.
 	originals map[int][][32]byte
 }
@@ -60,8 +70,9 @@ type ride struct{ rider, trip int }
 
 // An evidence is what an attack left behind: the code's digest and who did it.
 type evidence struct {
-	digest [32]byte
-	rider  int
+	digest  [32]byte
+	rider   int
+	variant int
 }
 
 // Play plays the day and gives its score.
@@ -78,6 +89,7 @@ func Play(ctx context.Context, c Config) (score *Score, err error) {
 	w := &world{
 		Config: c, plan: p, day: day, clones: map[int]*phone{}, held: map[int][]byte{}, inside: map[ride]bool{},
 		seeded: map[attack][]evidence{}, honestly: map[[32]byte]bool{}, originals: map[int][][32]byte{},
+		unsent: map[int][]visit{}, sent: map[ride]bool{},
 	}
 	w.clock.set(day.Add(3 * time.Hour))
 	if err := w.build(ctx); err != nil {
@@ -223,17 +235,23 @@ func (w *world) show(v visit) ([]byte, error) {
 // remember keeps what the score compares with the gateway's rows.
 func (w *world) remember(s *shown) {
 	w.made++
+	w.unsent[s.place] = append(w.unsent[s.place], s.visit)
 	if s.kind == tap.On && s.opened {
 		w.inside[ride{s.rider, s.trip}] = true
 	}
 	digest := digestOf(s.raw)
 	switch {
 	case s.attack != honest:
-		w.seeded[s.attack] = append(w.seeded[s.attack], evidence{digest, s.rider})
+		w.seeded[s.attack] = append(w.seeded[s.attack], evidence{digest, s.rider, s.variant})
 	case w.riders[s.rider].attack == cloned:
 		w.originals[s.rider] = append(w.originals[s.rider], digest)
-	case !s.opened:
-		w.honestly[digest] = true
+	case w.riders[s.rider].attack == replayed || w.riders[s.rider].attack == forwarded:
+		// the honest half of an attack: judged with it
+	default:
+		w.honestly[digest] = s.opened
+	}
+	if w.places[s.place].operator != w.riders[s.rider].tenant && w.riders[s.rider].tenant == harbourCity {
+		w.abroad++
 	}
 }
 
@@ -277,6 +295,15 @@ func (w *world) connect(ctx context.Context, v *validator, again bool) error {
 	if _, err := v.upload(ctx, &w.network); err != nil {
 		return err
 	}
+	for _, x := range w.unsent[v.index] {
+		trip := ride{x.rider, x.trip}
+		if x.kind == tap.On {
+			w.sent[trip] = true
+		} else if x.kind == tap.Off && !w.sent[trip] {
+			w.backwards++
+		}
+	}
+	w.unsent[v.index] = nil
 	if again {
 		if err := v.again(ctx, &w.network); err != nil {
 			return err

@@ -36,8 +36,8 @@ func (w *world) topUp() {
 	}
 }
 
-// outage is the hour the provider is away: the evening peak, when accounts that
-// reached their limit are collected, and the morning's first collections.
+// outage is the hour the provider is away: in the evening peak, while accounts
+// that reached their limit are collected.
 func (w *world) outage() (from, to time.Time) {
 	return w.day.Add(18 * time.Hour), w.day.Add(19 * time.Hour)
 }

@@ -152,11 +152,11 @@ func (s *Score) Print(w io.Writer) error {
 // proves says in one line what each invariant means.
 var proves = map[string]string{
 	"books_rederive":         "every transfer follows from a decision, an outcome or a payout, row by row",
-	"tap_once":               "no tap is priced twice, no accepted tap is forgotten",
+	"tap_once":               "every accepted tap is in one journey, no refused one in any",
 	"one_final_fare":         "each closed journey has one final fare",
 	"one_charge_per_attempt": "our succeeded charges are the provider's, one to one, to the cent",
 	"payouts_equal_receipts": "each payee is paid what was cleared for it, no more and no less",
-	"tenant_isolation":       "no row of one tenant is visible to another",
+	"tenant_isolation":       "no row of another tenant is visible in any table of a tenant",
 	"unknown_resolved":       "no charge or refund is left with an unknown outcome",
 	"clearing_zero":          "clearing accounts are empty but for what open exceptions name",
 	"interbook_pairs":        "what one book owes another, the other book is owed",
@@ -164,6 +164,9 @@ var proves = map[string]string{
 	"money_adds_up":          "fares = collected + debt; owed = collected - fees = paid + held",
 	"faults_found":           "every seeded bill fault was found, and nothing else",
 	"taps_add_up":            "uploaded = recorded + duplicate + refused",
+	"no_tap_lost":            "every presentation offline is a row of the gateway, once",
+	"honest_accepted":        "no honest rider let in offline is refused afterwards",
+	"story_played":           "the day had in it what it is there to show",
 }
 
 func (s *Score) verdict() string {

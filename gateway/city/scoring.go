@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
@@ -48,7 +50,10 @@ func (w *world) score(ctx context.Context) (*Score, error) {
 
 // digests lists the codes whose fate the score asks for.
 func (w *world) digests() [][32]byte {
-	set := maps.Clone(w.honestly)
+	set := map[[32]byte]bool{}
+	for d := range w.honestly {
+		set[d] = true
+	}
 	for _, a := range attacks {
 		for _, e := range w.seeded[a] {
 			set[e.digest] = true
@@ -113,43 +118,79 @@ func (s *Score) add(x tally) {
 }
 
 // scoreAttacks compares what was played with what the rows say. An attack is
-// caught by its own reasons only. Of a clone either evidence may be the refused
-// one; it counts once for each credential.
+// caught by its own reason only; of bytes shown twice one showing is accepted
+// and the other refused; of a clone either evidence may be the refused one, and
+// it counts once for each credential.
 func (w *world) scoreAttacks(s *Score, answers map[[32]byte][]intake.Answer) {
-	refused := func(digest [32]byte, reasons []code.Reason) bool {
-		return slices.ContainsFunc(answers[digest], func(a intake.Answer) bool { return slices.Contains(reasons, a.Reason) })
-	}
 	for _, a := range attacks {
 		s.Attacks.Seeded[a], s.Attacks.Caught[a] = 0, 0
-		byRider := map[int]bool{}
+		clones := map[int]bool{}
 		for _, e := range w.sortedSeeded(a) {
-			caught := refused(e.digest, refusalsFor[a])
-			if a != cloned {
-				s.Attacks.Seeded[a]++
-				if caught {
-					s.Attacks.Caught[a]++
+			if a == cloned {
+				caught := answered(answers[e.digest], code.Clone) > 0
+				for _, original := range w.originals[e.rider] {
+					caught = caught || answered(answers[original], code.Clone) > 0
 				}
+				clones[e.rider] = clones[e.rider] || caught
 				continue
 			}
-			for _, original := range w.originals[e.rider] {
-				caught = caught || refused(original, refusalsFor[a])
+			s.Attacks.Seeded[a]++
+			if a.caught(e, answers[e.digest]) {
+				s.Attacks.Caught[a]++
 			}
-			byRider[e.rider] = byRider[e.rider] || caught
 		}
-		for _, caught := range byRider {
+		for _, caught := range clones {
 			s.Attacks.Seeded[a]++
 			if caught {
 				s.Attacks.Caught[a]++
 			}
 		}
 	}
-	for digest := range w.honestly {
+	for digest, opened := range w.honestly {
 		for _, a := range answers[digest] {
-			if a.Reason != "" {
+			switch {
+			case a.Reason == "":
+			case opened:
+				w.wronged++
+			default:
 				s.Taps.HonestRefused++
 			}
 		}
 	}
+}
+
+// answered counts the answers with a reason.
+func answered(list []intake.Answer, reason code.Reason) (n int) {
+	for _, a := range list {
+		if a.Reason == reason {
+			n++
+		}
+	}
+	return n
+}
+
+// caught reports whether the rows show that the attack got what it deserves.
+func (a attack) caught(e evidence, list []intake.Answer) bool {
+	once := func(reasons ...code.Reason) bool {
+		return len(list) == 1 && slices.Contains(reasons, list[0].Reason)
+	}
+	switch a { //nolint:exhaustive // clones are judged by credential
+	case forged:
+		return once([]code.Reason{code.UnknownKey, code.BadIssuerSignature, code.BadDeviceSignature, code.BadIssuerSignature}[e.variant])
+	case expired:
+		return once([]code.Reason{code.ExpiredCredential, code.ExpiredCode}[e.variant%2])
+	case future:
+		return once(code.NotYetValid)
+	case overCap:
+		return once(code.AmountOverCap)
+	case denied:
+		return once(code.Denied)
+	case replayed:
+		return len(list) == 2 && answered(list, "") == 1 && answered(list, code.Replayed) == 1
+	case forwarded:
+		return len(list) == 2 && answered(list, "") == 1 && answered(list, code.DoubleUse) == 1
+	}
+	return false
 }
 
 // scoreFaults looks every seeded fault up among the exceptions: one counts as
@@ -171,7 +212,8 @@ func (w *world) scoreFaults(ctx context.Context, s *Score) error {
 			const most = 10_000
 			items, err := recon.Exceptions(ctx, tx, false, "", "", most)
 			for _, i := range items {
-				if wanted[named{t.ID, string(i.Kind), i.OurID}] {
+				if name := (named{t.ID, string(i.Kind), i.OurID}); wanted[name] {
+					delete(wanted, name)
 					s.Reconciliation.Found++
 				} else {
 					s.Reconciliation.Unexplained++
@@ -203,10 +245,16 @@ func (w *world) invariants(ctx context.Context, s *Score) error {
 		holds(name, books.Holds(name), "%v", findings(books, name))
 	}
 	holds("taps_add_up", s.Taps.Uploaded == s.Taps.Recorded+s.Taps.Duplicate+total(s.Taps.Refused), "%+v", s.Taps)
-	holds("attacks_caught", maps.Equal(s.Attacks.Seeded, s.Attacks.Caught), "played %v, caught %v", s.Attacks.Seeded, s.Attacks.Caught)
+	enough := true
+	for _, a := range attacks {
+		enough = enough && s.Attacks.Seeded[a] >= w.perKind
+	}
+	holds("attacks_caught", enough && maps.Equal(s.Attacks.Seeded, s.Attacks.Caught), "played %v, caught %v", s.Attacks.Seeded, s.Attacks.Caught)
+	holds("no_tap_lost", w.pending() == 0 && s.Taps.Made == s.Taps.Uploaded-s.Taps.Duplicate, "made %d, %d in journals, %+v", s.Taps.Made, w.pending(), s.Taps)
+	holds("honest_accepted", w.wronged == 0, "%d taps of honest riders, let in offline, were refused later", w.wronged)
 	holds("unknown_resolved", s.Charges.UnknownOpen == 0, "%d are open", s.Charges.UnknownOpen)
 	r := s.Reconciliation
-	holds("faults_found", r.Found == r.Seeded && r.Unexplained == 0 && r.Lines == r.Matched+total(r.Exceptions) && r.Seeded > 0, "%+v", r)
+	holds("faults_found", r.Found == r.Seeded && r.Unexplained == 0 && r.Lines == r.Matched+total(r.Exceptions) && len(r.Exceptions) >= len(exceptionOf), "%+v", r)
 	for c, p := range s.Money {
 		if p.Fares != p.Collected+p.Debt || p.OwedToOperators != p.Collected-p.ProviderFees || p.PaidOut+p.Held != p.OwedToOperators {
 			holds("money_adds_up", false, "%s: %+v", c, *p)
@@ -215,7 +263,12 @@ func (w *world) invariants(ctx context.Context, s *Score) error {
 	if _, broken := s.Invariants["money_adds_up"]; !broken {
 		holds("money_adds_up", len(s.Money) > 0, "no money moved")
 	}
-	w.compareBooks(s, holds)
+	if err := w.compareBooks(ctx, s, holds); err != nil {
+		return err
+	}
+	if err := w.storyPlayed(ctx, s, holds); err != nil {
+		return err
+	}
 	return w.rowInvariants(ctx, holds)
 }
 
@@ -229,15 +282,75 @@ func findings(r ledger.Report, name string) []string {
 	return list
 }
 
-// compareBooks holds our succeeded charges against the simulators' own books.
-func (w *world) compareBooks(s *Score, holds func(string, bool, string, ...any)) {
-	succeeded, collected := w.providerBook()
+// compareBooks holds our succeeded charges and refunds against the simulators'
+// own books, one by one: id, amount, and the fee where the book names it.
+func (w *world) compareBooks(ctx context.Context, s *Score, holds func(string, bool, string, ...any)) error {
+	theirs, succeeded := w.providerBook()
 	s.Charges.ProviderSucceeded = succeeded
-	same := succeeded == s.Charges.Succeeded
-	for c, p := range s.Money {
-		same = same && collected[citygate.Currency(c)] == p.Collected
+	ours := map[payment]int{}
+	for _, t := range cityTenants() {
+		contract := alipayContract
+		if t.ID >= hillside {
+			contract = sandboxContract
+		}
+		err := w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+			charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now)
+			if err != nil {
+				return err
+			}
+			refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now)
+			for _, e := range append(charges, refunds...) {
+				if e.State == "succeeded" {
+					ours[payment{e.OurID, e.Amount, e.Fee}]++
+				}
+				if e.Refund {
+					w.refunded++
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	holds("one_charge_per_attempt", same, "the providers have %d payments of %v, we have %d", succeeded, collected, s.Charges.Succeeded)
+	holds("one_charge_per_attempt", succeeded == s.Charges.Succeeded && maps.Equal(ours, theirs),
+		"the providers have %d payments and refunds, we have %d; charges %d and %d", len(theirs), len(ours), succeeded, s.Charges.Succeeded)
+	return nil
+}
+
+// storyPlayed holds that the day had in it what it is there to show.
+func (w *world) storyPlayed(ctx context.Context, s *Score, holds func(string, bool, string, ...any)) error {
+	var wrong []uint32
+	err := w.gateway.DB.InTenant(ctx, peakMinibus, func(tx *pg.Tx) error {
+		flags, err := fleet.Flags(ctx, tx)
+		for _, f := range flags {
+			if f.Flag == fleet.ClockWrong {
+				wrong = append(wrong, f.Terminal)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for what, ok := range map[string]bool{
+		"a third of the taps are Harbour City's riders at other operators": 3*w.abroad >= s.Taps.Made,
+		"two currencies":                              len(s.Money) == 2,
+		"replies lost after the provider acted":       w.lost.Load() > 0 && s.Charges.UnknownSeen > 0,
+		"a ride charged as incomplete and given back": w.refunded > 0,
+		"debts recovered and debts open":              s.Debts.Recovered > 0 && s.Debts.Open > 0,
+		"a declined rider refused offline":            s.Taps.Refused[string(code.Denied)] > s.Attacks.Seeded[denied],
+		"exits uploaded before their entries":         w.backwards > 0,
+		"the wrong clock named, and no other":         slices.Equal(wrong, []uint32{w.validators[w.wrongClock].keyID}),
+	} {
+		if !ok {
+			holds("story_played", false, "the day lacks this: %s (clocks named: %v)", what, wrong)
+		}
+	}
+	if _, broken := s.Invariants["story_played"]; !broken {
+		holds("story_played", true, "")
+	}
+	return nil
 }
 
 // rowInvariants reads rows tenant by tenant.

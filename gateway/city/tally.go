@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
-	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/interbook"
@@ -145,43 +145,39 @@ func (w *world) tallyOf(ctx context.Context, t tenants.Tenant, digests [][32]byt
 	return x, err
 }
 
-// refusalsFor says which reasons catch which attack.
-var refusalsFor = map[attack][]code.Reason{
-	forged:    {code.UnknownKey, code.BadIssuerSignature, code.BadDeviceSignature},
-	expired:   {code.ExpiredCode, code.ExpiredCredential},
-	future:    {code.NotYetValid},
-	replayed:  {code.Replayed},
-	cloned:    {code.Clone},
-	forwarded: {code.DoubleUse},
-	overCap:   {code.AmountOverCap},
-	denied:    {code.Denied},
+// A payment is a charge or refund as both sides name it.
+type payment struct {
+	id     string
+	amount citygate.Money // negative for a refund
+	fee    int64
 }
 
-// providerBook adds up what the simulators' own books say succeeded.
-func (w *world) providerBook() (succeeded int, collected map[citygate.Currency]int64) {
-	collected = map[citygate.Currency]int64{}
+// providerBook gives what the simulators' own books say moved, and how many
+// charges succeeded. The sandbox's book names no fees; its contract does.
+func (w *world) providerBook() (moved map[payment]int, succeeded int) {
+	moved = map[payment]int{}
 	for _, t := range w.sim.Book() {
 		if !t.Paid {
 			continue
 		}
 		succeeded++
-		collected[t.Amount.Currency] += t.Amount.Minor
+		moved[payment{t.OutTradeNo, t.Amount, t.Fee}]++
 		for _, r := range t.Refunds {
-			collected[r.Amount.Currency] -= r.Amount.Minor
+			moved[payment{r.OutRequestNo, r.Amount.Neg(), 0}]++
 		}
 	}
 	if w.sandbox == nil {
-		return succeeded, collected
+		return moved, succeeded
 	}
 	for _, e := range w.sandbox.Book() {
 		switch {
-		case e.Outcome != "succeeded":
+		case e.Outcome != driver.Succeeded:
 		case e.Kind == sandbox.Refund:
-			collected[e.Amount.Currency] -= e.Amount.Minor
+			moved[payment{e.OurID, e.Amount.Neg(), 0}]++
 		default:
 			succeeded++
-			collected[e.Amount.Currency] += e.Amount.Minor
+			moved[payment{e.OurID, e.Amount, citygate.PartPerMillion(e.Amount.Minor, sandboxFeePPM)}]++
 		}
 	}
-	return succeeded, collected
+	return moved, succeeded
 }

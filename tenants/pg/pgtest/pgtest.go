@@ -128,6 +128,14 @@ func NewURL(t testing.TB, role pglocal.Role) string {
 	return create(t).url(role)
 }
 
+// NewURLs gives, as NewURL does, one new database, in a URL for each of two
+// roles: what a whole gateway needs.
+func NewURLs(t testing.TB, a, b pglocal.Role) (asA, asB string) {
+	t.Helper()
+	d := create(t)
+	return d.url(a), d.url(b)
+}
+
 // URL gives the URL of db for the gateway's role.
 func URL(t testing.TB, db *pg.DB) string { return RoleURL(t, db, pglocal.App) }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cashlesscity/citygate/deploy"
@@ -63,18 +64,24 @@ func DataDir() (string, error) {
 	}
 	janitor := exec.Command(self) // this very program; it must outlive us
 	janitor.Env = []string{envJanitor + "=" + dir}
+	janitor.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt of the terminal is not for it
 	lifeline, err := janitor.StdinPipe()
 	if err != nil {
 		return "", err
 	}
+	lifelinesMu.Lock()
 	lifelines = append(lifelines, lifeline)
+	lifelinesMu.Unlock()
 	return dir, janitor.Start()
 }
 
 // lifelines are never written to. The end of one, which the kernel brings about
 // when we die, is what a janitor waits for; kept here so that the garbage
 // collector does not close it before.
-var lifelines []io.Closer
+var (
+	lifelinesMu sync.Mutex
+	lifelines   []io.Closer
+)
 
 // init turns the copy that DataDir starts into the janitor, before any test.
 func init() {
