@@ -1,6 +1,7 @@
 package citygate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -36,13 +37,7 @@ func (r Rider) String() string { return fmt.Sprintf("%d/%d/%d", r.Issuer, r.List
 func (r Rider) Compare(o Rider) int {
 	a := uint64(r.Issuer)<<48 | uint64(r.List)<<32 | uint64(r.Index)
 	b := uint64(o.Issuer)<<48 | uint64(o.List)<<32 | uint64(o.Index)
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(a, b)
 }
 
 // A TapID is a tap's natural identity inside a tenant: the terminal key that

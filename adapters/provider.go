@@ -193,7 +193,7 @@ func (p *Provider) checkID(id string) error {
 		return ErrInvalid.Explain("an id of %d characters; %s takes 1 to %d", len(id), p.about.Name, p.about.IDMax)
 	}
 	for _, c := range []byte(id) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_') {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
 			return ErrInvalid.Explain("the id %q has characters other than letters, digits and underscores", id)
 		}
 	}

@@ -70,6 +70,7 @@ func Next(s State, e Event, r driver.Result) (State, error) {
 			return Unknown, nil
 		case Submitted, Queried, Billed:
 			return said(e, r), nil
+		case Sending: // an attempt is under way already
 		}
 	case Unknown:
 		switch e {
@@ -102,6 +103,7 @@ func final(s State, e Event, r driver.Result) (State, error) {
 		}
 	case NotSent, Lost:
 		return s, nil // an answer came in by another way meanwhile
+	case Sending: // nothing may be sent any more
 	}
 	return s, ErrTransition.Because(nil, "%s (%s) on a charge that is finally %s", e, r.Outcome, s)
 }

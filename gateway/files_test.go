@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,13 +26,25 @@ func TestFileIsReplacedWholeOrNotAtAll(t *testing.T) {
 	if err := os.WriteFile(hidden, []byte("half of something longer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the same content twice
-		if err := f.WriteFile(t.Context(), name, []byte("whole")); err != nil {
+	write := func(content string) {
+		t.Helper()
+		if err := f.WriteFile(t.Context(), name, []byte(content)); err != nil {
 			t.Fatal(err)
 		}
+		if got, err := f.ReadFile(name); err != nil || string(got) != content {
+			t.Errorf("the file holds %q, %v; want %q", got, err, content)
+		}
 	}
-	if got, err := f.ReadFile(name); err != nil || string(got) != "whole" {
-		t.Errorf("the file holds %q, %v", got, err)
+	write("older")
+	reader, err := root.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	write("whole")
+	write("whole") // the same content twice
+	if got, err := io.ReadAll(reader); err != nil || string(got) != "older" {
+		t.Errorf("who was reading got %q, %v: the file was not replaced but written over", got, err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(hidden))
 	if err != nil || len(entries) != 1 {

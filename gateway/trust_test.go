@@ -87,7 +87,7 @@ func TestForeignPublicationIsSeenWithinTrustFor(t *testing.T) {
 	before := o.lastRead()
 	_, err = o.Bundle(t.Context(), bus)
 	o.must(err)
-	if o.lastRead() == before {
+	if o.lastRead().Equal(before) {
 		t.Error("with the clock set back the bundle was not read again")
 	}
 }

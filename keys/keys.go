@@ -81,8 +81,9 @@ func (p Purpose) Usage() bundle.Usage {
 		return bundle.ForDenyList | bundle.ForHeartbeat
 	case Policy:
 		return bundle.ForPolicy
+	default:
+		return 0
 	}
-	return 0
 }
 
 // Algorithm names a signature algorithm.

@@ -28,7 +28,7 @@ func yuan(fen int64) string {
 func fen(text string) (int64, error) {
 	body, negative := strings.CutPrefix(text, "-")
 	whole, part, dotted := strings.Cut(body, ".")
-	if !digits(whole, 1, 16) || (dotted && !digits(part, 1, 2)) {
+	if !digits(whole, 16) || (dotted && !digits(part, 2)) {
 		return 0, fmt.Errorf("alipay: amount %.40q: want yuan with at most two decimals", text)
 	}
 	for len(part) < 2 {

@@ -72,9 +72,9 @@ func New(c Config) (*Provider, error) {
 		return nil, ErrConfig.Explain("gateway: want an http or https URL")
 	case gateway.RawQuery != "" || gateway.Fragment != "":
 		return nil, ErrConfig.Explain("gateway: want no query and no fragment, they would not be signed")
-	case !digits(c.AppID, 1, 32):
+	case !digits(c.AppID, 32):
 		return nil, ErrConfig.Explain("app id: want 1 to 32 digits")
-	case !digits(c.Account, 1, 32):
+	case !digits(c.Account, 32):
 		return nil, ErrConfig.Explain("account: want 1 to 32 digits")
 	case c.Signer == nil:
 		return nil, ErrConfig.Explain("signer: missing")
@@ -137,11 +137,12 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 	return v
 }
 
-func digits(s string, atLeast, atMost int) bool {
+// digits reports whether s is 1 to atMost decimal digits.
+func digits(s string, atMost int) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
 		}
 	}
-	return len(s) >= atLeast && len(s) <= atMost
+	return s != "" && len(s) <= atMost
 }

@@ -143,7 +143,7 @@ func TestEachItemHasItsOwnOutcome(t *testing.T) {
 		if results[0].Outcome != c.want {
 			t.Errorf("%s = %q; want %q", c.fields, results[0].Outcome, c.want)
 		}
-		if got := results[0].RetryAt; !(got.IsZero() && c.retry == "") && got.Format(time.RFC3339) != c.retry {
+		if got := results[0].RetryAt; (!got.IsZero() || c.retry != "") && got.Format(time.RFC3339) != c.retry {
 			t.Errorf("%s: retry at %s; want %s", c.fields, got, c.retry)
 		}
 		if results[1].OurID != "missing" || results[1].Outcome != driver.Unknown {

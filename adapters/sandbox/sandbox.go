@@ -388,6 +388,7 @@ func (how trick) answer(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("sandbox: waiting for the answer: %w", ctx.Err())
 		}
+	case none, decline, partial: // these are in the answer itself
 	}
 	return nil
 }

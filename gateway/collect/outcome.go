@@ -25,6 +25,21 @@ type change struct {
 	final       bool
 }
 
+// on gives the change that an outcome makes to the payment id in state was, and
+// what to do next about it. An outcome that contradicts the state is an error
+// that names the payment as what.
+func (o outcome) on(what string, id citygate.UUID, was adapters.State, sent time.Time, about driver.Description, now time.Time) (change, adapters.Action, error) {
+	state, err := adapters.Next(was, o.event, o.result)
+	if err != nil {
+		return change{}, adapters.Action{}, ErrLost.Because(err, "%s %s is %s, the provider says %q", what, o.id, was, o.result.Outcome)
+	}
+	a := adapters.After(state, o.event, o.result, about, sent, now)
+	return change{
+		id: id, state: string(state), unknown: state == adapters.Unknown, providerRef: o.result.ProviderRef,
+		reason: o.result.ReasonCode, do: string(a.Do), at: now, final: state.Final(),
+	}, a, nil
+}
+
 // apply moves charges on what was heard of them and books what that means.
 // What contradicts a final outcome changes nothing and comes back as an error of
 // its own, so that the others are stored.
@@ -46,19 +61,16 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 			contradictions = append(contradictions, ErrLost.Because(nil, "the provider speaks of %q, which we did not ask for", o.id))
 			continue
 		}
-		state, err := adapters.Next(ch.State, o.event, o.result)
+		m, next, err := o.on("charge", ch.ID, ch.State, ch.SentAt, about, tx.Now)
 		if err != nil {
-			contradictions = append(contradictions, ErrLost.Because(err, "charge %s is %s, the provider says %q", o.id, ch.State, o.result.Outcome))
+			contradictions = append(contradictions, err)
 			continue
 		}
 		if ch.State.Final() {
 			continue
 		}
-		ch.State = state
-		a := adapters.After(state, o.event, o.result, about, ch.SentAt, tx.Now)
-		m := change{id: ch.ID, state: string(state), unknown: state == adapters.Unknown, providerRef: o.result.ProviderRef,
-			reason: o.result.ReasonCode, do: string(a.Do), at: tx.Now, final: state.Final()}
-		switch state {
+		ch.State = adapters.State(m.state)
+		switch ch.State {
 		case adapters.Succeeded:
 			ch.Fee, ch.FinalAt = citygate.PartPerMillion(ch.Amount, contract.FeePPM), tx.Now
 			m.fee = ch.Fee
@@ -67,7 +79,7 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 			ch.FinalAt = tx.Now
 			declined = append(declined, ch)
 		default:
-			m.at = when(o.id, a)
+			m.at = when(o.id, next)
 		}
 		changes = append(changes, m)
 	}

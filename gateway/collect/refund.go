@@ -110,23 +110,20 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 			continue
 		}
 		was := adapters.State(r.State)
-		state, err := adapters.Next(was, o.event, o.result)
+		m, next, err := o.on("refund", r.ID, was, r.SentAt, about, tx.Now)
 		if err != nil {
-			contradictions = append(contradictions, ErrLost.Because(err, "refund %s is %s, the provider says %q", o.id, was, o.result.Outcome))
+			contradictions = append(contradictions, err)
 			continue
 		}
 		if was.Final() {
 			continue
 		}
-		a := adapters.After(state, o.event, o.result, about, r.SentAt, tx.Now)
-		m := change{id: r.ID, state: string(state), unknown: state == adapters.Unknown, providerRef: o.result.ProviderRef,
-			reason: o.result.ReasonCode, do: string(a.Do), at: tx.Now, final: state.Final()}
-		if state.Final() {
-			r.State, r.FinalAt = string(state), tx.Now
+		if m.final {
+			r.State, r.FinalAt = m.state, tx.Now
 			transfers = append(transfers, r.transfers(tx.Tenant)...)
 			given = append(given, r.ID)
 		} else {
-			m.at = when(o.id, a)
+			m.at = when(o.id, next)
 		}
 		changes = append(changes, m)
 	}

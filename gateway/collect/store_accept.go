@@ -30,7 +30,10 @@ const (
 	aggregationClosedZero = "closed_zero"
 )
 
-// markStale reads what is stored of the claims' journeys.
+// markStale reads and locks, in their order, what is stored of the claims'
+// journeys. Here and below, OFFSET 0 has each row looked up by its key: while a
+// table has no statistics the planner takes a tenant's rows for few and would
+// read them all for every batch.
 func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
 	byJourney := make(map[citygate.UUID]*claim, len(claims))
 	ids := make([]citygate.UUID, len(claims))
@@ -40,8 +43,8 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claim
 	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
 	for chunk := range slices.Chunk(ids, rowsMax) {
 		rows, err := tx.Query(ctx, `
-			SELECT journey_id, n, amount, state, account_id IS NOT NULL FROM claims
-			WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = ANY($3::uuid[]) ORDER BY journey_id FOR UPDATE`,
+			SELECT c.journey_id, c.n, c.amount, c.state, c.account_id IS NOT NULL FROM unnest($3::uuid[]) AS u (id) CROSS JOIN LATERAL (
+				SELECT * FROM claims WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = u.id OFFSET 0 FOR UPDATE) AS c`,
 			tx.Tenant, operator, chunk)
 		if err != nil {
 			return err

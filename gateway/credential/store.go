@@ -1,9 +1,11 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -108,10 +110,7 @@ func openAccounts(ctx context.Context, tx *pg.Tx, actor string, accounts []Accou
 	// wait for each other and never in a circle.
 	sorted := slices.Clone(order)
 	slices.SortFunc(sorted, func(a, b ref) int {
-		if a.contract != b.contract {
-			return compare(a.contract, b.contract)
-		}
-		return compare(a.rider, b.rider)
+		return cmp.Or(strings.Compare(a.contract, b.contract), strings.Compare(a.rider, b.rider))
 	})
 	sorted = slices.Compact(sorted)
 	n := len(sorted)
@@ -145,16 +144,6 @@ func openAccounts(ctx context.Context, tx *pg.Tx, actor string, accounts []Accou
 	return out, tx.Audit(ctx, pg.AuditEntry{
 		Actor: actor, Verb: "account.open", Object: "account:" + out[0].ID.Text("acc_"), After: map[string]any{"opened": tag.RowsAffected()},
 	})
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func scanAccount(row pgx.CollectableRow) (Account, error) {

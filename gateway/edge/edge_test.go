@@ -154,6 +154,41 @@ func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
 	}
 }
 
+// Huma does not see the fields of an embedded struct whose type is not exported:
+// a path parameter there stays zero and nothing says so.
+func TestPathParametersReachTheHandler(t *testing.T) {
+	b := newBench(t)
+	bound := b.Bound()
+	for route := range b.Routes() {
+		for part := range strings.SplitSeq(route, "/") {
+			if name, ok := strings.CutPrefix(part, ":"); ok && !slices.Contains(bound[route], name) {
+				t.Errorf("%s: its request has no field for %q", route, name)
+			}
+		}
+	}
+	platform := b.token(t, 0, edge.ScopePlatform)
+	w := b.call("PUT", "/v1/tenants/7", platform, `{"slug":"valley","name":"Valley","kind":"bus","mode":"sandbox","currency":"CNY","time_zone":"Asia/Shanghai","cut_minutes":240,"cap_unit":100}`,
+		"Idempotency-Key", "k7")
+	if w.Code != http.StatusOK {
+		t.Fatalf("put-tenant: %d %s", w.Code, w.Body)
+	}
+	got, err := b.Tenants.ByID(t.Context(), 7)
+	if err != nil || got.ID != 7 || got.Slug != "valley" {
+		t.Errorf("tenant 7 is %+v, %v", got, err)
+	}
+	if all, err := b.Tenants.All(t.Context()); err != nil || len(all) != 3 {
+		t.Errorf("there are %d tenants, %v; want the two there were and the new one", len(all), err)
+	}
+	var doc edge.TenantDocument
+	if w := b.call("GET", "/v1/tenants/7", platform, ""); w.Code != http.StatusOK || json.Unmarshal(w.Body.Bytes(), &doc) != nil || doc.Slug != "valley" {
+		t.Errorf("get-tenant: %d %s", w.Code, w.Body)
+	}
+	if w := b.call("PUT", "/v1/tenants/0", platform, `{"slug":"nobody","name":"Nobody","kind":"bus","mode":"sandbox","currency":"CNY","time_zone":"UTC","cut_minutes":0,"cap_unit":0}`,
+		"Idempotency-Key", "k0"); w.Code < 400 || w.Code >= 500 {
+		t.Errorf("tenant 0: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestARouteWithoutAClassDoesNotAnswer(t *testing.T) {
 	b := newBench(t)
 	b.AddUnclassified("/v1/forgotten")

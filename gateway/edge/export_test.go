@@ -3,6 +3,7 @@ package edge
 import (
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 )
 
@@ -39,4 +40,23 @@ func (e *Edge) Documented() map[string]bool {
 // AddUnclassified adds a route the way a mistake would.
 func (e *Edge) AddUnclassified(path string) {
 	e.router.GET(path, func(c *gin.Context) { c.Status(http.StatusOK) })
+}
+
+// Bound gives the path parameters that huma found in the request type of each
+// documented operation, by "METHOD path" as gin spells it.
+func (e *Edge) Bound() map[string][]string {
+	all := map[string][]string{}
+	for path, item := range e.api.OpenAPI().Paths {
+		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				if p.In == "path" {
+					all[method+" "+ginPath(path)] = append(all[method+" "+ginPath(path)], p.Name)
+				}
+			}
+		}
+	}
+	return all
 }

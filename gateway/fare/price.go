@@ -270,6 +270,7 @@ func (p *pricing) sameStopPrice(from, to string) (exact, Reason) {
 		amount, reason = p.fixed(rule.Amounts)
 	case MinFromStop:
 		amount, reason = p.extreme(from, true, func(candidate, best exact) bool { return candidate.thousandths < best.thousandths })
+	default: // set aside
 	}
 	if reason == "" {
 		p.step(Step{Op: OpSameStop, From: from, To: to, Minor: amount.thousandths / 1000})
@@ -290,6 +291,7 @@ func (p *pricing) incomplete() (exact, Reason) {
 		amount, reason = p.extreme(known.Stop, outward, more)
 	case MaxOfRule:
 		amount, reason = p.extremeOfRule(more)
+	default: // set aside
 	}
 	if reason == "" {
 		s := Step{Op: OpIncomplete, Minor: amount.thousandths / 1000}

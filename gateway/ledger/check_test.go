@@ -130,7 +130,7 @@ func TestPairsMustBeEqualAndOpposite(t *testing.T) {
 		t.Fatalf("want two bad pairs of three, got %+v", r)
 	}
 	for _, f := range r.Findings {
-		if f.Kind != Unpaired || !(f.Want == "700" && f.Got == "701" || f.Want == "50" && f.Got == "0") {
+		if wrong := f.Want + " " + f.Got; f.Kind != Unpaired || wrong != "700 701" && wrong != "50 0" {
 			t.Errorf("unexpected %v", f)
 		}
 	}

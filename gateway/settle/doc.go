@@ -12,8 +12,9 @@
 // of times.
 //
 // A fare decision belongs to the oldest window that is not closed and not before
-// its business date; money that came in belongs to the oldest window that is not
-// paid. Whoever assigns a row to a window holds a share lock on it until the
+// its business date; money that came in belongs to the window of its journey's
+// newest decision or, once that is paid, to the oldest later one that is not.
+// Whoever assigns a row to a window holds a share lock on it until the
 // commit, and closing and paying take it alone, so a closed window's decisions
 // and a paid window's receipts never change. That is what totals_hash, taken at
 // the close, lets anybody check. Late taps and late money go to the next window
@@ -32,9 +33,13 @@
 // # Payouts
 //
 // A window pays each payee what was cleared for it in that window. A negative
-// sum (refunds of earlier days above the day's money) is carried to the next
-// window by two rows that add up to zero. So for every paid window, payee and
-// currency the receipts add up to the payout: [CheckPayouts] proves it.
+// sum (refunds of earlier days above the day's money) is carried: a row takes it
+// out of the window, and rows put it back into the next windows in which money
+// comes in for the payee, as far as that money goes. Windows without any are left
+// alone. So for every paid window, payee and currency the receipts add up to the
+// payout: [CheckPayouts] proves it. What is still carried is [Carried]; a payee
+// for whom no money ever comes again keeps it, and whoever runs the tenant has to
+// ask for it elsewhere.
 //
 // The payout and its transfer are one transaction; the files are written after
 // it, named by tenant and window, and are made from the rows alone, so that a

@@ -16,7 +16,7 @@ func TestFileIsWrittenOnce(t *testing.T) {
 	defer func() { _ = root.Close() }()
 	files := Dir{root}
 	// A run that died before the rename left a part behind.
-	if err := os.WriteFile(filepath.Join(dir, "a.xml.part"), []byte("half of something longer"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ".a.xml.part"), []byte("half of something longer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -30,7 +30,7 @@ func TestFileIsWrittenOnce(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "a.xml")); err != nil || string(got) != "whole" {
 		t.Errorf("the file holds %q, %v", got, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "a.xml.part")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, ".a.xml.part")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the part is still there: %v", err)
 	}
 }

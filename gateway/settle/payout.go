@@ -88,26 +88,26 @@ func payWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate
 	if err := markPaid(ctx, tx, d); err != nil {
 		return err
 	}
+	sums, rows, err := carry(ctx, tx, cal, d, sums)
+	if err != nil {
+		return err
+	}
 	var payouts []Payout
-	var negative []total
 	paid := map[citygate.Currency]int64{}
 	for _, t := range sums {
-		switch {
-		case t.amount > 0:
+		if t.amount > 0 {
 			payouts = append(payouts, newPayout(tx, cal, d, t))
 			paid[t.currency] += t.amount
-		case t.amount < 0:
-			negative = append(negative, t)
 		}
 	}
-	if err := carry(ctx, tx, cal, d, negative); err != nil {
+	if _, err := insertReceipts(ctx, tx, rows); err != nil {
 		return err
 	}
 	if err := insertPayouts(ctx, tx, payouts); err != nil {
 		return err
 	}
 	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "window.pay", Object: d.String(),
-		After: map[string]any{"payouts": len(payouts), "paid_minor": paid, "carried": len(negative)}}); err != nil {
+		After: map[string]any{"payouts": len(payouts), "paid_minor": paid, "carried": len(rows)}}); err != nil {
 		return err
 	}
 	transfers := make([]ledger.Transfer, len(payouts))
@@ -117,28 +117,37 @@ func payWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate
 	return ledger.Post(ctx, tx, transfers)
 }
 
-// carry moves negative sums of the window d, which is paid now, to the next one.
-func carry(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Date, negative []total) error {
-	if len(negative) == 0 {
-		return nil
+// carry sets what the window d received off against what payees still have to
+// make good. A sum that is then negative is taken out of the window, and what
+// was set off is put into it. It gives the sums to pay and the rows that say so;
+// a payee for whom nothing came in has none, and waits.
+func carry(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Date, sums []total) ([]total, []receipt, error) {
+	waiting, err := outstanding(ctx, tx)
+	if err != nil || len(sums) == 0 {
+		return nil, nil, err
 	}
-	next, err := ReceiptWindow(ctx, tx, cal)
-	if err != nil {
-		return err
+	type of struct {
+		payee    string
+		currency citygate.Currency
+	}
+	owed := make(map[of]int64, len(waiting))
+	for _, t := range waiting {
+		owed[of{t.payee, t.currency}] = t.amount
 	}
 	var rows []receipt
-	for _, t := range negative {
-		r := receipt{
-			kind: carried, issuer: tx.Tenant, payee: t.payee, currency: t.currency,
-			date: cal.BusinessDate(tx.Now), calendar: cal.Version, at: tx.Now,
+	for i := range sums {
+		t := &sums[i]
+		moved := max(owed[of{t.payee, t.currency}], -t.amount)
+		if moved == 0 {
+			continue
 		}
-		out, in := r, r
-		out.ref, out.window, out.amount = "from "+d.String()+" "+string(t.currency)+" "+t.payee, d, -t.amount
-		in.ref, in.window, in.amount = "into "+next.String()+" "+out.ref, next, t.amount
-		rows = append(rows, out, in)
+		t.amount, t.rows = t.amount+moved, t.rows+1
+		rows = append(rows, receipt{
+			kind: carried, ref: d.String() + " " + string(t.currency) + " " + t.payee, issuer: tx.Tenant, payee: t.payee, currency: t.currency,
+			amount: moved, window: d, date: cal.BusinessDate(tx.Now), calendar: cal.Version, at: tx.Now,
+		})
 	}
-	_, err = insertReceipts(ctx, tx, rows)
-	return err
+	return sums, rows, nil
 }
 
 // writeFiles writes the files of payouts that were created and not sent. It may

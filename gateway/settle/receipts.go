@@ -14,7 +14,8 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// carried is the kind of the rows that move a negative sum to the next window.
+// carried is the kind of the rows that move a negative sum out of a window, and
+// back into a later one that has money to set it off against.
 const carried = "carried"
 
 // A receipt is one item of advice as stored.
@@ -90,12 +91,8 @@ func (s *Settler) TakeAdvice(ctx context.Context, tx *pg.Tx, from citygate.Tenan
 	if err != nil {
 		return err
 	}
-	window, err := ReceiptWindow(ctx, tx, cal)
-	if err != nil {
+	if err := placeReceipts(ctx, tx, cal, receipts); err != nil {
 		return err
-	}
-	for i := range receipts {
-		receipts[i].window = window
 	}
 	fresh, err := insertReceipts(ctx, tx, receipts)
 	if err != nil {

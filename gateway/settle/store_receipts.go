@@ -125,12 +125,65 @@ func eachReceipt(ctx context.Context, tx *pg.Tx, yield func(*receipt) error) err
 	return err
 }
 
-// receivedInWindow adds up what a window pays.
+// receivedInWindow adds up what came in for rides in a window.
 const receivedInWindow = `
 	SELECT payee, currency, sum(amount)::bigint, count(*) FROM receipts
-	WHERE tenant_id = $1 AND window_date = $2 AND kind IN ('cleared', 'carried')
+	WHERE tenant_id = $1 AND window_date = $2 AND kind = 'cleared'
 	GROUP BY payee, currency ORDER BY payee COLLATE "C", currency`
 
 func received(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]total, error) {
 	return totals(ctx, tx, receivedInWindow, tx.Tenant, window)
+}
+
+// Rows of kind carried belong to no journey, which makes them one range of the
+// primary key. What they took out of paid windows and did not put back is what
+// the payee still has to make good.
+const stillCarried = `
+	SELECT payee, currency, -sum(amount)::bigint, count(*) FROM receipts
+	WHERE tenant_id = $1 AND journey_id = '00000000-0000-0000-0000-000000000000' AND kind = 'carried'
+	GROUP BY payee, currency HAVING sum(amount) <> 0 ORDER BY payee COLLATE "C", currency`
+
+func outstanding(ctx context.Context, tx *pg.Tx) ([]total, error) {
+	return totals(ctx, tx, stillCarried, tx.Tenant)
+}
+
+// Carried adds up, by currency, what payees' refunds exceeded their money by and
+// no window has set off yet: never positive. Over the paid windows what came in
+// is what was paid out and what is carried.
+func Carried(ctx context.Context, tx *pg.Tx) (map[citygate.Currency]int64, error) {
+	all, err := outstanding(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[citygate.Currency]int64{}
+	for _, t := range all {
+		sums[t.currency] += t.amount
+	}
+	return sums, nil
+}
+
+// A look-up by the primary key for each journey, whatever the planner thinks of
+// the table's size.
+const decisionWindows = `
+	SELECT u.journey, d.window_date FROM unnest($2::uuid[]) AS u (journey)
+	CROSS JOIN LATERAL (SELECT window_date FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.journey ORDER BY n DESC LIMIT 1) AS d`
+
+// decidedIn gives the window of the newest decision of each receipt's journey.
+func decidedIn(ctx context.Context, tx *pg.Tx, receipts []receipt) (map[citygate.UUID]citygate.Date, error) {
+	journeys := make([]citygate.UUID, len(receipts))
+	for i := range receipts {
+		journeys[i] = receipts[i].journey
+	}
+	rows, err := tx.Query(ctx, decisionWindows, tx.Tenant, slices.Compact(journeys)) // receipts are in the order of journeys
+	if err != nil {
+		return nil, err
+	}
+	windows := make(map[citygate.UUID]citygate.Date, len(journeys))
+	var journey citygate.UUID
+	var window citygate.Date
+	_, err = pgx.ForEachRow(rows, []any{&journey, &window}, func() error {
+		windows[journey] = window
+		return nil
+	})
+	return windows, err
 }

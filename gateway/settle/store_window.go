@@ -48,9 +48,9 @@ func ensure(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Da
 const (
 	lockOwn    = `SELECT business_date FROM windows WHERE tenant_id = $1 AND business_date = $2 AND state = 'open' FOR SHARE`
 	lockOpen   = `SELECT business_date FROM windows WHERE tenant_id = $1 AND business_date >= $2 AND state = 'open' ORDER BY business_date LIMIT 1 FOR SHARE`
-	lockUnpaid = `SELECT business_date FROM windows WHERE tenant_id = $1 AND state <> 'paid' ORDER BY business_date LIMIT 1 FOR SHARE`
+	lockUnpaid = `SELECT business_date FROM windows WHERE tenant_id = $1 AND business_date >= $2 AND state <> 'paid' ORDER BY business_date LIMIT 1 FOR SHARE`
 	openExists = `SELECT EXISTS (SELECT FROM windows WHERE tenant_id = $1 AND business_date >= $2 AND state = 'open')`
-	unpaidLeft = `SELECT EXISTS (SELECT FROM windows WHERE tenant_id = $1 AND state <> 'paid')`
+	unpaidLeft = `SELECT EXISTS (SELECT FROM windows WHERE tenant_id = $1 AND business_date >= $2 AND state <> 'paid')`
 	dueToClose = `SELECT business_date FROM windows WHERE tenant_id = $1 AND state = 'open' AND closes_at <= $2 ORDER BY business_date LIMIT 1 FOR UPDATE`
 	dueToPay   = `SELECT business_date FROM windows WHERE tenant_id = $1 AND state = 'closed' AND pays_at <= $2 ORDER BY business_date LIMIT 1 FOR UPDATE`
 )
@@ -72,8 +72,11 @@ func lockFirstOpen(ctx context.Context, tx *pg.Tx, from citygate.Date) (citygate
 	return again(ctx, tx, lockOpen, openExists, tx.Tenant, from)
 }
 
-func lockFirstUnpaid(ctx context.Context, tx *pg.Tx) (citygate.Date, bool, error) {
-	return again(ctx, tx, lockUnpaid, unpaidLeft, tx.Tenant)
+func lockFirstUnpaid(ctx context.Context, tx *pg.Tx, from citygate.Date) (citygate.Date, bool, error) {
+	if from == (citygate.Date{}) {
+		from = citygate.Date{Year: 1, Month: 1, Day: 1}
+	}
+	return again(ctx, tx, lockUnpaid, unpaidLeft, tx.Tenant, from)
 }
 
 // again runs lock until it finds a row or exists says that there is none.
@@ -174,7 +177,7 @@ func Windows(ctx context.Context, tx *pg.Tx, before citygate.Date, limit int) ([
 
 // Due says what settlement still waits for.
 type Due struct {
-	Windows int       // not paid, and holding decisions or money
+	Windows int       // not paid, and holding decisions or money of rides
 	Next    time.Time // when the next of these closes or is paid; zero if none
 	Files   int       // payouts whose files are not written
 }
@@ -186,7 +189,7 @@ func Pending(ctx context.Context, tx *pg.Tx) (Due, error) {
 	err := tx.QueryRow(ctx, `
 		SELECT count(*), min(CASE state WHEN 'open' THEN closes_at ELSE pays_at END)
 		FROM windows w WHERE w.tenant_id = $1 AND w.state <> 'paid' AND (
-			EXISTS (SELECT FROM receipts r WHERE r.tenant_id = $1 AND r.window_date = w.business_date AND r.kind IN ('cleared', 'carried'))
+			EXISTS (SELECT FROM receipts r WHERE r.tenant_id = $1 AND r.window_date = w.business_date AND r.kind = 'cleared')
 			OR EXISTS (SELECT FROM fare_decisions d WHERE d.tenant_id = $1 AND d.window_date = w.business_date))`,
 		tx.Tenant).Scan(&due.Windows, &next)
 	if err != nil {

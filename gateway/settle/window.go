@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -21,14 +23,16 @@ func (s *Settler) DecisionWindow(ctx context.Context, tx *pg.Tx, businessDate ci
 	return DecisionWindow(ctx, tx, cal, businessDate)
 }
 
-// ReceiptWindow gives the window that money which comes in now belongs to: the
-// oldest one that is not paid. It stays unpaid until tx ends.
-func (s *Settler) ReceiptWindow(ctx context.Context, tx *pg.Tx) (citygate.Date, error) {
+// ReceiptWindow gives the window that money which comes in now for a decision in
+// the window decided belongs to: that one or, if it is paid, the oldest later one
+// that is not. The zero date means money of no decision: the oldest window that
+// is not paid. It stays unpaid until tx ends.
+func (s *Settler) ReceiptWindow(ctx context.Context, tx *pg.Tx, decided citygate.Date) (citygate.Date, error) {
 	cal, err := s.calendar(ctx, tx.Tenant)
 	if err != nil {
 		return citygate.Date{}, err
 	}
-	return ReceiptWindow(ctx, tx, cal)
+	return ReceiptWindow(ctx, tx, cal, decided)
 }
 
 // DecisionWindow is [Settler.DecisionWindow] for a caller that has the calendar.
@@ -54,10 +58,13 @@ func DecisionWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, busin
 }
 
 // ReceiptWindow is [Settler.ReceiptWindow] for a caller that has the calendar.
-func ReceiptWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar) (citygate.Date, error) {
+func ReceiptWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, decided citygate.Date) (citygate.Date, error) {
 	next := cal.BusinessDate(tx.Now)
+	if next.Compare(decided) < 0 {
+		next = decided
+	}
 	for {
-		d, ok, err := lockFirstUnpaid(ctx, tx)
+		d, ok, err := lockFirstUnpaid(ctx, tx, decided)
 		if ok || err != nil {
 			return d, err
 		}
@@ -70,6 +77,29 @@ func ReceiptWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar) (cityg
 		}
 		next = last.AddDays(1)
 	}
+}
+
+// placeReceipts gives each receipt its window. A window before the one of the
+// journey's newest decision is closed to the ride itself, and so is its payout to
+// the ride's money. Windows are locked in ascending order.
+func placeReceipts(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, receipts []receipt) error {
+	decided, err := decidedIn(ctx, tx, receipts)
+	if err != nil {
+		return err
+	}
+	windows := map[citygate.Date]citygate.Date{}
+	for i := range receipts {
+		windows[decided[receipts[i].journey]] = citygate.Date{}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(windows), citygate.Date.Compare) {
+		if windows[d], err = ReceiptWindow(ctx, tx, cal, d); err != nil {
+			return err
+		}
+	}
+	for i := range receipts {
+		receipts[i].window = windows[decided[receipts[i].journey]]
+	}
+	return nil
 }
 
 // CloseDue makes sure that today has a window, and closes every window whose

@@ -91,12 +91,12 @@ func (r *run) play(bundle, list []byte) {
 	for i := range int64(100) {
 		r.now = i * 20
 		raw := toyCode(uint32(i%7), uint16(i), start+r.now, true)
-		switch {
-		case i%10 == 3:
+		switch i % 10 {
+		case 3:
 			raw = toyCode(13, uint16(i), start+r.now, true) // denied
-		case i%10 == 5:
+		case 5:
 			raw = toyCode(1, uint16(i), start+r.now, false) // forged
-		case i%10 == 8:
+		case 8:
 			raw = toyCode(uint32((i-1)%7), uint16(i-1), start+r.now-20, true) // replayed
 		}
 		now, in := at(r.now)

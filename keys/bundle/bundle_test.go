@@ -2,7 +2,6 @@ package bundle_test
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -267,7 +266,7 @@ func TestLookUpFollowsStateUsageAndTime(t *testing.T) {
 	if _, reason := b.HeartbeatKey(stop, 1); reason != code.UnknownKey {
 		t.Errorf("HeartbeatKey of a key without the bit = %q, want unknown_key", reason)
 	}
-	if k, _ := b.IssuerKey(stop, 1, now); !private(21<<16 | 1<<8 | uint32(bundle.ForCredential)).Public().(ed25519.PublicKey).Equal(k.(crypto.PublicKey)) {
+	if k, _ := b.IssuerKey(stop, 1, now); !private(21<<16 | 1<<8 | uint32(bundle.ForCredential)).Public().(ed25519.PublicKey).Equal(k) {
 		t.Error("IssuerKey gave another tenant's key")
 	}
 	if policy, version, ok := b.PolicyFor(22); !ok || string(policy) != "rules" || version != 3 {

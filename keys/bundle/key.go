@@ -74,8 +74,9 @@ func (s State) May(next State) bool {
 		return next == Retiring || next == Revoked
 	case Retiring:
 		return next == Revoked
+	default:
+		return false
 	}
-	return false
 }
 
 func (s State) valid() bool {
@@ -154,6 +155,7 @@ func ParsePublic(algorithm Algorithm, raw []byte) (crypto.PublicKey, error) {
 			return nil, fmt.Errorf("bundle: P-256 public key: %w", err)
 		}
 		return key, nil
+	default:
+		return nil, fmt.Errorf("bundle: algorithm %q cannot be in a bundle", algorithm)
 	}
-	return nil, fmt.Errorf("bundle: algorithm %q cannot be in a bundle", algorithm)
 }

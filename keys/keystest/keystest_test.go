@@ -66,42 +66,42 @@ type mutant struct {
 
 var ctx = context.Background()
 
-func (m *mutant) Create(_ context.Context, tenant citygate.TenantID, p keys.Purpose, a keys.Algorithm) error {
+func (m *mutant) Create(ctx context.Context, tenant citygate.TenantID, p keys.Purpose, a keys.Algorithm) error {
 	if m.create != nil {
 		return m.create(m, tenant, p, a)
 	}
 	return m.Store.Create(ctx, tenant, p, a)
 }
 
-func (m *mutant) Rotate(_ context.Context, tenant citygate.TenantID, p keys.Purpose) (int, error) {
+func (m *mutant) Rotate(ctx context.Context, tenant citygate.TenantID, p keys.Purpose) (int, error) {
 	if m.rotate != nil {
 		return m.rotate(m, tenant, p)
 	}
 	return m.Store.Rotate(ctx, tenant, p)
 }
 
-func (m *mutant) Versions(_ context.Context, tenant citygate.TenantID, p keys.Purpose) ([]keys.Version, error) {
+func (m *mutant) Versions(ctx context.Context, tenant citygate.TenantID, p keys.Purpose) ([]keys.Version, error) {
 	if m.versions != nil {
 		return m.versions(m, tenant, p)
 	}
 	return m.Store.Versions(ctx, tenant, p)
 }
 
-func (m *mutant) Sign(_ context.Context, tenant citygate.TenantID, p keys.Purpose, version int, messages [][]byte) ([]keys.Signature, error) {
+func (m *mutant) Sign(ctx context.Context, tenant citygate.TenantID, p keys.Purpose, version int, messages [][]byte) ([]keys.Signature, error) {
 	if m.sign != nil {
 		return m.sign(m, tenant, p, version, messages)
 	}
 	return m.Store.Sign(ctx, tenant, p, version, messages)
 }
 
-func (m *mutant) SignDigest(_ context.Context, tenant citygate.TenantID, p keys.Purpose, version int, digest []byte) ([]byte, error) {
+func (m *mutant) SignDigest(ctx context.Context, tenant citygate.TenantID, p keys.Purpose, version int, digest []byte) ([]byte, error) {
 	if m.digest != nil {
 		return m.digest(m, digest)
 	}
 	return m.Store.SignDigest(ctx, tenant, p, version, digest)
 }
 
-func (m *mutant) Put(_ context.Context, tenant citygate.TenantID, name string, v citygate.Secret, cas int) (int, error) {
+func (m *mutant) Put(ctx context.Context, tenant citygate.TenantID, name string, v citygate.Secret, cas int) (int, error) {
 	if m.put != nil {
 		return m.put(m, tenant, name, v, cas)
 	}
