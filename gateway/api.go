@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"mime"
+	"net/url"
 	"path"
 	"strings"
 
@@ -33,7 +34,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject,
 		Enrol: g.enrol, Terminals: g.terminals, Issue: g.issue, Deny: g.deny,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
-		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems,
+		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }
 
@@ -241,12 +242,9 @@ func (g *Gateway) balances(ctx context.Context, tenant citygate.TenantID, prefix
 	return list, err
 }
 
-// windowsMost bounds the windows one answer names: a year and a bit.
-const windowsMost = 400
-
-func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID) (list []edge.Window, err error) {
+func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) (list []edge.Window, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := settle.Windows(ctx, tx, citygate.Date{}, windowsMost)
+		found, err := settle.Windows(ctx, tx, after, limit)
 		list = make([]edge.Window, len(found))
 		for i, w := range found {
 			list[i] = edge.Window{BusinessDate: w.BusinessDate.String(), State: w.State, OpensAt: w.OpensAt, ClosesAt: w.ClosesAt}
@@ -256,32 +254,22 @@ func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID) (list [
 	return list, err
 }
 
-func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID) (list []edge.Payout, err error) {
+func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.Payout, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		list = nil
-		windows, err := settle.Windows(ctx, tx, citygate.Date{}, windowsMost)
-		if err != nil {
-			return err
-		}
-		for _, w := range windows {
-			found, err := settle.Payouts(ctx, tx, w.BusinessDate)
-			if err != nil {
-				return err
+		found, err := settle.PayoutsAfter(ctx, tx, page.After, page.Limit)
+		list = make([]edge.Payout, len(found))
+		for i, p := range found {
+			list[i] = edge.Payout{
+				ID: p.ID.Text("pay_"), Payee: p.Payee, Window: p.WindowDate.String(), Amount: citygate.Money{Minor: p.Amount, Currency: p.Currency},
+				EndToEndID: p.EndToEndID, State: p.State,
 			}
-			for _, p := range found {
-				v := edge.Payout{
-					ID: p.ID.Text("pay_"), Payee: p.Payee, Window: p.WindowDate.String(), Amount: citygate.Money{Minor: p.Amount, Currency: p.Currency},
-					EndToEndID: p.EndToEndID, State: p.State,
+			for _, file := range []string{p.CSVFile, p.XMLFile} {
+				if file != "" {
+					list[i].Files = append(list[i].Files, file)
 				}
-				for _, file := range []string{p.CSVFile, p.XMLFile} {
-					if file != "" {
-						v.Files = append(v.Files, path.Base(file))
-					}
-				}
-				list = append(list, v)
 			}
 		}
-		return nil
+		return err
 	})
 	return list, err
 }
@@ -289,32 +277,17 @@ func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID) (list [
 // payoutFile gives a payout file of the tenant: one that a payout of its own
 // names, whatever else lies in the directory.
 func (g *Gateway) payoutFile(ctx context.Context, tenant citygate.TenantID, name string) (body []byte, contentType string, err error) {
-	full := ""
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		windows, err := settle.Windows(ctx, tx, citygate.Date{}, windowsMost)
-		for _, w := range windows {
-			if err != nil {
-				return err
-			}
-			var found []settle.Payout
-			found, err = settle.Payouts(ctx, tx, w.BusinessDate)
-			for _, p := range found {
-				for _, file := range []string{p.CSVFile, p.XMLFile} {
-					if file != "" && path.Base(file) == name {
-						full = file
-					}
-				}
-			}
-		}
+		_, err := settle.PayoutByFile(ctx, tx, name)
 		return err
 	})
+	if pg.IsNoRows(err) {
+		return nil, "", errNoFile
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	if full == "" {
-		return nil, "", errNoFile
-	}
-	body, err = files{g.Files}.ReadFile(full)
+	body, err = files{g.Files}.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", errNoFile
 	}
@@ -327,25 +300,38 @@ func (g *Gateway) payoutFile(ctx context.Context, tenant citygate.TenantID, name
 
 var errNoFile = &citygate.Code{Name: "settle.no_file", Kind: citygate.NotFound, Title: "There is no such payout file. List the payouts for their names."}
 
-func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, state string) (list []edge.ReconItem, err error) {
-	const most = 1000
+// reconID names an exception in a list. A contract's name may have slashes.
+func reconID(i recon.Item) string { return url.PathEscape(i.Contract) + "/" + i.Item }
+
+var errReconID = &citygate.Code{Name: "recon.bad_id", Kind: citygate.Invalid, Title: "That is not the id of a reconciliation item. Take it from the list."}
+
+func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) (list []edge.ReconItem, err error) {
+	contract, item, ok := strings.Cut(after, "/")
+	if contract, err = url.PathUnescape(contract); err != nil || (after != "" && !ok) {
+		return nil, errReconID.Explain("after: %q", after)
+	}
 	now := g.Clock()
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := recon.Exceptions(ctx, tx, state == "open", "", "", most)
-		list = nil
-		for _, i := range found {
-			if state != "open" && i.State != state {
-				continue
+		found, err := recon.ExceptionsIn(ctx, tx, state, contract, item, limit)
+		list = make([]edge.ReconItem, len(found))
+		for n, i := range found {
+			list[n] = edge.ReconItem{
+				ID: reconID(i), Item: i.Item, Kind: string(i.Kind), State: i.State, Owner: i.Owner, Contract: i.Contract, Day: i.Day.String(), OurID: i.OurID,
+				Currency: i.Currency, Expected: i.Expected, Actual: i.Actual, Diff: i.Actual - i.Expected, OpenedAt: i.OpenedAt,
+				AgeDays: int(i.Age(now).Hours() / 24), Resolution: string(i.Resolution), Reason: i.Note,
 			}
-			list = append(list, edge.ReconItem{
-				ID: i.Contract + "/" + i.Item, Kind: string(i.Kind), State: i.State, Owner: i.Owner, Contract: i.Contract, Day: i.Day.String(),
-				OurID: i.OurID, Expected: i.Expected, Actual: i.Actual, Diff: i.Actual - i.Expected, OpenedAt: i.OpenedAt,
-				AgeDays: int(now.Sub(i.OpenedAt).Hours() / 24),
-			})
 		}
 		return err
 	})
 	return list, err
+}
+
+// resolve ends an exception. What it held goes on with the next look at what is
+// due.
+func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.TenantID, item string, d edge.ResolveRecon) error {
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return recon.Resolve(ctx, tx, actor, d.Contract, item, recon.Resolution(d.Resolution), d.Reason)
+	})
 }
 
 // EnsurePlatform makes the platform's own keys: the root that signs bundles and

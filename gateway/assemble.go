@@ -39,7 +39,7 @@ func (g *Gateway) assemble() error {
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants})
 	var err error
 	g.Intake, err = intake.New(intake.Config{
-		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen,
+		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
 	})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (g *Gateway) assemble() error {
 		Prove: collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
 	g.Pricing, err = pricing.New(pricing.Config{
-		DB: g.DB, Directory: g.Tenants, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules,
+		DB: g.DB, Directory: heldDirectory{g}, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules,
 	})
 	if err != nil {
 		return err
@@ -63,8 +63,12 @@ func (g *Gateway) assemble() error {
 	return nil
 }
 
-// Calendar implements [intake.Calendars].
+// Calendar implements [intake.Calendars]. Intake asks for it before its
+// transaction, in which it may have copies to tell ([Gateway.tellCopies]).
 func (g *Gateway) Calendar(ctx context.Context, tenant citygate.TenantID) (citygate.Calendar, error) {
+	if err := g.hold(ctx); err != nil {
+		return citygate.Calendar{}, err
+	}
 	t, err := g.Tenants.ByID(ctx, tenant)
 	if err != nil {
 		return citygate.Calendar{}, err
@@ -72,17 +76,24 @@ func (g *Gateway) Calendar(ctx context.Context, tenant citygate.TenantID) (cityg
 	return t.Calendar()
 }
 
-func (g *Gateway) collectSettings(ctx context.Context, tenant citygate.TenantID) (collect.Rules, citygate.Calendar, error) {
-	calendar, err := g.Calendar(ctx, tenant)
-	return g.Collect, calendar, err
+func (g *Gateway) collectSettings(ctx context.Context, tenant citygate.TenantID) (collect.Settings, error) {
+	t, err := heldDirectory{g}.ByID(ctx, tenant)
+	if err != nil {
+		return collect.Settings{}, err
+	}
+	calendar, err := t.Calendar()
+	return collect.Settings{Rules: g.Collect, Calendar: calendar, Currency: t.Currency, CapUnit: t.CapUnit}, err
 }
 
-// journeyRules are the pairing rules of the tenant's policy. They are read
-// outside the transaction's row set: a policy version is immutable.
+// journeyRules are the pairing rules of the tenant's policy, as they were last
+// read before the transaction.
 func (g *Gateway) journeyRules(ctx context.Context, tx *pg.Tx) (journey.Rules, error) {
-	rules, err := g.latestRules(ctx, tx.Tenant)
-	if err != nil {
-		return journey.Rules{}, err
+	rules, ok := g.held.rulesOf(tx.Tenant)
+	if !ok {
+		var err error
+		if rules, err = g.latestRules(ctx, tx.Tenant); err != nil {
+			return journey.Rules{}, err
+		}
 	}
 	return journey.Rules{
 		MaxJourney:  time.Duration(rules.Incomplete.MaxJourneyMinutes) * time.Minute,
@@ -90,23 +101,26 @@ func (g *Gateway) journeyRules(ctx context.Context, tx *pg.Tx) (journey.Rules, e
 	}, nil
 }
 
-// billers gives the contracts whose provider gives bills.
+// billers gives the contracts whose provider gives bills. One that cannot be
+// opened does not keep the others from being reconciled.
 func (g *Gateway) billers(ctx context.Context, tenant citygate.TenantID) (map[string]driver.Biller, error) {
 	contracts, err := g.contracts(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]driver.Biller{}
+	var failed error
 	for _, c := range contracts {
 		p, err := g.provider(ctx, tenant, c)
 		if err != nil {
-			return nil, err
+			failed = errors.Join(failed, err)
+			continue
 		}
 		if b, ok := p.Biller(); ok {
 			found[c.Name] = b
 		}
 	}
-	return found, nil
+	return found, failed
 }
 
 func (g *Gateway) contracts(ctx context.Context, tenant citygate.TenantID) (list []collect.Contract, err error) {
@@ -164,8 +178,16 @@ func (accounts) AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rid
 // journeyPayees gives settle the payees that pricing decided.
 type journeyPayees struct{}
 
-func (journeyPayees) PayeeOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]string, error) {
-	return pricing.PayeesOf(ctx, tx, journeys)
+func (journeyPayees) PayeeOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]settle.Payee, error) {
+	found, err := pricing.PayeesOf(ctx, tx, journeys)
+	if err != nil {
+		return nil, err
+	}
+	payees := make(map[citygate.UUID]settle.Payee, len(found))
+	for id, p := range found {
+		payees[id] = settle.Payee(p)
+	}
+	return payees, nil
 }
 
 // ridePayees gives pricing the payees of the fleet.

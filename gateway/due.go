@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/interbook"
@@ -52,8 +55,11 @@ func handler[Job pg.Job](work func(context.Context, Job) error) jobs.Handler {
 }
 
 // prime reads what work inside a transaction needs from outside of it: the
-// tenant's keys and rules.
+// tenants, and this one's keys and rules.
 func (g *Gateway) prime(ctx context.Context, tenant citygate.TenantID) error {
+	if err := g.hold(ctx); err != nil {
+		return err
+	}
 	if _, err := g.Bundle(ctx, tenant); err != nil && !errors.Is(err, fleet.ErrNoBundle) {
 		return err
 	}
@@ -78,17 +84,24 @@ func (g *Gateway) carry(ctx context.Context, j interbook.CarryJob) error {
 		interbook.KindClaims:   g.Collector.HandleClaims,
 		interbook.KindVerdicts: g.Pricing.Verdicts,
 		interbook.KindAdvice:   g.Settler.HandleAdvice,
+
+		interbook.KindSightings: g.Collector.HandleSightings,
 	})
 }
 
 // due does what is due in a tenant, in the order in which one step can make
-// the next one due: fares, charges, bills, what operators are told, payouts,
-// deny lists. Every step looks at rows with times; none trusts that it was
-// called at the right moment.
-func (g *Gateway) due(ctx context.Context, j DueJob) error {
-	if err := g.prime(ctx, j.Tenant); err != nil {
-		return err
-	}
+// the next one due: fares, charges, bills, what operators are told, payouts.
+// Every step looks at rows with times; none trusts that it was called at the
+// right moment, so one that fails keeps no other from its work. Deny lists go out
+// before anybody waits for a provider, and again at the end with the riders that
+// were declined.
+func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
+	g.waiting.begun(j.Tenant)
+	defer func() {
+		if err != nil {
+			g.waiting.add(g.Clock(), j.Tenant) // the queue runs the job again
+		}
+	}()
 	t, err := g.Tenants.ByID(ctx, j.Tenant)
 	if err != nil {
 		return err
@@ -96,20 +109,27 @@ func (g *Gateway) due(ctx context.Context, j DueJob) error {
 	if t.State != tenants.Active && t.State != tenants.Suspended {
 		return nil
 	}
-	steps := []func(context.Context, citygate.TenantID) error{g.Settler.CloseDue}
+	failed := g.prime(ctx, j.Tenant)
+	for _, step := range g.steps(t) {
+		failed = errors.Join(failed, step(ctx, j.Tenant))
+	}
+	return failed
+}
+
+// steps gives the steps of due for a tenant, in their order.
+func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.TenantID) error {
+	steps := []func(context.Context, citygate.TenantID) error{g.forget, g.Settler.CloseDue}
 	if _, priced := modes[t.Kind]; priced {
 		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
 	}
 	if t.Issuer != 0 {
-		steps = append(steps, g.Collector.RunDue, g.Reconciler.ImportDue, g.release, g.publishLists)
+		steps = append(steps, g.publishLists, g.Collector.RunDue, g.Reconciler.ImportDue, g.release)
 	}
 	steps = append(steps, g.Settler.PayDue)
-	for _, step := range steps {
-		if err := step(ctx, j.Tenant); err != nil {
-			return err
-		}
+	if t.Issuer != 0 {
+		steps = append(steps, g.publishLists)
 	}
-	return nil
+	return steps
 }
 
 func (g *Gateway) publishLists(ctx context.Context, tenant citygate.TenantID) error {
@@ -117,21 +137,80 @@ func (g *Gateway) publishLists(ctx context.Context, tenant citygate.TenantID) er
 	return err
 }
 
-// Tick asks to look at everything that may be due, in every tenant. Whoever
-// runs the gateway calls it once in a while; calling it too often costs a few
-// queries.
+// forget drops answers that nobody may ask for again.
+func (g *Gateway) forget(ctx context.Context, tenant citygate.TenantID) error {
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return edge.ForgetAnswers(ctx, tx) })
+}
+
+// A waitingSet knows the tenants for which this process has asked to look at
+// what is due and not seen it begin. Another process may do the work, or may have
+// died with it, so an entry holds for askAgain only: a job too many costs a few
+// queries, one too few would cost a payout.
+type waitingSet struct {
+	mu    sync.Mutex
+	asked map[citygate.TenantID]time.Time
+}
+
+// askAgain is how long a job that was asked for is trusted to come.
+const askAgain = 5 * time.Minute
+
+// add notes that a job for a tenant is on the queue.
+func (w *waitingSet) add(now time.Time, tenant citygate.TenantID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asked == nil {
+		w.asked = map[citygate.TenantID]time.Time{}
+	}
+	w.asked[tenant] = now
+}
+
+// begun notes that a tenant's job has begun: what becomes due from now on needs
+// another one.
+func (w *waitingSet) begun(tenant citygate.TenantID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.asked, tenant)
+}
+
+// has reports whether a job for a tenant waits.
+func (w *waitingSet) has(now time.Time, tenant citygate.TenantID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.asked[tenant]
+	age := now.Sub(at)
+	return ok && age >= 0 && age < askAgain // a clock that was set back must not hold it for longer
+}
+
+// Tick asks to look at everything that may be due, in every tenant that does not
+// wait for it already. Whoever runs the gateway calls it once in a while; calling
+// it too often costs a few queries.
 func (g *Gateway) Tick(ctx context.Context) error {
 	all, err := g.Tenants.All(ctx)
 	if err != nil {
 		return err
 	}
-	return g.DB.InSystem(ctx, func(tx *pg.Tx) error {
-		due := make([]pg.Job, 0, len(all))
-		for _, t := range all {
-			due = append(due, DueJob{t.ID})
+	now := g.Clock()
+	var due []pg.Job
+	var asked []citygate.TenantID
+	for _, t := range all {
+		if !g.waiting.has(now, t.ID) {
+			due, asked = append(due, DueJob{t.ID}), append(asked, t.ID)
 		}
-		return tx.Enqueue(ctx, due...)
-	})
+	}
+	if len(due) == 0 {
+		return nil
+	}
+	// Noted before the commit: a worker may begin a job before this call goes on.
+	for _, id := range asked {
+		g.waiting.add(now, id)
+	}
+	err = g.DB.InSystem(ctx, func(tx *pg.Tx) error { return tx.Enqueue(ctx, due...) })
+	if err != nil {
+		for _, id := range asked {
+			g.waiting.begun(id)
+		}
+	}
+	return err
 }
 
 // release tells operators what became of their fares, and clears what

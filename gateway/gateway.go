@@ -72,6 +72,8 @@ type Gateway struct {
 	schemes   *code.Dispatcher
 	seen      *code.Credentials
 	trust     trustCache
+	held      held
+	waiting   waitingSet
 	providers providerCache
 	handler   http.Handler
 }

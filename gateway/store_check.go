@@ -15,7 +15,8 @@ import (
 // on it, for accounts that concern one tenant alone.
 var ownQueries = []string{
 	// A rider owes what was accepted and not yet charged, and is owed refunds
-	// that the provider has not confirmed.
+	// that the provider has not confirmed. One that it declined explains nothing:
+	// it stands on the rider's account until somebody has it made.
 	`SELECT 'rider_receivable:' || account_id, currency, sum(amount)::bigint, 'fares to be charged, refunds to be made' FROM (
 		SELECT l.account_id, l.currency, l.delta AS amount
 		FROM claim_lines l JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = l.aggregation_id
@@ -24,7 +25,7 @@ var ownQueries = []string{
 		SELECT r.account_id, r.currency, -r.amount
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
-		WHERE r.tenant_id = $1 AND r.state NOT IN ('succeeded', 'void') AND a.state NOT IN ('open', 'charging')) AS m
+		WHERE r.tenant_id = $1 AND r.state IN ('waiting', 'created', 'sent', 'unknown') AND a.state NOT IN ('open', 'charging')) AS m
 	GROUP BY account_id, currency`,
 
 	`SELECT 'rider_debt:' || account_id, currency, sum(amount)::bigint, 'open debts'
@@ -67,8 +68,9 @@ const owedSQL = `
 	WHERE l.tenant_id = $1 AND d.state = 'open' GROUP BY 1, 2, 3`
 
 // owedSharesSQL is what may still be owed to operators: fares not charged yet,
-// the charges $2 less fee, refunds and what was cleared of them, refunds under
-// way, debts that operators have not been told of.
+// the charges $2 less fee, refunds made or to be made and what was cleared of
+// them, refunds that wait for a recovery under way, debts that operators have not
+// been told of.
 const owedSharesSQL = `
 	WITH told AS (` + toldSQL + `), owed AS (` + owedSQL + `)
 	SELECT operator_id, currency, sum(amount)::bigint, why FROM (
@@ -81,7 +83,7 @@ const owedSharesSQL = `
 		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[])
 		UNION ALL
 		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM refunds
-		WHERE tenant_id = $1 AND state = 'succeeded' AND charge_id = ANY($2::uuid[])
+		WHERE tenant_id = $1 AND state IN ('created', 'sent', 'unknown', 'succeeded', 'declined') AND charge_id = ANY($2::uuid[])
 		UNION ALL
 		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM advices
 		WHERE tenant_id = $1 AND kind = 'cleared' AND ref_id = ANY($2::uuid[])
@@ -89,7 +91,7 @@ const owedSharesSQL = `
 		SELECT r.operator_id, r.currency, -r.amount, 'refunds to be made'
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
-		WHERE r.tenant_id = $1 AND r.state NOT IN ('succeeded', 'void') AND a.state NOT IN ('open', 'charging')
+		WHERE r.tenant_id = $1 AND r.state = 'waiting' AND a.state NOT IN ('open', 'charging')
 		UNION ALL
 		SELECT o.operator_id, o.currency, o.amount, 'debts to be told'
 		FROM owed o JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = o.aggregation_id WHERE d.unpassed

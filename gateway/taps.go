@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -10,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -57,4 +61,36 @@ func priced(found []intake.Tap) []pricing.Tap {
 		}
 	}
 	return list
+}
+
+// tellCopies tells issuers of copied credentials that intake found: other
+// tenants by message, our own register here and now.
+func (g *Gateway) tellCopies(ctx context.Context, tx *pg.Tx, copies []intake.Copy) error {
+	told := map[citygate.TenantID][]interbook.Sighting{}
+	for _, c := range copies {
+		issuer, err := heldDirectory{g}.ByIssuer(ctx, c.Rider.Issuer)
+		if errors.Is(err, tenants.ErrNotFound) {
+			continue // it has left; nobody is there to deny anything
+		}
+		if err != nil {
+			return err
+		}
+		told[issuer.ID] = append(told[issuer.ID], interbook.Sighting{Rider: c.Rider, First: shown(c.Counter, c.First), Second: shown(c.Counter, c.Second)})
+	}
+	if own := told[tx.Tenant]; len(own) > 0 {
+		if err := g.Collector.TakeSightings(ctx, tx, tx.Tenant, own); err != nil {
+			return err
+		}
+		delete(told, tx.Tenant)
+	}
+	for _, issuer := range slices.Sorted(maps.Keys(told)) {
+		if err := interbook.Put(ctx, tx, issuer, interbook.KindSightings, interbook.Sightings{Items: told[issuer]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shown(counter uint16, s intake.Shown) interbook.ClaimTap {
+	return interbook.ClaimTap{Terminal: s.ID.Terminal, Seq: s.ID.Seq, Counter: counter, Evidence: s.Evidence, EventTime: s.At}
 }

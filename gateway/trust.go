@@ -131,6 +131,7 @@ func (g *Gateway) latestRules(ctx context.Context, tenant citygate.TenantID) (*a
 		return nil, err
 	}
 	g.keepRules(ruleKey{tenant, 0}, rules)
+	g.held.keep(tenant, rules)
 	return rules, nil
 }
 

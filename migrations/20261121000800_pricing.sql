@@ -19,6 +19,17 @@ CREATE POLICY tenant ON tariffs USING (tenant_id = nullif(current_setting('app.t
 GRANT SELECT, INSERT ON tariffs TO citygate_app;
 GRANT SELECT ON tariffs TO citygate_auditor;
 
+CREATE TABLE tariff_heads (
+    tenant_id    bigint      NOT NULL PRIMARY KEY,
+    published_at timestamptz NOT NULL
+);
+COMMENT ON TABLE tariff_heads IS 'One row for each tenant with a tariff; its lock orders those who publish one.';
+ALTER TABLE tariff_heads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tariff_heads FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tariff_heads USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint) WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint);
+GRANT SELECT, INSERT, UPDATE (published_at) ON tariff_heads TO citygate_app;
+GRANT SELECT ON tariff_heads TO citygate_auditor;
+
 CREATE TABLE pricing_riders (
     tenant_id bigint NOT NULL,
     issuer    int    NOT NULL,

@@ -51,7 +51,7 @@ CREATE TABLE code_conflicts (
     operator_id bigint      NOT NULL,
     terminal    bigint      NOT NULL,
     seq         bigint      NOT NULL,
-    journey_id  uuid        NOT NULL,
+    journey_id  uuid,
     reason      text        NOT NULL COLLATE "C",
     digest      bytea       NOT NULL,
     event_time  timestamptz NOT NULL,
@@ -59,7 +59,8 @@ CREATE TABLE code_conflicts (
     at          timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, operator_id, terminal, seq)
 );
-COMMENT ON TABLE code_conflicts IS 'Taps an operator claimed and we refused, with their evidence: double use, clones, codes that do not hold.';
+COMMENT ON TABLE code_conflicts IS 'Taps an operator claimed and we refused, and codes that prove a copied credential, with their evidence: double use, clones, codes that do not hold.';
+COMMENT ON COLUMN code_conflicts.journey_id IS 'What was claimed; null for a code that the operator itself found to be of a copy.';
 CREATE INDEX code_conflicts_digest ON code_conflicts (tenant_id, digest);
 ALTER TABLE code_conflicts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE code_conflicts FORCE ROW LEVEL SECURITY;
@@ -213,6 +214,7 @@ CREATE TABLE refunds (
     refund_id     uuid        NOT NULL,
     charge_id     uuid        NOT NULL,
     ordinal       int         NOT NULL CHECK (ordinal > 0),
+    attempt       int         NOT NULL DEFAULT 1 CHECK (attempt > 0),
     our_id        text        NOT NULL COLLATE "C" CHECK (length(our_id) BETWEEN 1 AND 32),
     contract      text        NOT NULL COLLATE "C",
     account_id    uuid        NOT NULL,
@@ -222,7 +224,7 @@ CREATE TABLE refunds (
     amount        bigint      NOT NULL CHECK (amount > 0),
     currency      text        NOT NULL COLLATE "C" CHECK (currency ~ '^[A-Z]{3}$'),
     business_date date        NOT NULL,
-    state         text        NOT NULL COLLATE "C" CHECK (state IN ('waiting', 'created', 'sent', 'unknown', 'succeeded', 'declined', 'void')),
+    state         text        NOT NULL COLLATE "C" CHECK (state IN ('waiting', 'created', 'sent', 'unknown', 'succeeded', 'declined', 'void', 'replaced')),
     ever_unknown  boolean     NOT NULL,
     attempts      int         NOT NULL,
     provider_ref  text        NOT NULL,
@@ -234,11 +236,12 @@ CREATE TABLE refunds (
     final_at      timestamptz,
     PRIMARY KEY (tenant_id, refund_id),
     UNIQUE (tenant_id, our_id),
-    UNIQUE (tenant_id, charge_id, ordinal),
-    CHECK ((state IN ('succeeded', 'declined', 'void')) = (final_at IS NOT NULL))
+    UNIQUE (tenant_id, charge_id, ordinal, attempt),
+    CHECK ((state IN ('succeeded', 'declined', 'void', 'replaced')) = (final_at IS NOT NULL))
 );
-COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined.';
+COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined. One that the provider declined is replaced by the next attempt.';
 CREATE INDEX refunds_due ON refunds (tenant_id, contract, next_try_at) WHERE state IN ('created', 'sent', 'unknown');
+CREATE INDEX refunds_refused ON refunds (tenant_id, final_at) WHERE state = 'declined';
 CREATE INDEX refunds_final ON refunds (tenant_id, contract, final_at);
 ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE refunds FORCE ROW LEVEL SECURITY;

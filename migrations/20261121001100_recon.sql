@@ -67,6 +67,7 @@ CREATE TABLE recon_items (
     actual       bigint      NOT NULL,
     actual_fee   bigint      NOT NULL,
     diff         bigint      NOT NULL,
+    resolution   text        NOT NULL DEFAULT '' COLLATE "C" CHECK (resolution IN ('', 'accept_provider', 'accept_ours', 'write_off')),
     note         text        NOT NULL,
     opened_at    timestamptz NOT NULL,
     resolved_at  timestamptz,
@@ -74,10 +75,12 @@ CREATE TABLE recon_items (
     CHECK ((kind = 'matched') = (state = 'matched')),
     CHECK ((kind = 'matched') = (owner = '')),
     CHECK ((state = 'open') = (resolved_at IS NULL)),
+    CHECK (state = 'resolved' OR resolution = ''),
     CHECK ((kind = 'missing_provider') = (line_no IS NULL)),
     CHECK (diff = actual - expected)
 );
 COMMENT ON TABLE recon_items IS 'What became of every row of every bill and of every payment without a row: matched, or an exception with an owner.';
+COMMENT ON COLUMN recon_items.resolution IS 'How a person ended the exception; its transfers follow from it.';
 -- A row of a bill has one outcome.
 CREATE UNIQUE INDEX recon_items_line ON recon_items (tenant_id, contract, day, line_no) WHERE line_no IS NOT NULL;
 CREATE INDEX recon_items_open ON recon_items (tenant_id, opened_at, contract, item) WHERE state = 'open';
@@ -85,7 +88,7 @@ CREATE INDEX recon_items_charge ON recon_items (tenant_id, charge_id) WHERE char
 ALTER TABLE recon_items ENABLE ROW LEVEL SECURITY;
 ALTER TABLE recon_items FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON recon_items USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint) WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint);
-GRANT SELECT, INSERT, UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, note, resolved_at) ON recon_items TO citygate_app;
+GRANT SELECT, INSERT, UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, resolution, note, resolved_at) ON recon_items TO citygate_app;
 GRANT SELECT ON recon_items TO citygate_auditor;
 
 -- +goose Down

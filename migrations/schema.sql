@@ -339,7 +339,7 @@ CREATE TABLE code_conflicts (
     operator_id bigint NOT NULL,
     terminal bigint NOT NULL,
     seq bigint NOT NULL,
-    journey_id uuid NOT NULL,
+    journey_id uuid,
     reason text COLLATE "C" NOT NULL,
     digest bytea NOT NULL,
     event_time timestamp with time zone NOT NULL,
@@ -347,7 +347,8 @@ CREATE TABLE code_conflicts (
     at timestamp with time zone NOT NULL,
     CONSTRAINT code_conflicts_pkey PRIMARY KEY (tenant_id, operator_id, terminal, seq)
 );
-COMMENT ON TABLE code_conflicts IS 'Taps an operator claimed and we refused, with their evidence: double use, clones, codes that do not hold.';
+COMMENT ON TABLE code_conflicts IS 'Taps an operator claimed and we refused, and codes that prove a copied credential, with their evidence: double use, clones, codes that do not hold.';
+COMMENT ON COLUMN code_conflicts.journey_id IS 'What was claimed; null for a code that the operator itself found to be of a copy.';
 CREATE INDEX code_conflicts_digest ON code_conflicts USING btree (tenant_id, digest);
 ALTER TABLE code_conflicts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE code_conflicts FORCE ROW LEVEL SECURITY;
@@ -1021,6 +1022,7 @@ CREATE TABLE recon_items (
     actual bigint NOT NULL,
     actual_fee bigint NOT NULL,
     diff bigint NOT NULL,
+    resolution text COLLATE "C" NOT NULL DEFAULT ''::text,
     note text NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     resolved_at timestamp with time zone,
@@ -1028,15 +1030,18 @@ CREATE TABLE recon_items (
     CONSTRAINT recon_items_check CHECK (((kind = 'matched'::text) = (state = 'matched'::text))),
     CONSTRAINT recon_items_check1 CHECK (((kind = 'matched'::text) = (owner = ''::text))),
     CONSTRAINT recon_items_check2 CHECK (((state = 'open'::text) = (resolved_at IS NULL))),
-    CONSTRAINT recon_items_check3 CHECK (((kind = 'missing_provider'::text) = (line_no IS NULL))),
-    CONSTRAINT recon_items_check4 CHECK ((diff = (actual - expected))),
+    CONSTRAINT recon_items_check3 CHECK (((state = 'resolved'::text) OR (resolution = ''::text))),
+    CONSTRAINT recon_items_check4 CHECK (((kind = 'missing_provider'::text) = (line_no IS NULL))),
+    CONSTRAINT recon_items_check5 CHECK ((diff = (actual - expected))),
     CONSTRAINT recon_items_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT recon_items_item_check CHECK ((item <> ''::text)),
     CONSTRAINT recon_items_kind_check CHECK ((kind = ANY (ARRAY['matched'::text, 'missing_provider'::text, 'missing_ledger'::text, 'amount_diff'::text, 'currency_diff'::text, 'refund_unexpected'::text, 'duplicate'::text, 'date_diff'::text]))),
     CONSTRAINT recon_items_owner_check CHECK ((owner = ANY (ARRAY[''::text, 'provider'::text, 'finance'::text, 'operator'::text]))),
+    CONSTRAINT recon_items_resolution_check CHECK ((resolution = ANY (ARRAY[''::text, 'accept_provider'::text, 'accept_ours'::text, 'write_off'::text]))),
     CONSTRAINT recon_items_state_check CHECK ((state = ANY (ARRAY['open'::text, 'matched'::text, 'resolved'::text])))
 );
 COMMENT ON TABLE recon_items IS 'What became of every row of every bill and of every payment without a row: matched, or an exception with an owner.';
+COMMENT ON COLUMN recon_items.resolution IS 'How a person ended the exception; its transfers follow from it.';
 CREATE INDEX recon_items_charge ON recon_items USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
 CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, contract, day, line_no) WHERE (line_no IS NOT NULL);
 CREATE INDEX recon_items_open ON recon_items USING btree (tenant_id, opened_at, contract, item) WHERE (state = 'open'::text);
@@ -1047,13 +1052,14 @@ CREATE POLICY tenant ON recon_items
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON recon_items TO citygate_app;
 GRANT SELECT ON recon_items TO citygate_auditor;
-GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, note, resolved_at) ON recon_items TO citygate_app;
+GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, resolution, note, resolved_at) ON recon_items TO citygate_app;
 
 CREATE TABLE refunds (
     tenant_id bigint NOT NULL,
     refund_id uuid NOT NULL,
     charge_id uuid NOT NULL,
     ordinal integer NOT NULL,
+    attempt integer NOT NULL DEFAULT 1,
     our_id text COLLATE "C" NOT NULL,
     contract text COLLATE "C" NOT NULL,
     account_id uuid NOT NULL,
@@ -1075,17 +1081,19 @@ CREATE TABLE refunds (
     final_at timestamp with time zone,
     CONSTRAINT refunds_pkey PRIMARY KEY (tenant_id, refund_id),
     CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
-    CONSTRAINT refunds_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text, 'void'::text])) = (final_at IS NOT NULL))),
+    CONSTRAINT refunds_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT refunds_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text, 'void'::text, 'replaced'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT refunds_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT refunds_ordinal_check CHECK ((ordinal > 0)),
     CONSTRAINT refunds_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
-    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'void'::text]))),
-    CONSTRAINT refunds_tenant_id_charge_id_ordinal_key UNIQUE (tenant_id, charge_id, ordinal),
+    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'void'::text, 'replaced'::text]))),
+    CONSTRAINT refunds_tenant_id_charge_id_ordinal_attempt_key UNIQUE (tenant_id, charge_id, ordinal, attempt),
     CONSTRAINT refunds_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
-COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined.';
+COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined. One that the provider declined is replaced by the next attempt.';
 CREATE INDEX refunds_due ON refunds USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX refunds_final ON refunds USING btree (tenant_id, contract, final_at);
+CREATE INDEX refunds_refused ON refunds USING btree (tenant_id, final_at) WHERE (state = 'declined'::text);
 ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE refunds FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON refunds
@@ -1373,6 +1381,21 @@ CREATE TABLE taps_202802 PARTITION OF taps FOR VALUES FROM ('2028-02-01 00:00:00
 CREATE TABLE taps_202803 PARTITION OF taps FOR VALUES FROM ('2028-03-01 00:00:00+00') TO ('2028-04-01 00:00:00+00');
 
 CREATE TABLE taps_default PARTITION OF taps DEFAULT;
+
+CREATE TABLE tariff_heads (
+    tenant_id bigint NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    CONSTRAINT tariff_heads_pkey PRIMARY KEY (tenant_id)
+);
+COMMENT ON TABLE tariff_heads IS 'One row for each tenant with a tariff; its lock orders those who publish one.';
+ALTER TABLE tariff_heads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tariff_heads FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON tariff_heads
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON tariff_heads TO citygate_app;
+GRANT SELECT ON tariff_heads TO citygate_auditor;
+GRANT UPDATE (published_at) ON tariff_heads TO citygate_app;
 
 CREATE TABLE tariffs (
     tenant_id bigint NOT NULL,

@@ -45,6 +45,9 @@ The data stays in the data directory; "citygate serve --data DIR" serves its ten
 			if asJSON && !once {
 				return &usageError{errors.New("--json goes with --once")}
 			}
+			if riders < city.MinRiders {
+				return &usageError{fmt.Errorf("--riders %d: a city that holds every attack five times has at least %d", riders, city.MinRiders)}
+			}
 			if db.data == "" {
 				db.data = defaultData(sys, "demo")
 			}

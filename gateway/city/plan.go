@@ -37,18 +37,19 @@ const (
 	paysLater          // the same, but the wallet is filled on the next day
 	comesOutLate       // the exit is uploaded after the ride was charged as incomplete
 	wrongTime          // boards the vehicle whose clock is an hour off
+	uphill             // an ordinary rider of Hillside
 )
 
 var stories = []story{
 	neverPays, paysLater, comesOutLate, neverPays, paysLater, comesOutLate,
-	wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime,
+	wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, wrongTime, uphill, uphill,
 }
 
 // slot is the grain of the play: the clock moves from slot to slot.
 const slot = 15 * time.Minute
 
 // wake is how often validators may be online and due work is looked for.
-const wake = 2 * slot
+const wake = 4 * slot
 
 // A traveller is one rider of the plan.
 type traveller struct {
@@ -93,7 +94,7 @@ type plan struct {
 var lateStations = []string{"76", "68", "48"}
 
 // MinRiders is the smallest city that holds every attack at least five times.
-const MinRiders = 100
+const MinRiders = 60
 
 func newPlan(seed uint64, riders int, day time.Time) (*plan, error) {
 	if riders < MinRiders {
@@ -146,6 +147,9 @@ func (p *plan) traveller(n int, r *rand.Rand) traveller {
 		t.story = stories[k]
 		t.never = t.story == neverPays
 		t.empty = t.never || t.story == paysLater
+		if t.story == uphill {
+			t.issuer, t.tenant = hillsideIssuer, hillside
+		}
 		return t
 	}
 	switch share := r.IntN(100); {
@@ -242,11 +246,14 @@ func (p *plan) storyDay(t traveller, day time.Time, r *rand.Rand) {
 	switch t.story {
 	case anyDay:
 		return
+	case uphill:
+		p.hillsideDay(t, day, r)
+		return
 	case wrongTime:
 		p.add(visit{at: at(day, r, 7*time.Hour, 19*time.Hour), rider: t.number, place: p.wrongClock, kind: tap.Single, trip: 1})
 		return
 	case comesOutLate:
-		late := slices.IndexFunc(p.places, func(x place) bool { return x.stop == lateStations[0] })
+		late := slices.IndexFunc(p.places, func(x place) bool { return x.stop == lateStations[2] })
 		start := at(day, r, 7*time.Hour, 10*time.Hour)
 		p.add(visit{at: start, rider: t.number, place: 0, kind: tap.On, trip: 1})
 		p.add(visit{at: start.Add(40 * time.Minute), rider: t.number, place: late, kind: tap.Off, trip: 1})

@@ -277,7 +277,7 @@ func (w *world) uploads(ctx context.Context, now time.Time) error {
 	n := int(now.Sub(w.day) / wake)
 	last := now.Equal(w.day.Add(25 * time.Hour))
 	for i, v := range w.validators {
-		period := 4 + 2*(i%3) // every two, three or four hours, each at its own time
+		period := 2 + i%3 // every two, three or four hours, each at its own time
 		online := (n+3*i)%period == 0 || last
 		if !online || w.lateUploads[i] {
 			continue
@@ -338,14 +338,11 @@ func (w *world) settleDown(ctx context.Context) error {
 	return w.gateway.Drain(ctx)
 }
 
-// nextDays goes on hour by hour until nothing is open: late uploads, incomplete
+// nextDays goes on every two hours until nothing is open: late uploads, incomplete
 // journeys, charges, recoveries, bills, windows and payouts.
 func (w *world) nextDays(ctx context.Context) error {
 	const most = 6 * 24
-	for hour := 3; hour < most; hour++ {
-		if hour > 24 && hour%2 != 0 {
-			continue
-		}
+	for hour := 4; hour < most; hour += 2 {
 		now := w.day.Add(24*time.Hour + time.Duration(hour)*time.Hour)
 		w.clock.set(now)
 		if hour == 14 { // of the next day: the last journals arrive, half of the empty wallets fill up

@@ -28,6 +28,8 @@ type Score struct {
 
 	// Broken says what an invariant that does not hold found.
 	Broken []string `json:"-"`
+
+	refundsRefused int
 }
 
 // TapScore counts presentations and uploaded records. Uploaded = Recorded +
@@ -157,6 +159,7 @@ var proves = map[string]string{
 	"one_charge_per_attempt": "our succeeded charges are the provider's, one to one, to the cent",
 	"payouts_equal_receipts": "each payee is paid what was cleared for it, no more and no less",
 	"tenant_isolation":       "no row of another tenant is visible in any table of a tenant",
+	"refunds_made":           "no provider declined to give back what was corrected",
 	"unknown_resolved":       "no charge or refund is left with an unknown outcome",
 	"clearing_zero":          "clearing accounts are empty but for what open exceptions name",
 	"interbook_pairs":        "what one book owes another, the other book is owed",

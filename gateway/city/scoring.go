@@ -89,6 +89,7 @@ func (s *Score) add(x tally) {
 	s.Charges.Declined += x.charges.Declined
 	s.Charges.UnknownSeen += x.charges.UnknownSeen
 	s.Charges.UnknownOpen += x.charges.UnknownOpen
+	s.refundsRefused += x.charges.RefundsRefused
 	s.Debts.Opened += x.charges.DebtsOpened
 	s.Debts.Recovered += x.charges.DebtsRecovered
 	s.Debts.Open += x.charges.DebtsOpen
@@ -253,6 +254,7 @@ func (w *world) invariants(ctx context.Context, s *Score) error {
 	holds("no_tap_lost", w.pending() == 0 && s.Taps.Made == s.Taps.Uploaded-s.Taps.Duplicate, "made %d, %d in journals, %+v", s.Taps.Made, w.pending(), s.Taps)
 	holds("honest_accepted", w.wronged == 0, "%d taps of honest riders, let in offline, were refused later", w.wronged)
 	holds("unknown_resolved", s.Charges.UnknownOpen == 0, "%d are open", s.Charges.UnknownOpen)
+	holds("refunds_made", s.refundsRefused == 0, "the providers declined %d refunds", s.refundsRefused)
 	r := s.Reconciliation
 	holds("faults_found", r.Found == r.Seeded && r.Unexplained == 0 && r.Lines == r.Matched+total(r.Exceptions) && len(r.Exceptions) >= len(exceptionOf), "%+v", r)
 	for c, p := range s.Money {

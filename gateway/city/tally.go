@@ -65,28 +65,34 @@ func (w *world) open(ctx context.Context) ([]string, error) {
 	return open, nil
 }
 
-// unimported counts succeeded payments that no reconciliation has looked at.
+// unimported counts payments that no reconciliation has looked at.
 func (w *world) unimported(ctx context.Context, tx *pg.Tx, t tenants.Tenant, note func(int, string)) error {
 	contract := alipayContract
 	if t.ID >= hillside {
 		contract = sandboxContract
 	}
-	for _, read := range []func(context.Context, *pg.Tx, string, time.Time, time.Time) ([]collect.BillEntry, error){collect.ChargesForBill, collect.RefundsForBill} {
-		entries, err := read(ctx, tx, contract, time.Time{}, tx.Now)
+	charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now)
+	if err != nil {
+		return err
+	}
+	refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now)
+	if err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		entries []collect.BillEntry
+		judged  func(context.Context, *pg.Tx, []citygate.UUID) (int, error)
+		what    string
+	}{{charges, recon.Judged, "charges without a bill"}, {refunds, recon.JudgedRefunds, "refunds without a bill"}} {
+		ids := make([]citygate.UUID, len(x.entries))
+		for i, e := range x.entries {
+			ids[i] = e.ID
+		}
+		judged, err := x.judged(ctx, tx, ids)
 		if err != nil {
 			return err
 		}
-		var charges []citygate.UUID
-		for _, e := range entries {
-			if !e.Refund {
-				charges = append(charges, e.ID)
-			}
-		}
-		judged, err := recon.Judged(ctx, tx, charges)
-		if err != nil {
-			return err
-		}
-		note(len(charges)-judged, "payments without a bill")
+		note(len(ids)-judged, x.what)
 	}
 	return nil
 }

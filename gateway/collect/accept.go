@@ -28,11 +28,16 @@ type Answer struct {
 // those are all; when operator is this tenant the fares themselves are not among
 // them, as the caller posts them from rider to payee, with Answer.Account.
 func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, currency citygate.Currency, items []interbook.Claim) ([]Answer, []ledger.Transfer, error) {
-	claims := newest(items)
-	if err := markStale(ctx, tx, operator, claims); err != nil {
+	settings, err := c.Settings(ctx, tx.Tenant)
+	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.prove(ctx, tx, operator, claims); err != nil {
+	claims := newest(items)
+	if err := markStale(ctx, tx, operator, currency, claims); err != nil {
+		return nil, nil, err
+	}
+	sift(claims, currency, settings.Currency)
+	if err := c.prove(ctx, tx, operator, settings.CapUnit, claims); err != nil {
 		return nil, nil, err
 	}
 	if err := c.identify(ctx, tx, claims); err != nil {
@@ -42,7 +47,7 @@ func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.Ten
 		return nil, nil, err
 	}
 	b := booking{operator: operator, currency: currency}
-	if err := c.book(ctx, tx, &b, claims); err != nil {
+	if err := c.book(ctx, tx, &b, settings, claims); err != nil {
 		return nil, nil, err
 	}
 	return answers(items, claims), b.transfers, nil
@@ -69,14 +74,30 @@ func (c *Collector) HandleClaims(ctx context.Context, tx *pg.Tx, from citygate.T
 	return ledger.Post(ctx, tx, transfers)
 }
 
-// prove verifies the evidence of claims of other operators.
-func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+// sift refuses claims that nothing about their taps could make right.
+func sift(claims []*claim, asked, ours citygate.Currency) {
+	for _, cl := range claims {
+		switch {
+		case cl.settled():
+		case cl.Amount < 0:
+			cl.reason = interbook.BadAmount
+		case asked != ours:
+			cl.reason = interbook.OtherCurrency
+		case cl.Amount > 0 && len(cl.Taps) == 0:
+			cl.reason = interbook.NoEvidence
+		}
+	}
+}
+
+// prove verifies the evidence of claims of other operators, and that the rider's
+// codes promise what is claimed.
+func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, claims []*claim) error {
 	if operator == tx.Tenant {
 		return nil // intake verified the same bytes
 	}
 	var raw [][]byte
 	for _, cl := range claims {
-		if !cl.stale {
+		if !cl.settled() {
 			for i := range cl.Taps {
 				raw = append(raw, cl.Taps[i].Evidence)
 			}
@@ -94,18 +115,9 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	}
 	at := 0
 	for _, cl := range claims {
-		if cl.stale {
-			continue
-		}
-		for i := range cl.Taps {
-			t, p := &cl.Taps[i], proofs[at]
-			at++
-			switch {
-			case p.Reason != "":
-				cl.refuse(t, p.Reason)
-			case p.Use != code.Use{Rider: cl.Rider, Counter: t.Counter}:
-				cl.refuse(t, code.Malformed) // the code is another rider's, or another display
-			}
+		if !cl.settled() {
+			cl.hold(proofs[at:at+len(cl.Taps)], capUnit)
+			at += len(cl.Taps)
 		}
 	}
 	return nil
@@ -115,7 +127,7 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 func (c *Collector) identify(ctx context.Context, tx *pg.Tx, claims []*claim) error {
 	var riders []citygate.Rider
 	for _, cl := range claims {
-		if !cl.stale && (len(riders) == 0 || riders[len(riders)-1] != cl.Rider) {
+		if !cl.settled() && (len(riders) == 0 || riders[len(riders)-1] != cl.Rider) {
 			riders = append(riders, cl.Rider)
 		}
 	}
@@ -127,7 +139,7 @@ func (c *Collector) identify(ctx context.Context, tx *pg.Tx, claims []*claim) er
 		return err
 	}
 	for _, cl := range claims {
-		if cl.stale {
+		if cl.settled() {
 			continue
 		}
 		a, ok := accounts[cl.Rider]
@@ -138,6 +150,9 @@ func (c *Collector) identify(ctx context.Context, tx *pg.Tx, claims []*claim) er
 		if !ok && len(cl.refused) == 0 {
 			cl.refuseAll(code.NotIssued)
 			cl.account = Account{}
+		}
+		if !ok && len(cl.Taps) == 0 {
+			cl.reason = interbook.UnknownRider // there is no tap to name
 		}
 	}
 	return nil
@@ -208,7 +223,7 @@ func (b *booking) add(l line, taps int) {
 }
 
 // book writes claims, lines and aggregations of what is not refused.
-func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) error {
+func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Settings, claims []*claim) error {
 	if err := storeClaims(ctx, tx, b, claims); err != nil {
 		return err
 	}
@@ -224,13 +239,9 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, claims []*c
 		}
 	}
 	if len(up) > 0 {
-		rules, calendar, err := c.Settings(ctx, tx.Tenant)
-		if err != nil {
-			return err
-		}
 		open, err := openAggregations(ctx, tx, b.currency, up, func(d citygate.Date) time.Time {
-			_, end := calendar.Window(d)
-			return end.Add(rules.CloseAfter)
+			_, end := settings.Calendar.Window(d)
+			return end.Add(settings.Rules.CloseAfter)
 		})
 		if err != nil {
 			return err
@@ -242,7 +253,7 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, claims []*c
 			}
 			b.add(line{claim: cl, aggregation: open[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta}, taps)
 		}
-		if err := addToAggregations(ctx, tx, b, rules); err != nil {
+		if err := addToAggregations(ctx, tx, b, settings.Rules); err != nil {
 			return err
 		}
 	} else if err := addToAggregations(ctx, tx, b, Rules{}); err != nil {
@@ -319,6 +330,8 @@ func answers(items []interbook.Claim, claims []*claim) []Answer {
 		case cl.index != i: // a newer claim of the journey is in the batch and says it all
 		case cl.stale:
 			a.Accepted = cl.was
+		case cl.reason != "":
+			a.Accepted, a.Reason = false, cl.reason
 		case len(cl.refused) > 0:
 			a.Accepted, a.Refused = false, cl.refused
 			slices.SortFunc(a.Refused, func(x, y interbook.TapVerdict) int {

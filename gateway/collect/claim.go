@@ -37,9 +37,10 @@ type claim struct {
 	had     int64 // accepted of the journey before
 	delta   int64
 	refused []interbook.TapVerdict
-	first   bool // nothing was accepted of the journey before
-	stale   bool // a claim as new or newer is stored; accepted says what became of it
-	was     bool // the stale claim was accepted
+	reason  interbook.ClaimReason // it is refused whatever its taps are, and leaves no trace
+	first   bool                  // nothing was accepted of the journey before
+	stale   bool                  // a claim as new or newer is stored; accepted says what became of it
+	was     bool                  // the stale claim was accepted
 }
 
 // newest gives the last claim of each journey, ordered by rider, time and
@@ -74,6 +75,9 @@ func (c *claim) at() time.Time {
 	}
 	return at.UTC().Truncate(time.Microsecond)
 }
+
+// settled reports whether nothing is left to be judged or stored of the claim.
+func (c *claim) settled() bool { return c.stale || c.reason != "" }
 
 func (c *claim) refuse(t *interbook.ClaimTap, reason code.Reason) {
 	c.refused = append(c.refused, interbook.TapVerdict{Terminal: t.Terminal, Seq: t.Seq, Reason: reason})
@@ -110,7 +114,7 @@ func (k useKey) compare(o useKey) int {
 func uses(operator citygate.TenantID, claims []*claim) []*use {
 	var out []*use
 	for _, c := range claims {
-		if c.stale || len(c.refused) > 0 {
+		if c.settled() || len(c.refused) > 0 {
 			continue
 		}
 		for i := range c.Taps {
@@ -150,6 +154,40 @@ func judge(all []*use, holders map[useKey]holder) (conflicts []*use, cloned []ci
 	}
 	slices.SortFunc(cloned, citygate.Rider.Compare)
 	return conflicts, slices.Compact(cloned)
+}
+
+// clockSlack is how far a terminal's clock and a device's may be apart for a tap
+// to be believed: readers without a network run wrong by hours, not by days.
+const clockSlack = 24 * time.Hour
+
+// hold refuses the taps that proofs, which are in their order, do not bear out.
+// A credential's cap is what its rider agreed to pay for one tap, so no journey
+// costs more than the caps of its displays.
+func (c *claim) hold(proofs []Proof, capUnit int64) {
+	promised := int64(0)
+	counted := make(map[uint16]bool, len(c.Taps))
+	for i := range c.Taps {
+		t, p := &c.Taps[i], proofs[i]
+		made, expires := time.Unix(p.GeneratedAt, 0), time.Unix(p.ExpiresAt, 0)
+		switch {
+		case p.Reason != "":
+			c.refuse(t, p.Reason)
+		case p.Use != code.Use{Rider: c.Rider, Counter: t.Counter}:
+			c.refuse(t, code.Malformed) // the code is another rider's, or another display
+		case !made.Before(expires):
+			c.refuse(t, code.ExpiredCredential)
+		case t.EventTime.After(made.Add(time.Duration(p.Window)*time.Second + clockSlack)):
+			c.refuse(t, code.ExpiredCode)
+		case t.EventTime.Before(made.Add(-clockSlack)):
+			c.refuse(t, code.NotYetValid)
+		case !counted[t.Counter]:
+			counted[t.Counter] = true
+			promised = min(promised, 1<<60) + int64(p.Cap)*min(capUnit, 1<<40) // more than any fare, less than an overflow
+		}
+	}
+	if len(c.refused) == 0 && c.Amount > promised {
+		c.refuseAll(code.AmountOverCap)
+	}
 }
 
 func sum256(b []byte) []byte {

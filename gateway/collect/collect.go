@@ -50,10 +50,15 @@ const (
 )
 
 // A Proof is what a raw code proves. Reason is "" if it is ours and signed as
-// it must be.
+// it must be. Times are unix seconds.
 type Proof struct {
-	Use    code.Use
-	Reason code.Reason
+	Use         code.Use
+	Reason      code.Reason
+	Cap         uint16 // highest fare for one tap, in the tenant's cap units
+	Product     uint16
+	GeneratedAt int64
+	ExpiresAt   int64
+	Window      int64
 }
 
 // A Prover verifies raw codes under the keys of the tenant that issued them. It
@@ -82,6 +87,14 @@ func DefaultRules() Rules {
 	return Rules{AmountLimit: 0, CountLimit: 0, CloseAfter: 6 * time.Hour, MaxTries: 3, RetryEvery: 24 * time.Hour}
 }
 
+// Settings are what a tenant collects by.
+type Settings struct {
+	Rules    Rules
+	Calendar citygate.Calendar
+	Currency citygate.Currency // what the tenant's contracts collect in
+	CapUnit  int64             // minor units of one unit of a credential's cap
+}
+
 // A Config is what a [Collector] is made of. All but Receipts are required;
 // without Receipts no tenant may be operator and issuer at once.
 type Config struct {
@@ -89,8 +102,9 @@ type Config struct {
 	Accounts Accounts
 	Prove    Prover
 	Receipts Receipts
-	// Settings gives a tenant's rules and calendar.
-	Settings func(ctx context.Context, tenant citygate.TenantID) (Rules, citygate.Calendar, error)
+	// Settings gives a tenant's settings. It is called inside transactions and
+	// does no I/O there: another connection may not be had while this one waits.
+	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)
 	// Provider opens the provider of a contract. It is called outside transactions.
 	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
 }
@@ -138,7 +152,8 @@ func NewProver(d *code.Dispatcher, keys codeKeys, credentials code.CredentialCac
 					proofs[i].Reason = code.Malformed
 					continue
 				}
-				proofs[i] = Proof{c.Use(), d.Verify(&c, source, credentials).Reason}
+				proofs[i] = Proof{Use: c.Use(), Reason: d.Verify(&c, source, credentials).Reason, Cap: c.Cap, Product: c.Product,
+					GeneratedAt: c.GeneratedAt, ExpiresAt: c.ExpiresAt, Window: c.Window}
 			}
 		})
 		return proofs, nil

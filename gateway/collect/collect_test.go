@@ -139,8 +139,8 @@ func newCity(t testing.TB, options ...pgtest.Option) *city {
 	db := pgtest.New(t, append([]pgtest.Option{pgtest.WithClock(c.clock.now), pgtest.WithEnqueuer(queue{})}, options...)...)
 	c.Collector = New(Config{
 		DB: db, Accounts: c.bank, Receipts: c.own, Prove: proveText,
-		Settings: func(context.Context, citygate.TenantID) (Rules, citygate.Calendar, error) {
-			return c.rules, citygate.Calendar{Version: 1, Location: time.UTC, Cut: 4 * time.Hour}, nil
+		Settings: func(context.Context, citygate.TenantID) (Settings, error) {
+			return Settings{Rules: c.rules, Calendar: citygate.Calendar{Version: 1, Location: time.UTC, Cut: 4 * time.Hour}, Currency: "HKD", CapUnit: 100}, nil
 		},
 		Provider: func(context.Context, citygate.TenantID, Contract) (*adapters.Provider, error) {
 			return adapters.New(c.box, c.clock.now), nil
@@ -173,7 +173,10 @@ func proveText(_ context.Context, _ *pg.Tx, raw [][]byte) ([]Proof, error) {
 			out[i].Reason = code.Malformed
 			continue
 		}
-		out[i].Use = u
+		out[i] = Proof{Use: u, Cap: 100, GeneratedAt: morning.Unix(), ExpiresAt: morning.Add(72 * time.Hour).Unix(), Window: 30}
+		if _, limit, ok := strings.Cut(string(b), "cap"); ok {
+			_, _ = fmt.Sscan(limit, &out[i].Cap)
+		}
 		if strings.Contains(string(b), "forged") {
 			out[i].Reason = code.BadDeviceSignature
 		}
@@ -194,7 +197,12 @@ func ride(j, n int, r uint32, ctr uint16, amount int64) interbook.Claim {
 // claim sends claims as operator and gives the verdicts it gets back.
 func (c *city) claim(operator citygate.TenantID, items ...interbook.Claim) []interbook.Verdict {
 	c.t.Helper()
-	body, err := json.Marshal(interbook.Claims{Currency: "HKD", Items: items})
+	return c.claimIn("HKD", operator, items...)
+}
+
+func (c *city) claimIn(currency citygate.Currency, operator citygate.TenantID, items ...interbook.Claim) []interbook.Verdict {
+	c.t.Helper()
+	body, err := json.Marshal(interbook.Claims{Currency: currency, Items: items})
 	if err != nil {
 		c.t.Fatal(err)
 	}

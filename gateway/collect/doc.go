@@ -14,6 +14,12 @@
 // the taps; an accepted one changes the books by the difference to what was
 // accepted of the journey before.
 //
+// A claim must be proven: an amount needs codes, made within a day of their taps,
+// whose caps add up to it, and a journey keeps its rider and is claimed in the
+// tenant's currency. What fails that for itself and not for a tap is refused with
+// a reason and leaves no trace here. An operator that finds a copied credential
+// by itself sends both codes ([Collector.TakeSightings]).
+//
 // # Aggregation, charge, outcome
 //
 // A positive difference goes to the open aggregation of its account and
@@ -50,5 +56,8 @@
 //
 // Limits: the sum accepted of one journey is claimed in one currency; a debt is
 // never written off here; a refund that the provider finally declines stays on
-// the rider's account as money we owe and is counted, not retried.
+// the rider's account as money we owe, is not passed on to the operator and is
+// listed ([RefusedRefunds]) until somebody has it tried again ([RetryRefund]). A
+// display is held to one tap and not to one journey, as taps move between journeys
+// when late ones come: an operator that claims one tap in two is not found here.
 package collect

@@ -230,7 +230,7 @@ func (r *run) record(ctx context.Context, contract Contract, about driver.Descri
 	}
 	// The money may have moved: an ended context must not keep us from saying so.
 	ctx = context.WithoutCancel(ctx)
-	rules, _, err := r.Settings(ctx, r.tenant)
+	settings, err := r.Settings(ctx, r.tenant)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (r *run) record(ctx context.Context, contract Contract, about driver.Descri
 	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
 		contradictions = nil
 		var err error
-		contradictions, err = r.apply(ctx, tx, contract, about, rules, outcomes, func(id string, a adapters.Action) time.Time {
+		contradictions, err = r.apply(ctx, tx, contract, about, settings.Rules, outcomes, func(id string, a adapters.Action) time.Time {
 			if _, ok := at[id]; !ok { // once, though the transaction may run again
 				at[id] = r.patient(id, a, about, tx.Now)
 			}

@@ -11,8 +11,9 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// A refund is one row of refunds. It has two states that a charge has not:
-// waiting, while its charge is not final, and void, when that was declined.
+// A refund is one row of refunds. It has three states that a charge has not:
+// waiting, while its charge is not final, void, when that was declined, and
+// replaced, when the provider declined it and it was tried again under another id.
 type refund struct {
 	ID           citygate.UUID
 	OurID        string
@@ -28,7 +29,10 @@ type refund struct {
 	Charge       charge // OurID, ProviderRef, SentAt and Amount
 }
 
-const refundVoid = "void"
+const (
+	refundVoid     = "void"
+	refundReplaced = "replaced"
+)
 
 func (r *refund) request() driver.Refund {
 	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: "fare correction"}
@@ -102,7 +106,6 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	}
 	var changes []change
 	var transfers []ledger.Transfer
-	var given []citygate.UUID
 	for _, o := range outcomes {
 		r := refunds[o.id]
 		if r == nil {
@@ -121,16 +124,12 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 		if m.final {
 			r.State, r.FinalAt = m.state, tx.Now
 			transfers = append(transfers, r.transfers(tx.Tenant)...)
-			given = append(given, r.ID)
 		} else {
 			m.at = when(o.id, next)
 		}
 		changes = append(changes, m)
 	}
 	if err := storeRefundChanges(ctx, tx, changes); err != nil {
-		return nil, err
-	}
-	if err := unrelease(ctx, tx, given); err != nil {
 		return nil, err
 	}
 	return contradictions, ledger.Post(ctx, tx, transfers)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -31,10 +32,10 @@ const (
 )
 
 // markStale reads and locks, in their order, what is stored of the claims'
-// journeys. Here and below, OFFSET 0 has each row looked up by its key: while a
+// journeys. A journey keeps its rider and its currency. Here and below, OFFSET 0 has each row looked up by its key: while a
 // table has no statistics the planner takes a tenant's rows for few and would
 // read them all for every batch.
-func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
+func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, currency citygate.Currency, claims []*claim) error {
 	byJourney := make(map[citygate.UUID]*claim, len(claims))
 	ids := make([]citygate.UUID, len(claims))
 	for i, cl := range claims {
@@ -43,7 +44,7 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claim
 	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
 	for chunk := range slices.Chunk(ids, rowsMax) {
 		rows, err := tx.Query(ctx, `
-			SELECT c.journey_id, c.n, c.amount, c.state, c.account_id IS NOT NULL FROM unnest($3::uuid[]) AS u (id) CROSS JOIN LATERAL (
+			SELECT c.journey_id, c.n, c.amount, c.state, c.account_id IS NOT NULL, c.list, c.idx, c.currency FROM unnest($3::uuid[]) AS u (id) CROSS JOIN LATERAL (
 				SELECT * FROM claims WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = u.id OFFSET 0 FOR UPDATE) AS c`,
 			tx.Tenant, operator, chunk)
 		if err != nil {
@@ -54,10 +55,20 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claim
 		var amount int64
 		var state string
 		var known bool
-		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known}, func() error {
+		var list int32
+		var idx int64
+		var was citygate.Currency
+		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known, &list, &idx, &was}, func() error {
 			cl := byJourney[id]
 			cl.had, cl.first = amount, !known
 			cl.stale, cl.was = n >= cl.N, state == "accepted"
+			switch {
+			case cl.stale:
+			case uint16(list) != cl.Rider.List || uint32(idx) != cl.Rider.Index:
+				cl.reason = interbook.OtherRider
+			case was != currency:
+				cl.reason = interbook.OtherCurrency
+			}
 			return nil
 		}); err != nil {
 			return err
@@ -122,13 +133,7 @@ func keepConflicts(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, c
 	for _, cl := range claims {
 		for _, r := range cl.refused {
 			i := slices.IndexFunc(cl.Taps, func(t interbook.ClaimTap) bool { return t.Terminal == r.Terminal && t.Seq == r.Seq })
-			t := &cl.Taps[i]
-			if _, err := tx.Exec(ctx, `
-				INSERT INTO code_conflicts (tenant_id, list, idx, ctr, operator_id, terminal, seq, journey_id, reason, digest, event_time, evidence, at)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-				ON CONFLICT (tenant_id, operator_id, terminal, seq) DO NOTHING`,
-				tx.Tenant, int32(cl.Rider.List), int64(cl.Rider.Index), int32(t.Counter), operator, int64(t.Terminal), int64(t.Seq),
-				cl.Journey, string(r.Reason), sum256(t.Evidence), t.EventTime, t.Evidence, tx.Now); err != nil {
+			if err := keepConflict(ctx, tx, operator, cl.Rider, &cl.Journey, &cl.Taps[i], r.Reason); err != nil {
 				return err
 			}
 		}
@@ -136,11 +141,23 @@ func keepConflicts(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, c
 	return nil
 }
 
+// keepConflict keeps one piece of evidence; journey is nil if the tap was in no
+// claim.
+func keepConflict(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, rider citygate.Rider, journey *citygate.UUID, t *interbook.ClaimTap, reason code.Reason) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO code_conflicts (tenant_id, list, idx, ctr, operator_id, terminal, seq, journey_id, reason, digest, event_time, evidence, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		ON CONFLICT (tenant_id, operator_id, terminal, seq) DO NOTHING`,
+		tx.Tenant, int32(rider.List), int64(rider.Index), int32(t.Counter), operator, int64(t.Terminal), int64(t.Seq),
+		journey, string(reason), sum256(t.Evidence), t.EventTime, t.Evidence, tx.Now)
+	return err
+}
+
 // storeClaims writes the latest word on each journey and sets the differences.
 func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) error {
 	fresh := make([]*claim, 0, len(claims))
 	for _, cl := range claims {
-		if !cl.stale {
+		if !cl.settled() {
 			fresh = append(fresh, cl)
 		}
 	}
@@ -355,7 +372,8 @@ type place struct {
 }
 
 // contributions gives the places of a journey's fare, the youngest first, with
-// their aggregations locked.
+// their aggregations locked, and by them their debts: whoever starts a recovery
+// locks the aggregation too ([takeDebts]).
 func contributions(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, journey citygate.UUID) ([]place, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.aggregation_id, a.state, a.business_date FROM aggregations a
@@ -406,15 +424,18 @@ func createRefund(ctx context.Context, tx *pg.Tx, b *booking, cl *claim, p place
 	state := "waiting"
 	if p.settled {
 		state = string(adapters.Created)
+		if err := unrelease(ctx, tx, p.charge); err != nil {
+			return citygate.UUID{}, err
+		}
 	} else if p.state == aggregationInDebt { // operators bear less from now on
 		if _, err := tx.Exec(ctx, `UPDATE debts SET unpassed = true WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, p.aggregation); err != nil {
 			return citygate.UUID{}, err
 		}
 	}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
+		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, attempt, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
 		                     business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, false, 0, '', '', $15, $16, $16)`,
+		VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, false, 0, '', '', $15, $16, $16)`,
 		tx.Tenant, id, p.charge, ordinal, our, p.contract, cl.account.ID, b.operator, cl.Journey, cl.N, amount, string(b.currency),
 		cl.BusinessDate, state, string(adapters.Submit), tx.Now)
 	return id, err

@@ -178,13 +178,8 @@ func lockRefunds(ctx context.Context, tx *pg.Tx, ours []string) (map[string]*ref
 	return out, nil
 }
 
-// unrelease notes that charges have a refund that was not released with them.
-func unrelease(ctx context.Context, tx *pg.Tx, refunds []citygate.UUID) error {
-	if len(refunds) == 0 {
-		return nil
-	}
-	_, err := tx.Exec(ctx, `
-		UPDATE charges c SET released = false FROM refunds r
-		WHERE c.tenant_id = $1 AND r.tenant_id = $1 AND r.refund_id = ANY($2::uuid[]) AND c.charge_id = r.charge_id AND c.released`, tx.Tenant, refunds)
+// unrelease notes that a charge has a refund that was not released with it.
+func unrelease(ctx context.Context, tx *pg.Tx, charge citygate.UUID) error {
+	_, err := tx.Exec(ctx, `UPDATE charges SET released = false WHERE tenant_id = $1 AND charge_id = $2 AND released`, tx.Tenant, charge)
 	return err
 }

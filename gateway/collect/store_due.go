@@ -72,28 +72,9 @@ func (r *run) startRecoveries(ctx context.Context) error {
 	for {
 		n := 0
 		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
-			rows, err := tx.Query(ctx, `
-				SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
-				       1 + (SELECT max(attempt) FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id)
-				FROM debts d JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = d.aggregation_id
-				WHERE d.tenant_id = $1 AND d.state = 'open' AND d.retry_at <= $2
-				ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
-			if err != nil {
-				return err
-			}
-			due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
-				err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt)
-				return c, err
-			})
+			due, err := takeDebts(ctx, tx)
 			n = len(due)
-			if err != nil || n == 0 {
-				return err
-			}
-			ids := make([]citygate.UUID, n)
-			for i := range due {
-				ids[i] = due[i].aggregation
-			}
-			if _, err := tx.Exec(ctx, `UPDATE debts SET retry_at = NULL WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
+			if err != nil {
 				return err
 			}
 			return intend(ctx, tx, kindRecovery, due)
@@ -102,6 +83,36 @@ func (r *run) startRecoveries(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// takeDebts gives the debts whose retry is due and are not being collected, as
+// they stand, and takes the retry off them. It locks the aggregation with the
+// debt, as a correction does ([contributions]): of the two, the second sees what
+// the first did, and what the one takes off the debt the other does not charge.
+func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
+		       1 + (SELECT max(attempt) FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id)
+		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
+		WHERE a.tenant_id = $1 AND d.state = 'open' AND d.retry_at <= $2 AND NOT EXISTS (
+			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
+		ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF a, d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
+	if err != nil {
+		return nil, err
+	}
+	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
+		err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt)
+		return c, err
+	})
+	if err != nil || len(due) == 0 {
+		return nil, err
+	}
+	ids := make([]citygate.UUID, len(due))
+	for i := range due {
+		ids[i] = due[i].aggregation
+	}
+	_, err = tx.Exec(ctx, `UPDATE debts SET retry_at = NULL WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids)
+	return due, err
 }
 
 // intend writes charges that are to be sent, with what of them is whose fare.

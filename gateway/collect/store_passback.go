@@ -110,8 +110,8 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 }
 
 // Unreleased gives the succeeded charges of which something is still to be
-// released once they are reconciled: all that never were, and those with a
-// refund since.
+// released once they are reconciled: all that never were, and those that a
+// refund was made of since.
 func Unreleased(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 	rows, err := tx.Query(ctx, `SELECT charge_id FROM charges WHERE tenant_id = $1 AND state = 'succeeded' AND NOT released ORDER BY charge_id`, tx.Tenant)
 	if err != nil {
@@ -121,7 +121,9 @@ func Unreleased(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 }
 
 // clearedNow gives the differences between what is cleared of each journey in
-// the charges and what was told, and marks the charges as released.
+// the charges and what was told, and marks the charges as released. What was
+// corrected away is the rider's from then on, whether or not the provider has
+// given it back: an operator is never paid a fare that does not stand.
 func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advice, error) {
 	// Two releases of one charge at once must not tell the same difference twice.
 	locked, err := tx.Query(ctx, `
@@ -136,21 +138,24 @@ func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advi
 	if _, err := tx.Exec(ctx, `UPDATE charges SET released = true WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[])`, tx.Tenant, ready); err != nil {
 		return nil, err
 	}
+	// LATERAL keeps every look-up on its primary key: joined as sets, the planner
+	// compares all refunds with all shares on tables it has no statistics of.
 	rows, err := tx.Query(ctx, `
-		WITH given AS (
-			SELECT charge_id, operator_id, journey_id, sum(amount)::bigint AS amount FROM refunds
-			WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND state = 'succeeded' GROUP BY 1, 2, 3),
-		told AS (
-			SELECT ref_id, operator_id, journey_id, sum(amount)::bigint AS amount, count(*)::int AS parts FROM advices
-			WHERE tenant_id = $1 AND ref_id = ANY($2::uuid[]) AND kind = 'cleared' GROUP BY 1, 2, 3)
-		SELECT s.operator_id, s.journey_id, s.charge_id, coalesce(t.parts, 0),
-		       s.amount - s.fee - coalesce(g.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
-		FROM charge_shares s JOIN charges c ON c.tenant_id = $1 AND c.charge_id = s.charge_id
-		LEFT JOIN given g ON g.charge_id = s.charge_id AND g.operator_id = s.operator_id AND g.journey_id = s.journey_id
-		LEFT JOIN told t ON t.ref_id = s.charge_id AND t.operator_id = s.operator_id AND t.journey_id = s.journey_id
-		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[])
-		  AND s.amount - s.fee - coalesce(g.amount, 0) <> coalesce(t.amount, 0)
-		ORDER BY s.operator_id, s.charge_id, s.journey_id`, tx.Tenant, ready)
+		SELECT s.operator_id, s.journey_id, u.charge, coalesce(t.parts, 0),
+		       s.amount - s.fee - coalesce(b.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
+		FROM unnest($2::uuid[]) AS u (charge)
+		CROSS JOIN LATERAL (
+			SELECT contract, currency, business_date FROM charges WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS c
+		CROSS JOIN LATERAL (
+			SELECT operator_id, journey_id, amount, fee FROM charge_shares WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS s
+		LEFT JOIN LATERAL (
+			SELECT sum(amount)::bigint AS amount FROM refunds
+			WHERE tenant_id = $1 AND charge_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND state NOT IN ('void', 'replaced')) AS b ON true
+		LEFT JOIN LATERAL (
+			SELECT sum(amount)::bigint AS amount, count(*)::int AS parts FROM advices
+			WHERE tenant_id = $1 AND ref_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND kind = 'cleared') AS t ON true
+		WHERE s.amount - s.fee - coalesce(b.amount, 0) <> coalesce(t.amount, 0)
+		ORDER BY s.operator_id, u.charge, s.journey_id`, tx.Tenant, ready)
 	if err != nil {
 		return nil, err
 	}

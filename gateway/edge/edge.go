@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -51,6 +53,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	router := gin.New()
 	router.ContextWithFallback = true
 	router.HandleMethodNotAllowed = false
+	router.UseRawPath = true          // a reconciliation item has slashes in its name
 	_ = router.SetTrustedProxies(nil) // cannot fail without proxies to parse
 	config := huma.DefaultConfig("Citygate", "1")
 	config.DocsPath = "" // huma's stock page loads a CDN
@@ -63,7 +66,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
 	}
 	e := &Edge{Verticals: v, log: log, router: router, classes: map[string]class{}}
-	router.Use(e.guard)
+	router.Use(func(c *gin.Context) { e.survive(c, e.guard) })
 	e.api = humagin.New(router, config)
 	for _, path := range []string{"/openapi.yaml", "/openapi.json", "/openapi-3.0.yaml", "/openapi-3.0.json"} {
 		e.classes["GET "+path] = public
@@ -75,6 +78,29 @@ func New(v Verticals, log *slog.Logger) *Edge {
 
 // ServeHTTP implements [http.Handler].
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.router.ServeHTTP(w, r) }
+
+// survive runs a handler and answers for it if it panics: the caller gets a
+// problem, the log the stack, and every other request goes on. An answer that is
+// half-way out cannot be taken back, so its connection is cut.
+func (e *Edge) survive(c *gin.Context, handle gin.HandlerFunc) (whole bool) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		c.Abort()
+		if cause != http.ErrAbortHandler { //nolint:errorlint // a panic value is compared, as net/http does
+			e.log.ErrorContext(c.Request.Context(), "handler panicked", "op", c.Request.Method+" "+c.FullPath(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			if !c.Writer.Written() {
+				e.write(c, errInternal.Because(nil, "panic"))
+				return
+			}
+		}
+		panic(http.ErrAbortHandler)
+	}()
+	handle(c)
+	return true
+}
 
 // guard runs before every route: class, size limit, token, idempotency. A
 // route without a class is refused, whatever it would do.
@@ -182,11 +208,18 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID) {
 	}
 	copied := &copyWriter{ResponseWriter: c.Writer}
 	c.Writer = copied
-	c.Next()
-	// The answer is on its way; a client that went away must not lose it for its repeat.
-	if err := e.finish(context.WithoutCancel(ctx), tenant, key, copied.Status(), copied.body.Bytes()); err != nil {
-		e.log.ErrorContext(ctx, "idempotency answer not stored", "err", err)
-	}
+	whole := false
+	defer func() { // also when the connection is to be cut
+		status := copied.Status()
+		if !whole {
+			status = http.StatusInternalServerError
+		}
+		// The answer is on its way; a client that went away must not lose it for its repeat.
+		if err := e.finish(context.WithoutCancel(ctx), tenant, key, status, copied.body.Bytes()); err != nil {
+			e.log.ErrorContext(ctx, "idempotency answer not stored", "err", err)
+		}
+	}()
+	whole = e.survive(c, func(c *gin.Context) { c.Next() })
 }
 
 // A copyWriter keeps a copy of what it writes.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -30,13 +32,17 @@ type testBench struct {
 	key    ed25519.PrivateKey
 	tokens *edge.Tokens
 	denied int
+
+	db       *pg.DB
+	log      bytes.Buffer
+	resolved []string
 }
 
 func newBench(t *testing.T) *testBench {
 	t.Helper()
 	clock := func() time.Time { return now }
 	db := pgtest.New(t, pgtest.WithClock(clock))
-	b := &testBench{key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
+	b := &testBench{db: db, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
 	b.tokens = &edge.Tokens{
 		Clock: clock,
 		Sign: func(_ context.Context, m []byte) ([]byte, string, error) {
@@ -59,7 +65,10 @@ func newBench(t *testing.T) *testBench {
 		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory,
 		Deny: func(_ context.Context, _ string, _ citygate.TenantID, list uint16, _ uint32, _ string) error {
 			b.denied++
-			if list == 99 {
+			switch list {
+			case 77:
+				panic("secret detail of a panic")
+			case 99:
 				return errors.New("secret detail of a database: SQLSTATE 42501")
 			}
 			return nil
@@ -67,11 +76,29 @@ func newBench(t *testing.T) *testBench {
 		Balances: func(context.Context, citygate.TenantID, string) ([]edge.Balance, error) {
 			return []edge.Balance{{Account: "bank", Currency: "CNY", Debit: 1, Credit: 2}}, nil
 		},
-		Bundle: func(context.Context, citygate.TenantID) ([]byte, string, error) { return []byte("TB1"), "v1", nil },
+		Bundle: func(_ context.Context, tenant citygate.TenantID) ([]byte, string, error) {
+			if tenant == 2 {
+				panic("secret detail of a panic")
+			}
+			return []byte("TB1"), "v1", nil
+		},
+		ResolveRecon: func(_ context.Context, _ string, _ citygate.TenantID, item string, d edge.ResolveRecon) error {
+			b.resolved = append(b.resolved, d.Contract+" "+item+" "+d.Resolution)
+			return nil
+		},
+		Windows: func(_ context.Context, _ citygate.TenantID, after citygate.Date, limit int) ([]edge.Window, error) {
+			return []edge.Window{{BusinessDate: after.AddDays(-1).String(), State: strconv.Itoa(limit)}}, nil
+		},
+		Payouts: func(_ context.Context, _ citygate.TenantID, page edge.Page) ([]edge.Payout, error) {
+			return []edge.Payout{{ID: page.After.Text("pay_"), State: strconv.Itoa(page.Limit)}}, nil
+		},
+		ReconItems: func(_ context.Context, _ citygate.TenantID, state, after string, limit int) ([]edge.ReconItem, error) {
+			return []edge.ReconItem{{ID: after, State: state, AgeDays: limit}}, nil
+		},
 		RecordTaps: func(context.Context, []byte) ([]edge.TapReceipt, error) {
 			return []edge.TapReceipt{{Seq: 1, Outcome: "recorded"}}, nil
 		},
-	}, slog.New(slog.DiscardHandler))
+	}, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
 }
 
@@ -133,7 +160,7 @@ func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
 			continue
 		}
 		tokens++
-		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jrn_00", ":name", "x").Replace(path)
+		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jrn_00", ":name", "x", ":item", "x").Replace(path)
 		if w := b.call(method, concrete, "", ""); w.Code != http.StatusUnauthorized || code(w) != "auth.token_invalid" {
 			t.Errorf("%s without a token: %d %s", route, w.Code, code(w))
 		}
@@ -339,5 +366,126 @@ func TestDocumentIsServed(t *testing.T) {
 	w := newBench(t).call("GET", "/openapi.yaml", "", "")
 	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "openapi: 3.1.0") || !strings.Contains(w.Body.String(), "/v1/tap-batches") {
 		t.Errorf("%d %.200s", w.Code, w.Body)
+	}
+}
+
+// A handler that panics answers like any failure of ours: its key is free for
+// the repeat, its cause stays in the log, and the process lives.
+func TestPanicIsAnAnswerAndKeepsNoKey(t *testing.T) {
+	b := newBench(t)
+	admin := b.token(t, 1, edge.ScopeAdmin)
+	for range 2 {
+		w := b.call("POST", "/v1/tenants/1/denials", admin, `{"list":77,"index":2,"reason":"lost"}`, "Idempotency-Key", "k")
+		if w.Code != http.StatusInternalServerError || code(w) != "internal" || strings.Contains(w.Body.String(), "secret") {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if b.denied != 2 {
+		t.Errorf("it ran %d times; want the repeat to run again", b.denied)
+	}
+	if n := b.keys(t); n != 0 {
+		t.Errorf("%d keys are held by dead requests", n)
+	}
+	if w := b.call("GET", "/v1/tenants/2/bundle", "", ""); w.Code != http.StatusInternalServerError || code(w) != "internal" {
+		t.Errorf("a public route that panics: %d %s", w.Code, w.Body)
+	}
+	if log := b.log.String(); strings.Count(log, "secret detail of a panic") != 3 || !strings.Contains(log, "edge_test.go") {
+		t.Errorf("the log does not tell where it panicked: %s", log)
+	}
+}
+
+// An answer that is half-way out when its handler panics is cut off and not kept.
+func TestPanicBehindTheFirstByteCutsTheConnection(t *testing.T) {
+	b := newBench(t)
+	b.AddUnsafe("/v1/half", func(w http.ResponseWriter) {
+		_, _ = w.Write([]byte("half an ans"))
+		panic("torn")
+	})
+	for range 2 {
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint // a panic value
+					t.Errorf("recovered %v; want http.ErrAbortHandler", got)
+				}
+			}()
+			b.call("POST", "/v1/half", b.token(t, 1, edge.ScopeAdmin), "{}", "Idempotency-Key", "k")
+		}()
+	}
+	if n := b.keys(t); n != 0 {
+		t.Errorf("%d keys are held by dead requests", n)
+	}
+}
+
+// keys counts the Idempotency-Keys of tenant 1.
+func (b *testBench) keys(t *testing.T) int64 {
+	t.Helper()
+	return pgtest.Owner(t, b.db).Count(1, `SELECT count(*) FROM idempotency_keys`)
+}
+
+func TestAnswersAreForgottenAfterADay(t *testing.T) {
+	b := newBench(t)
+	admin := b.token(t, 1, edge.ScopeAdmin)
+	for _, key := range []string{"old", "fresh"} {
+		b.call("POST", "/v1/tenants/1/denials", admin, `{"list":1,"index":2,"reason":"lost"}`, "Idempotency-Key", key)
+	}
+	pgtest.Owner(t, b.db).Exec(1, `UPDATE idempotency_keys SET created_at = $1 WHERE key = 'old'`, now.Add(-24*time.Hour-time.Microsecond))
+	pgtest.Owner(t, b.db).Exec(1, `UPDATE idempotency_keys SET created_at = $1 WHERE key = 'fresh'`, now.Add(-24*time.Hour))
+	if err := b.db.InTenant(t.Context(), 1, func(tx *pg.Tx) error { return edge.ForgetAnswers(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := pgtest.Owner(t, b.db).Count(1, `SELECT count(*) FROM idempotency_keys WHERE key = 'fresh'`); n != 1 || b.keys(t) != 1 {
+		t.Errorf("%d keys are left, %d of them fresh; want only the fresh one", b.keys(t), n)
+	}
+}
+
+func TestListsComePageByPage(t *testing.T) {
+	b := newBench(t)
+	reader := b.token(t, 1, edge.ScopeRead)
+	for path, want := range map[string]string{
+		"windows?after=2026-11-21&limit=7":                                  `"business_date":"2026-11-20","state":"7"`,
+		"windows?after=yesterday":                                           `request.invalid`,
+		"payouts?after=pay_01a20bb5e600787895f9b766d1ec1045&limit=3":        `"id":"pay_01a20bb5e600787895f9b766d1ec1045"`,
+		"payouts?after=chg_01a20bb5e600787895f9b766d1ec1045":                `request.invalid`,
+		"payouts?limit=501":                                                 `request.invalid`,
+		"reconciliation?state=resolved&after=main/row/2026-11-21/4&limit=5": `"id":"main/row/2026-11-21/4"`,
+		"reconciliation?state=matched":                                      `request.invalid`,
+	} {
+		if w := b.call("GET", "/v1/tenants/1/"+path, reader, ""); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s; want %s", path, w.Code, w.Body, want)
+		}
+	}
+}
+
+// An item's name has slashes; in the path they are escaped.
+func TestResolveTakesTheItemFromThePath(t *testing.T) {
+	b := newBench(t)
+	const body = `{"contract":"main","resolution":"write_off","reason":"too small"}`
+	for _, item := range []string{"row%2F2026-11-21%2F4", "charge%2FC1", "plain"} {
+		if w := b.call("POST", "/v1/tenants/1/reconciliation/"+item+"/resolve", b.token(t, 1, edge.ScopeAdmin), body, "Idempotency-Key", item); w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", item, w.Code, w.Body)
+		}
+	}
+	if got := strings.Join(b.resolved, ", "); got != "main row/2026-11-21/4 write_off, main charge/C1 write_off, main plain write_off" {
+		t.Errorf("resolved %s", got)
+	}
+	for what, body := range map[string]string{
+		"another decision": `{"contract":"main","resolution":"forget","reason":"x"}`, "no reason": `{"contract":"main","resolution":"write_off","reason":""}`,
+		"no contract": `{"resolution":"write_off","reason":"x"}`,
+	} {
+		if w := b.call("POST", "/v1/tenants/1/reconciliation/plain/resolve", b.token(t, 1, edge.ScopeAdmin), body, "Idempotency-Key", what); code(w) != "request.invalid" {
+			t.Errorf("%s: %d %s", what, w.Code, w.Body)
+		}
+	}
+	if w := b.call("POST", "/v1/tenants/1/reconciliation/plain/resolve", b.token(t, 1, edge.ScopeRead), body, "Idempotency-Key", "r"); code(w) != "auth.forbidden" {
+		t.Errorf("a reader decides: %d %s", w.Code, w.Body)
+	}
+}
+
+// Whatever the route, a client finds in the document that it may get a problem.
+func TestEveryOperationDocumentsItsProblems(t *testing.T) {
+	for route, documented := range newBench(t).Problems() {
+		if !documented {
+			t.Errorf("%s documents no problem answer", route)
+		}
 	}
 }

@@ -37,6 +37,31 @@ func (e *Edge) Documented() map[string]bool {
 	return all
 }
 
+// Problems tells for every operation whether an answer of it is a problem.
+func (e *Edge) Problems() map[string]bool {
+	all := map[string]bool{}
+	for path, item := range e.api.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
+			if op == nil {
+				continue
+			}
+			all[op.Method+" "+path] = false
+			for _, r := range op.Responses {
+				if m := r.Content["application/problem+json"]; m != nil && m.Schema != nil {
+					all[op.Method+" "+path] = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+// AddUnsafe adds a token route that answers as write does.
+func (e *Edge) AddUnsafe(path string, write func(http.ResponseWriter)) {
+	e.classes["POST "+path] = token
+	e.router.POST(path, func(c *gin.Context) { write(c.Writer) })
+}
+
 // AddUnclassified adds a route the way a mistake would.
 func (e *Edge) AddUnclassified(path string) {
 	e.router.GET(path, func(c *gin.Context) { c.Status(http.StatusOK) })

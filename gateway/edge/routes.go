@@ -213,13 +213,28 @@ func (e *Edge) moneyRoutes() {
 		}) (*body[list[Balance]], error) {
 			return respondList(e.Balances(ctx, r.id(), r.Prefix))
 		})
-	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows", "money"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Window]], error) {
-			return respondList(e.Windows(ctx, r.id()))
+	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows, newest first", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			InTenant
+			After string `query:"after" format:"date" doc:"business date of the last window seen"`
+			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+		}) (*body[list[Window]], error) {
+			var after citygate.Date
+			if r.After != "" {
+				var err error
+				if after, err = citygate.ParseDate(r.After); err != nil {
+					return nil, errBody.Explain("after: want a date, such as 2026-11-21")
+				}
+			}
+			return respondList(e.Windows(ctx, r.id(), after, r.Limit))
 		})
-	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files", "money"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Payout]], error) {
-			return respondList(e.Payouts(ctx, r.id()))
+	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Payout]], error) {
+			page, err := r.page("pay_")
+			if err != nil {
+				return nil, err
+			}
+			return respondList(e.Payouts(ctx, r.id(), page))
 		})
 	register(e, get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -235,12 +250,26 @@ func (e *Edge) moneyRoutes() {
 				_, _ = c.BodyWriter().Write(file)
 			}}, nil
 		})
-	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation lines: what matched and what has an owner", "money"),
+	e.reconRoutes()
+}
+
+func (e *Edge) reconRoutes() {
+	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation exceptions, each with an owner", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
 			InTenant
 			State string `query:"state" enum:"open,resolved" default:"open"`
+			After string `query:"after" doc:"id of the last row seen"`
+			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 		}) (*body[list[ReconItem]], error) {
-			return respondList(e.ReconItems(ctx, r.id(), r.State))
+			return respondList(e.ReconItems(ctx, r.id(), r.State, r.After, r.Limit))
+		})
+	register(e, post("resolve-reconciliation", "/v1/tenants/{tenant}/reconciliation/{item}/resolve", "End an exception by a decision: books it and lets the charge's money go on", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Item string `path:"item" doc:"the item's name, percent-encoded: it has slashes"`
+			Body ResolveRecon
+		}) (*body[struct{}], error) {
+			return respond(struct{}{}, e.ResolveRecon(ctx, who.Subject, r.id(), r.Item, r.Body))
 		})
 }
 
@@ -324,6 +353,9 @@ func (e *Edge) plain(k class, method, path string, h gin.HandlerFunc, op *huma.O
 	e.classes[method+" "+path] = k
 	e.router.Handle(method, path, h)
 	op.Method, op.Path = method, openAPIPath(path)
+	op.Responses["default"] = &huma.Response{Description: "a problem: code says which", Content: map[string]*huma.MediaType{
+		"application/problem+json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[Problem](), true, "Problem")},
+	}}
 	for _, name := range pathParams(path) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeInteger}})
 	}

@@ -16,6 +16,22 @@ import (
 // by natural keys; this cache only repeats answers.
 const lease = time.Minute
 
+// keptFor is how long an answer can be repeated.
+const keptFor = 24 * time.Hour
+
+// forgetMost bounds one call of [ForgetAnswers]; the next one goes on.
+const forgetMost = 10_000
+
+const forgetKeys = `
+	DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key IN (
+		SELECT key FROM idempotency_keys WHERE tenant_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3)`
+
+// ForgetAnswers drops the tenant's Idempotency-Keys that are older than a day.
+func ForgetAnswers(ctx context.Context, tx *pg.Tx) error {
+	_, err := tx.Exec(ctx, forgetKeys, tx.Tenant, tx.Now.Add(-keptFor), forgetMost)
+	return err
+}
+
 const takeKey = `
 	INSERT INTO idempotency_keys (tenant_id, key, route, request_hash, state, created_at)
 	VALUES ($1, $2, $3, $4, 'running', $5)

@@ -28,18 +28,21 @@ type Verticals struct {
 	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
 	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
 
-	Enrol      func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
-	Terminals  func(ctx context.Context, tenant citygate.TenantID) ([]Terminal, error)
-	Issue      func(ctx context.Context, actor string, tenant citygate.TenantID, requests []IssueCredential) ([]IssuedCredential, error)
-	Deny       func(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error
-	Journeys   func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Journey, error)
-	Journey    func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
-	Charges    func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
-	Balances   func(ctx context.Context, tenant citygate.TenantID, prefix string) ([]Balance, error)
-	Windows    func(ctx context.Context, tenant citygate.TenantID) ([]Window, error)
-	Payouts    func(ctx context.Context, tenant citygate.TenantID) ([]Payout, error)
+	Enrol     func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
+	Terminals func(ctx context.Context, tenant citygate.TenantID) ([]Terminal, error)
+	Issue     func(ctx context.Context, actor string, tenant citygate.TenantID, requests []IssueCredential) ([]IssuedCredential, error)
+	Deny      func(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error
+	Journeys  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Journey, error)
+	Journey   func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
+	Charges   func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
+	Balances  func(ctx context.Context, tenant citygate.TenantID, prefix string) ([]Balance, error)
+	// Windows gives windows before the date after, all for the zero date.
+	Windows    func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)
+	Payouts    func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Payout, error)
 	PayoutFile func(ctx context.Context, tenant citygate.TenantID, name string) (body []byte, contentType string, err error)
-	ReconItems func(ctx context.Context, tenant citygate.TenantID, state string) ([]ReconItem, error)
+	// ReconItems gives exceptions behind the one with the id after.
+	ReconItems   func(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) ([]ReconItem, error)
+	ResolveRecon func(ctx context.Context, actor string, tenant citygate.TenantID, item string, decision ResolveRecon) error
 }
 
 // A Page asks for the part of a list after a key, at most Limit rows.
@@ -160,18 +163,29 @@ type Payout struct {
 	Files      []string       `json:"files"`
 }
 
-// A ReconItem is one line of a reconciliation.
+// A ReconItem is one exception of a reconciliation.
 type ReconItem struct {
-	ID       string    `json:"id"`
-	Kind     string    `json:"kind"`
-	State    string    `json:"state"`
-	Owner    string    `json:"owner,omitempty"`
-	Contract string    `json:"contract"`
-	Day      string    `json:"day" format:"date"`
-	OurID    string    `json:"our_id,omitempty"`
-	Expected int64     `json:"expected"`
-	Actual   int64     `json:"actual"`
-	Diff     int64     `json:"diff"`
-	OpenedAt time.Time `json:"opened_at"`
-	AgeDays  int       `json:"age_days"`
+	ID         string            `json:"id" doc:"for the next page"`
+	Item       string            `json:"item" doc:"its name in the contract, such as charge/… or row/…"`
+	Kind       string            `json:"kind"`
+	State      string            `json:"state"`
+	Owner      string            `json:"owner,omitempty"`
+	Contract   string            `json:"contract"`
+	Day        string            `json:"day" format:"date"`
+	OurID      string            `json:"our_id,omitempty"`
+	Currency   citygate.Currency `json:"currency"`
+	Expected   int64             `json:"expected"`
+	Actual     int64             `json:"actual"`
+	Diff       int64             `json:"diff"`
+	OpenedAt   time.Time         `json:"opened_at"`
+	AgeDays    int               `json:"age_days"`
+	Resolution string            `json:"resolution,omitempty"`
+	Reason     string            `json:"reason,omitempty" doc:"why it was resolved so"`
+}
+
+// ResolveRecon is a person's decision about an exception.
+type ResolveRecon struct {
+	Contract   string `json:"contract" minLength:"1"`
+	Resolution string `json:"resolution" enum:"accept_provider,accept_ours,write_off" doc:"whose figure holds; write_off: neither is pursued"`
+	Reason     string `json:"reason" minLength:"1" maxLength:"500"`
 }

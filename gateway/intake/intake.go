@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
@@ -57,6 +58,24 @@ type Config struct {
 	Schemes     *code.Dispatcher
 	Credentials code.CredentialCache // nil works; one for the process is faster
 	Workers     int                  // goroutines that verify a batch; 0 = all cores
+	// Copies is told of copied credentials, in the transaction that found them.
+	// It may be nil.
+	Copies func(ctx context.Context, tx *pg.Tx, copies []Copy) error
+}
+
+// A Copy is a credential that two devices hold: two genuine codes of one display
+// with different bytes.
+type Copy struct {
+	Rider         citygate.Rider
+	Counter       uint16
+	First, Second Shown
+}
+
+// A Shown is one code as a terminal read it.
+type Shown struct {
+	ID       citygate.TapID
+	At       time.Time
+	Evidence []byte
 }
 
 // A Recorder takes batches. It is safe for concurrent use.
@@ -145,7 +164,7 @@ func (r *Recorder) Record(ctx context.Context, tenant citygate.TenantID, raw []b
 	r.verify(in, known)
 	var results []ItemResult
 	err = r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		results, err = record(ctx, tx, in)
+		results, err = r.record(ctx, tx, in)
 		return err
 	})
 	if err != nil {

@@ -85,6 +85,8 @@ type city struct {
 	mu   sync.Mutex
 	jobs []string
 	now  time.Time
+
+	copies []intake.Copy
 }
 
 func (c *city) Terminal(_ context.Context, tenant citygate.TenantID, id uint32) (intake.Terminal, error) {
@@ -107,6 +109,17 @@ func (c *city) Rules(_ context.Context, tenant citygate.TenantID, version uint64
 func (c *city) Calendar(context.Context, citygate.TenantID) (citygate.Calendar, error) {
 	return citygate.Calendar{Version: 1, Location: time.UTC, Cut: 4 * time.Hour}, nil
 }
+
+// tell keeps the copies of transactions as they come; those of one that is run
+// again would come twice.
+func (c *city) tell(_ context.Context, _ *pg.Tx, copies []intake.Copy) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.copies = append(c.copies, copies...)
+	return nil
+}
+
+func rider(idx uint32) citygate.Rider { return citygate.Rider{Issuer: issuer, List: 1, Index: idx} }
 
 func (c *city) Enqueue(_ context.Context, _ pgx.Tx, jobs []pg.Job) error {
 	c.mu.Lock()
@@ -144,7 +157,7 @@ func newGateway(t testing.TB) *gateway {
 		}
 	}), pgtest.WithEnqueuer(c), pgtest.WithClock(func() time.Time { return c.now }))
 	var err error
-	g.recorder, err = intake.New(intake.Config{DB: g.db, Terminals: c, Trust: c, Calendars: c, Schemes: code.NewDispatcher(toy{g.verified})})
+	g.recorder, err = intake.New(intake.Config{DB: g.db, Terminals: c, Trust: c, Calendars: c, Schemes: code.NewDispatcher(toy{g.verified}), Copies: g.tell})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,6 +414,27 @@ func TestForwardedClonedAndReplayed(t *testing.T) {
 	cloned.Evidence = toyCode(2, 1, base+5, 1, 7) // same key and counter, another display
 	g.want(t, two.batch(t, ok(1, 1), cloned), "refused double_use", "refused clone")
 	g.want(t, one.batch(t, ok(1, 1), cloned, ok(9, 1), ok(9, 1)), "refused replayed", "refused clone", "recorded", "refused replayed")
+	twin := ok(10, 1)
+	twin.Evidence = toyCode(10, 1, base+5, 1, 7)
+	inOne := two.batch(t, ok(10, 1), twin)
+	g.want(t, inOne, "recorded", "refused clone")
+	g.want(t, inOne, "duplicate", "duplicate clone")
+	// Each copy is told once, with the code that was first and the one that was not.
+	var told []string
+	for _, c := range g.copies {
+		told = append(told, fmt.Sprintf("%s#%d %s %x, %s %x", c.Rider, c.Counter, c.First.ID, sha256.Sum256(c.First.Evidence), c.Second.ID, sha256.Sum256(c.Second.Evidence)))
+		if c.First.At.IsZero() || c.Second.At.IsZero() {
+			t.Errorf("a copy without times: %+v", c)
+		}
+	}
+	first, second := sha256.Sum256(ok(2, 1).Evidence), sha256.Sum256(cloned.Evidence)
+	third, fourth := sha256.Sum256(ok(10, 1).Evidence), sha256.Sum256(twin.Evidence)
+	if want := []string{
+		fmt.Sprintf("%s#1 tap_1_2 %x, tap_2_2 %x", rider(2), first, second), fmt.Sprintf("%s#1 tap_1_2 %x, tap_1_4 %x", rider(2), first, second),
+		fmt.Sprintf("%s#1 tap_2_3 %x, tap_2_4 %x", rider(10), third, fourth),
+	}; !slices.Equal(told, want) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
 	ids := []citygate.TapID{{Terminal: 1, Seq: 2}, {Terminal: 2, Seq: 2}, {Terminal: 2, Seq: 99}}
 	g.tx(t, func(tx *pg.Tx) error {
 		raw, err := intake.Evidence(context.Background(), tx, ids)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -26,7 +27,7 @@ type stored struct {
 }
 
 // record stores a batch and gives its receipt. It may run more than once.
-func record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
+func (r *Recorder) record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
 	held, err := hold(ctx, tx, in)
 	if err != nil {
 		return nil, err
@@ -47,7 +48,8 @@ func record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
 			results[i] = ItemResult{it.Seq, Refused, code.SequenceConflict}
 		}
 	}
-	if err := settle(ctx, tx, fresh); err != nil {
+	copies, err := settle(ctx, tx, fresh)
+	if err != nil {
 		return nil, err
 	}
 	accepted := 0
@@ -64,14 +66,20 @@ func record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResult, error) {
 		return nil, err
 	}
 	if accepted > 0 {
-		err = tx.Enqueue(ctx, BatchJob{tx.Tenant, in.Terminal, in.First, in.Count})
+		if err := tx.Enqueue(ctx, BatchJob{tx.Tenant, in.Terminal, in.First, in.Count}); err != nil {
+			return nil, err
+		}
+	}
+	if len(copies) > 0 && r.config.Copies != nil { // last: others wait for what it locks
+		err = r.tellCopies(ctx, tx, copies)
 	}
 	return results, err
 }
 
 // settle gives the fresh records the verdicts that need the receipt's time and
 // the uses of displays that were recorded before.
-func settle(ctx context.Context, tx *pg.Tx, fresh []stored) error {
+// Of copied credentials it gives the display that was used and by whom.
+func settle(ctx context.Context, tx *pg.Tx, fresh []stored) ([]copied, error) {
 	uses := make([]*stored, 0, len(fresh))
 	for i := range fresh {
 		s := &fresh[i]
@@ -89,14 +97,55 @@ func settle(ctx context.Context, tx *pg.Tx, fresh []stored) error {
 	})
 	taken, err := claimUses(ctx, tx, uses)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var copies []copied
 	for _, s := range uses {
 		if u, ok := taken[code.Use{Rider: s.rider, Counter: s.counter}]; ok && !u.is(s.item) {
-			s.final = u.reason(s.item)
+			if s.final = u.reason(s.item); s.final == code.Clone {
+				copies = append(copies, copied{s.item, u})
+			}
 		}
 	}
-	return nil
+	return copies, nil
+}
+
+// A copied is a tap that proves a copied credential, and who used the display first.
+type copied struct {
+	*item
+	by use
+}
+
+// tellCopies passes copies on with both codes. One whose first code is not kept
+// any more proves nothing and is left out.
+func (r *Recorder) tellCopies(ctx context.Context, tx *pg.Tx, copies []copied) error {
+	ids := make([]citygate.TapID, len(copies))
+	for i, c := range copies {
+		ids[i] = c.by.id()
+	}
+	evidence, err := Evidence(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	taps, err := TapsByID(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	at := make(map[citygate.TapID]time.Time, len(taps))
+	for _, t := range taps {
+		at[t.ID] = t.At
+	}
+	told := make([]Copy, 0, len(copies))
+	for _, c := range copies {
+		first := c.by.id()
+		if evidence[first] == nil {
+			continue
+		}
+		told = append(told, Copy{Rider: c.rider, Counter: c.counter,
+			First:  Shown{first, at[first], evidence[first]},
+			Second: Shown{citygate.TapID{Terminal: c.Terminal, Seq: c.Seq}, time.UnixMilli(c.EventTime).UTC(), c.Evidence}})
+	}
+	return r.config.Copies(ctx, tx, told)
 }
 
 // A use is who used a display first.
@@ -105,6 +154,8 @@ type use struct {
 	seq      uint64
 	digest   [32]byte // of the code's bytes
 }
+
+func (u use) id() citygate.TapID { return citygate.TapID{Terminal: u.terminal, Seq: u.seq} }
 
 func (u use) is(it *item) bool { return u.terminal == it.Terminal && u.seq == it.Seq }
 

@@ -17,6 +17,6 @@
 //
 // A body is JSON, and every amount in it is absolute or carries the natural key
 // of what it is about, so that a handler can tell what it has seen. The bodies
-// of the three messages between operator and issuer are declared here:
-// [Claims], [Verdicts] and [Advice].
+// of the messages between operator and issuer are declared here: [Claims],
+// [Verdicts], [Advice] and [Sightings].
 package interbook

@@ -12,6 +12,8 @@ const (
 	KindClaims   = "claims"   // operator to issuer: fares of the issuer's riders
 	KindVerdicts = "verdicts" // issuer to operator: what became of the claims
 	KindAdvice   = "advice"   // issuer to operator: fees, open debts, cleared money
+
+	KindSightings = "sightings" // operator to issuer: copied credentials that the operator found by itself
 )
 
 // Claims is what an operator asks of an issuer for journeys of its riders.
@@ -46,19 +48,47 @@ type Verdicts struct {
 }
 
 // A Verdict is the issuer's answer to one claim. A refused claim names the taps
-// that are at fault; the operator decides again without them.
+// that are at fault, and the operator decides again without them; or it gives a
+// Reason that lies in the claim itself, and the operator takes the whole fare
+// back and sets the journey aside.
 type Verdict struct {
 	Journey  citygate.UUID `json:"journey"`
 	N        int           `json:"n"`
 	Accepted bool          `json:"accepted"`
 	Refused  []TapVerdict  `json:"refused,omitempty"`
+	Reason   ClaimReason   `json:"reason,omitempty"`
 }
+
+// A ClaimReason says why a claim is refused whatever its taps are.
+type ClaimReason string
+
+// The reasons that lie in a claim.
+const (
+	NoEvidence    ClaimReason = "no_evidence"    // an amount, and no code that proves a ride
+	BadAmount     ClaimReason = "bad_amount"     // a fare below zero
+	OtherRider    ClaimReason = "other_rider"    // the journey was claimed for another rider before
+	OtherCurrency ClaimReason = "other_currency" // one we do not collect in, or not that of the claim before
+	UnknownRider  ClaimReason = "unknown_rider"  // nothing was issued to the rider
+)
 
 // A TapVerdict refuses one tap.
 type TapVerdict struct {
 	Terminal uint32      `json:"terminal"`
 	Seq      uint64      `json:"seq"`
 	Reason   code.Reason `json:"reason"` // double_use, clone, not_issued or why the code does not hold
+}
+
+// Sightings tells an issuer of credentials of its own that were copied.
+type Sightings struct {
+	Items []Sighting `json:"items"`
+}
+
+// A Sighting is two codes of one display with different bytes: making the second
+// takes the credential's key and counter, so there are two devices that have them.
+type Sighting struct {
+	Rider  citygate.Rider `json:"rider"`
+	First  ClaimTap       `json:"first"`
+	Second ClaimTap       `json:"second"`
 }
 
 // The kinds of advice. An amount is positive for the kind's usual direction

@@ -41,6 +41,15 @@ func ProviderFeeExpense(contract string) string { return "provider_fee_expense:"
 // other side of the riders' debts, until they pay.
 func Uncollected(operator citygate.TenantID) string { return "uncollected:" + operator.String() }
 
+// Suspense is what the provider of a contract owes us outside its bills, by a
+// person's decision, or, if negative, money it paid us that is not known to be
+// ours. A later bill or payment back sets it off.
+func Suspense(contract string) string { return "suspense:" + contract }
+
+// WriteOff is what was given up of a difference with the provider of a contract:
+// a loss, or a gain if it is negative.
+func WriteOff(contract string) string { return "writeoff:" + contract }
+
 // Bank is the tenant's bank account.
 func Bank() string { return "bank" }
 
@@ -54,6 +63,8 @@ const (
 	PrefixProviderReceivable  = "provider_receivable:"
 	PrefixProviderFeeExpense  = "provider_fee_expense:"
 	PrefixUncollected         = "uncollected:"
+	PrefixSuspense            = "suspense:"
+	PrefixWriteOff            = "writeoff:"
 	PrefixBank                = "bank"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -105,6 +106,9 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	} else if err != nil {
 		return o, d, err
 	}
+	if why := r.refusal(&c); why != "" {
+		d = unknown(why)
+	}
 	switch {
 	case c.built.State == journey.Open:
 		o.state, o.reason = stateOpen, fare.JourneyOpen
@@ -119,6 +123,26 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 		o.decision = &decision{}
 	}
 	return o, d, nil
+}
+
+// claimRejected begins the reason of a journey whose claim the issuer refused
+// whatever its taps are; the issuer's own word follows.
+const claimRejected = "claim_"
+
+// refusal gives why the issuer takes no claim for a journey, "" if nothing is
+// known of that. It holds as long as the journey has the same taps: with others
+// it is another claim.
+func (r *run) refusal(c *change) fare.Reason {
+	if c.old == nil || !sameTaps(c.old.taps, members(&c.built)) {
+		return ""
+	}
+	if v, ok := r.refused[c.id]; ok && v.N == c.old.lastN {
+		return fare.Reason(claimRejected + string(v.Reason))
+	}
+	if c.old.state == stateSetAside && strings.HasPrefix(c.old.reason, claimRejected) {
+		return fare.Reason(c.old.reason)
+	}
+	return ""
 }
 
 // differs reports whether anything about the journey is not as stored.

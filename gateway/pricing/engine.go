@@ -3,6 +3,7 @@ package pricing
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ import (
 // The errors of this package.
 var (
 	ErrRaced   = &citygate.Code{Name: "pricing.raced", Kind: citygate.Unavailable, Title: "Another worker priced the same taps; the job runs again and finds them done."}
-	ErrVerdict = &citygate.Code{Name: "pricing.verdict", Kind: citygate.Internal, Title: "An issuer refused a claim without naming a tap of it; the message waits for a person."}
+	ErrVerdict = &citygate.Code{Name: "pricing.verdict", Kind: citygate.Internal, Title: "An issuer's answer to a claim says neither yes nor why not, or speaks of another issuer's rider; the message waits for a person."}
 	ErrConfig  = &citygate.Code{Name: "pricing.config", Kind: citygate.Internal, Title: "Pricing was put together without a part it needs."}
 )
 
@@ -93,7 +94,9 @@ type Config struct {
 	Payees    Payees
 	Windows   Windows
 	Issuer    Issuer
-	// Rules gives the pairing rules of the transaction's tenant.
+	// Rules gives the pairing rules of the transaction's tenant. Like Directory
+	// it is asked inside transactions and does no I/O there: another connection
+	// may not be had while this one waits.
 	Rules func(ctx context.Context, tx *pg.Tx) (journey.Rules, error)
 }
 
@@ -180,20 +183,42 @@ func (e *Engine) RunDue(ctx context.Context, tenant citygate.TenantID) error {
 	}
 }
 
-// Verdicts takes an issuer's answers to claims: an [interbook.Handler].
+// A rejection is what an issuer refused of the claims it was sent.
+type rejection struct {
+	taps   []interbook.TapVerdict
+	claims map[citygate.UUID]interbook.Verdict // refused whatever their taps are; the last one of each journey
+}
+
+func rejections(items []interbook.Verdict) (r rejection, err error) {
+	r.claims = make(map[citygate.UUID]interbook.Verdict)
+	for _, v := range items {
+		switch {
+		case v.Accepted:
+		case len(v.Refused) > 0:
+			r.taps = append(r.taps, v.Refused...)
+		case v.Reason == "":
+			return r, ErrVerdict.Because(nil, "journey %s, decision %d", v.Journey, v.N)
+		case r.claims[v.Journey].N < v.N:
+			r.claims[v.Journey] = v
+		}
+	}
+	return r, nil
+}
+
+// Verdicts takes an issuer's answers to claims: an [interbook.Handler]. Taps
+// that were refused are left out of the journeys that have them; a claim that
+// was refused for itself sets its journey aside. Either way what was posted for
+// it is taken back.
 func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, body []byte) error {
 	var m interbook.Verdicts
 	if err := json.Unmarshal(body, &m); err != nil {
 		return ErrVerdict.Because(err, "from %d", from)
 	}
-	var refused []interbook.TapVerdict
-	for _, v := range m.Items {
-		if !v.Accepted && len(v.Refused) == 0 {
-			return ErrVerdict.Because(nil, "journey %s, decision %d, from %d", v.Journey, v.N, from)
-		}
-		refused = append(refused, v.Refused...)
+	refused, err := rejections(m.Items)
+	if err != nil {
+		return err
 	}
-	if len(refused) == 0 {
+	if len(refused.taps) == 0 && len(refused.claims) == 0 {
 		return keepVerdicts(ctx, tx, from, m.Items)
 	}
 	home, err := e.home(ctx, tx.Tenant)
@@ -204,10 +229,16 @@ func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID
 	if err != nil {
 		return err
 	}
-	ids := make([]citygate.TapID, len(refused))
-	for i, v := range refused {
-		ids[i] = citygate.TapID{Terminal: v.Terminal, Seq: v.Seq}
+	r.refused = refused.claims
+	gone := make(map[citygate.TapID]bool, len(refused.taps))
+	for _, v := range refused.taps {
+		gone[citygate.TapID{Terminal: v.Terminal, Seq: v.Seq}] = true
 	}
+	ids, err := tapsOfJourneys(ctx, tx, slices.Collect(maps.Keys(refused.claims)))
+	if err != nil {
+		return err
+	}
+	ids = slices.AppendSeq(ids, maps.Keys(gone))
 	slices.SortFunc(ids, compareID)
 	taps, err := e.Taps.ByID(ctx, tx, slices.Compact(ids))
 	if err != nil {
@@ -219,12 +250,14 @@ func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID
 			return ErrVerdict.Because(err, "tap %s is of rider %s, the verdict from %d", t.ID, t.Rider, from)
 		}
 	}
-	if err := e.Taps.Refuse(ctx, tx, from, refused); err != nil {
-		return err
+	if len(refused.taps) > 0 {
+		if err := e.Taps.Refuse(ctx, tx, from, refused.taps); err != nil {
+			return err
+		}
 	}
 	touches := make([]touch, len(taps))
 	for i := range taps {
-		taps[i].Accepted = false
+		taps[i].Accepted = taps[i].Accepted && !gone[taps[i].ID]
 		touches[i] = touch{taps[i].Rider, taps[i].At}
 	}
 	if _, err := r.lock(ctx, touches); err != nil {

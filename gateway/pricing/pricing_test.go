@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -437,5 +438,128 @@ func TestPublish(t *testing.T) {
 	w.upload(t, tapAt(1, 7, 1, 1, tap.Single, 59, ""), tapAt(1, 7, 1, 2, tap.Single, 60, ""))
 	if got := w.balance(t, "payable:operator"); got != -480-900 {
 		t.Errorf("payable %d: each ride goes by the version valid at its time", got)
+	}
+}
+
+// An issuer that refuses a claim for itself, not for a tap, gets its answer
+// through: the fare is taken back and the journey set aside with the reason, and
+// it stays so until the journey has other taps.
+func TestRefusedClaimIsTakenBackAndSetAside(t *testing.T) {
+	for _, kind := range []tap.Kind{tap.Single, tap.On} {
+		w := newWorld(t)
+		w.upload(t, tapAt(1, 7, 1, 1, kind, 0, "A"))
+		if kind == tap.On {
+			w.upload(t, tapAt(1, 7, 2, 1, tap.Off, 20, "B"))
+		}
+		j, d := w.only(t)
+		refuse := func(n int) {
+			t.Helper()
+			body, err := json.Marshal(interbook.Verdicts{Items: []interbook.Verdict{{Journey: j.ID, N: n, Reason: interbook.NoEvidence}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.in(t, metro, func(tx *pg.Tx) error { return w.engine.Verdicts(t.Context(), tx, city, body) })
+		}
+		refuse(d[0].N)
+		w.carry(t, nil) // the claim of the first decision; it was answered above
+		for range 2 {
+			j, d = w.only(t)
+			if j.State != "set_aside" || j.Reason != "claim_no_evidence" || j.Amount.Minor != 0 || len(j.Taps) == 0 || len(d) != 2 || d[1].Known || d[0].ClaimState != "refused" {
+				t.Fatalf("%+v %+v", j, d)
+			}
+			if got, owed := w.balance(t, "payable:operator"), w.balance(t, "interbook_receivable:1"); got != 0 || owed != 0 {
+				t.Errorf("payable %d, receivable %d; want nothing", got, owed)
+			}
+			if err := w.engine.RunBatch(t.Context(), metro, 1, 1, 1); err != nil { // it does not come back by itself
+				t.Fatal(err)
+			}
+			w.at(t, pgtest.Epoch.Add(closed))
+			refuse(1) // an answer to a decision that is not the last says nothing
+		}
+		if kind == tap.On {
+			again := tapAt(1, 7, 1, 2, tap.On, 0, "A")
+			again.At += 5_000
+			w.upload(t, again)
+			if j, _ := w.only(t); j.State != "priced" || j.Amount.Minor != 300 {
+				t.Errorf("with other taps: %+v", j)
+			}
+		}
+		w.check(t)
+	}
+}
+
+// A verdict that says neither yes nor why not is nobody's word.
+func TestVerdictWithoutAReasonWaits(t *testing.T) {
+	w := newWorld(t)
+	w.upload(t, tapAt(1, 7, 1, 1, tap.Single, 0, ""))
+	j, d := w.only(t)
+	own := tapAt(2, 8, 1, 2, tap.Single, 0, "")
+	w.upload(t, own)
+	for name, v := range map[string]interbook.Verdict{
+		"no reason":       {Journey: j.ID, N: d[0].N},
+		"another's rider": {Journey: journeyID(metro, &own.Tap, 0), N: 1, Reason: interbook.NoEvidence},
+	} {
+		body, err := json.Marshal(interbook.Verdicts{Items: []interbook.Verdict{v}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.db.InTenant(t.Context(), metro, func(tx *pg.Tx) error { return w.engine.Verdicts(t.Context(), tx, city, body) })
+		if !errors.Is(err, ErrVerdict) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPayeesNameTheIssuer(t *testing.T) {
+	w := newWorld(t)
+	w.upload(t, tapAt(1, 7, 1, 1, tap.Single, 0, ""))
+	j, _ := w.only(t)
+	w.in(t, metro, func(tx *pg.Tx) error {
+		got, err := PayeesOf(t.Context(), tx, []citygate.UUID{j.ID, {1}})
+		if len(got) != 1 || got[j.ID] != (Payee{"operator", city}) {
+			t.Errorf("payees %+v", got)
+		}
+		return err
+	})
+}
+
+// Two publish at once: the second waits and finds what the first published, be
+// it a tenant's first version or a later one.
+func TestTwoTariffsAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		tenant       citygate.TenantID
+		first, other time.Duration // when they begin
+	}{{city, -time.Hour, -2 * time.Hour}, {metro, 2 * time.Hour, time.Hour}} {
+		twoTariffsAtOnce(t, c.tenant, c.first, c.other)
+	}
+}
+
+func twoTariffsAtOnce(t *testing.T, tenant citygate.TenantID, first, other time.Duration) {
+	w := newWorld(t) // in which the metro has a version 1
+	publish := func(tx *pg.Tx, version string, from time.Duration) error {
+		tariff, err := fare.ParseTariff([]byte(strings.Replace(tariffText, `"version":1`, `"version":`+version, 1)))
+		if err != nil {
+			return err
+		}
+		return Publish(t.Context(), tx, "test", tariff, w.now.Add(from))
+	}
+	done := make(chan error, 1)
+	w.in(t, tenant, func(tx *pg.Tx) error {
+		if err := publish(tx, "2", first); err != nil {
+			return err
+		}
+		go func() {
+			done <- w.db.InTenant(t.Context(), tenant, func(tx *pg.Tx) error { return publish(tx, "3", other) })
+		}()
+		select {
+		case err := <-done:
+			t.Errorf("the second did not wait: %v", err)
+			done <- err
+		case <-time.After(200 * time.Millisecond):
+		}
+		return nil
+	})
+	if err := <-done; !errors.Is(err, ErrTariffDate) {
+		t.Errorf("tenant %d: the second version: %v, want ErrTariffDate", tenant, err)
 	}
 }

@@ -22,6 +22,7 @@ type run struct {
 	rules   journey.Rules
 	prices  priceList
 	windows map[citygate.Date]citygate.Date
+	refused map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
 	transfers []ledger.Transfer
@@ -295,7 +296,7 @@ func (r *run) claimOwn(ctx context.Context, claims []interbook.Claim, of []*outc
 				d.account = a.Account
 			}
 		case len(a.Refused) == 0:
-			return nil, ErrVerdict.Because(nil, "journey %s, decision %d, own rider", a.Journey, a.N)
+			return nil, ErrVerdict.Because(nil, "journey %s, decision %d, own rider: %q", a.Journey, a.N, a.Reason)
 		default:
 			d.claim = claimRefused
 			refused = append(refused, a.Refused...)

@@ -311,6 +311,22 @@ func unclaim(ctx context.Context, tx *pg.Tx, items []interbook.Verdict) error {
 	return nil
 }
 
+// tapsOfJourneys gives the taps that journeys have. It takes no lock: whoever
+// acts on them locks riders and journeys in their order and looks again.
+func tapsOfJourneys(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) ([]citygate.TapID, error) {
+	if len(journeys) == 0 {
+		return nil, nil
+	}
+	found, err := collectJourneys(tx.Query(ctx, `
+		SELECT `+journeyColumns+` FROM unnest($2::uuid[]) AS u (id) CROSS JOIN LATERAL (
+			SELECT * FROM journeys WHERE tenant_id = $1 AND journey_id = u.id OFFSET 0) AS j`, int64(tx.Tenant), journeys))
+	var ids []citygate.TapID
+	for i := range found {
+		ids = append(ids, found[i].taps...)
+	}
+	return ids, err
+}
+
 // Books derives the transfers of this package from its decisions: a [ledger.Source].
 type Books struct{}
 

@@ -94,7 +94,9 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 		return ErrTariffDate.Because(nil, "the tariff was not compiled, or its version is out of range")
 	}
 	// One publication of a tenant at a time, or two could both be the first.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('tariffs', $1))`, int64(tx.Tenant)); err != nil {
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO tariff_heads AS h (tenant_id, published_at) VALUES ($1, $2)
+		ON CONFLICT (tenant_id) DO UPDATE SET published_at = excluded.published_at`, int64(tx.Tenant), tx.Now); err != nil {
 		return err
 	}
 	rows, err := tx.Query(ctx, `SELECT version, valid_from, digest FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))

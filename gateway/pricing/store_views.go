@@ -147,19 +147,28 @@ func SetAside(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([
 		ORDER BY j.journey_id LIMIT $3`, int64(tx.Tenant), after, limit))
 }
 
+// A Payee is who is paid for a journey, and the tenant it was claimed from.
+type Payee struct {
+	Name   string
+	Issuer citygate.TenantID
+}
+
 // PayeesOf tells who is paid for journeys. One that was never priced is absent.
-func PayeesOf(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygate.UUID]string, error) {
+func PayeesOf(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygate.UUID]Payee, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT j.journey_id, j.payee FROM unnest($2::uuid[]) AS u (id) CROSS JOIN LATERAL (
-			SELECT journey_id, payee FROM journeys WHERE tenant_id = $1 AND journey_id = u.id AND payee <> '' OFFSET 0) AS j`, int64(tx.Tenant), ids)
+		SELECT j.journey_id, j.payee, d.issuer_tenant FROM unnest($2::uuid[]) AS u (id)
+		CROSS JOIN LATERAL (
+			SELECT journey_id, payee, last_n FROM journeys WHERE tenant_id = $1 AND journey_id = u.id AND payee <> '' OFFSET 0) AS j
+		CROSS JOIN LATERAL (
+			SELECT issuer_tenant FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.id AND n = j.last_n OFFSET 0) AS d`, int64(tx.Tenant), ids)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[citygate.UUID]string, len(ids))
+	out := make(map[citygate.UUID]Payee, len(ids))
 	var id citygate.UUID
-	var payee string
-	_, err = pgx.ForEachRow(rows, []any{&id, &payee}, func() error {
-		out[id] = payee
+	var p Payee
+	_, err = pgx.ForEachRow(rows, []any{&id, &p.Name, &p.Issuer}, func() error {
+		out[id] = p
 		return nil
 	})
 	return out, err

@@ -29,8 +29,29 @@
 // refused. A process that dies half-way leaves a bill that is stored but not
 // processed; the next run goes on behind the last row that has its outcome.
 //
+// # Decisions
+//
+// [Resolve] ends an exception by a person's decision and books it, so that
+// nothing is left on what the provider owes us, and the charge it held may be
+// passed on in full. The bank has got what the row says, if there is one in our
+// currency. What is then left, which is our figure less the provider's, goes
+//
+//   - accept_ours: to the suspense account of the contract, for the provider has
+//     agreed to make it good, or we have to give it back, outside this row;
+//   - accept_provider: to the write-off account if it is a loss, and to the
+//     suspense account if it is money nobody can name the owner of: too much money
+//     is not a gain until somebody says so;
+//   - write_off: to the write-off account, loss or gain.
+//
+// The charge's operators are paid in full whatever was decided, so it is the
+// issuer who bears a loss: a fare that was taken from a rider is not taken from
+// who drove. The row of a currency_diff is not booked, for two currencies never
+// meet in one transfer, and accept_provider is refused. Should a later bill have
+// a row for a payment that was resolved as missing, the row is an exception of
+// its own; decided by accept_provider it sets off what accept_ours had put on the
+// suspense account. A decision is not undone.
+//
 // Limits. A bill is believed to be complete once its own totals hold, which is
-// the adapter's affair. [Resolve] ends an exception by a person's decision and
-// lets the money go on; it corrects no books. Bank statements are not read: the
-// bank account is what providers' bills say was paid out.
+// the adapter's affair. Bank statements are not read: the bank account is what
+// providers' bills say was paid out.
 package recon

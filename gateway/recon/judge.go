@@ -136,7 +136,8 @@ type Item struct {
 	ExpectedFee int64             `json:"expected_fee"`
 	Actual      int64             `json:"actual"`
 	ActualFee   int64             `json:"actual_fee"`
-	Note        string            `json:"note,omitempty"`
+	Resolution  Resolution        `json:"resolution,omitempty"`
+	Note        string            `json:"note,omitempty"` // why it was resolved so
 	OpenedAt    time.Time         `json:"opened_at"`
 	ResolvedAt  time.Time         `json:"resolved_at,omitzero"`
 }
@@ -207,16 +208,20 @@ func missing(contract string, p *Payment, day citygate.Date, now time.Time) Item
 	return i
 }
 
-// transfer is what a matched row does to the books: what the provider owed us
-// is at the bank. The second result is false when that is nothing.
-func transfer(tenant citygate.TenantID, i *Item) (ledger.Transfer, bool) {
+// transfersOf gives what an item does to the books: of a matched row, that what
+// the provider owed us is at the bank; of a decision, its settlement; of an open
+// exception, nothing.
+func transfersOf(tenant citygate.TenantID, i *Item) []ledger.Transfer {
+	if i.State == stateResolved {
+		return settlement(tenant, i)
+	}
 	net := i.Actual - i.ActualFee
 	if i.Kind != Matched || net == 0 {
-		return ledger.Transfer{}, false
+		return nil
 	}
-	return ledger.NewTransfer(tenant, 0, ledger.Transfer{
+	return []ledger.Transfer{ledger.NewTransfer(tenant, 0, ledger.Transfer{
 		Debit: ledger.Bank(), Credit: ledger.ProviderReceivable(i.Contract), Amount: net, Currency: i.Currency,
 		Code: "provider_settled", Event: "bill:" + i.Contract + "/" + i.Item,
 		EffectiveAt: i.ResolvedAt, BusinessDate: i.Day,
-	}), true
+	})}
 }

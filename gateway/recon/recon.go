@@ -55,7 +55,7 @@ type Config struct {
 	Book  Book
 	Files Files
 	// Billers gives the contracts of a tenant whose provider gives bills. It is
-	// called outside transactions.
+	// called outside transactions. With an error it gives those it has none about.
 	Billers func(ctx context.Context, tenant citygate.TenantID) (map[string]driver.Biller, error)
 }
 
@@ -77,11 +77,7 @@ func (Job) Kind() string { return "recon.due" }
 // ImportDue imports and matches every bill that is due and ready. A contract
 // whose provider fails does not keep the others from being reconciled.
 func (r *Reconciler) ImportDue(ctx context.Context, tenant citygate.TenantID) error {
-	billers, err := r.Billers(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	var failed error
+	billers, failed := r.Billers(ctx, tenant)
 	for _, contract := range slices.Sorted(maps.Keys(billers)) {
 		if err := r.contract(ctx, tenant, contract, billers[contract]); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("contract %s: %w", contract, err))
@@ -295,9 +291,7 @@ func (r *Reconciler) match(ctx context.Context, tx *pg.Tx, contract string, day 
 	}
 	var transfers []ledger.Transfer
 	for i := range items {
-		if t, moves := transfer(tx.Tenant, &items[i]); moves {
-			transfers = append(transfers, t)
-		}
+		transfers = append(transfers, transfersOf(tx.Tenant, &items[i])...)
 	}
 	if err := advance(ctx, tx, contract, day, lines[len(lines)-1].No); err != nil {
 		return false, nil, err
@@ -307,7 +301,9 @@ func (r *Reconciler) match(ctx context.Context, tx *pg.Tx, contract string, day 
 
 // place stores the items of rows and gives them as they were stored. The first
 // row of a payment is its item; what the item of an earlier one is in the way of
-// is either late, where no bill had a row before, or one too many.
+// is either late, where no bill had a row before, or one too many. A row for a
+// payment that a person has settled meanwhile is one too many as well: its money
+// is booked, and what the row brings has to be looked at.
 func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known map[string]*Payment) ([]Item, error) {
 	first, repeated := make([]Item, 0, len(lines)), []Item(nil)
 	at := make(map[string]*Line, len(lines))
@@ -340,7 +336,7 @@ func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known 
 		}
 		var late []Item
 		for _, item := range first {
-			if h, there := holders[item.Item]; there && h.hasRow {
+			if h, there := holders[item.Item]; there && h.settled {
 				repeated = append(repeated, surplus(item, at[item.Item], h.day, tx.Now))
 			} else if there {
 				late = append(late, item)

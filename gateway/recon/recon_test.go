@@ -1,6 +1,7 @@
 package recon_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -134,7 +135,7 @@ func TestBillsWaitAndComeInOrder(t *testing.T) {
 	w := newWorld(t)
 	friday := monday.AddDays(4)
 	w.charges(ok("a"), charge{"b", 1000, 6, "succeeded", noon.AddDate(0, 0, 4)})
-	pgtest.Owner(t, w.db).Exec(tenant, `UPDATE charges SET business_date = '2026-03-06' WHERE tenant_id = $1 AND our_id = 'b'`, int64(tenant))
+	pgtest.Owner(t, w.db).Exec(tenant, `UPDATE charges SET business_date = '2026-03-06', created_at = final_at, sent_at = final_at WHERE tenant_id = $1 AND our_id = 'b'`, int64(tenant))
 	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
 	w.biller.bills[friday] = []driver.BillLine{row(1, "b", 1000, 6)}
 	w.importAt(noon.Add(time.Hour)) // the day is not over: nobody is asked
@@ -203,7 +204,7 @@ func TestExceptionsHoldUntilTheyEnd(t *testing.T) {
 	}
 	resolve := func(item string) error {
 		return w.db.InTenant(t.Context(), tenant, func(tx *pg.Tx) error {
-			return recon.Resolve(t.Context(), tx, "user:ada", contract, item, "provider confirmed by mail")
+			return recon.Resolve(t.Context(), tx, "user:ada", contract, item, recon.AcceptProvider, "provider confirmed by mail")
 		})
 	}
 	if err := resolve("refund/nobody"); err != nil {
@@ -300,5 +301,25 @@ func BenchmarkMatch(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(n), "µs/row")
 		})
+	}
+}
+
+// A contract whose provider cannot even be opened does not hold up the others.
+func TestContractsAreReconciledEachOnItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.at(morning(monday))
+	closed := errors.New("no key for the other contract")
+	r := *w.r
+	r.Billers = func(ctx context.Context, tenant citygate.TenantID) (map[string]driver.Biller, error) {
+		good, err := w.r.Billers(ctx, tenant)
+		return good, errors.Join(err, closed)
+	}
+	if err := r.ImportDue(t.Context(), tenant); !errors.Is(err, closed) {
+		t.Errorf("ImportDue = %v; want what failed to be told", err)
+	}
+	if c := w.count(); c.Matched != 1 {
+		t.Errorf("counts %+v; want the good contract's bill matched", c)
 	}
 }

@@ -110,19 +110,19 @@ func next(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, af
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Line])
 }
 
-// A holder is the row that an item already has.
+// A holder is an item that exists already.
 type holder struct {
-	day    citygate.Date
-	hasRow bool
+	day     citygate.Date
+	settled bool // it has its row, or is resolved without one
 }
 
 // taken gives the items that exist under keys.
 func taken(ctx context.Context, tx *pg.Tx, contract string, keys []string) (map[string]holder, error) {
 	// A look-up by the primary key for each, whatever the planner thinks of the table's size.
 	rows, err := tx.Query(ctx, `
-		SELECT i.item, i.day, i.line_no IS NOT NULL
+		SELECT i.item, i.day, i.line_no IS NOT NULL OR i.state = 'resolved'
 		FROM unnest($3::text[]) AS u (item)
-		CROSS JOIN LATERAL (SELECT item, day, line_no FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = u.item LIMIT 1) AS i`,
+		CROSS JOIN LATERAL (SELECT item, day, line_no, state FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = u.item LIMIT 1) AS i`,
 		int64(tx.Tenant), contract, keys)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func taken(ctx context.Context, tx *pg.Tx, contract string, keys []string) (map[
 	list := make(map[string]holder)
 	var item string
 	var h holder
-	_, err = pgx.ForEachRow(rows, []any{&item, &h.day, &h.hasRow}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&item, &h.day, &h.settled}, func() error {
 		list[item] = h
 		return nil
 	})
@@ -174,7 +174,7 @@ const giveRowsSQL = `
 	    resolved_at = CASE WHEN u.state = 'open' THEN NULL ELSE $3::timestamptz END
 	FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::date[], $9::int[], $10::bigint[], $11::bigint[])
 	     AS u (item, kind, state, owner, day, line_no, actual, actual_fee)
-	WHERE i.tenant_id = $1 AND i.contract = $2 AND i.item = u.item AND i.line_no IS NULL`
+	WHERE i.tenant_id = $1 AND i.contract = $2 AND i.item = u.item AND i.line_no IS NULL AND i.state = 'open'`
 
 // giveRows gives rows to payments that were missing at the provider: a later
 // bill has them.

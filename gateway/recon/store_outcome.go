@@ -91,17 +91,26 @@ func Count(ctx context.Context, tx *pg.Tx) (Counts, error) {
 }
 
 const itemColumnsSQL = `contract, item, kind, state, owner, charge_id, refund_id, our_id, day, coalesce(line_no, 0), currency,
-	expected, expected_fee, actual, actual_fee, note, opened_at, resolved_at`
+	expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at`
 
 // Exceptions lists exceptions by contract and item, after a position, at most
 // limit of them. Only the open ones if open.
 func Exceptions(ctx context.Context, tx *pg.Tx, open bool, afterContract, afterItem string, limit int) ([]Item, error) {
+	state := ""
+	if open {
+		state = stateOpen
+	}
+	return ExceptionsIn(ctx, tx, state, afterContract, afterItem, limit)
+}
+
+// ExceptionsIn is [Exceptions] of one state, open or resolved; "" means both.
+func ExceptionsIn(ctx context.Context, tx *pg.Tx, state, afterContract, afterItem string, limit int) ([]Item, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT `+itemColumnsSQL+`
 		FROM recon_items
-		WHERE tenant_id = $1 AND kind <> 'matched' AND (state = 'open' OR NOT $2) AND (contract, item) > ($3, $4)
+		WHERE tenant_id = $1 AND kind <> 'matched' AND (state = $2 OR $2 = '') AND (contract, item) > ($3, $4)
 		ORDER BY contract, item
-		LIMIT $5`, int64(tx.Tenant), open, afterContract, afterItem, limit)
+		LIMIT $5`, int64(tx.Tenant), state, afterContract, afterItem, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +123,7 @@ func scanItem(row pgx.CollectableRow) (Item, error) {
 	var charge, refund pgtype.UUID
 	var resolved *time.Time
 	err := row.Scan(&i.Contract, &i.Item, &kind, &i.State, &i.Owner, &charge, &refund, &i.OurID, &i.Day, &i.Line, &i.Currency,
-		&i.Expected, &i.ExpectedFee, &i.Actual, &i.ActualFee, &i.Note, &i.OpenedAt, &resolved)
+		&i.Expected, &i.ExpectedFee, &i.Actual, &i.ActualFee, &i.Resolution, &i.Note, &i.OpenedAt, &resolved)
 	i.Kind, i.ChargeID, i.RefundID = Kind(kind), charge.Bytes, refund.Bytes
 	i.OpenedAt = i.OpenedAt.UTC()
 	if resolved != nil {
@@ -123,33 +132,25 @@ func scanItem(row pgx.CollectableRow) (Item, error) {
 	return i, err
 }
 
-// Resolve ends an open exception by a person's decision. What it held goes on
-// its way; the books are corrected, where they must be, by whoever decided.
-func Resolve(ctx context.Context, tx *pg.Tx, actor, contract, item, note string) error {
-	var kind string
-	err := tx.QueryRow(ctx, `
-		UPDATE recon_items SET state = 'resolved', note = $4, resolved_at = $5
+// resolve marks an open exception as resolved and gives it as it then stands.
+func resolve(ctx context.Context, tx *pg.Tx, contract, item string, how Resolution, reason string) (Item, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE recon_items SET state = 'resolved', resolution = $4, note = $5, resolved_at = $6
 		WHERE tenant_id = $1 AND contract = $2 AND item = $3 AND state = 'open'
-		RETURNING kind`, int64(tx.Tenant), contract, item, note, tx.Now).Scan(&kind)
-	if pg.IsNoRows(err) {
-		return ErrNotOpen.Because(nil, "contract %s, item %s", contract, item)
-	}
+		RETURNING `+itemColumnsSQL, int64(tx.Tenant), contract, item, string(how), reason, tx.Now)
 	if err != nil {
-		return err
+		return Item{}, err
 	}
-	return tx.Audit(ctx, pg.AuditEntry{
-		Actor: actor, Verb: "recon.resolve", Object: contract + "/" + item,
-		Before: map[string]string{"state": stateOpen, "kind": kind}, After: map[string]string{"state": stateResolved, "note": note},
-	})
+	return pgx.CollectExactlyOneRow(rows, scanItem)
 }
 
-// Explained gives what exceptions leave on the receivables from providers: what
-// was collected and not, or not so, paid out. For [ledger.CheckClearing].
+// Explained gives what open exceptions leave on the receivables from providers:
+// what was collected and not, or not so, paid out. For [ledger.CheckClearing].
 func Explained(ctx context.Context, tx *pg.Tx) ([]ledger.Explained, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT contract, currency, kind, sum(expected - expected_fee)::bigint
 		FROM recon_items
-		WHERE tenant_id = $1 AND kind <> 'matched' AND expected <> 0
+		WHERE tenant_id = $1 AND state = 'open' AND expected <> 0
 		GROUP BY contract, currency, kind
 		ORDER BY contract, currency, kind`, int64(tx.Tenant))
 	if err != nil {
@@ -164,7 +165,7 @@ func Explained(ctx context.Context, tx *pg.Tx) ([]ledger.Explained, error) {
 	})
 }
 
-// Source derives the transfers of matched rows.
+// Source derives the transfers of matched rows and of decisions.
 type Source struct{}
 
 var _ ledger.Source = Source{}
@@ -180,7 +181,7 @@ func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 		rows, err := tx.Query(ctx, `
 			SELECT `+itemColumnsSQL+`
 			FROM recon_items
-			WHERE tenant_id = $1 AND kind = 'matched' AND (contract, item) > ($2, $3)
+			WHERE tenant_id = $1 AND state <> 'open' AND (contract, item) > ($2, $3)
 			ORDER BY contract, item
 			LIMIT $4`, int64(tx.Tenant), contract, item, page)
 		if err != nil {
@@ -191,7 +192,7 @@ func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 			return err
 		}
 		for i := range items {
-			if t, moves := transfer(tx.Tenant, &items[i]); moves {
+			for _, t := range transfersOf(tx.Tenant, &items[i]) {
 				if err := yield(t); err != nil {
 					return err
 				}

@@ -12,10 +12,10 @@
 // of times.
 //
 // A fare decision belongs to the oldest window that is not closed and not before
-// its business date; money that came in belongs to the window of its journey's
-// newest decision or, once that is paid, to the oldest later one that is not.
-// Whoever assigns a row to a window holds a share lock on it until the
-// commit, and closing and paying take it alone, so a closed window's decisions
+// its business date; money that came in, or was given back, belongs to the window
+// in which its ride was first decided or, once that is paid, to the oldest later
+// one that is not. Whoever assigns a row to a window holds a share lock on it until
+// the commit, and closing and paying take it alone, so a closed window's decisions
 // and a paid window's receipts never change. That is what totals_hash, taken at
 // the close, lets anybody check. Late taps and late money go to the next window
 // with their own business date kept.

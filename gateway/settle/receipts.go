@@ -131,8 +131,12 @@ func (s *Settler) receiptsOf(ctx context.Context, tx *pg.Tx, cal citygate.Calend
 	}
 	for i := range receipts {
 		r := &receipts[i]
-		if r.payee = payees[r.journey]; r.payee == "" {
+		payee := payees[r.journey]
+		if r.payee = payee.Name; r.payee == "" {
 			return nil, ErrNoPayee.Because(nil, "journey %s, %s of %s", r.journey, r.kind, r.ref)
+		}
+		if payee.Issuer != from {
+			return nil, ErrAdvice.Because(nil, "journey %s was claimed from %d, the %s comes from %d", r.journey, payee.Issuer, r.kind, from)
 		}
 		if i > 0 && r.compare(&receipts[i-1]) == 0 {
 			return nil, ErrAdvice.Because(nil, "journey %s: %s of %s twice in one message", r.journey, r.kind, r.ref)

@@ -31,10 +31,17 @@ type Directory interface {
 	ByID(ctx context.Context, id citygate.TenantID) (tenants.Tenant, error)
 }
 
+// A Payee is who is paid for a journey, and the tenant that issued the rider's
+// credential: the only one that may say what became of the fare.
+type Payee struct {
+	Name   string
+	Issuer citygate.TenantID
+}
+
 // Payees names who is paid for journeys, as their decisions say. A journey that
 // was never decided is absent.
 type Payees interface {
-	PayeeOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]string, error)
+	PayeeOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]Payee, error)
 }
 
 // Files keeps payout files.

@@ -32,14 +32,15 @@ type world struct {
 	owner *pgtest.Conn
 	s     *Settler
 	dir   string
-	fail  error // what the next WriteOnce says, after it wrote
+	fail  error             // what the next WriteOnce says, after it wrote
+	from  citygate.TenantID // that the journeys' riders are of
 
 	mu  sync.Mutex
 	now time.Time
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: local(day, 12), dir: t.TempDir()}
+	w := &world{t: t, now: local(day, 12), dir: t.TempDir(), from: issuer}
 	w.db = pgtest.New(t, pgtest.WithClock(w.clock))
 	w.owner = pgtest.Owner(t, w.db)
 	w.s = w.settler(w.dir)
@@ -75,11 +76,11 @@ func (w *world) ByID(_ context.Context, id citygate.TenantID) (tenants.Tenant, e
 }
 
 // PayeeOf implements [Payees]: a journey's payee is the second byte of its id.
-func (w *world) PayeeOf(_ context.Context, _ *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]string, error) {
-	payees := map[citygate.UUID]string{}
+func (w *world) PayeeOf(_ context.Context, _ *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]Payee, error) {
+	payees := map[citygate.UUID]Payee{}
 	for _, j := range journeys {
 		if j[1] != 0 {
-			payees[j] = fmt.Sprintf("owner:%d", j[1])
+			payees[j] = Payee{fmt.Sprintf("owner:%d", j[1]), w.from}
 		}
 	}
 	return payees, nil
@@ -141,11 +142,16 @@ func (w *world) mustTake(from citygate.TenantID, items ...interbook.AdviceItem) 
 	}
 }
 
-// decide stores a fare decision as pricing would.
+// decide stores a fare decision of the first day as pricing would.
 func (w *world) decide(journey citygate.UUID, n int, payee string, amount int64) (window citygate.Date) {
 	w.t.Helper()
+	return w.decideOn(day, journey, n, payee, amount)
+}
+
+func (w *world) decideOn(date citygate.Date, journey citygate.UUID, n int, payee string, amount int64) (window citygate.Date) {
+	w.t.Helper()
 	w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
-		window, err = w.s.DecisionWindow(ctx, tx, day)
+		window, err = w.s.DecisionWindow(ctx, tx, date)
 		return err
 	})
 	var supersedes any
@@ -156,7 +162,7 @@ func (w *world) decide(journey citygate.UUID, n int, payee string, amount int64)
 		INSERT INTO fare_decisions (tenant_id, journey_id, n, supersedes, taps, issuer_tenant, payee, known, reason, amount, currency,
 			tariff_version, inputs_hash, explanation, event_time, business_date, calendar_version, window_date, decided_at, claim_state)
 		VALUES ($1, $2, $3, $4, '', 7, $5, true, '', $6, 'CNY', 1, '', '{}', $7, $8, 3, $9, $7, 'none')`,
-		int64(operator), journey.String(), n, supersedes, payee, amount, w.clock(), day.Time(), window.Time())
+		int64(operator), journey.String(), n, supersedes, payee, amount, w.clock(), date.Time(), window.Time())
 	return window
 }
 
@@ -234,6 +240,7 @@ func TestAdviceIsBookedOnceAndMirrorsTheIssuer(t *testing.T) {
 
 func TestOwnAdviceNamesItsAccountAndClearsNothing(t *testing.T) {
 	w := newWorld(t)
+	w.from = operator
 	fee := item(interbook.AdviceFee, ride(1, 1), 6, "charge1")
 	if err := w.take(operator, fee); !errors.Is(err, ErrAdvice) {
 		t.Errorf("without an account: %v; want ErrAdvice", err)
@@ -281,8 +288,13 @@ func TestAdviceThatCannotBeTrueIsRefusedWhole(t *testing.T) {
 			t.Errorf("%s: %v; want %v", name, err, c.want)
 		}
 	}
-	if err := w.take(citygate.TenantID(8), good); !errors.Is(err, ErrConflict) {
-		t.Errorf("the same item from another issuer: %v; want ErrConflict", err)
+	for name, it := range map[string]interbook.AdviceItem{"the same item": good, "another journey": other} {
+		if err := w.take(citygate.TenantID(8), it); !errors.Is(err, ErrAdvice) {
+			t.Errorf("%s from a tenant that did not issue the rider's credential: %v; want ErrAdvice", name, err)
+		}
+	}
+	if err := w.take(operator, good); !errors.Is(err, ErrAdvice) {
+		t.Errorf("the operator itself about another's rider: %v; want ErrAdvice", err)
 	}
 	if n := w.owner.Count(operator, `SELECT count(*) FROM receipts`); n != 1 {
 		t.Errorf("%d receipts; want the first one alone", n)
@@ -353,6 +365,78 @@ func TestNegativeSumIsCarriedToTheNextWindow(t *testing.T) {
 	if got := w.payouts(day.AddDays(1)); len(got) != 1 || got[0].Amount != 350 {
 		t.Fatalf("payouts of the next window %+v; want 350", got)
 	}
+	if r := w.checkPayouts(); !r.OK() {
+		t.Errorf("findings %v", r.Findings)
+	}
+	if r := w.rederive(); !r.Holds("books_rederive") {
+		t.Errorf("findings %v", r.Findings)
+	}
+}
+
+// A payee whose refunds exceed its money for good must not keep settlement busy
+// for ever: nothing is written for a window without money, and what is carried
+// meets the money whenever it comes.
+func TestCarriedSumWaitsForMoney(t *testing.T) {
+	w := newWorld(t)
+	carriedNow := func() (sum int64) {
+		w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+			all, err := Carried(ctx, tx)
+			sum = all["CNY"]
+			return err
+		})
+		return sum
+	}
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(1, 1), 100, "c1"), item(interbook.AdviceCleared, ride(1, 1), -250, "r1"),
+		item(interbook.AdviceCleared, ride(2, 2), 80, "c2"))
+	pay := func(days int) {
+		t.Helper()
+		w.at(local(day.AddDays(days), 24+4).Add(PayAfter))
+		w.run()
+	}
+	for days := range 5 {
+		pay(days)
+	}
+	if n := w.owner.Count(operator, `SELECT count(*) FROM receipts WHERE kind = 'carried'`); n != 1 {
+		t.Errorf("%d rows carry one negative sum; want 1", n)
+	}
+	if got := carriedNow(); got != -150 {
+		t.Errorf("carried %d; want -150", got)
+	}
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		due, err := Pending(ctx, tx)
+		if due.Windows != 0 || !due.Next.IsZero() {
+			t.Errorf("a carried sum alone keeps settlement waiting: %+v", due)
+		}
+		return err
+	})
+	for i, c := range []struct{ cleared, paid, carried int64 }{
+		{100, 0, -50}, // not enough: all of it is set off
+		{-30, 0, -80}, // it gets worse
+		{80, 0, 0},    // just enough
+		{500, 500, 0}, // free again
+		{-10, 0, -10}, //
+		{60, 50, 0},   // more than enough
+	} {
+		days := 5 + i
+		w.mustTake(issuer, item(interbook.AdviceCleared, ride(byte(10+i), 1), c.cleared, "later"))
+		pay(days)
+		var paid int64
+		for _, p := range w.payouts(day.AddDays(days)) {
+			paid += p.Amount
+		}
+		if paid != c.paid || carriedNow() != c.carried {
+			t.Errorf("after %d came in: paid %d and carried %d; want %d and %d", c.cleared, paid, carriedNow(), c.paid, c.carried)
+		}
+	}
+	// Everything that came in is paid out or carried.
+	came := w.owner.Count(operator, `SELECT sum(amount)::bigint FROM receipts WHERE kind = 'cleared'`)
+	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+		out, err := PaidOut(ctx, tx)
+		if out["CNY"]+carriedNow() != came {
+			t.Errorf("paid out %d and carried %d of %d", out["CNY"], carriedNow(), came)
+		}
+		return err
+	})
 	if r := w.checkPayouts(); !r.OK() {
 		t.Errorf("findings %v", r.Findings)
 	}
@@ -475,4 +559,50 @@ func TestOtherTenantSeesNothing(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A list may be longer than a page and a year: pages miss nothing and repeat
+// nothing, and a file is found by its name alone.
+func TestPayoutsPageByPage(t *testing.T) {
+	w := newWorld(t)
+	for n, payee := range []byte{1, 2, 3} {
+		w.mustTake(issuer, item(interbook.AdviceCleared, ride(byte(n), payee), 100, "c"))
+	}
+	w.at(local(day, 24+4).Add(PayAfter))
+	w.run()
+	w.mustTake(issuer, item(interbook.AdviceCleared, ride(9, 2), 100, "c"), item(interbook.AdviceCleared, ride(8, 1), 100, "c"))
+	w.at(local(day.AddDays(1), 24+4).Add(PayAfter))
+	w.run()
+	for _, limit := range []int{1, 2, 5, 6} {
+		var got []string
+		w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
+			got = nil
+			var after citygate.UUID
+			for {
+				page, err := PayoutsAfter(ctx, tx, after, limit)
+				if err != nil || len(page) == 0 {
+					return err
+				}
+				for _, p := range page {
+					got = append(got, p.WindowDate.String()[8:]+" "+p.Payee)
+				}
+				after = page[len(page)-1].ID
+			}
+		})
+		if want := "22 owner:1, 22 owner:2, 21 owner:1, 21 owner:2, 21 owner:3"; strings.Join(got, ", ") != want {
+			t.Errorf("pages of %d: %s; want %s", limit, strings.Join(got, ", "), want)
+		}
+	}
+	for name, there := range map[string]bool{
+		"payout-green-minibus-2026-11-21.csv": true, "payout-green-minibus-2026-11-22.xml": true, "": false, "payout-green-minibus-2026-11-23.csv": false,
+	} {
+		err := w.try(operator, func(ctx context.Context, tx *pg.Tx) error { _, err := PayoutByFile(ctx, tx, name); return err })
+		if (err == nil) != there || (!there && !pg.IsNoRows(err)) {
+			t.Errorf("file %q: %v", name, err)
+		}
+		err = w.try(issuer, func(ctx context.Context, tx *pg.Tx) error { _, err := PayoutByFile(ctx, tx, name); return err })
+		if !pg.IsNoRows(err) {
+			t.Errorf("file %q of another tenant: %v", name, err)
+		}
+	}
 }

@@ -50,6 +50,34 @@ func Payouts(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]Payout, er
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Payout])
 }
 
+// PayoutsAfter lists payouts, newest window first and then by payee and currency,
+// behind the one with the id after; the zero id means from the first. An id that
+// is not there has nothing behind it.
+func PayoutsAfter(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]Payout, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+payoutColumns+` FROM payouts p
+		WHERE p.tenant_id = $1 AND ($2 = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
+			SELECT FROM payouts a WHERE a.tenant_id = $1 AND a.payout_id = $2
+			AND (p.window_date < a.window_date OR (p.window_date = a.window_date AND (p.payee, p.currency) > (a.payee, a.currency)))))
+		ORDER BY window_date DESC, payee, currency LIMIT $3`, tx.Tenant, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Payout])
+}
+
+// PayoutByFile gives a payout that the file of that name orders. A name that is
+// no payout's is an error for which [pg.IsNoRows] holds.
+func PayoutByFile(ctx context.Context, tx *pg.Tx, name string) (Payout, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+payoutColumns+` FROM payouts
+		WHERE tenant_id = $1 AND state = 'sent' AND (csv_file = $2 OR xml_file = $2) ORDER BY payout_id LIMIT 1`, tx.Tenant, name)
+	if err != nil {
+		return Payout{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Payout])
+}
+
 // eachPayout streams every payout of the tenant; yield must not keep its argument.
 func eachPayout(ctx context.Context, tx *pg.Tx, yield func(*Payout) error) error {
 	rows, err := tx.Query(ctx, `SELECT payout_id, payee, currency, amount, business_date, created_at FROM payouts WHERE tenant_id = $1`, tx.Tenant)

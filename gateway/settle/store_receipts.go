@@ -166,9 +166,9 @@ func Carried(ctx context.Context, tx *pg.Tx) (map[citygate.Currency]int64, error
 // the table's size.
 const decisionWindows = `
 	SELECT u.journey, d.window_date FROM unnest($2::uuid[]) AS u (journey)
-	CROSS JOIN LATERAL (SELECT window_date FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.journey ORDER BY n DESC LIMIT 1) AS d`
+	CROSS JOIN LATERAL (SELECT window_date FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.journey ORDER BY n LIMIT 1) AS d`
 
-// decidedIn gives the window of the newest decision of each receipt's journey.
+// decidedIn gives the window of the first decision of each receipt's journey.
 func decidedIn(ctx context.Context, tx *pg.Tx, receipts []receipt) (map[citygate.UUID]citygate.Date, error) {
 	journeys := make([]citygate.UUID, len(receipts))
 	for i := range receipts {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -79,17 +80,25 @@ func ReceiptWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, decide
 	}
 }
 
-// placeReceipts gives each receipt its window. A window before the one of the
-// journey's newest decision is closed to the ride itself, and so is its payout to
-// the ride's money. Windows are locked in ascending order.
+// placeReceipts gives each receipt its window: the one in which the ride was first
+// decided, or the next that is not paid. An earlier window was closed before there
+// was a ride. What a correction gives back belongs there too, although its own
+// decision is in a later window: as long as the ride's money is not paid out, it
+// is set off against that and not carried. Windows are locked in ascending order.
 func placeReceipts(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, receipts []receipt) error {
 	decided, err := decidedIn(ctx, tx, receipts)
 	if err != nil {
 		return err
 	}
+	earliest := func(r *receipt) citygate.Date {
+		if r.kind == interbook.AdviceCleared && r.amount < 0 {
+			return citygate.Date{}
+		}
+		return decided[r.journey]
+	}
 	windows := map[citygate.Date]citygate.Date{}
 	for i := range receipts {
-		windows[decided[receipts[i].journey]] = citygate.Date{}
+		windows[earliest(&receipts[i])] = citygate.Date{}
 	}
 	for _, d := range slices.SortedFunc(maps.Keys(windows), citygate.Date.Compare) {
 		if windows[d], err = ReceiptWindow(ctx, tx, cal, d); err != nil {
@@ -97,7 +106,7 @@ func placeReceipts(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, receip
 		}
 	}
 	for i := range receipts {
-		receipts[i].window = windows[decided[receipts[i].journey]]
+		receipts[i].window = windows[earliest(&receipts[i])]
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -153,28 +154,68 @@ func TestDecisionWaitsForTheClosing(t *testing.T) {
 	}
 }
 
-func TestMoneyGoesToTheOldestUnpaidWindow(t *testing.T) {
+// Money is paid with the window of its ride's decision, or with the next one once
+// that is paid; never with an earlier one, which was closed before the ride.
+func TestMoneyGoesToTheWindowOfItsRide(t *testing.T) {
 	w := newWorld(t)
-	w.decide(ride(1, 1), 1, "owner:1", 500)
-	w.at(local(day.AddDays(1), 12)) // the day is over and closed, and not paid
+	first, second, corrected := ride(1, 1), ride(2, 1), ride(3, 1)
+	next, later := day.AddDays(1), day.AddDays(2)
+	w.decide(first, 1, "owner:1", 500)
+	w.decide(corrected, 1, "owner:1", 700)
+	w.at(local(next, 12)) // the day is over and closed, and not paid
 	w.run()
-	get := func() (d citygate.Date) {
-		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
-			d, err = w.s.ReceiptWindow(ctx, tx)
-			return err
-		})
-		return d
+	if got := w.decideOn(next, second, 1, "owner:1", 600); got != next {
+		t.Fatalf("the decision is in %s; want %s", got, next)
 	}
-	if d := get(); d != day {
-		t.Errorf("money goes to %s; want %s", d, day)
+	if got := w.decide(corrected, 2, "owner:1", 300); got != next {
+		t.Fatalf("the correction is in %s; want %s", got, next)
 	}
+	windows := func() map[citygate.UUID]citygate.Date {
+		found := map[citygate.UUID]citygate.Date{}
+		for _, row := range w.owner.Rows(operator, `SELECT journey_id::text, window_date FROM receipts WHERE tenant_id = $1 AND ref = 'now'`, int64(operator)) {
+			id, err := citygate.ParseUUID("", row[0].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[id] = citygate.DateOf(row[1].(time.Time))
+		}
+		return found
+	}
+	check := func(want map[citygate.UUID]citygate.Date) {
+		t.Helper()
+		for journey, d := range windows() {
+			if d != want[journey] {
+				t.Errorf("money of ride %d is in %s; want %s", journey[0], d, want[journey])
+			}
+		}
+		if len(windows()) != len(want) {
+			t.Errorf("windows %v; want %v", windows(), want)
+		}
+	}
+	w.mustTake(issuer, item(interbook.AdviceCleared, first, 500, "now"), item(interbook.AdviceCleared, second, 600, "now"),
+		item(interbook.AdviceCleared, corrected, 700, "paid"), item(interbook.AdviceCleared, corrected, -400, "now"))
+	check(map[citygate.UUID]citygate.Date{first: day, second: next, corrected: day})
+
+	// What comes after its window was paid goes to the next one that is not.
 	w.at(local(day, 24+4).Add(PayAfter))
 	w.run()
-	if s := w.window(day).State; s != "paid" {
-		t.Fatalf("the window is %s; want paid", s)
+	late := ride(4, 1) // decided in time, charged long after
+	w.decideOn(day, late, 1, "owner:1", 40)
+	w.owner.Exec(operator, `UPDATE fare_decisions SET window_date = $2 WHERE tenant_id = $1 AND journey_id = $3`, int64(operator), day.Time(), late.String())
+	w.mustTake(issuer, item(interbook.AdviceCleared, late, 40, "now"), item(interbook.AdviceCleared, first, -100, "refund"))
+	check(map[citygate.UUID]citygate.Date{first: day, second: next, corrected: day, late: next})
+	w.at(local(next, 24+4).Add(PayAfter))
+	w.run()
+	for d, want := range map[citygate.Date]int64{day: 500 + 700 - 400, next: 600 + 40 - 100} {
+		if got := w.payouts(d); len(got) != 1 || got[0].Amount != want {
+			t.Errorf("payouts of %s: %+v; want %d", d, got, want)
+		}
 	}
-	if d := get(); d != day.AddDays(1) {
-		t.Errorf("money goes to %s; want %s", d, day.AddDays(1))
+	if s := w.window(later).State; s == "paid" {
+		t.Errorf("the window of %s is %s before its time", later, s)
+	}
+	if r := w.checkPayouts(); !r.OK() {
+		t.Errorf("findings %v", r.Findings)
 	}
 }
 
@@ -184,7 +225,7 @@ func TestMoneyAfterTheLastWindowOpensTheNextOne(t *testing.T) {
 	w.run()
 	w.owner.Exec(operator, `UPDATE windows SET state = 'paid', closed_at = $2, paid_at = $2, totals_hash = '' WHERE tenant_id = $1`, int64(operator), w.clock())
 	w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
-		d, err := w.s.ReceiptWindow(ctx, tx)
+		d, err := w.s.ReceiptWindow(ctx, tx, citygate.Date{})
 		if d != day.AddDays(1) {
 			t.Errorf("money goes to %s; want %s", d, day.AddDays(1))
 		}

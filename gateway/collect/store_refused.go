@@ -1,0 +1,86 @@
+package collect
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// ErrNotRefused says that there is nothing to try again.
+var ErrNotRefused = &citygate.Code{Name: "collect.refund_not_refused", Kind: citygate.Conflict, Title: "The provider did not decline this refund. Look at its state; only a declined one is tried again."}
+
+// A RefusedRefund is money that a rider is owed and the provider declined to
+// give back: somebody has to find out why.
+type RefusedRefund struct {
+	ID           citygate.UUID
+	Charge       citygate.UUID
+	OurID        string
+	ChargeOurID  string
+	Contract     string
+	Account      citygate.UUID
+	Amount       citygate.Money
+	BusinessDate citygate.Date
+	Reason       string // the provider's own code
+	Attempt      int
+	RefusedAt    time.Time
+}
+
+// RefusedRefunds lists the refunds that were finally declined and not tried
+// again, the oldest first. None of them is forgotten: it stands on the rider's
+// account, and the operator is not paid what it corrects.
+func RefusedRefunds(ctx context.Context, tx *pg.Tx) ([]RefusedRefund, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT r.refund_id, r.charge_id, r.our_id, c.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.reason, r.attempt, r.final_at
+		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.state = 'declined' ORDER BY r.final_at, r.our_id`, tx.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r RefusedRefund, err error) {
+		err = row.Scan(&r.ID, &r.Charge, &r.OurID, &r.ChargeOurID, &r.Contract, &r.Account, &r.Amount.Minor, &r.Amount.Currency, &r.BusinessDate,
+			&r.Reason, &r.Attempt, &r.RefusedAt)
+		r.RefusedAt = r.RefusedAt.UTC()
+		return r, err
+	})
+}
+
+// RetryRefund asks again for a refund that the provider declined, under an id
+// the provider has not seen, and gives the id of the refund that stands for it
+// from now on.
+func RetryRefund(ctx context.Context, tx *pg.Tx, actor string, id citygate.UUID) (citygate.UUID, error) {
+	var state, charge string
+	var ordinal, attempt int
+	err := tx.QueryRow(ctx, `
+		SELECT r.state, r.ordinal, r.attempt, c.our_id FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.refund_id = $2 FOR UPDATE OF r`, tx.Tenant, id).Scan(&state, &ordinal, &attempt, &charge)
+	if pg.IsNoRows(err) {
+		return citygate.UUID{}, ErrNotRefused.Because(nil, "no refund %s", id)
+	}
+	if err != nil {
+		return citygate.UUID{}, err
+	}
+	if state != string(adapters.Declined) {
+		return citygate.UUID{}, ErrNotRefused.Explain("refund %s is %s", id, state)
+	}
+	our := ourID(tx.Tenant, "refund", charge, strconv.Itoa(ordinal), strconv.Itoa(attempt+1))
+	again := ledger.DeriveID(tx.Now, "refund", tx.Tenant.String(), our)
+	if _, err := tx.Exec(ctx, `UPDATE refunds SET state = $3 WHERE tenant_id = $1 AND refund_id = $2`, tx.Tenant, id, refundReplaced); err != nil {
+		return citygate.UUID{}, err
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, attempt, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
+		                     business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at)
+		SELECT $1, $3, charge_id, ordinal, attempt + 1, $4, contract, account_id, operator_id, journey_id, n, amount, currency,
+		       business_date, 'created', false, 0, '', '', $5, $6, $6
+		FROM refunds WHERE tenant_id = $1 AND refund_id = $2`, tx.Tenant, id, again, our, string(adapters.Submit), tx.Now); err != nil {
+		return citygate.UUID{}, err
+	}
+	return again, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "refund.retry", Object: our, After: map[string]any{"attempt": attempt + 1}})
+}
