@@ -104,6 +104,13 @@ func (w *world) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	there, err := w.gateway.Tenants.All(ctx)
+	if err != nil {
+		return err
+	}
+	if len(there) > 0 {
+		return fmt.Errorf("the database holds %d tenants already: a city is played on an empty one", len(there))
+	}
 	if err := w.gateway.Start(ctx); err != nil {
 		return err
 	}
