@@ -201,7 +201,7 @@ func (p *plan) harbourDay(t traveller, day time.Time, r *rand.Rand) {
 		p.single(t, start, trip, r)
 	}
 	morning := at(day, r, 6*time.Hour, 9*time.Hour+30*time.Minute)
-	if city && r.IntN(100) < 40 {
+	if city && r.IntN(100) < 30 {
 		single(morning.Add(-18 * time.Minute))
 	}
 	ride(home, work, morning)
@@ -209,7 +209,7 @@ func (p *plan) harbourDay(t traveller, day time.Time, r *rand.Rand) {
 		trip++
 		p.taxi(t, at(day, r, 11*time.Hour, 15*time.Hour), trip, r)
 	}
-	if r.IntN(2) == 0 { // the others go home by other ways, or stay
+	if r.IntN(3) == 0 { // the others go home by other ways, or stay
 		evening := ride(work, home, at(day, r, 16*time.Hour+30*time.Minute, 21*time.Hour))
 		if city && r.IntN(100) < 30 {
 			single(evening.Add(7 * time.Minute))
@@ -235,7 +235,7 @@ func (p *plan) taxi(t traveller, start time.Time, trip int, r *rand.Rand) {
 }
 
 func (p *plan) hillsideDay(t traveller, day time.Time, r *rand.Rand) {
-	for trip := range 2 + r.IntN(2) {
+	for trip := range 1 + r.IntN(2) {
 		from := time.Duration(6+6*trip) * time.Hour
 		p.add(visit{at: at(day, r, from, from+4*time.Hour), rider: t.number, place: p.first(hillsideBus) + r.IntN(buses), kind: tap.Single, trip: trip + 1})
 	}

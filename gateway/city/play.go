@@ -343,6 +343,9 @@ func (w *world) settleDown(ctx context.Context) error {
 func (w *world) nextDays(ctx context.Context) error {
 	const most = 6 * 24
 	for hour := 4; hour < most; hour += 2 {
+		if hour > 24 && !slices.Contains([]int{8, 10, 12, 16, 22}, hour%24) {
+			continue // bills come at nine, windows are paid at noon
+		}
 		now := w.day.Add(24*time.Hour + time.Duration(hour)*time.Hour)
 		w.clock.set(now)
 		if hour == 14 { // of the next day: the last journals arrive, half of the empty wallets fill up
@@ -374,7 +377,7 @@ func (w *world) nextDays(ctx context.Context) error {
 			w.Progress(fmt.Sprintf("  %s  nothing is open any more", now.Format("Mon 15:04")))
 			return nil
 		}
-		if hour%24 == 0 {
+		if hour%24 == 22 {
 			w.Progress(fmt.Sprintf("  %s  still open: %v", now.Format("Mon 15:04"), open))
 		}
 	}
