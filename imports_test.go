@@ -213,3 +213,16 @@ func TestImportsRefuses(t *testing.T) {
 		t.Errorf("gateway/intake may not import gateway/tap: %s", why)
 	}
 }
+
+// Every package says what it is for, main packages included.
+func TestEveryPackageHasADoc(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}`, "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if pkg, doc, _ := strings.Cut(strings.TrimSpace(line), "|"); doc == "" {
+			t.Errorf("%s has no package comment", pkg)
+		}
+	}
+}

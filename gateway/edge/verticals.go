@@ -116,7 +116,7 @@ type Journey struct {
 	State        string            `json:"state"`
 	Taps         []string          `json:"taps"`
 	BusinessDate string            `json:"business_date,omitempty" format:"date"`
-	Decision     int               `json:"decision" doc:"number of the final decision; 0 = none yet"`
+	Decision     int               `json:"decision,omitempty" doc:"number of the final decision; given when one journey is asked for"`
 	Fare         *citygate.Money   `json:"fare,omitempty"`
 	Unknown      string            `json:"unknown,omitempty" doc:"why there is no fare"`
 	Currency     citygate.Currency `json:"currency,omitempty"`
