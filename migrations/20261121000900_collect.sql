@@ -109,9 +109,9 @@ CREATE TABLE aggregations (
     closed_at      timestamptz,
     PRIMARY KEY (tenant_id, aggregation_id),
     UNIQUE (tenant_id, account_id, currency, business_date, ordinal)
-);
+) WITH (fillfactor = 60); -- every ride updates one: room on its page keeps the indexes out of it
 COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations (tenant_id, closes_at) WHERE state = 'open';
+CREATE INDEX aggregations_due ON aggregations (tenant_id, closes_at, aggregation_id) WHERE state = 'open';
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint) WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint);
@@ -155,8 +155,8 @@ CREATE TABLE charges (
 COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
 -- Not two payments for one aggregation at a time.
 CREATE UNIQUE INDEX charges_in_flight ON charges (tenant_id, aggregation_id) WHERE state IN ('created', 'sent', 'unknown');
-CREATE INDEX charges_due ON charges (tenant_id, contract, next_try_at) WHERE state IN ('created', 'sent', 'unknown');
-CREATE INDEX charges_unpassed ON charges (tenant_id, business_date, account_key) WHERE state = 'succeeded' AND NOT passed;
+CREATE INDEX charges_due ON charges (tenant_id, contract, business_date, account_key, our_id) WHERE state IN ('created', 'sent', 'unknown');
+CREATE INDEX charges_unpassed ON charges (tenant_id, business_date, account_key, our_id) WHERE state = 'succeeded' AND NOT passed;
 CREATE INDEX charges_unreleased ON charges (tenant_id, charge_id) WHERE state = 'succeeded' AND NOT released;
 CREATE INDEX charges_final ON charges (tenant_id, contract, final_at);
 ALTER TABLE charges ENABLE ROW LEVEL SECURITY;

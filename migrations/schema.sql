@@ -78,9 +78,9 @@ CREATE TABLE aggregations (
     CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
     CONSTRAINT aggregations_tenant_id_account_id_currency_business_date_or_key UNIQUE (tenant_id, account_id, currency, business_date, ordinal),
     CONSTRAINT aggregations_total_check CHECK ((total >= 0))
-);
+) WITH (fillfactor=60);
 COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
+CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at, aggregation_id) WHERE (state = 'open'::text);
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations
@@ -239,10 +239,10 @@ CREATE TABLE charges (
     CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
 COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
-CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
+CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, business_date, account_key, our_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
 CREATE UNIQUE INDEX charges_in_flight ON charges USING btree (tenant_id, aggregation_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
-CREATE INDEX charges_unpassed ON charges USING btree (tenant_id, business_date, account_key) WHERE ((state = 'succeeded'::text) AND (NOT passed));
+CREATE INDEX charges_unpassed ON charges USING btree (tenant_id, business_date, account_key, our_id) WHERE ((state = 'succeeded'::text) AND (NOT passed));
 CREATE INDEX charges_unreleased ON charges USING btree (tenant_id, charge_id) WHERE ((state = 'succeeded'::text) AND (NOT released));
 ALTER TABLE charges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE charges FORCE ROW LEVEL SECURITY;

@@ -29,26 +29,26 @@ func selfCPU() (cpu time.Duration, peak int64) {
 const clockTick = 10 * time.Millisecond
 
 // postgresCPU gives the CPU time of the private server of a data directory: the
-// postmaster, the processes it has, and those it had. ok is false where there is
-// no /proc.
-func postgresCPU(data string) (cpu time.Duration, ok bool) {
+// postmaster, the processes it has, and those it had. Where there is no /proc it
+// is 0.
+func postgresCPU(data string) time.Duration {
 	raw, err := os.ReadFile(filepath.Join(data, "postgresql", "postmaster.pid"))
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	first, _, _ := strings.Cut(string(raw), "\n")
 	master, err := strconv.Atoi(strings.TrimSpace(first))
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	own, ok := readStat(master)
 	if !ok {
-		return 0, false
+		return 0
 	}
 	ticks := own.own + own.waited
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	for _, path := range all {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -59,7 +59,7 @@ func postgresCPU(data string) (cpu time.Duration, ok bool) {
 			ticks += child.own + child.waited
 		}
 	}
-	return time.Duration(ticks) * clockTick, true
+	return time.Duration(ticks) * clockTick
 }
 
 // A procStat is what counts of /proc/PID/stat: CPU of the process, and of

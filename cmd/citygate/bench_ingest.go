@@ -35,7 +35,7 @@ var benchDay = time.Date(2026, 11, 23, 6, 0, 0, 0, time.FixedZone("", 8*3600))
 type ingestOptions struct {
 	seconds int
 	books   bool
-	rate    float64
+	rate    int
 	riders  int
 	lanes   int
 	workers int
@@ -81,7 +81,7 @@ without a price is counted at the start, in the middle and at the end.`,
 	f := c.Flags()
 	f.IntVar(&o.seconds, "seconds", 20, "how long to send")
 	f.BoolVar(&o.books, "books", false, "price and post at the same time")
-	f.Float64Var(&o.rate, "rate", 0, "taps a second at most; 0 = as fast as they are taken, with --books 10000")
+	f.IntVar(&o.rate, "rate", 0, "taps a second at most; 0 = as fast as they are taken, with --books 10000")
 	f.IntVar(&o.riders, "riders", 50_000, "distinct credentials; each is shown at most 6 times")
 	f.IntVar(&o.lanes, "lanes", 4, "uploads at a time")
 	f.IntVar(&o.workers, "workers", 2, "jobs at a time, with --books")
@@ -176,7 +176,7 @@ func openBench(ctx context.Context, sys *system, data string, c load.Config) (b 
 		return nil, err
 	}
 	server, err := pglocal.Start(ctx, pglocal.Config{
-		DataDir: dir, PGBin: sys.Env("PG_BIN"), CacheDir: cacheDir(sys), Durable: true, Settings: debugSettings(sys), Log: debugLog(sys),
+		DataDir: dir, PGBin: sys.Env("PG_BIN"), CacheDir: cacheDir(sys), Durable: true,
 		Progress: func(s string) { _, _ = fmt.Fprintln(sys.Stderr, s) },
 	})
 	if err != nil {
@@ -190,11 +190,6 @@ func openBench(ctx context.Context, sys *system, data string, c load.Config) (b 
 	if _, err := pg.Migrate(ctx, server.URL(pglocal.Owner, pglocal.Database)); err != nil {
 		return nil, err
 	}
-	debugPSQL(sys, server.URL(pglocal.Superuser, pglocal.Database), "create extension pg_stat_statements")
-	undo = append(undo, func() error {
-		debugPSQL(sys, server.URL(pglocal.Superuser, pglocal.Database), `select calls, round(total_exec_time::numeric) as exec, round(total_plan_time::numeric) as plan, rows, regexp_replace(left(query,4000), '\\s+', ' ', 'g') as q from (select calls,total_exec_time,total_plan_time,rows,left(regexp_replace(query,'\\s+',' ','g'),130) as query from pg_stat_statements order by total_exec_time desc limit 34) x`)
-		return nil
-	})
 	b = &benchCity{clock: load.NewClock(benchDay, sys.Now), data: dir, close: closeAll}
 	c.Dir = filepath.Join(dir, "gateway")
 	c.AppURL, c.JobsURL = server.URL(pglocal.App, pglocal.Database), server.URL(pglocal.Jobs, pglocal.Database)
@@ -203,7 +198,7 @@ func openBench(ctx context.Context, sys *system, data string, c load.Config) (b 
 	if b.Operator, err = load.Open(ctx, c); err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() error { return b.Operator.Close(context.WithoutCancel(ctx)) })
+	undo = append(undo, func() error { return b.Close(context.WithoutCancel(ctx)) })
 	return b, b.Onboard(ctx)
 }
 
@@ -222,7 +217,7 @@ func (b *benchCity) signed(name string, write func(yield func(raw []byte) error)
 func benchIngest(ctx context.Context, sys *system, o ingestOptions) (f *ingestFigures, err error) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(sys.Stderr, format+"\n", args...) }
 	b, err := openBench(ctx, sys, o.data, load.Config{
-		Connections: int32(o.lanes + o.workers + 2), Workers: o.workers, //nolint:gosec // small numbers
+		Connections: int32(o.lanes + o.workers + 2), Workers: o.workers,
 		Collect: collect.Rules{CloseAfter: 6 * time.Hour},
 	})
 	if err != nil {
@@ -232,7 +227,7 @@ func benchIngest(ctx context.Context, sys *system, o ingestOptions) (f *ingestFi
 	const most = 6 // displays of one credential
 	want := o.riders * most
 	if o.rate > 0 {
-		want = min(want, int(o.rate*float64(o.seconds+1)))
+		want = min(want, o.rate*(o.seconds+1))
 	}
 	say("issuing %d credentials and signing %d taps", o.riders, want)
 	crowd, err := b.Riders(ctx, 0, o.riders)
@@ -266,9 +261,11 @@ func benchIngest(ctx context.Context, sys *system, o ingestOptions) (f *ingestFi
 	if err != nil {
 		return nil, err
 	}
-	if f.VerifyLimit, err = load.VerifyLimit(in, f.Recorded, bundle, sys.Now); err != nil {
+	checked, took, err := load.VerifyLimit(in, f.Recorded, bundle, sys.Now)
+	if err != nil {
 		return nil, err
 	}
+	f.VerifyLimit = float64(checked) / took.Seconds()
 	f.Ratio = f.TapsPerSecond / f.VerifyLimit
 	return f, nil
 }
@@ -304,11 +301,11 @@ func (b *benchCity) measureIngest(ctx context.Context, sys *system, o ingestOpti
 	if err != nil {
 		return err
 	}
-	sender := exec.CommandContext(ctx, self, "bench", "send", "--url", "http://"+listener.Addr().String(), "--taps", taps,
-		"--seconds", strconv.Itoa(o.seconds), "--lanes", strconv.Itoa(o.lanes), "--rate", fmt.Sprint(o.rate))
+	sender := exec.CommandContext(ctx, self, "bench", "send", "--url", "http://"+listener.Addr().String(), "--taps", taps, //nolint:gosec // this very program
+		"--for", (time.Duration(o.seconds) * time.Second).String(), "--lanes", strconv.Itoa(o.lanes), "--rate", strconv.Itoa(o.rate))
 	sender.Stderr = sys.Stderr
 	cpu, _ := selfCPU()
-	postgres, _ := postgresCPU(b.data)
+	postgres := postgresCPU(b.data)
 	before, err := b.Progress(ctx)
 	if err != nil {
 		return err
@@ -332,7 +329,7 @@ func (b *benchCity) measureIngest(ctx context.Context, sys *system, o ingestOpti
 	}
 	if f.Books != nil {
 		f.Books.Backlog.End = after.Backlog()
-		f.Books.PricedPerSecond = float64(after.Decided-before.Decided) / sent.Seconds
+		f.Books.PricedPerSecond = float64(after.Decided-before.Decided) / sent.Took.Seconds()
 		drained := sys.Now()
 		if err := b.Gateway.Drain(ctx); err != nil {
 			return err
@@ -340,7 +337,7 @@ func (b *benchCity) measureIngest(ctx context.Context, sys *system, o ingestOpti
 		f.Books.DrainSeconds = sys.Now().Sub(drained).Seconds()
 	}
 	cpuAfter, _ := selfCPU()
-	postgresAfter, _ := postgresCPU(b.data)
+	postgresAfter := postgresCPU(b.data)
 	final, err := b.Progress(ctx)
 	if err != nil {
 		return err
@@ -352,8 +349,8 @@ func (b *benchCity) measureIngest(ctx context.Context, sys *system, o ingestOpti
 		}
 	}
 	thousands := float64(sent.Recorded) / 1000
-	f.Recorded, f.RowsInDatabase, f.Seconds = sent.Recorded, final.Recorded, sent.Seconds
-	f.TapsPerSecond = float64(sent.Recorded) / sent.Seconds
+	f.Recorded, f.RowsInDatabase, f.Seconds = sent.Recorded, final.Recorded, sent.Took.Seconds()
+	f.TapsPerSecond = float64(sent.Recorded) / sent.Took.Seconds()
 	f.CPUSecondsPer1k.Generator = sent.CPUSeconds / thousands
 	f.CPUSecondsPer1k.Gateway = (cpuAfter - cpu).Seconds() / thousands
 	f.CPUSecondsPer1k.Postgres = (postgresAfter - postgres).Seconds() / thousands
@@ -419,8 +416,8 @@ func newBenchSendCommand(sys *system) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&s.URL, "url", "", "")
 	f.StringVar(&taps, "taps", "", "")
-	f.Float64Var(&s.Seconds, "seconds", 0, "")
-	f.Float64Var(&s.Rate, "rate", 0, "")
+	f.DurationVar(&s.For, "for", 0, "")
+	f.IntVar(&s.Rate, "rate", 0, "")
 	f.IntVar(&s.Lanes, "lanes", 4, "")
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -123,31 +124,51 @@ func (r *run) runContract(ctx context.Context, contract Contract) error {
 func (r *run) sendCharges(ctx context.Context, contract Contract, provider *adapters.Provider) (did bool, err error) {
 	about := provider.Describe()
 	for {
-		var batch []charge
+		var due []citygate.UUID
 		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
-			batch, err = takeToSend(ctx, tx, contract.Name, max(1, about.BatchMax), tx.Now.Add(about.Deadline+leaseMargin))
+			due, err = dueToSend(ctx, tx, contract.Name)
 			return err
 		})
-		if err != nil || len(batch) == 0 {
+		if err != nil {
 			return did, err
 		}
-		did = true
-		debits := make([]driver.Debit, 0, len(batch))
-		var certain []outcome
-		for i := range batch {
-			d := batch[i].debit()
-			if err := provider.Check(d); err != nil { // one bad debit must not stop the others
-				certain = append(certain, outcome{id: d.OurID, event: adapters.NotSent, result: driver.Result{OurID: d.OurID, ReasonCode: reasonOf(err)}})
-				continue
+		took := false
+		for ids := range slices.Chunk(due, max(1, about.BatchMax)) {
+			sent, err := r.sendBatch(ctx, contract, provider, about, ids)
+			if err != nil {
+				return did, err
 			}
-			debits = append(debits, d)
+			took = took || sent
 		}
-		results, callErr := provider.Submit(ctx, debits)
-		outcomes := append(certain, classify(results, callErr)...)
-		if err := r.record(ctx, contract, about, outcomes); err != nil {
-			return did, err
+		did = did || took
+		if !took { // nothing is due, or another process has it
+			return did, nil
 		}
 	}
+}
+
+// sendBatch submits those of the charges that are still due.
+func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapters.Provider, about driver.Description, ids []citygate.UUID) (did bool, err error) {
+	var batch []charge
+	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
+		batch, err = takeToSend(ctx, tx, ids, tx.Now.Add(about.Deadline+leaseMargin))
+		return err
+	})
+	if err != nil || len(batch) == 0 {
+		return false, err
+	}
+	debits := make([]driver.Debit, 0, len(batch))
+	var certain []outcome
+	for i := range batch {
+		d := batch[i].debit()
+		if err := provider.Check(d); err != nil { // one bad debit must not stop the others
+			certain = append(certain, outcome{id: d.OurID, event: adapters.NotSent, result: driver.Result{OurID: d.OurID, ReasonCode: reasonOf(err)}})
+			continue
+		}
+		debits = append(debits, d)
+	}
+	results, callErr := provider.Submit(ctx, debits)
+	return true, r.record(ctx, contract, about, append(certain, classify(results, callErr)...))
 }
 
 // queryCharges asks after what is open and due.

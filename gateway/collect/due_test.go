@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -129,7 +130,7 @@ func TestDeathAroundTheCall(t *testing.T) {
 			}
 			var batch []charge
 			c.in(func(tx *pg.Tx) (err error) {
-				batch, err = takeToSend(t.Context(), tx, "box", 10, tx.Now.Add(time.Minute))
+				batch, err = takeNext(t.Context(), tx, "box", 10, tx.Now.Add(time.Minute))
 				return err
 			})
 			if called {
@@ -168,7 +169,7 @@ func TestResubmissionIsEqual(t *testing.T) {
 	}
 	take := func() (d driver.Debit) {
 		c.in(func(tx *pg.Tx) error {
-			batch, err := takeToSend(t.Context(), tx, "box", 10, tx.Now)
+			batch, err := takeNext(t.Context(), tx, "box", 10, tx.Now)
 			if err == nil && len(batch) == 1 {
 				d = batch[0].debit()
 			}
@@ -291,7 +292,7 @@ func TestBillResolvesWhatNobodyKnew(t *testing.T) {
 	}
 	var batch []charge
 	c.in(func(tx *pg.Tx) (err error) {
-		batch, err = takeToSend(t.Context(), tx, "box", 10, tx.Now.Add(time.Hour))
+		batch, err = takeNext(t.Context(), tx, "box", 10, tx.Now.Add(time.Hour))
 		return err
 	})
 	if _, err := c.provider().Submit(t.Context(), []driver.Debit{batch[0].debit()}); err != nil {
@@ -400,4 +401,13 @@ func (c *city) chargeIDs() (ids []citygate.UUID) {
 	c.t.Helper()
 	c.in(func(tx *pg.Tx) (err error) { ids, err = Unreleased(c.t.Context(), tx); return err })
 	return ids
+}
+
+// takeNext takes the next charges due to be sent, as a run would before it dies.
+func takeNext(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]charge, error) {
+	due, err := dueToSend(ctx, tx, contract)
+	if err != nil {
+		return nil, err
+	}
+	return takeToSend(ctx, tx, due[:min(limit, len(due))], lease)
 }

@@ -194,14 +194,32 @@ func scanCharge(row pgx.CollectableRow) (c charge, err error) {
 	return c, err
 }
 
-// takeToSend marks charges as being sent and gives them with their evidence. A
-// process that dies from here on leaves them marked; when the lease is over,
-// they are asked for.
-func takeToSend(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]charge, error) {
+// dueToSend gives charges that are due to be sent, in the order of their natural
+// keys. It reads many at once: sorting all of them anew for each batch would
+// cost the square of their number.
+func dueToSend(ctx context.Context, tx *pg.Tx, contract string) ([]citygate.UUID, error) {
+	const most = 20_000
 	rows, err := tx.Query(ctx, `
-		SELECT `+chargeColumns+` FROM charges
+		SELECT charge_id FROM charges
 		WHERE tenant_id = $1 AND contract = $2 AND state IN ('created', 'sent', 'unknown') AND next_try_at <= $3 AND next_do IN ('submit', 'resubmit')
-		ORDER BY business_date, account_key, our_id LIMIT $4 FOR UPDATE SKIP LOCKED`, tx.Tenant, contract, tx.Now, limit)
+		ORDER BY business_date, account_key, our_id LIMIT $4`, tx.Tenant, contract, tx.Now, most)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
+// takeToSend marks those of the charges that are still due as being sent and
+// gives them with their evidence, in the order asked for. A process that dies
+// from here on leaves them marked; when the lease is over, they are asked for.
+// What makes a charge due is asked outside of the look-up: inside, it would
+// invite the planner to search the index of all that is due for each of them.
+func takeToSend(ctx context.Context, tx *pg.Tx, ids []citygate.UUID, lease time.Time) ([]charge, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+chargeColumns+` FROM unnest($2::uuid[]) WITH ORDINALITY AS u (id, place) CROSS JOIN LATERAL (
+			SELECT * FROM charges WHERE tenant_id = $1 AND charge_id = u.id OFFSET 0 FOR UPDATE SKIP LOCKED) AS c
+		WHERE c.state IN ('created', 'sent', 'unknown') AND c.next_try_at <= $3 AND c.next_do IN ('submit', 'resubmit')
+		ORDER BY u.place`, tx.Tenant, ids, tx.Now)
 	if err != nil {
 		return nil, err
 	}

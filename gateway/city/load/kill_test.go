@@ -160,7 +160,7 @@ func (r *rig) send(ctx context.Context, raw []byte, last *error) bool {
 		*last = err
 		return false
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to the end
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		*last = err

@@ -17,19 +17,19 @@ import (
 // A Sender uploads batches over HTTP, several at a time; those of one reader in
 // their order, each after the answer to the one before.
 type Sender struct {
-	URL     string // of the gateway
-	Lanes   int    // uploads at a time
-	Rate    float64
-	Seconds float64 // stops asking for more after this; 0 = sends everything
-	Clock   citygate.Clock
+	URL   string        // of the gateway
+	Lanes int           // uploads at a time
+	Rate  int           // taps a second at most; 0 = as fast as they are taken
+	For   time.Duration // sends nothing more after this; 0 = sends everything
+	Clock citygate.Clock
 }
 
 // Sent is what a Sender did.
 type Sent struct {
-	Batches  int     `json:"batches"`
-	Taps     int     `json:"taps"`
-	Recorded int     `json:"recorded"` // receipts that say so
-	Seconds  float64 `json:"seconds"`  // from the first upload to the last answer
+	Batches  int           `json:"batches"`
+	Taps     int           `json:"taps"`
+	Recorded int           `json:"recorded"` // receipts that say so
+	Took     time.Duration `json:"took_ns"`  // from the first upload to the last answer
 }
 
 // Send uploads the batches of a stream.
@@ -42,7 +42,7 @@ func (s *Sender) Send(ctx context.Context, batches io.Reader) (Sent, error) {
 	var mu sync.Mutex
 	var queued atomic.Int64 // taps, for the rate
 	start := s.Clock()
-	over := func() bool { return s.Seconds > 0 && s.Clock().Sub(start).Seconds() >= s.Seconds }
+	over := func() bool { return s.For > 0 && s.Clock().Sub(start) >= s.For }
 	lanes := make([]chan []byte, s.Lanes)
 	var wg sync.WaitGroup
 	for i := range lanes {
@@ -59,7 +59,7 @@ func (s *Sender) Send(ctx context.Context, batches io.Reader) (Sent, error) {
 				}
 				mu.Lock()
 				sent.Batches, sent.Taps, sent.Recorded = sent.Batches+1, sent.Taps+taps, sent.Recorded+recorded
-				sent.Seconds = s.Clock().Sub(start).Seconds()
+				sent.Took = s.Clock().Sub(start)
 				mu.Unlock()
 			}
 		})
@@ -70,7 +70,7 @@ func (s *Sender) Send(ctx context.Context, batches io.Reader) (Sent, error) {
 			return false, err
 		}
 		if s.Rate > 0 {
-			due := time.Duration(float64(queued.Add(int64(b.Count))) / s.Rate * float64(time.Second))
+			due := time.Duration(queued.Add(int64(b.Count))) * time.Second / time.Duration(s.Rate)
 			s.wait(ctx, due-s.Clock().Sub(start))
 		}
 		select {

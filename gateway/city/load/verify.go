@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
@@ -11,9 +12,9 @@ import (
 )
 
 // VerifyLimit checks the codes of the first taps of a stream on all cores, with
-// an empty cache of the gateway's size and nothing else to do, and gives how many
-// a second: what intake could reach if everything around it cost nothing.
-func VerifyLimit(batches io.Reader, taps int, keys code.KeySource, clock citygate.Clock) (perSecond float64, err error) {
+// an empty cache of the gateway's size and nothing else to do, and gives how long
+// it took: what intake would take if everything around it cost nothing.
+func VerifyLimit(batches io.Reader, taps int, keys code.KeySource, clock citygate.Clock) (checked int, took time.Duration, err error) {
 	codes := make([][]byte, 0, taps)
 	err = Read(batches, func(raw []byte) (bool, error) {
 		b, err := tap.ParseBatch(raw)
@@ -30,8 +31,9 @@ func VerifyLimit(batches io.Reader, taps int, keys code.KeySource, clock citygat
 		return len(codes) < taps, nil
 	})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	codes = codes[:min(taps, len(codes))]
 	schemes, cache := code.NewDispatcher(ct1.Scheme{}), code.NewCredentials(1<<17)
 	start := clock()
 	err = parallel(len(codes), func(i int) error {
@@ -44,5 +46,5 @@ func VerifyLimit(batches io.Reader, taps int, keys code.KeySource, clock citygat
 		}
 		return nil
 	})
-	return float64(len(codes)) / clock().Sub(start).Seconds(), err
+	return len(codes), clock().Sub(start), err
 }

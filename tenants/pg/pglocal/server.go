@@ -194,6 +194,11 @@ func (s *Server) settings() map[string]string {
 		"log_timezone":            "UTC",
 		"log_min_messages":        "warning",
 		"jit":                     "off",
+		// A new database has no statistics, and without them the planner takes a
+		// tenant's rows for few and reads them all. Look often, and again each time
+		// a table has doubled.
+		"autovacuum_naptime":              "2s",
+		"autovacuum_analyze_scale_factor": "1.0",
 	}
 	if !s.config.Durable {
 		maps.Copy(all, map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
