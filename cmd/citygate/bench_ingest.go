@@ -84,7 +84,7 @@ without a price is counted at the start, in the middle and at the end.`,
 	f.IntVar(&o.rate, "rate", 0, "taps a second at most; 0 = as fast as they are taken, with --books 10000")
 	f.IntVar(&o.riders, "riders", 50_000, "distinct credentials; each is shown at most 6 times")
 	f.IntVar(&o.lanes, "lanes", 4, "uploads at a time")
-	f.IntVar(&o.workers, "workers", 2, "jobs at a time, with --books")
+	f.IntVar(&o.workers, "workers", 4, "jobs at a time, with --books")
 	f.StringVar(&o.data, "data", "", "directory for a database of this run, on the disk to measure (default: beside the demo's)")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the gateway while it is measured")
 	f.BoolVar(&asJSON, "json", false, "print one line of JSON")
