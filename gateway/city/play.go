@@ -115,7 +115,7 @@ func Play(ctx context.Context, c Config) (score *Score, err error) {
 }
 
 // serviceDay plays every slot of the day: taps offline, then uploads in the
-// order of the validators, then whatever became due.
+// order of the validators, then, every second time, whatever became due.
 func (w *world) serviceDay(ctx context.Context) error {
 	next := 0
 	for at := w.day.Add(5 * time.Hour); at.Before(w.day.Add(26 * time.Hour)); at = at.Add(slot) {
@@ -137,7 +137,11 @@ func (w *world) serviceDay(ctx context.Context) error {
 		if err := w.uploads(ctx, end); err != nil {
 			return err
 		}
-		if err := w.settleDown(ctx); err != nil {
+		settle := w.settleDown
+		if end.Sub(w.day)%(2*wake) != 0 {
+			settle = w.gateway.Drain
+		}
+		if err := settle(ctx); err != nil {
 			return err
 		}
 		if local := end.In(w.day.Location()); local.Minute() == 0 && local.Hour()%3 == 0 {
@@ -338,13 +342,13 @@ func (w *world) settleDown(ctx context.Context) error {
 	return w.gateway.Drain(ctx)
 }
 
-// nextDays goes on every two hours until nothing is open: late uploads, incomplete
+// nextDays goes on some hours of each day until nothing is open: late uploads, incomplete
 // journeys, charges, recoveries, bills, windows and payouts.
 func (w *world) nextDays(ctx context.Context) error {
 	const most = 6 * 24
 	for hour := 4; hour < most; hour += 2 {
-		if hour > 24 && !slices.Contains([]int{8, 10, 12, 16, 22}, hour%24) {
-			continue // bills come at nine, windows are paid at noon
+		if !slices.Contains([]int{8, 10, 12, 14, 16, 22}, hour%24) || hour%24 == 14 && hour > 24 {
+			continue // bills come at nine, windows are paid at noon, the last journals arrive at two
 		}
 		now := w.day.Add(24*time.Hour + time.Duration(hour)*time.Hour)
 		w.clock.set(now)
