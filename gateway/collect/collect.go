@@ -115,14 +115,6 @@ type Collector struct{ Config }
 // New makes a Collector.
 func New(c Config) *Collector { return &Collector{c} }
 
-// A Job asks for [Collector.RunDue].
-type Job struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind implements [pg.Job].
-func (Job) Kind() string { return "collect.due" }
-
 // ourID makes the id a provider knows a payment by: 32 characters that follow
 // from natural keys.
 func ourID(tenant citygate.TenantID, parts ...string) string {

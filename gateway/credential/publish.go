@@ -11,14 +11,6 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// A PublishJob asks for [Registry.PublishLists] of a tenant.
-type PublishJob struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind implements [pg.Job].
-func (PublishJob) Kind() string { return "denylist.due" }
-
 // publishTries bounds how often PublishLists starts again because another
 // publisher was faster.
 const publishTries = 5

@@ -16,14 +16,6 @@ import (
 // interrupted goes on within it.
 const GapGrace = 24 * time.Hour
 
-// DueJob asks intake to look what is due.
-type DueJob struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind names the job.
-func (DueJob) Kind() string { return "intake.due" }
-
 const giveUpGaps = `
 	WITH given_up AS (
 		UPDATE tap_batches SET chain = 'lost' WHERE tenant_id = $1 AND chain = 'gap' AND received_at < $2

@@ -116,14 +116,6 @@ func New(c Config) (*Engine, error) {
 	return &Engine{Config: c, tariffs: make(map[tariffKey]*version)}, nil
 }
 
-// A DueJob asks for [Engine.RunDue].
-type DueJob struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind implements [pg.Job].
-func (DueJob) Kind() string { return "pricing.due" }
-
 // chunkRiders bounds the riders, or single taps, of one transaction.
 const chunkRiders = 1000
 

@@ -66,14 +66,6 @@ type Reconciler struct{ Config }
 // New makes a Reconciler.
 func New(c Config) *Reconciler { return &Reconciler{c} }
 
-// A Job asks for [Reconciler.ImportDue].
-type Job struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind implements [pg.Job].
-func (Job) Kind() string { return "recon.due" }
-
 // ImportDue imports and matches every bill that is due and ready. A contract
 // whose provider fails does not keep the others from being reconciled.
 func (r *Reconciler) ImportDue(ctx context.Context, tenant citygate.TenantID) error {

@@ -75,14 +75,6 @@ func New(c Config) (*Settler, error) {
 	return &Settler{Config: c, known: map[citygate.TenantID]citygate.Calendar{}}, nil
 }
 
-// A Job asks for [Settler.RunDue].
-type Job struct {
-	Tenant citygate.TenantID `json:"tenant"`
-}
-
-// Kind implements [pg.Job].
-func (Job) Kind() string { return "settle.due" }
-
 // RunDue closes and pays what is due.
 func (s *Settler) RunDue(ctx context.Context, tenant citygate.TenantID) error {
 	if err := s.CloseDue(ctx, tenant); err != nil {
