@@ -48,17 +48,18 @@ type rig struct {
 	place  *vaulttest.Place
 	proxy  *vaulttest.Proxy
 	clock  *clock
+	config vault.Config // its logins are those in use
 }
 
-func through(t *testing.T, server *vaulttest.Server, change ...func(*vault.Config)) *rig {
+func through(t *testing.T, server *vaulttest.Server, change ...func(*vaulttest.Place, *vault.Config)) *rig {
 	t.Helper()
 	r := &rig{server: server, place: server.Place(t), proxy: vaulttest.NewProxy(t, server), clock: newClock()}
 	config := r.place.Config(t)
 	config.Address, config.Clock = r.proxy.Address, r.clock.now
 	for _, f := range change {
-		f(&config)
+		f(r.place, &config)
 	}
-	r.Store = open(t, config)
+	r.Store, r.config = open(t, config), config
 	for _, tenant := range []citygate.TenantID{alice, bob} {
 		if err := r.Create(t.Context(), tenant, keys.Credential, keys.Ed25519); err != nil {
 			t.Fatalf("Create: %v", err)
@@ -371,7 +372,7 @@ func TestSlow(t *testing.T) {
 	if vault.DefaultDeadline != 2*time.Second {
 		t.Errorf("a call may take %s, promised are 2 s", vault.DefaultDeadline)
 	}
-	s := through(t, vaulttest.New(t), func(config *vault.Config) { config.Deadline = 50 * time.Millisecond })
+	s := through(t, vaulttest.New(t), func(_ *vaulttest.Place, config *vault.Config) { config.Deadline = 50 * time.Millisecond })
 	s.proxy.Set(vaulttest.Fault{Match: vaulttest.On("/sign/"), Delay: time.Hour})
 	for range 10 {
 		unavailable(t, sign(t.Context(), s, alice), keys.Slow)
@@ -390,7 +391,7 @@ func TestSlow(t *testing.T) {
 // go away say nothing about Vault.
 func TestATenantsPlaces(t *testing.T) {
 	const places = 2
-	s := through(t, vaulttest.New(t), func(config *vault.Config) { config.Deadline, config.AtOnce = time.Minute, places })
+	s := through(t, vaulttest.New(t), func(_ *vaulttest.Place, config *vault.Config) { config.Deadline, config.AtOnce = time.Minute, places })
 	arrived := make(chan struct{}, 100)
 	s.proxy.Set(vaulttest.Fault{Match: func(r *http.Request) bool {
 		slow := strings.Contains(r.URL.Path, "/sign/"+vault.KeyName(alice, keys.Credential))

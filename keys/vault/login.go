@@ -38,7 +38,8 @@ type AppRole struct {
 
 	mu     sync.Mutex
 	opened [sha256.Size]byte // digest of the wrapping token that was opened last
-	held   citygate.Secret   // the SecretID that was in it
+	held   citygate.Secret   // the SecretID that was in it; zero = spent
+	once   bool              // it works once
 }
 
 func (a *AppRole) mount() string {
@@ -60,7 +61,7 @@ func (a *AppRole) login(ctx context.Context, fork func() (*api.Client, error)) (
 	}
 	got, err := vault.Logical().WriteWithContext(ctx, "auth/"+a.mount()+"/login",
 		map[string]any{"role_id": a.RoleID, "secret_id": string(a.held.Reveal())})
-	if isClientError(err) {
+	if a.once || isClientError(err) {
 		a.held = citygate.Secret{} // spent, or never any good
 	}
 	return got, err
@@ -102,7 +103,8 @@ func (a *AppRole) unwrap(ctx context.Context, vault *api.Client, fork func() (*a
 	if id == "" {
 		return ErrWrapping.Because(nil, "what was wrapped is no SecretID")
 	}
-	a.held = citygate.NewSecret([]byte(id))
+	uses, err := intOf(got.Data["secret_id_num_uses"])
+	a.held, a.once = citygate.NewSecret([]byte(id)), err == nil && uses == 1
 	return nil
 }
 

@@ -264,10 +264,12 @@ func (se *session) follow(ctx context.Context, token *api.Secret) (next *api.Sec
 		case next = <-se.fresh:
 			return next
 		case r := <-renewed:
-			se.mu.Lock()
-			se.lives(r.Secret.Auth.LeaseDuration)
-			se.mu.Unlock()
-			alarm.Reset(alarmAfter(r.Secret.Auth.LeaseDuration))
+			if left := r.Secret.Auth.LeaseDuration; left > 0 { // 0 = less than a second: the watcher ends
+				se.mu.Lock()
+				se.lives(left)
+				se.mu.Unlock()
+				alarm.Reset(alarmAfter(left))
+			}
 		case err := <-over:
 			// nil is no better: at its longest life the watcher ends that way.
 			se.log.Info("vault: the token is not renewed any more; logging in anew", "cause", err)
