@@ -157,11 +157,7 @@ func TestATokensLongestLife(t *testing.T) {
 		if err := sign(t.Context(), s, alice); err != nil {
 			t.Fatalf("signing while tokens come and go: %v", err)
 		}
-		h := s.Health()
-		if h.Tokens[0].Late {
-			t.Fatal("an alarm although every token was renewed")
-		}
-		return h.Tokens[0].Logins >= 2
+		return s.Health().Tokens[0].Logins >= 2
 	})
 	if vaulttest.Count(s.proxy.Seen(), "/renew-self") == 0 {
 		t.Error("no token was ever renewed")
