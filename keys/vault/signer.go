@@ -281,6 +281,7 @@ func (s *Store) signBatch(ctx context.Context, tenant citygate.TenantID, purpose
 		body["prehashed"], body["hash_algorithm"], body["marshaling_algorithm"] = true, "sha2-256", "asn1"
 	case keys.RSA2048:
 		body["prehashed"], body["hash_algorithm"], body["signature_algorithm"] = true, "sha2-256", "pkcs1v15"
+	case keys.Ed25519: // signs the message itself
 	}
 	got, err := s.call(ctx, tenant, s.sign, true, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
 		return vault.WriteWithContext(ctx, s.signPath(tenant, purpose), body)
@@ -328,6 +329,7 @@ func parseSignature(raw any, algorithm keys.Algorithm, version int) ([]byte, err
 		if len(signature) != ed25519.SignatureSize {
 			return nil, garbled("an Ed25519 signature of %d bytes", len(signature))
 		}
+	case keys.RSA2048: // its length is the key's
 	}
 	return signature, nil
 }

@@ -37,13 +37,8 @@ type Server struct {
 	stop      func() error
 }
 
-var (
-	sharedOnce = sync.OnceValues(shared)
-	// sharedLife keeps the shared server alive: it ends when this process does.
-	sharedLife *Server
-)
-
-func shared() (*Server, error) {
+// shared gives the server of this process, which ends with it.
+var shared = sync.OnceValues(func() (*Server, error) {
 	if addr := os.Getenv(EnvAddr); addr != "" {
 		token := os.Getenv(EnvToken)
 		if token == "" {
@@ -51,15 +46,13 @@ func shared() (*Server, error) {
 		}
 		return &Server{Address: strings.TrimRight(addr, "/"), Token: token}, nil
 	}
-	s, err := Start(context.Background())
-	sharedLife = s
-	return s, err
-}
+	return Start(context.Background())
+})
 
 // New gives the server that the tests of this binary share.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s, err := sharedOnce()
+	s, err := shared()
 	if err != nil {
 		missing(t, err)
 	}
