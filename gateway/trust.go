@@ -9,6 +9,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -61,7 +62,15 @@ func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle
 		return nil, err
 	}
 	if life := published.ExpiresAt.Sub(published.IssuedAt); now.Sub(published.IssuedAt) > life/4 {
-		if published, err = g.renew(ctx, tenant, published); err != nil {
+		renewed, err := g.renew(ctx, tenant, published)
+		switch {
+		case err == nil:
+			published = renewed
+		case errors.Is(err, keys.ErrUnavailable) && now.Before(published.ExpiresAt):
+			// The key store is away: what it signed is good for as long as it
+			// says, and taps come in meanwhile.
+			g.Log.WarnContext(ctx, "the bundle is not renewed yet", "tenant", tenant, "expires", published.ExpiresAt, "err", err)
+		default:
 			return nil, err
 		}
 	}
