@@ -1,7 +1,9 @@
 package keys
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,6 +147,34 @@ func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantI
 		return err
 	})
 	return got, err
+}
+
+// Confirm asks the signer for the active key of a tenant and purpose, and gives
+// [ErrConflict] if it has another or none: the database and the key store are not
+// of one installation. A signer that cannot be asked now is [ErrUnavailable].
+func (r *Ring) Confirm(ctx context.Context, tenant citygate.TenantID, purpose Purpose) error {
+	all, err := r.Keys(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(k Key) bool { return k.Purpose == purpose && k.State == bundle.Active })
+	if i < 0 {
+		return ErrNotFound.Explain("tenant %d has no active key %s", tenant, purpose)
+	}
+	versions, err := r.signer.Versions(ctx, tenant, purpose)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	for _, v := range versions {
+		if v.Version != all[i].Version {
+			continue
+		}
+		if _, public, err := EncodePublic(v.Public); err == nil && bytes.Equal(public, all[i].Public) {
+			return nil
+		}
+	}
+	return ErrConflict.Explain("the key store does not have key %s/%d of tenant %d, which the database announced: name the key store that belongs to this database",
+		purpose, all[i].KeyID, tenant)
 }
 
 // Publish announces one version of the signer's key, to be used from and

@@ -103,6 +103,54 @@ func TestEnsureTwiceIsEnsureOnce(t *testing.T) {
 	}
 }
 
+// An active key is enough: the signer may be away. Another installation's signer
+// is noticed.
+func TestEnsureDoesNotNeedTheSigner(t *testing.T) {
+	r, db, _ := ring(t)
+	ctx := t.Context()
+	made := must(t)(r.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519))
+	away := keys.NewRing(db, awaySigner{})
+	if k := must(t)(away.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519)); k.KeyID != made.KeyID || k.Version != made.Version {
+		t.Errorf("Ensure without a signer gives %+v", k)
+	}
+	if _, err := away.Ensure(ctx, actor, harbour, keys.Credential, keys.P256); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Ensure with another algorithm: %v, want keys.conflict", err)
+	}
+	if _, err := away.Ensure(ctx, actor, harbour, keys.Policy, keys.Ed25519); !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("Ensure of a new key without a signer: %v, want keys.unavailable", err)
+	}
+	if err := away.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("Confirm without a signer: %v, want keys.unavailable", err)
+	}
+	if err := r.Confirm(ctx, harbour, keys.Credential); err != nil {
+		t.Errorf("Confirm: %v", err)
+	}
+	other, _, _ := ring(t)
+	strange := keys.NewRing(db, other.Signer())
+	if err := strange.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Confirm with a signer that has no such key: %v, want keys.conflict", err)
+	}
+	if err := other.Signer().Create(ctx, harbour, keys.Credential, keys.Ed25519); err != nil {
+		t.Fatal(err)
+	}
+	if err := strange.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Confirm with a signer that has another key: %v, want keys.conflict", err)
+	}
+}
+
+// awaySigner cannot be asked.
+type awaySigner struct{ keys.Signer }
+
+var errAway = &keys.Unavailable{Reason: keys.Down, After: time.Second}
+
+func (awaySigner) Create(context.Context, citygate.TenantID, keys.Purpose, keys.Algorithm) error {
+	return errAway
+}
+
+func (awaySigner) Versions(context.Context, citygate.TenantID, keys.Purpose) ([]keys.Version, error) {
+	return nil, errAway
+}
+
 func TestRotationNeverSignsWithAKeyNobodyKnows(t *testing.T) {
 	r, _, c := ring(t)
 	ctx := t.Context()
