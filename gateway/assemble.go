@@ -35,6 +35,7 @@ func (g *Gateway) assemble() error {
 	g.Ring = keys.NewRing(g.DB, g.Signer)
 	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
+	g.Ring.Wait(g.Fleet)
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants})
 	var err error

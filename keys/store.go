@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -49,13 +48,14 @@ const DefaultLife = 2 * 365 * 24 * time.Hour
 
 // A Ring is the announced keys of all tenants and of the platform.
 type Ring struct {
-	db     *pg.DB
-	signer Signer
+	db      *pg.DB
+	signer  Signer
+	rollout Rollout // nil = nothing is known of terminals
 }
 
 // NewRing gives the ring of a database over the signer that holds the private
 // keys.
-func NewRing(db *pg.DB, signer Signer) *Ring { return &Ring{db, signer} }
+func NewRing(db *pg.DB, signer Signer) *Ring { return &Ring{db: db, signer: signer} }
 
 // Signer gives the signer behind the ring.
 func (r *Ring) Signer() Signer { return r.signer }
@@ -220,25 +220,6 @@ func (r *Ring) Rotate(ctx context.Context, actor string, tenant citygate.TenantI
 	return r.Publish(ctx, actor, tenant, purpose, newest, from, until)
 }
 
-// Activate has the published key kid sign from now on; the key that signed
-// until now retires in the same transaction. Before its start the key is
-// refused: verifiers may not know it.
-func (r *Ring) Activate(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, kid uint8) (Key, error) {
-	return r.change(ctx, tenant, purpose, kid, func(tx *pg.Tx, ring []Key, k Key) (Key, error) {
-		if tx.Now.Before(k.NotBefore) || !tx.Now.Before(k.Expires) {
-			return Key{}, ErrNotYet.Explain("key %s/%d signs from %s until %s", purpose, kid, k.NotBefore.Format(time.RFC3339), k.Expires.Format(time.RFC3339))
-		}
-		for _, old := range ring {
-			if old.State == bundle.Active && old.KeyID != kid && k.State.May(bundle.Active) {
-				if _, err := step(ctx, tx, actor, old, bundle.Retiring, time.Time{}); err != nil {
-					return Key{}, err
-				}
-			}
-		}
-		return step(ctx, tx, actor, k, bundle.Active, time.Time{})
-	})
-}
-
 // Retire stops the active key from signing; what it signed stays valid. With a
 // notIssuedAfter only what it signed until then does: for a key that was stolen
 // at a known time.
@@ -380,7 +361,7 @@ func step(ctx context.Context, tx *pg.Tx, actor string, k Key, next bundle.State
 }
 
 func audit(ctx context.Context, tx *pg.Tx, actor, verb string, before, after Key) error {
-	e := pg.AuditEntry{Actor: actor, Verb: verb, Object: fmt.Sprintf("key:%s/%d", after.Purpose, after.KeyID), After: after}
+	e := pg.AuditEntry{Actor: actor, Verb: verb, Object: keyName(after), After: after}
 	if before.KeyID != 0 {
 		e.Before = before
 	}

@@ -318,3 +318,49 @@ func TestCryptoSignerSaysWhatItCannotDo(t *testing.T) {
 		t.Errorf("a digest was signed by a signer of messages: %v", err)
 	}
 }
+
+// A stolen key: what it signed before stays good, a key that was ready signs on,
+// and nobody needs the signer.
+func TestEmergency(t *testing.T) {
+	r, db, c := ring(t)
+	ctx := t.Context()
+	p := keys.Credential
+	must(t)(r.Ensure(ctx, actor, harbour, p, keys.Ed25519))
+	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(-time.Hour), c.now().Add(time.Hour)))
+	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(time.Hour), c.now().Add(2*time.Hour))) // not yet
+	away := keys.NewRing(db, awaySigner{})
+	since := c.now().Add(-time.Minute)
+	if _, _, err := away.Emergency(ctx, actor, harbour, p, 1, since, ""); !errors.Is(err, keys.ErrInvalid) {
+		t.Errorf("without a reason: %v", err)
+	}
+	stolen, next, err := away.Emergency(ctx, actor, harbour, p, 1, since, "laptop stolen")
+	if err != nil || stolen.State != bundle.Retiring || stolen.Entry(7).NotIssuedAfter != since.Unix() {
+		t.Errorf("the stolen key is %+v, %v", stolen, err)
+	}
+	if next.KeyID != 2 || next.State != bundle.Active {
+		t.Errorf("next signs %+v", next)
+	}
+	// The theft was earlier than thought: the limit comes closer, never farther.
+	stolen, next, err = away.Emergency(ctx, actor, harbour, p, 1, since.Add(-time.Hour), "an hour earlier")
+	if err != nil || stolen.Entry(7).NotIssuedAfter != since.Add(-time.Hour).Unix() || next.KeyID != 0 {
+		t.Errorf("with an earlier limit: %+v, %v", stolen, err)
+	}
+	stolen, _, err = away.Emergency(ctx, actor, harbour, p, 1, since, "a mistake")
+	if err != nil || stolen.Entry(7).NotIssuedAfter != since.Add(-time.Hour).Unix() {
+		t.Errorf("the limit went back: %+v, %v", stolen, err)
+	}
+	// Everything it signed is worthless. Nothing is ready: the caller is told.
+	stolen, next, err = away.Emergency(ctx, actor, harbour, p, 2, time.Time{}, "all of it")
+	if err != nil || stolen.State != bundle.Revoked || next.KeyID != 0 {
+		t.Errorf("revoked: %+v, %+v, %v", stolen, next, err)
+	}
+	if stolen, _, err = away.Emergency(ctx, actor, harbour, p, 3, since, "never used"); err != nil || stolen.State != bundle.Revoked {
+		t.Errorf("a key that never signed: %+v, %v", stolen, err)
+	}
+	if _, _, err := away.Emergency(ctx, actor, harbour, p, 3, since, "again"); !errors.Is(err, keys.ErrState) {
+		t.Errorf("a revoked key: %v, want keys.state", err)
+	}
+	if n := audited(t, db, harbour, "key.emergency"); n != 5 {
+		t.Errorf("%d emergencies in the audit log, want 5", n)
+	}
+}

@@ -848,6 +848,24 @@ CREATE INDEX audit_log_at ON platform.audit_log USING btree (at, entry_id);
 GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
 GRANT SELECT ON platform.audit_log TO citygate_auditor;
 
+CREATE TABLE platform.key_holders (
+    tenant_id bigint NOT NULL,
+    purpose text NOT NULL,
+    kid smallint NOT NULL,
+    operator_id bigint NOT NULL,
+    first_held bigint NOT NULL,
+    last_held bigint NOT NULL,
+    CONSTRAINT key_holders_pkey PRIMARY KEY (tenant_id, purpose, kid, operator_id),
+    CONSTRAINT key_holders_check CHECK ((last_held >= first_held)),
+    CONSTRAINT key_holders_first_held_check CHECK ((first_held > 0)),
+    CONSTRAINT key_holders_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT key_holders_purpose_check CHECK ((purpose ~ '^[a-z][a-z0-9-]{0,39}$'::text))
+);
+COMMENT ON TABLE platform.key_holders IS 'Which operator''s bundles hold a tenant''s key: the first and the last version that does.';
+GRANT INSERT, SELECT ON platform.key_holders TO citygate_app;
+GRANT SELECT ON platform.key_holders TO citygate_auditor;
+GRANT UPDATE (last_held) ON platform.key_holders TO citygate_app;
+
 CREATE TABLE platform.platform_keys (
     tenant_id bigint NOT NULL,
     purpose text NOT NULL,
@@ -1490,6 +1508,7 @@ CREATE TABLE terminals (
     software text NOT NULL,
     clock_offset_ms bigint,
     enrolled_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone,
     CONSTRAINT terminals_pkey PRIMARY KEY (tenant_id, terminal_id),
     CONSTRAINT terminals_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text]))),
     CONSTRAINT terminals_bundle_floor_check CHECK ((bundle_floor >= 0)),
@@ -1502,6 +1521,7 @@ CREATE TABLE terminals (
     CONSTRAINT terminals_terminal_id_check CHECK (((terminal_id >= 1) AND (terminal_id <= '4294967295'::bigint)))
 );
 COMMENT ON TABLE terminals IS 'Terminal keys. A device that gets a new key is a new row: the id names the key that signed its taps for ever.';
+COMMENT ON COLUMN terminals.seen_at IS 'When a batch of it was taken last, to an hour; NULL: never.';
 ALTER TABLE terminals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE terminals FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON terminals
@@ -1509,7 +1529,7 @@ CREATE POLICY tenant ON terminals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON terminals TO citygate_app;
 GRANT SELECT ON terminals TO citygate_auditor;
-GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms) ON terminals TO citygate_app;
+GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, seen_at) ON terminals TO citygate_app;
 
 CREATE TABLE transfers (
     tenant_id bigint NOT NULL,

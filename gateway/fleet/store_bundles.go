@@ -126,7 +126,7 @@ func (p *Publisher) roots(ctx context.Context) (listed []bundle.RootKey, signing
 // The root keys sign outside any transaction. Two publishers at once make two
 // bundles, one after the other.
 func (p *Publisher) Publish(ctx context.Context, actor string, profile Profile) (Published, error) {
-	b, err := p.content(ctx, profile)
+	b, held, err := p.content(ctx, profile)
 	if err != nil {
 		return Published{}, err
 	}
@@ -166,7 +166,7 @@ func (p *Publisher) Publish(ctx context.Context, actor string, profile Profile) 
 			return Published{}, err
 		}
 		next := Published{Version: b.Number, Body: raw, ETag: etag(raw), IssuedAt: now, ExpiresAt: now.Add(life(profile))}
-		kept, err := p.keep(ctx, actor, profile.Operator, next)
+		kept, err := p.keep(ctx, actor, profile.Operator, next, held)
 		if err != nil || kept {
 			return next, err
 		}
@@ -219,10 +219,13 @@ func (p *Publisher) signer(ctx context.Context, k keys.Key) bundle.RootSigner {
 	}}
 }
 
-func (p *Publisher) keep(ctx context.Context, actor string, operator citygate.TenantID, b Published) (kept bool, err error) {
+func (p *Publisher) keep(ctx context.Context, actor string, operator citygate.TenantID, b Published, held []keys.Key) (kept bool, err error) {
 	err = p.db.InTenant(ctx, operator, func(tx *pg.Tx) error {
 		tag, err := tx.Exec(ctx, insertBundle, tx.Tenant, int64(b.Version), b.Body, b.ETag, b.IssuedAt, b.ExpiresAt)
 		if kept = tag.RowsAffected() == 1; err != nil || !kept {
+			return err
+		}
+		if err := noteHolders(ctx, tx, b.Version, held); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "bundle.publish", Object: "bundle", After: map[string]any{"version": b.Version, "etag": b.ETag}})
@@ -230,15 +233,17 @@ func (p *Publisher) keep(ctx context.Context, actor string, operator citygate.Te
 	return kept, err
 }
 
-// content gathers what a bundle of profile says, but for its number and dates.
-func (p *Publisher) content(ctx context.Context, profile Profile) (*bundle.Bundle, error) {
+// content gathers what a bundle of profile says, but for its number and dates,
+// and the keys in it.
+func (p *Publisher) content(ctx context.Context, profile Profile) (*bundle.Bundle, []keys.Key, error) {
+	var held []keys.Key
 	b := &bundle.Bundle{Threshold: 1, MinBundle: profile.MinBundle, DenyFloors: profile.DenyFloors}
 	ids := append([]citygate.TenantID{profile.Operator}, profile.Accepts...)
 	slices.Sort(ids)
 	for _, id := range slices.Compact(ids) {
 		t, err := p.directory.ByID(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		entry := bundle.Tenant{ID: t.ID, Issuer: t.Issuer, Name: t.Name, Currency: t.Currency}
 		if t.Issuer != 0 {
@@ -250,15 +255,15 @@ func (p *Publisher) content(ctx context.Context, profile Profile) (*bundle.Bundl
 		b.Tenants = append(b.Tenants, entry)
 		ring, err := p.ring.Keys(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, k := range ring {
 			usage := k.Purpose.Usage()
 			if usage == 0 || t.Issuer == 0 && usage != bundle.ForPolicy {
 				continue
 			}
-			b.Keys = append(b.Keys, k.Entry(t.Issuer))
+			b.Keys, held = append(b.Keys, k.Entry(t.Issuer)), append(held, k)
 		}
 	}
-	return b, nil
+	return b, held, nil
 }
