@@ -8,6 +8,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchIngestCommand,
 	newBenchSendCommand,
 	newBenchDayCommand,
+	newBenchRotateCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {
