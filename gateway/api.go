@@ -31,7 +31,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject,
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject, JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, Issue: g.issue, Deny: g.deny,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
@@ -351,6 +351,10 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 		return false, err
 	}
 	if err := g.Ring.Confirm(ctx, keys.Platform, keys.Token); err != nil && !errors.Is(err, keys.ErrUnavailable) {
+		return false, err
+	}
+	_, err = g.Ring.EnsureNext(ctx, actor, keys.Platform, keys.Token) // who verifies tokens by key set knows the next one
+	if err != nil && !errors.Is(err, keys.ErrUnavailable) && !errors.Is(err, keys.ErrForbidden) {
 		return false, err
 	}
 	return created, nil

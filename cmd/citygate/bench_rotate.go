@@ -265,7 +265,7 @@ func (r *rotation) publish(ctx context.Context, i int) error {
 		return err
 	}
 	r.terminals[i].held.Store(held)
-	return r.db.InTenant(ctx, id, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, 1, published.Version, "bench") })
+	return r.db.InTenant(ctx, id, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, 1, published.Version, "bench", true) })
 }
 
 // rotate makes the tenant's next key and announces it.

@@ -27,6 +27,8 @@ type Verticals struct {
 	// Lists names the deny lists of an issuer, List gives one.
 	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
 	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
+	// JWKS gives the public keys of a tenant as a key set, of the platform for 0.
+	JWKS func(ctx context.Context, tenant citygate.TenantID) ([]byte, error)
 
 	Enrol     func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	Terminals func(ctx context.Context, tenant citygate.TenantID) ([]Terminal, error)

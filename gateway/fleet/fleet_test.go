@@ -144,7 +144,7 @@ func TestTerminalsKeepWhatTheySaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	in(t, db, metro, func(tx *pg.Tx) error {
-		return errors.Join(fleet.Report(ctx, tx, 1, 9, "v2"), fleet.Report(ctx, tx, 1, 4, "v3"), fleet.Offset(ctx, tx, 1, -time.Hour))
+		return errors.Join(fleet.Report(ctx, tx, 1, 9, "v2", true), fleet.Report(ctx, tx, 1, 4, "v3", true), fleet.Offset(ctx, tx, 1, -time.Hour))
 	})
 	if err := f.SetState(ctx, actor, metro, 1, fleet.Suspended); err != nil {
 		t.Fatal(err)

@@ -33,8 +33,8 @@ const (
 	lastTerminal        = `SELECT coalesce(max(terminal_id), 0) FROM terminals WHERE tenant_id = $1`
 	updateTerminalState = `UPDATE terminals SET state = $3 WHERE tenant_id = $1 AND terminal_id = $2`
 	updateReport        = `
-		UPDATE terminals SET bundle_floor = greatest(bundle_floor, $3), software = $4, seen_at = $5
-		WHERE tenant_id = $1 AND terminal_id = $2 AND (bundle_floor < $3 OR software <> $4 OR seen_at IS NULL OR seen_at < $6)`
+		UPDATE terminals SET bundle_floor = greatest(bundle_floor, $3), software = $4, seen_at = CASE WHEN $7 THEN $5 ELSE seen_at END
+		WHERE tenant_id = $1 AND terminal_id = $2 AND (bundle_floor < $3 OR software <> $4 OR $7 AND (seen_at IS NULL OR seen_at < $6))`
 	selectBehind = `
 		SELECT terminal_id, name, bundle_floor, seen_at FROM terminals
 		WHERE tenant_id = $1 AND state = 'active' AND seen_at >= $2 AND bundle_floor < $3 ORDER BY terminal_id LIMIT $4`
@@ -173,9 +173,11 @@ func (f *Fleet) SetState(ctx context.Context, actor string, tenant citygate.Tena
 const seenStep = time.Hour
 
 // Report notes what a terminal said it runs: the highest bundle and its
-// software. A report that came late does not lower the bundle.
-func Report(ctx context.Context, tx *pg.Tx, id uint32, bundleVersion uint64, software string) error {
-	_, err := tx.Exec(ctx, updateReport, tx.Tenant, int64(id), int64(min(bundleVersion, math.MaxInt64)), software, tx.Now, tx.Now.Add(-seenStep))
+// software. A report that came late does not lower the bundle. One in a batch
+// with nothing fresh in it does not say that the terminal is there: whoever has
+// the batch can send it again.
+func Report(ctx context.Context, tx *pg.Tx, id uint32, bundleVersion uint64, software string, fresh bool) error {
+	_, err := tx.Exec(ctx, updateReport, tx.Tenant, int64(id), int64(min(bundleVersion, math.MaxInt64)), software, tx.Now, tx.Now.Add(-seenStep), fresh)
 	return err
 }
 

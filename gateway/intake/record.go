@@ -242,9 +242,9 @@ func (in *batch) flags(own chain, follow []link, conflicts int) map[fleet.Flag]s
 
 // report tells the fleet what the batch showed of its terminal: what it runs,
 // how its clock stands, and what is wrong with it.
-func report(ctx context.Context, tx *pg.Tx, in *batch, last []int64, raised map[fleet.Flag]string) error {
+func report(ctx context.Context, tx *pg.Tx, in *batch, fresh int, last []int64, raised map[fleet.Flag]string) error {
 	terminal, newest := in.Terminal, &in.items[len(in.items)-1]
-	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion); err != nil {
+	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion, fresh > 0); err != nil {
 		return fmt.Errorf("report terminal: %w", err)
 	}
 	if median, known, off := clockOff(last, newest.policy); known {
