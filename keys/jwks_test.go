@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -25,16 +24,21 @@ func TestJWKSVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	coordinate := func(text string) *big.Int {
+	const x, y = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"
+	point := []byte{4}
+	for _, text := range []string{x, y} {
 		b, err := base64.RawURLEncoding.DecodeString(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return new(big.Int).SetBytes(b)
+		point = append(point, b...)
 	}
-	const x, y = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"
+	p256, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []keys.Key
-	for i, public := range []any{ed25519.PublicKey(raw), &ecdsa.PublicKey{Curve: elliptic.P256(), X: coordinate(x), Y: coordinate(y)}} {
+	for i, public := range []any{ed25519.PublicKey(raw), p256} {
 		algorithm, encoded, err := keys.EncodePublic(public)
 		if err != nil {
 			t.Fatal(err)
