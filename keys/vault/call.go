@@ -30,7 +30,11 @@ type request func(ctx context.Context, vault *api.Logical) (*api.Secret, error)
 // that is safe to send twice is, after a broken connection. The answer of a path
 // that is not there is nil.
 func (s *Store) call(ctx context.Context, tenant citygate.TenantID, who *session, safe bool, do request) (*api.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.deadline)
+	return s.callWithin(ctx, s.deadline, tenant, who, safe, do)
+}
+
+func (s *Store) callWithin(ctx context.Context, deadline time.Duration, tenant citygate.TenantID, who *session, safe bool, do request) (*api.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	in, err := s.lanes.enter(ctx, tenant)
 	if err != nil {

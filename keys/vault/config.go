@@ -32,6 +32,10 @@ const (
 	DefaultAtOnce   = 8
 )
 
+// makingTakes is how much longer than anything else the making of a key may
+// take: a loaded server needs seconds to find an RSA key.
+const makingTakes = 5
+
 // A Config says where Vault is and who we are there.
 type Config struct {
 	Address   string // https://...; http only on the local machine
@@ -48,7 +52,7 @@ type Config struct {
 	Random io.Reader      // required
 	Log    *slog.Logger   // nil = silence
 
-	Deadline time.Duration // of one request; 0 = [DefaultDeadline]
+	Deadline time.Duration // of one request, five times that where a key is made; 0 = [DefaultDeadline]
 	// Remember is how long the public halves of keys are given out of memory
 	// while Vault cannot be asked; 0 = [DefaultRemember]. At least 24 hours.
 	Remember time.Duration
@@ -210,9 +214,9 @@ func (s *Store) newClient(c Config) (*api.Client, error) {
 	client, err := api.NewClient(&api.Config{
 		Address:          c.Address,
 		HttpClient:       &http.Client{Transport: &hinting{s.transport}},
-		MaxRetries:       0, // this package says what may be sent twice
-		Timeout:          c.Deadline,
-		DisableRedirects: true, // a token goes to nobody but the address it is for
+		MaxRetries:       0,                        // this package says what may be sent twice
+		Timeout:          makingTakes * c.Deadline, // the longest of any; most calls have a shorter one
+		DisableRedirects: true,                     // a token goes to nobody but the address it is for
 	})
 	if err != nil {
 		return nil, keys.ErrInvalid.Because(err, "keys/vault: unset the VAULT_ variables of the environment; they are not used, and one of them is malformed")

@@ -15,7 +15,8 @@
 //
 // # When Vault is not well
 //
-// Every call ends within [Config.Deadline], 2 seconds by default. A failure is a
+// Every call ends within [Config.Deadline], 2 seconds by default; making keys and
+// storing secrets within five times that. A failure is a
 // [keys.Unavailable] with reason and time of the next try:
 //
 //   - sealed, down, slow: after five failures in a row calls are refused at

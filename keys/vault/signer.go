@@ -84,7 +84,7 @@ func (s *Store) administer(ctx context.Context, tenant citygate.TenantID, safe b
 	if s.admin == nil {
 		return nil, keys.ErrForbidden.Because(nil, "this process has no administering identity at Vault")
 	}
-	return s.call(ctx, tenant, s.admin, safe, do)
+	return s.callWithin(ctx, makingTakes*s.deadline, tenant, s.admin, safe, do)
 }
 
 // Rotate implements [keys.Signer]. The request is sent once. If its reply is

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/deploy"
@@ -116,11 +117,12 @@ func (p *Place) Login(t testing.TB, role string) *vault.AppRole {
 }
 
 // Config gives the configuration of a store that has both identities here; the
-// caller adds what it wants otherwise, and a clock.
+// caller adds what it wants otherwise, and a clock. The deadline is long: a test
+// machine may be slow, and tests of deadlines set their own.
 func (p *Place) Config(t testing.TB) vault.Config {
 	t.Helper()
 	return vault.Config{
-		Address: p.Server.Address, Transit: p.Transit, KV: p.KV, Random: rand.Reader,
+		Address: p.Server.Address, Transit: p.Transit, KV: p.KV, Random: rand.Reader, Deadline: 30 * time.Second,
 		Sign: p.Login(t, SignRole), Admin: p.Login(t, AdminRole),
 	}
 }
