@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -207,7 +209,7 @@ func (r *rotation) each(ctx context.Context, work func(ctx context.Context, i in
 	for range r.workers {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < r.tenants && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := work(ctx, i); err != nil {
+				if err := patiently(ctx, func() error { return work(ctx, i) }); err != nil {
 					fail(fmt.Errorf("tenant %d: %w", tenantOf(i), err))
 				}
 			}
@@ -215,6 +217,24 @@ func (r *rotation) each(ctx context.Context, work func(ctx context.Context, i in
 	}
 	workers.Wait()
 	return context.Cause(ctx)
+}
+
+// patiently does work again where the key store could not be asked, when it
+// says, as an operator's job would. Each step of a rotation may be repeated.
+func patiently(ctx context.Context, work func() error) error {
+	const tries = 30
+	for try := 1; ; try++ {
+		err := work()
+		var away *keys.Unavailable
+		if err == nil || try == tries || !errors.As(err, &away) {
+			return err
+		}
+		select {
+		case <-time.After(away.RetryAfter()):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // begin makes a tenant whose terminal holds its first bundle.
@@ -234,10 +254,8 @@ func (r *rotation) begin(ctx context.Context, i int) error {
 	if r.terminals[i].old, err = r.sign(ctx, id, k.Version, oldMessage); err != nil {
 		return err
 	}
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
+	seed := sha256.Sum256([]byte(fmt.Sprintf("terminal of %d", id))) // the same when this is repeated
+	public := ed25519.NewKeyFromSeed(seed[:]).Public()
 	terminal := fleet.Terminal{ID: 1, Name: "gate 1", Kind: fleet.Gate, Mode: fleet.OnOff, Stop: "Central"}
 	if _, err := r.fleet.Enrol(ctx, rotateActor, id, terminal, public); err != nil {
 		return err
@@ -270,7 +288,7 @@ func (r *rotation) publish(ctx context.Context, i int) error {
 
 // rotate makes the tenant's next key and announces it.
 func (r *rotation) rotate(ctx context.Context, i int) error {
-	if _, err := r.ring.Rotate(ctx, rotateActor, tenantOf(i), keys.Credential, r.now(), r.now().Add(keys.DefaultLife)); err != nil {
+	if _, err := r.ring.EnsureNext(ctx, rotateActor, tenantOf(i), keys.Credential); err != nil {
 		return err
 	}
 	return r.publish(ctx, i)
@@ -310,7 +328,8 @@ func (r *rotation) run(ctx context.Context) (*rotateFigures, error) {
 // verify verifies the codes of tenants drawn at random until ctx ends.
 func (r *rotation) verify(ctx context.Context, f *rotateFigures) error {
 	for ctx.Err() == nil {
-		if err := r.verifyOne(ctx, mathrand.IntN(r.tenants), f); err != nil && ctx.Err() == nil {
+		i := mathrand.IntN(r.tenants)
+		if err := patiently(ctx, func() error { return r.verifyOne(ctx, i, f) }); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
