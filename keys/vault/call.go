@@ -26,11 +26,11 @@ const retryPause = 20 * time.Millisecond
 // A request is one request of the API.
 type request func(ctx context.Context, vault *api.Logical) (*api.Secret, error)
 
-// call makes a request for a tenant under an identity, within the deadline. One
-// that is safe to send twice is, after a broken connection. The answer of a path
-// that is not there is nil.
-func (s *Store) call(ctx context.Context, tenant citygate.TenantID, who *session, safe bool, do request) (*api.Secret, error) {
-	return s.callWithin(ctx, s.deadline, tenant, who, safe, do)
+// call makes a request for a tenant under the identity that signs and reads,
+// within the deadline. It is sent a second time after a broken connection. The
+// answer of a path that is not there is nil.
+func (s *Store) call(ctx context.Context, tenant citygate.TenantID, do request) (*api.Secret, error) {
+	return s.callWithin(ctx, s.deadline, tenant, s.sign, true, do)
 }
 
 func (s *Store) callWithin(ctx context.Context, deadline time.Duration, tenant citygate.TenantID, who *session, safe bool, do request) (*api.Secret, error) {

@@ -62,7 +62,7 @@ func (s *Store) Get(ctx context.Context, tenant citygate.TenantID, name string) 
 	if tenant < 0 {
 		return none, 0, keys.ErrInvalid.Explain("secret %s: tenant %d", name, tenant)
 	}
-	got, err := s.call(ctx, tenant, s.sign, true, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
+	got, err := s.call(ctx, tenant, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
 		return vault.ReadWithContext(ctx, s.dataPath(tenant, name))
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Store) Get(ctx context.Context, tenant citygate.TenantID, name string) 
 // assert looks at what must hold before anything is signed, as far as Vault can
 // be asked now.
 func (s *Store) assert(ctx context.Context) error {
-	got, err := s.call(ctx, keys.Platform, s.sign, true, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
+	got, err := s.call(ctx, keys.Platform, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
 		return vault.ReadWithContext(ctx, s.kv+"/config")
 	})
 	switch {

@@ -159,7 +159,7 @@ func (s *Store) remembered(tenant citygate.TenantID, purpose keys.Purpose) *key 
 
 // fetch reads a key, refuses it if it is not safe, and remembers it.
 func (s *Store) fetch(ctx context.Context, tenant citygate.TenantID, purpose keys.Purpose) (*key, error) {
-	got, err := s.call(ctx, tenant, s.sign, true, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
+	got, err := s.call(ctx, tenant, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
 		return vault.ReadWithContext(ctx, s.keyPath(tenant, purpose))
 	})
 	if err != nil {
@@ -283,7 +283,7 @@ func (s *Store) signBatch(ctx context.Context, tenant citygate.TenantID, purpose
 		body["prehashed"], body["hash_algorithm"], body["signature_algorithm"] = true, "sha2-256", "pkcs1v15"
 	case keys.Ed25519: // signs the message itself
 	}
-	got, err := s.call(ctx, tenant, s.sign, true, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
+	got, err := s.call(ctx, tenant, func(ctx context.Context, vault *api.Logical) (*api.Secret, error) {
 		return vault.WriteWithContext(ctx, s.signPath(tenant, purpose), body)
 	})
 	if err != nil {
