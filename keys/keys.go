@@ -104,8 +104,8 @@ type Version struct {
 	Created   time.Time
 }
 
-// MessageMax is the most bytes of one message that a signer takes. Signers
-// that live elsewhere have limits of their own; this one fits all of them.
+// MessageMax is the most bytes of one message that any signer takes. Signers
+// that live elsewhere may take less: Vault takes 768 KiB for Ed25519.
 const MessageMax = 1 << 20
 
 // A Signature is the answer for one message of a batch.
