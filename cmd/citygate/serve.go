@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -100,6 +101,11 @@ func serve(ctx context.Context, sys *system, f serveFlags) (err error) {
 	if err := in.greet(ctx, sys, listener.Addr(), first); err != nil {
 		return errors.Join(err, server.Close())
 	}
+	var inspecting sync.WaitGroup
+	defer inspecting.Wait() // before the key store is closed
+	inspect, stop := context.WithCancel(ctx)
+	defer stop()
+	inspecting.Go(func() { in.inspectKeys(inspect, log) })
 	in.workDue(ctx, log, f.tick, ended)
 	return shutdown(ctx, server)
 }

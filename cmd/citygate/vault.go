@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -137,4 +138,37 @@ func readSecret(path string, private bool) (citygate.Secret, error) {
 		return none, fmt.Errorf("%s is empty: deliver the wrapped SecretID there", path)
 	}
 	return citygate.NewSecret([]byte(text)), nil
+}
+
+// inspectKeys looks at every announced key in Vault and logs those that could
+// leave it. They sign nothing whether or not somebody reads the log; this says
+// so at the start and not when a rider waits. It takes one request a key and
+// stops with ctx.
+func (in *installation) inspectKeys(ctx context.Context, log *slog.Logger) {
+	if in.vault == nil {
+		return
+	}
+	all, err := in.Tenants.All(ctx)
+	if err != nil {
+		log.Error("the keys in Vault are not inspected", "error", err)
+		return
+	}
+	for _, t := range all {
+		held, err := in.Ring.Keys(ctx, t.ID)
+		var refs []vault.Ref
+		for _, k := range held {
+			if ref := (vault.Ref{Tenant: t.ID, Purpose: k.Purpose}); !slices.Contains(refs, ref) {
+				refs = append(refs, ref)
+			}
+		}
+		if err == nil {
+			err = in.vault.Inspect(ctx, refs)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			log.Error("keys in Vault that nothing is signed with", "tenant", t.ID, "error", err)
+		}
+	}
 }

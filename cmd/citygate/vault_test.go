@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,7 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/vault"
 	"github.com/cashlesscity/citygate/keys/vault/vaulttest"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 )
 
 // command runs a command and gives its exit code and what it said.
@@ -60,9 +67,9 @@ func TestServeOnVault(t *testing.T) {
 	if sealed, _ := os.ReadDir(filepath.Join(data, "keys")); len(sealed) != 0 {
 		t.Errorf("keys lie in the data directory: %v", sealed)
 	}
-	keys := place.Server.Do(t, "LIST", place.Transit+"/keys", nil)
-	if list, _ := keys["data"].(map[string]any); list == nil || len(list["keys"].([]any)) != 2 {
-		t.Errorf("Vault has the keys %v, want the platform's two", keys["data"])
+	made := place.Server.Do(t, "LIST", place.Transit+"/keys", nil)
+	if list, _ := made["data"].(map[string]any); list == nil || len(list["keys"].([]any)) != 2 {
+		t.Errorf("Vault has the keys %v, want the platform's two", made["data"])
 	}
 
 	// The same SecretIDs again: opened before, by whomever.
@@ -100,5 +107,38 @@ func TestVaultFlags(t *testing.T) {
 		if code != 2 || !strings.Contains(said, c.want) {
 			t.Errorf("serve %s: exit %d, %q; want 2 and %q", c.args, code, said, c.want)
 		}
+	}
+}
+
+// At the start the log names the tenant whose key could leave Vault, and no
+// other.
+func TestKeysInVaultAreInspected(t *testing.T) {
+	ctx := t.Context()
+	place := vaulttest.New(t).Place(t)
+	c := place.Config(t)
+	c.Clock = time.Now
+	store, err := vault.Open(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close(ctx) })
+	db := pgtest.New(t)
+	in := &installation{Gateway: &gateway.Gateway{Tenants: tenants.NewDirectory(db, time.Now), Ring: keys.NewRing(db, store)}, vault: store}
+	for id, slug := range map[citygate.TenantID]string{5: "sound", 6: "leaky"} {
+		err := in.Tenants.Create(ctx, "test", tenants.Tenant{
+			ID: id, Slug: slug, Name: slug, Kind: tenants.Bus, Currency: "CNY", Mode: tenants.Sandbox, TimeZone: "Asia/Hong_Kong", CutMinutes: 240,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Ring.Ensure(ctx, "test", id, keys.Audit, keys.Ed25519); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place.Server.Do(t, http.MethodPost, place.Transit+"/keys/"+vault.KeyName(6, keys.Audit)+"/config", map[string]any{"exportable": true})
+	var out bytes.Buffer
+	in.inspectKeys(ctx, slog.New(slog.NewTextHandler(&out, nil)))
+	if log := out.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "tenant=6") || !strings.Contains(log, "exportable") {
+		t.Errorf("the log says %q", log)
 	}
 }
