@@ -315,6 +315,7 @@ CREATE TABLE claims (
     state text COLLATE "C" NOT NULL,
     business_date date NOT NULL,
     at timestamp with time zone NOT NULL,
+    accepted_n integer NOT NULL DEFAULT 0,
     CONSTRAINT claims_pkey PRIMARY KEY (tenant_id, operator_id, journey_id),
     CONSTRAINT claims_amount_check CHECK ((amount >= 0)),
     CONSTRAINT claims_check CHECK (((state = 'refused'::text) OR (account_id IS NOT NULL))),
@@ -329,7 +330,7 @@ CREATE POLICY tenant ON claims
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON claims TO citygate_app;
 GRANT SELECT ON claims TO citygate_auditor;
-GRANT UPDATE (n, account_id, amount, state, business_date, at) ON claims TO citygate_app;
+GRANT UPDATE (n, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
 
 CREATE TABLE code_conflicts (
     tenant_id bigint NOT NULL,
@@ -371,7 +372,10 @@ CREATE TABLE code_use (
     n integer NOT NULL,
     event_time timestamp with time zone NOT NULL,
     evidence bytea NOT NULL,
-    CONSTRAINT code_use_pkey PRIMARY KEY (tenant_id, list, idx, ctr)
+    held_by uuid,
+    held_n integer,
+    CONSTRAINT code_use_pkey PRIMARY KEY (tenant_id, list, idx, ctr),
+    CONSTRAINT code_use_check CHECK (((held_by IS NULL) = (held_n IS NULL)))
 );
 COMMENT ON TABLE code_use IS 'The first claim of each display of each credential we issued, with the code as evidence of the charge.';
 CREATE INDEX code_use_journey ON code_use USING btree (tenant_id, operator_id, journey_id);
@@ -382,6 +386,7 @@ CREATE POLICY tenant ON code_use
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON code_use TO citygate_app;
 GRANT SELECT ON code_use TO citygate_auditor;
+GRANT UPDATE (held_by, held_n) ON code_use TO citygate_app;
 
 CREATE TABLE credential_lists (
     tenant_id bigint NOT NULL,
