@@ -48,6 +48,7 @@ type Account struct {
 // A Request asks for one credential.
 type Request struct {
 	Account   citygate.UUID
+	Device    citygate.UUID // of package issuance; zero = the device has no record
 	Suite     uint8
 	Medium    uint8 // what the device is: see package code
 	DeviceKey []byte
@@ -72,6 +73,15 @@ type Credential struct {
 	Rider   citygate.Rider
 	Account citygate.UUID
 	PartA   []byte
+}
+
+// A Held credential is one that a device holds and that has not run out.
+type Held struct {
+	Rider     citygate.Rider
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	PartA     []byte   // nil: it is being signed, or whoever signed it died
+	Denied    []string // why it is on the deny list, in alphabetical order
 }
 
 // Issued reports whether c shows this very credential. A code can carry the

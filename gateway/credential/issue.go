@@ -30,6 +30,13 @@ func (r *Registry) Issue(ctx context.Context, actor string, tenant citygate.Tena
 // IssueBatch gives one credential per request, in their order, or none: a
 // request that cannot be met refuses the whole batch before anything is signed.
 func (r *Registry) IssueBatch(ctx context.Context, actor string, tenant citygate.TenantID, requests []Request) ([]Issue, error) {
+	return r.IssueIf(ctx, actor, tenant, requests, func(*pg.Tx) error { return nil })
+}
+
+// IssueIf is [Registry.IssueBatch] for a caller that decides in the transaction
+// that reserves the indices: an error of may is given back, and nothing was
+// reserved.
+func (r *Registry) IssueIf(ctx context.Context, actor string, tenant citygate.TenantID, requests []Request, may func(*pg.Tx) error) ([]Issue, error) {
 	if len(requests) == 0 {
 		return nil, nil
 	}
@@ -49,6 +56,9 @@ func (r *Registry) IssueBatch(ctx context.Context, actor string, tenant citygate
 	}
 	var batch []reserved
 	err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		if err := may(tx); err != nil {
+			return err
+		}
 		batch, err = reserve(ctx, tx, actor, issuer, kid, filled)
 		return err
 	})
