@@ -13,6 +13,7 @@ CREATE TABLE accounts (
     category text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    proof_expires_at timestamp with time zone,
     CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
     CONSTRAINT accounts_category_check CHECK ((length(category) <= 40)),
     CONSTRAINT accounts_contract_check CHECK ((contract <> ''::text)),
@@ -21,6 +22,7 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY['active'::text, 'closed'::text])))
 );
 COMMENT ON TABLE accounts IS 'Who pays: rider_ref is the provider''s name for the payer under the contract. Nothing else about a person is kept.';
+COMMENT ON COLUMN accounts.proof_expires_at IS 'Until when the category is proven; none: it needs no proof.';
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE accounts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON accounts
@@ -28,7 +30,7 @@ CREATE POLICY tenant ON accounts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON accounts TO citygate_app;
 GRANT SELECT ON accounts TO citygate_auditor;
-GRANT UPDATE (category, state) ON accounts TO citygate_app;
+GRANT UPDATE (category, state, proof_expires_at) ON accounts TO citygate_app;
 
 CREATE TABLE advices (
     tenant_id bigint NOT NULL,
@@ -427,11 +429,13 @@ CREATE TABLE credentials (
     state text COLLATE "C" NOT NULL,
     part_a bytea,
     created_at timestamp with time zone NOT NULL,
+    device_id uuid,
     CONSTRAINT credentials_pkey PRIMARY KEY (tenant_id, list, idx),
     CONSTRAINT credentials_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
     CONSTRAINT credentials_cap_check CHECK (((cap >= 0) AND (cap <= 65535))),
     CONSTRAINT credentials_check CHECK (((state = 'issued'::text) = (part_a IS NOT NULL))),
-    CONSTRAINT credentials_device_key_check CHECK (((octet_length(device_key) >= 32) AND (octet_length(device_key) <= 33))),
+    CONSTRAINT credentials_device FOREIGN KEY (tenant_id, device_id) REFERENCES devices(tenant_id, device_id),
+    CONSTRAINT credentials_device_key_check CHECK (((octet_length(device_key) >= 16) AND (octet_length(device_key) <= 33))),
     CONSTRAINT credentials_idx_check CHECK (((idx >= 0) AND (idx <= '4294967294'::bigint))),
     CONSTRAINT credentials_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
     CONSTRAINT credentials_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
@@ -446,6 +450,7 @@ CREATE TABLE credentials (
 );
 COMMENT ON TABLE credentials IS 'Every credential ever signed, as (list, idx) on codes; part_a is the credential as the device holds it. A reserved one was never handed out.';
 CREATE INDEX credentials_of_account ON credentials USING btree (tenant_id, account_id);
+CREATE INDEX credentials_of_device ON credentials USING btree (tenant_id, device_id, issued_at) WHERE (device_id IS NOT NULL);
 ALTER TABLE credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE credentials FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON credentials
@@ -551,6 +556,62 @@ CREATE POLICY tenant ON deny_snapshots
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_snapshots TO citygate_app;
 GRANT SELECT ON deny_snapshots TO citygate_auditor;
+
+CREATE TABLE device_challenges (
+    tenant_id bigint NOT NULL,
+    challenge bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT device_challenges_pkey PRIMARY KEY (tenant_id, challenge),
+    CONSTRAINT device_challenges_challenge_check CHECK ((octet_length(challenge) = 32))
+);
+COMMENT ON TABLE device_challenges IS 'Challenges a device signs to prove that it holds its key; each is good for one device.';
+CREATE INDEX device_challenges_expiry ON device_challenges USING btree (tenant_id, expires_at);
+ALTER TABLE device_challenges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE device_challenges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON device_challenges
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON device_challenges TO citygate_app;
+GRANT SELECT ON device_challenges TO citygate_auditor;
+GRANT UPDATE (used_at) ON device_challenges TO citygate_app;
+
+CREATE TABLE devices (
+    tenant_id bigint NOT NULL,
+    device_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    phone_id uuid,
+    suite smallint NOT NULL,
+    public_key bytea NOT NULL,
+    assurance text COLLATE "C" NOT NULL,
+    evidence jsonb NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    bound_at timestamp with time zone NOT NULL,
+    lost_at timestamp with time zone,
+    CONSTRAINT devices_pkey PRIMARY KEY (tenant_id, device_id),
+    CONSTRAINT devices_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT devices_assurance_check CHECK ((assurance = ANY (ARRAY['hardware'::text, 'vouched'::text, 'none'::text]))),
+    CONSTRAINT devices_check CHECK (((kind = 'band'::text) = (phone_id IS NOT NULL))),
+    CONSTRAINT devices_check1 CHECK (((state <> 'lost'::text) OR (lost_at IS NOT NULL))),
+    CONSTRAINT devices_kind_check CHECK ((kind = ANY (ARRAY['phone'::text, 'band'::text]))),
+    CONSTRAINT devices_phone FOREIGN KEY (tenant_id, phone_id) REFERENCES devices(tenant_id, device_id),
+    CONSTRAINT devices_public_key_check CHECK (((octet_length(public_key) >= 16) AND (octet_length(public_key) <= 33))),
+    CONSTRAINT devices_state_check CHECK ((state = ANY (ARRAY['bound'::text, 'lost'::text, 'released'::text]))),
+    CONSTRAINT devices_suite_check CHECK (((suite >= 0) AND (suite <= 7)))
+);
+COMMENT ON TABLE devices IS 'Phones and bands: a band is bound to one phone. A key is held by one device until it is released, or lost for the waiting period.';
+CREATE UNIQUE INDEX devices_key ON devices USING btree (tenant_id, public_key) WHERE (state <> 'released'::text);
+CREATE INDEX devices_of_account ON devices USING btree (tenant_id, account_id);
+CREATE INDEX devices_of_phone ON devices USING btree (tenant_id, phone_id) WHERE (phone_id IS NOT NULL);
+ALTER TABLE devices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE devices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON devices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON devices TO citygate_app;
+GRANT SELECT ON devices TO citygate_auditor;
+GRANT UPDATE (state, lost_at) ON devices TO citygate_app;
 
 CREATE TABLE external_files (
     tenant_id bigint NOT NULL,
@@ -693,6 +754,25 @@ CREATE POLICY tenant ON inbox
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON inbox TO citygate_app;
 GRANT SELECT ON inbox TO citygate_auditor;
+
+CREATE TABLE issuance_policies (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    body jsonb NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT issuance_policies_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT issuance_policies_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT issuance_policies_version_check CHECK ((version >= 1))
+);
+COMMENT ON TABLE issuance_policies IS 'What an issuer gives to devices: immutable versions, the highest one is in force.';
+ALTER TABLE issuance_policies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE issuance_policies FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON issuance_policies
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON issuance_policies TO citygate_app;
+GRANT SELECT ON issuance_policies TO citygate_auditor;
 
 CREATE TABLE journeys (
     tenant_id bigint NOT NULL,

@@ -61,6 +61,7 @@ func (e *Edge) routes() {
 	e.tenantRoutes()
 	e.fleetRoutes()
 	e.riderRoutes()
+	e.deviceRoutes()
 	e.moneyRoutes()
 	e.signedRoutes()
 }

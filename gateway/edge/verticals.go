@@ -28,6 +28,8 @@ type Verticals struct {
 	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
 	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
 
+	Devices Devices
+
 	Enrol     func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	Terminals func(ctx context.Context, tenant citygate.TenantID) ([]Terminal, error)
 	Issue     func(ctx context.Context, actor string, tenant citygate.TenantID, requests []IssueCredential) ([]IssuedCredential, error)

@@ -2,12 +2,12 @@ package issuance
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
 	"time"
+
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 )
 
 // Roots are the certificates that attestations may end in.
@@ -82,8 +82,7 @@ func (r Roots) Check(chain [][]byte, challenge, publicKey []byte, now time.Time)
 	if err != nil {
 		return Attestation{}, err
 	}
-	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve != elliptic.P256() || !bytes.Equal(elliptic.MarshalCompressed(key.Curve, key.X, key.Y), publicKey) {
+	if _, key, err := ct1.DeviceKey(leaf.PublicKey); err != nil || !bytes.Equal(key, publicKey) {
 		return Attestation{}, ErrAttest.Explain("the attested key is not the device's key")
 	}
 	for _, e := range leaf.Extensions {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 )
 
 // realChain gives a real phone's attestation, its root, its key and a time at
@@ -37,8 +39,11 @@ func realChain(t testing.TB) (chain [][]byte, roots Roots, key []byte, at time.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := leaf.PublicKey.(*ecdsa.PublicKey)
-	return chain, Roots{root}, elliptic.MarshalCompressed(k.Curve, k.X, k.Y), time.Date(2023, 3, 8, 12, 0, 0, 0, time.UTC)
+	_, key, err = ct1.DeviceKey(leaf.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain, Roots{root}, key, time.Date(2023, 3, 8, 12, 0, 0, 0, time.UTC)
 }
 
 func TestRealAttestationHolds(t *testing.T) {
@@ -56,8 +61,11 @@ func TestRealAttestationHolds(t *testing.T) {
 		"another root":      func() error { _, err := Roots{maker.root}.Check(chain, []byte("challenge"), key, at); return err },
 		"no root":           func() error { _, err := Roots(nil).Check(chain, []byte("challenge"), key, at); return err },
 		"expired":           func() error { _, err := roots.Check(chain, []byte("challenge"), key, at.AddDate(0, 1, 0)); return err },
-		"a link missing":    func() error { _, err := roots.Check(slices.Delete(slices.Clone(chain), 1, 2), []byte("challenge"), key, at); return err },
-		"leaf alone":        func() error { _, err := roots.Check(chain[:1], []byte("challenge"), key, at); return err },
+		"a link missing": func() error {
+			_, err := roots.Check(slices.Delete(slices.Clone(chain), 1, 2), []byte("challenge"), key, at)
+			return err
+		},
+		"leaf alone": func() error { _, err := roots.Check(chain[:1], []byte("challenge"), key, at); return err },
 	} {
 		if err := check(); !errors.Is(err, ErrAttest) {
 			t.Errorf("%s: %v, want %v", name, err, ErrAttest)
@@ -153,7 +161,10 @@ func TestAttestationMustSayEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := elliptic.MarshalCompressed(device.Curve, device.X, device.Y)
+	_, public, err := ct1.DeviceKey(&device.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
 	challenge := bytes.Repeat([]byte{7}, 32)
 	for name, change := range map[string]func(*claims){
 		"":                        func(*claims) {},

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 	"math/big"
 	"time"
 
@@ -121,9 +122,16 @@ func (r *Registration) holdsKey(tenant citygate.TenantID) bool {
 	if x == nil || len(r.Signature) != 64 {
 		return false
 	}
+	point := make([]byte, 65)
+	point[0] = 4
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return false
+	}
 	sum := sha256.Sum256(message)
-	key := ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}
-	return ecdsa.Verify(&key, sum[:], new(big.Int).SetBytes(r.Signature[:32]), new(big.Int).SetBytes(r.Signature[32:]))
+	return ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r.Signature[:32]), new(big.Int).SetBytes(r.Signature[32:]))
 }
 
 // chainAnchor is the size of a hash chain's anchor, suite 4 of package ct1.
@@ -153,14 +161,13 @@ func (r *Registration) check() error {
 type Office struct {
 	DB          *pg.DB
 	Credentials *credential.Registry
-	// Random fills challenges.
-	Random func([]byte) error
+	Random      io.Reader // of challenges
 }
 
 // Challenge gives 32 bytes for a device to sign, good for ten minutes.
 func (o *Office) Challenge(ctx context.Context, tenant citygate.TenantID) (challenge []byte, expires time.Time, err error) {
 	challenge = make([]byte, 32)
-	if err := o.Random(challenge); err != nil {
+	if _, err := io.ReadFull(o.Random, challenge); err != nil {
 		return nil, time.Time{}, err
 	}
 	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {

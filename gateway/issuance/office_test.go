@@ -34,9 +34,14 @@ const (
 	hill    = citygate.TenantID(21)
 )
 
-type directory struct{}
+// directory runs before once when a credential is about to be reserved.
+type directory struct{ before func() }
 
-func (directory) ByID(_ context.Context, id citygate.TenantID) (tenants.Tenant, error) {
+func (d *directory) ByID(_ context.Context, id citygate.TenantID) (tenants.Tenant, error) {
+	if before := d.before; before != nil {
+		d.before = nil
+		before()
+	}
 	return tenants.Tenant{ID: id, Issuer: citygate.Issuer(100 + id)}, nil
 }
 
@@ -76,12 +81,13 @@ type desk struct {
 	t      *testing.T
 	clock  *clock
 	signer *weak
+	shelf  *directory
 	maker  *maker
 }
 
 func open(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, clock: &clock{at: epoch}, maker: newMaker(t)}
+	d := &desk{t: t, clock: &clock{at: epoch}, shelf: &directory{}, maker: newMaker(t)}
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "key")
 	d.must(local.CreateKeyFile(keyFile, rand.Reader))
@@ -96,8 +102,7 @@ func open(t *testing.T) *desk {
 			d.must(err)
 		}
 	}
-	d.Office = &Office{DB: db, Credentials: credential.New(credential.Config{DB: db, Ring: ring, Directory: directory{}}),
-		Random: func(b []byte) error { _, err := rand.Read(b); return err }}
+	d.Office = &Office{DB: db, Credentials: credential.New(credential.Config{DB: db, Ring: ring, Directory: d.shelf}), Random: rand.Reader}
 	d.publish(func(*Policy) {})
 	return d
 }
@@ -149,7 +154,8 @@ func newBand(seed byte) *device {
 
 func (x *device) public() []byte {
 	if x.p256 != nil {
-		return elliptic.MarshalCompressed(x.p256.Curve, x.p256.X, x.p256.Y)
+		_, key, _ := ct1.DeviceKey(&x.p256.PublicKey)
+		return key
 	}
 	return x.ed25519[32:]
 }
@@ -480,12 +486,20 @@ func TestRenewingAtOnceMakesOne(t *testing.T) {
 		t.Errorf("two credentials: %v, %v", first.Rider, again.Rider)
 	}
 	d.clock.move(100 * time.Hour)
+	var faster credential.Issue
+	d.shelf.before = func() { faster = d.renew(x) }
+	_, err := d.Renew(t.Context(), "test", harbour, x.ID)
+	d.refuses("another call was faster", err, ErrInFlight)
+	if again := d.renew(x); again.Rider != faster.Rider {
+		t.Errorf("two credentials: %v, %v", faster.Rider, again.Rider)
+	}
+	d.clock.move(100 * time.Hour)
 	d.signer.fail = errors.New("sealed")
 	if _, err := d.Renew(t.Context(), "test", harbour, x.ID); err == nil {
 		t.Fatal("signed by a signer that fails")
 	}
 	d.signer.fail = nil
-	_, err := d.Renew(t.Context(), "test", harbour, x.ID)
+	_, err = d.Renew(t.Context(), "test", harbour, x.ID)
 	d.refuses("right after", err, ErrInFlight)
 	d.clock.move(signingTime)
 	d.renew(x)
