@@ -57,7 +57,7 @@
 // Limits: the sum accepted of one journey is claimed in one currency; a debt is
 // never written off here; a refund that the provider finally declines stays on
 // the rider's account as money we owe, is not passed on to the operator and is
-// listed ([RefusedRefunds]) until somebody has it tried again ([RetryRefund]). A
+// listed as declined ([Refunds]) until somebody has it tried again ([RetryRefund]). A
 // display is held to one tap and not to one journey, as taps move between journeys
 // when late ones come: an operator that claims one tap in two is not found here.
 package collect

@@ -180,6 +180,19 @@ func Balances(ctx context.Context, tx *pg.Tx, prefix string) ([]Balance, error) 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
 }
 
+// BalancesAfter gives the balances that [Balances] gives behind the one of an
+// account and currency, at most limit.
+func BalancesAfter(ctx context.Context, tx *pg.Tx, prefix, account string, currency citygate.Currency, limit int) ([]Balance, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT account, currency, debit_total, credit_total FROM balances
+		WHERE tenant_id = $1 AND account >= $2 AND account < $3 AND (account, currency) > ($4, $5) ORDER BY account, currency LIMIT $6`,
+		int64(tx.Tenant), prefix, prefix+"\U0010FFFF", account, string(currency), limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
+}
+
 // Rebuild adds up every balance again from the transfers. It locks all
 // balances of the tenant until the transaction ends.
 func Rebuild(ctx context.Context, tx *pg.Tx) error {

@@ -380,8 +380,10 @@ func TestCarriedSumWaitsForMoney(t *testing.T) {
 	w := newWorld(t)
 	carriedNow := func() (sum int64) {
 		w.in(operator, func(ctx context.Context, tx *pg.Tx) error {
-			all, err := Carried(ctx, tx)
-			sum = all["CNY"]
+			all, err := Carried(ctx, tx, Carry{}, 10)
+			if sum = 0; len(all) > 0 {
+				sum = -all[0].Amount
+			}
 			return err
 		})
 		return sum
