@@ -331,7 +331,7 @@ func TestPayeesChangeAccountsNotNature(t *testing.T) {
 	}
 	in(t, db, metro, func(tx *pg.Tx) error {
 		all, err := fleet.Payees(ctx, tx, "", 10)
-		if len(all) != 4 || all[0] != ann {
+		if err != nil || len(all) != 4 || all[0] != ann {
 			t.Errorf("payees %+v", all)
 		}
 		page, err := fleet.Payees(ctx, tx, "ann", 2)

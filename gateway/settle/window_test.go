@@ -68,13 +68,15 @@ func TestClosedWindowShowsWhetherItStillHoldsTheSame(t *testing.T) {
 	w.decide(ride(2, 2), 1, "owner:2", 700)
 	w.at(local(day, 24+4).Add(Grace))
 	w.run()
-	verify := func() (ok bool) {
-		closed := w.window(day)
-		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
-			ok, err = VerifyWindow(ctx, tx, closed)
-			return err
-		})
-		return ok
+	verify := func() bool {
+		report, err := CheckWindows(t.Context(), w.db, []citygate.TenantID{issuer, operator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !report.OK() && (report.Wrong != 1 || report.Findings[0].Field != "window "+day.String() || report.Findings[0].Tenant != operator) {
+			t.Errorf("found %+v", report)
+		}
+		return report.OK()
 	}
 	if !verify() {
 		t.Error("an untouched window does not verify")
