@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
@@ -33,7 +34,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials,
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
-		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
+		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }
 
@@ -172,11 +173,54 @@ func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID, after c
 		found, err := settle.Windows(ctx, tx, after, limit)
 		list = make([]edge.Window, len(found))
 		for i, w := range found {
-			list[i] = edge.Window{BusinessDate: w.BusinessDate.String(), State: w.State, OpensAt: w.OpensAt, ClosesAt: w.ClosesAt}
+			list[i] = edge.Window{
+				BusinessDate: w.BusinessDate.String(), State: w.State, Terms: w.Terms, OpensAt: w.OpensAt.UTC(), EndsAt: w.EndsAt.UTC(),
+				ClosesAt: w.ClosesAt.UTC(), PaysAt: w.PaysAt.UTC(), ClosedAt: inUTC(w.ClosedAt), PaidAt: inUTC(w.PaidAt),
+			}
 		}
 		return err
 	})
 	return list, err
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return orNever(t.UTC())
+}
+
+// terms gives the default terms and every version that was added to them.
+func (g *Gateway) terms(ctx context.Context, tenant citygate.TenantID) (list []edge.Terms, err error) {
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		all, err := settle.AllTerms(ctx, tx)
+		list = []edge.Terms{termsView(settle.DefaultTerms())}
+		for _, t := range all {
+			list = append(list, termsView(t))
+		}
+		return err
+	})
+	return list, err
+}
+
+func termsView(t settle.Terms) edge.Terms {
+	v := edge.Terms{Version: t.Version, CloseAfterMinutes: int(t.CloseAfter / time.Minute), PayAfterMinutes: int(t.PayAfter / time.Minute)}
+	if t.Version > 0 {
+		v.From = t.From.String()
+	}
+	return v
+}
+
+func (g *Gateway) addTerms(ctx context.Context, actor string, tenant citygate.TenantID, t edge.Terms) error {
+	from, err := citygate.ParseDate(t.From)
+	if err != nil {
+		return settle.ErrTerms.Explain("from: want a date, such as 2026-11-23")
+	}
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return settle.AddTerms(ctx, tx, actor, settle.Terms{
+			Version: t.Version, From: from, CloseAfter: time.Duration(t.CloseAfterMinutes) * time.Minute, PayAfter: time.Duration(t.PayAfterMinutes) * time.Minute,
+		})
+	})
 }
 
 func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.Payout, err error) {

@@ -338,3 +338,30 @@ func TestCarriedSumsAreListed(t *testing.T) {
 		t.Errorf("behind ann: %+v", got)
 	}
 }
+
+// When windows close and are paid is the tenant's to say, for days to come.
+func TestSettlementTermsByTheAPI(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	o.settleDown()
+	from := citygate.DateOf(o.now()).AddDays(2)
+	next := edge.Terms{Version: 1, From: from.String(), CloseAfterMinutes: 60, PayAfterMinutes: 600}
+	for range 2 {
+		o.send(http.MethodPost, busPath("settlement-terms"), next, nil)
+	}
+	if got := list[edge.Terms](o, "settlement-terms"); !slices.Equal(got, []edge.Terms{{CloseAfterMinutes: 120, PayAfterMinutes: 32 * 60}, next}) {
+		t.Errorf("terms %+v", got)
+	}
+	next.PayAfterMinutes++
+	if got := o.refused(http.MethodPost, busPath("settlement-terms"), next); got != "settle.terms" {
+		t.Errorf("version 1 with another content: %s", got)
+	}
+	o.until("opened", func() bool { return list[edge.Window](o, "windows")[0].BusinessDate == from.String() })
+	newest := list[edge.Window](o, "windows")
+	if w := newest[0]; w.Terms != 1 || w.ClosesAt.Sub(w.EndsAt) != time.Hour || w.PaysAt.Sub(w.EndsAt) != 10*time.Hour || w.ClosedAt != nil {
+		t.Errorf("the window of the day: %+v", w)
+	}
+	if w := newest[len(newest)-1]; w.Terms != 0 || w.ClosesAt.Sub(w.EndsAt) != 2*time.Hour || w.PaysAt.Sub(w.EndsAt) != 32*time.Hour || w.ClosedAt == nil {
+		t.Errorf("the first window: %+v", w)
+	}
+}

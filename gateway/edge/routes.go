@@ -194,6 +194,17 @@ func (e *Edge) moneyRoutes() {
 			}
 			return respondList(e.Windows(ctx, r.id(), after, r.Limit))
 		})
+	register(e, get("list-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "When windows close and are paid: every version, and the default", "money"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terms]], error) {
+			return respondList(e.Terms(ctx, r.id()))
+		})
+	register(e, post("add-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "Add the next version of when windows close and are paid", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body Terms
+		}) (*done, error) {
+			return respond(struct{}{}, e.AddTerms(ctx, who.Subject, r.id(), r.Body))
+		})
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
 		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Payout]], error) {
 			page, err := r.page("pay_")

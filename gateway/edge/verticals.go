@@ -60,6 +60,8 @@ type Verticals struct {
 	Charges  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)
+	Terms    func(ctx context.Context, tenant citygate.TenantID) ([]Terms, error)
+	AddTerms func(ctx context.Context, actor string, tenant citygate.TenantID, t Terms) error
 	// Windows gives windows before the date after, all for the zero date.
 	Windows    func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)
 	Payouts    func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Payout, error)
@@ -128,10 +130,24 @@ type Balance struct {
 
 // A Window is one settlement window.
 type Window struct {
-	BusinessDate string    `json:"business_date" format:"date"`
-	State        string    `json:"state"`
-	OpensAt      time.Time `json:"opens_at"`
-	ClosesAt     time.Time `json:"closes_at"`
+	BusinessDate string     `json:"business_date" format:"date"`
+	State        string     `json:"state" enum:"open,closed,paid"`
+	Terms        int        `json:"terms" doc:"version of the settlement terms its instants follow from, 0 = the default ones"`
+	OpensAt      time.Time  `json:"opens_at"`
+	EndsAt       time.Time  `json:"ends_at"`
+	ClosesAt     time.Time  `json:"closes_at"`
+	PaysAt       time.Time  `json:"pays_at"`
+	ClosedAt     *time.Time `json:"closed_at,omitempty"`
+	PaidAt       *time.Time `json:"paid_at,omitempty"`
+}
+
+// Terms say when windows close and are paid, counted from the end of their
+// business date.
+type Terms struct {
+	Version           int    `json:"version" minimum:"0" doc:"the next number, from 1; 0 are the default terms"`
+	From              string `json:"from,omitempty" format:"date" doc:"first business date they hold for: one that has no window yet"`
+	CloseAfterMinutes int    `json:"close_after_minutes" minimum:"0" maximum:"10080" doc:"late uploads still join their own day until then"`
+	PayAfterMinutes   int    `json:"pay_after_minutes" minimum:"0" maximum:"44640" doc:"the provider's bill must have come and be reconciled by then"`
 }
 
 // A Payout is money owed to a payee, and the files that pay it.
