@@ -1188,6 +1188,28 @@ GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
 GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
 
+CREATE TABLE settlement_terms (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    from_date date NOT NULL,
+    close_minutes integer NOT NULL,
+    pay_minutes integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT settlement_terms_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT settlement_terms_close_minutes_check CHECK (((close_minutes >= 0) AND (close_minutes <= 10080))),
+    CONSTRAINT settlement_terms_order CHECK ((close_minutes <= pay_minutes)),
+    CONSTRAINT settlement_terms_pay_minutes_check CHECK (((pay_minutes >= 0) AND (pay_minutes <= 44640))),
+    CONSTRAINT settlement_terms_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE settlement_terms IS 'Immutable versions of how long after its business date a window closes and is paid, in minutes. The highest version that is not from later than the date holds; without any it is 2 and 32 hours.';
+ALTER TABLE settlement_terms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE settlement_terms FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON settlement_terms
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON settlement_terms TO citygate_app;
+GRANT SELECT ON settlement_terms TO citygate_auditor;
+
 CREATE TABLE tap_batches (
     tenant_id bigint NOT NULL,
     terminal bigint NOT NULL,
@@ -1660,14 +1682,17 @@ CREATE TABLE windows (
     closed_at timestamp with time zone,
     paid_at timestamp with time zone,
     totals_hash bytea,
+    terms_version integer NOT NULL,
     CONSTRAINT windows_pkey PRIMARY KEY (tenant_id, business_date),
     CONSTRAINT windows_closed CHECK ((((state = 'open'::text) = (closed_at IS NULL)) AND ((state = 'open'::text) = (totals_hash IS NULL)))),
     CONSTRAINT windows_order CHECK (((opens_at < ends_at) AND (ends_at <= closes_at) AND (closes_at <= pays_at))),
     CONSTRAINT windows_paid CHECK (((state = 'paid'::text) = (paid_at IS NOT NULL))),
-    CONSTRAINT windows_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'paid'::text])))
+    CONSTRAINT windows_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'paid'::text]))),
+    CONSTRAINT windows_terms_version_check CHECK ((terms_version >= 0))
 );
 COMMENT ON TABLE windows IS 'Settlement windows, one per business date. The instants follow from the calendar and are fixed when the window is first needed. A window is never opened again.';
 COMMENT ON COLUMN windows.totals_hash IS 'SHA-256 of what each payee earned by the decisions in the window, taken when it closed.';
+COMMENT ON COLUMN windows.terms_version IS 'The settlement terms its instants follow from; 0 = those of a tenant that has set none.';
 CREATE INDEX windows_unpaid ON windows USING btree (tenant_id, business_date) WHERE (state <> 'paid'::text);
 ALTER TABLE windows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE windows FORCE ROW LEVEL SECURITY;

@@ -60,5 +60,5 @@
 // Limits: the sum accepted of one journey is claimed in one currency; a debt is
 // never written off here; a refund that the provider finally declines stays on
 // the rider's account as money we owe, is not passed on to the operator and is
-// listed ([RefusedRefunds]) until somebody has it tried again ([RetryRefund]).
+// listed as declined ([Refunds]) until somebody has it tried again ([RetryRefund]).
 package collect

@@ -40,3 +40,42 @@ func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]
 		return v, err
 	})
 }
+
+// A DebtView is a debt as people look at it: what a rider owes after a declined
+// charge.
+type DebtView struct {
+	ID           citygate.UUID // of what was to be collected
+	Account      citygate.UUID
+	Opened       citygate.Money // what was declined
+	Left         citygate.Money // what is still owed of it
+	BusinessDate citygate.Date
+	State        string // open, recovered, corrected
+	Tries        int
+	RetryAt      time.Time // zero: not by itself any more
+	OpenedAt     time.Time
+	ClosedAt     time.Time // zero while it is open
+}
+
+// Debts lists debts in one state, or in any for "", of one account, or of all for
+// the zero id, after one of them, at most limit.
+func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate.UUID, limit int) ([]DebtView, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, opened_at, closed_at FROM debts
+		WHERE tenant_id = $1 AND ($2 = '' OR state = $2) AND ($3 = '00000000-0000-0000-0000-000000000000'::uuid OR account_id = $3) AND aggregation_id > $4
+		ORDER BY aggregation_id LIMIT $5`, tx.Tenant, state, account, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
+		var retry, closed *time.Time
+		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.OpenedAt, &closed)
+		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
+		if retry != nil {
+			d.RetryAt = retry.UTC()
+		}
+		if closed != nil {
+			d.ClosedAt = closed.UTC()
+		}
+		return d, err
+	})
+}

@@ -112,7 +112,15 @@ func TestDeniedAccountIsOnTheNextListAndOffAfterRecovery(t *testing.T) {
 	state("denied again", 6, 1, 3, renewed.Index)
 
 	o.in(harbour, func(tx *pg.Tx) error {
-		got, err := credential.Entries(t.Context(), tx, accounts[1].ID)
+		got, err := credential.Entries(t.Context(), tx, accounts[1].ID, citygate.UUID{}, 10)
+		if err != nil {
+			return err
+		}
+		if len(got) == 3 {
+			if page, err := credential.Entries(t.Context(), tx, accounts[1].ID, got[0].ID, 1); err != nil || len(page) != 1 || page[0] != got[1] {
+				t.Errorf("the entry behind the first: %+v, %v", page, err)
+			}
+		}
 		if len(got) != 3 || got[0].LiftedAt.IsZero() || !got[2].LiftedAt.IsZero() || got[2].Reason != "declined" || !got[2].WholeAccount {
 			t.Errorf("history: %+v", got)
 		}

@@ -35,11 +35,11 @@ const (
 		FROM unnest($5::int[], $6::bigint[]) AS u (list, idx)
 		WHERE d.tenant_id = $1 AND d.reason = $2 AND d.lifted_at IS NULL AND d.list = u.list AND d.idx = u.idx`
 	entriesOfAccount = `
-		SELECT d.account_id IS NOT NULL, coalesce(d.list, 0), coalesce(d.idx, 0), d.reason, d.actor, d.since, d.lifted_at
+		SELECT d.entry_id, d.account_id IS NOT NULL, coalesce(d.list, 0), coalesce(d.idx, 0), d.reason, d.actor, d.since, d.lifted_at
 		FROM deny_entries d
-		WHERE d.tenant_id = $1 AND (d.account_id = $2 OR EXISTS (
+		WHERE d.tenant_id = $1 AND d.entry_id > $3 AND (d.account_id = $2 OR EXISTS (
 			SELECT 1 FROM credentials c WHERE c.tenant_id = $1 AND c.account_id = $2 AND c.list = d.list AND c.idx = d.idx))
-		ORDER BY d.since, d.reason, d.lifted_at NULLS LAST, d.entry_id`
+		ORDER BY d.entry_id LIMIT $4`
 	liveLists = `
 		SELECT list, issued FROM credential_lists WHERE tenant_id = $1 AND expires_at > $2 ORDER BY list`
 	deniedOfList = `
@@ -195,6 +195,7 @@ func (d Denier) DenyRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rid
 
 // An Entry is one deny entry, open or lifted.
 type Entry struct {
+	ID           citygate.UUID
 	WholeAccount bool
 	List         uint16 // of a single credential
 	Index        uint32
@@ -204,17 +205,18 @@ type Entry struct {
 	LiftedAt     time.Time // zero = open
 }
 
-// Entries gives the deny entries of an account and of its credentials, oldest
-// first, with those that were lifted.
-func Entries(ctx context.Context, tx *pg.Tx, account citygate.UUID) ([]Entry, error) {
-	rows, err := tx.Query(ctx, entriesOfAccount, tx.Tenant, account)
+// Entries gives the deny entries of an account and of its credentials, with those
+// that were lifted, by id, which grows with the time they were made, after one of
+// them, at most limit.
+func Entries(ctx context.Context, tx *pg.Tx, account, after citygate.UUID, limit int) ([]Entry, error) {
+	rows, err := tx.Query(ctx, entriesOfAccount, tx.Tenant, account, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Entry, error) {
 		var e Entry
 		var lifted *time.Time
-		err := row.Scan(&e.WholeAccount, &e.List, &e.Index, &e.Reason, &e.Actor, &e.Since, &lifted)
+		err := row.Scan(&e.ID, &e.WholeAccount, &e.List, &e.Index, &e.Reason, &e.Actor, &e.Since, &lifted)
 		e.Since = e.Since.UTC()
 		if lifted != nil {
 			e.LiftedAt = lifted.UTC()

@@ -168,10 +168,10 @@ func (e *Edge) deviceRoutes() {
 			}
 			return respond(struct{}{}, e.Devices.Found(ctx, who.Subject, r.id(), id))
 		})
-	e.accountRoutes()
+	e.ownerRoutes()
 }
 
-func (e *Edge) accountRoutes() {
+func (e *Edge) ownerRoutes() {
 	register(e, get("list-devices", "/v1/tenants/{tenant}/accounts/{account}/devices", "An account's devices", "riders"),
 		func(ctx context.Context, _ Caller, r *OfAccount) (*body[list[DeviceView]], error) {
 			id, err := r.account()

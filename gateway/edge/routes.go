@@ -135,58 +135,24 @@ func (e *Edge) tenantRoutes() {
 	})
 }
 
-func (e *Edge) fleetRoutes() {
-	register(e, get("list-terminals", "/v1/tenants/{tenant}/terminals", "Terminals and what is wrong with them", "fleet"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terminal]], error) {
-			return respondList(e.Terminals(ctx, r.id()))
-		})
-	register(e, post("enrol-terminal", "/v1/tenants/{tenant}/terminals", "Enrol a terminal's key", "fleet"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body EnrolTerminal
-		}) (*body[Terminal], error) {
-			return respond(e.Enrol(ctx, who.Subject, r.id(), r.Body))
-		})
-}
-
-func (e *Edge) riderRoutes() {
-	register(e, post("issue-credentials", "/v1/tenants/{tenant}/credentials", "Issue CT1 credentials for device keys", "riders"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body struct {
-				Requests []IssueCredential `json:"requests" minItems:"1" maxItems:"500"`
-			}
-		}) (*body[struct {
-			ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-			Issued     []IssuedCredential `json:"issued"`
-		}], error) {
-			issued, err := e.Issue(ctx, who.Subject, r.id(), r.Body.Requests)
-			return respond(struct {
-				ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-				Issued     []IssuedCredential `json:"issued"`
-			}{e.Clock().Unix(), issued}, err)
-		})
-	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body struct {
-				List   uint16 `json:"list"`
-				Index  uint32 `json:"index"`
-				Reason string `json:"reason" enum:"lost,stolen,fraud,closed"`
-			}
-		}) (*body[struct{}], error) {
-			return respond(struct{}{}, e.Deny(ctx, who.Subject, r.id(), r.Body.List, r.Body.Index, r.Body.Reason))
-		})
-}
-
 func (e *Edge) moneyRoutes() {
 	register(e, get("list-journeys", "/v1/tenants/{tenant}/journeys", "Journeys with their final fares", "money"),
-		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Journey]], error) {
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State string `query:"state" enum:"open,priced,set_aside,empty" doc:"set_aside: without a price, reason says why"`
+			Rider string `query:"rider" doc:"issuer/list/index" example:"101/2944/17"`
+		}) (*body[list[Journey]], error) {
 			page, err := r.page("jrn_")
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Journeys(ctx, r.id(), page))
+			var rider citygate.Rider
+			if r.Rider != "" {
+				if rider, err = citygate.ParseRider(r.Rider); err != nil {
+					return nil, errBody.Explain("rider: want issuer/list/index, such as 101/2944/17")
+				}
+			}
+			return respondList(e.Journeys(ctx, r.id(), r.State, rider, page))
 		})
 	register(e, get("get-journey", "/v1/tenants/{tenant}/journeys/{journey}", "Why a journey cost what it cost", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -209,10 +175,10 @@ func (e *Edge) moneyRoutes() {
 		})
 	register(e, get("list-balances", "/v1/tenants/{tenant}/balances", "Balances of the tenant's book", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
+			Named
 			Prefix string `query:"prefix" doc:"first letters of the account's name" example:"payable:"`
 		}) (*body[list[Balance]], error) {
-			return respondList(e.Balances(ctx, r.id(), r.Prefix))
+			return respondList(e.Balances(ctx, r.id(), r.Prefix, r.After, r.Limit))
 		})
 	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows, newest first", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -228,6 +194,17 @@ func (e *Edge) moneyRoutes() {
 				}
 			}
 			return respondList(e.Windows(ctx, r.id(), after, r.Limit))
+		})
+	register(e, get("list-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "When windows close and are paid: every version, and the default", "money"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terms]], error) {
+			return respondList(e.Terms(ctx, r.id()))
+		})
+	register(e, post("add-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "Add the next version of when windows close and are paid", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body Terms
+		}) (*done, error) {
+			return respond(struct{}{}, e.AddTerms(ctx, who.Subject, r.id(), r.Body))
 		})
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
 		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Payout]], error) {
@@ -251,6 +228,7 @@ func (e *Edge) moneyRoutes() {
 				_, _ = c.BodyWriter().Write(file)
 			}}, nil
 		})
+	e.owedRoutes()
 	e.reconRoutes()
 }
 
@@ -274,12 +252,14 @@ func (e *Edge) reconRoutes() {
 		})
 }
 
-func (r *Paged) page(prefix string) (Page, error) {
-	p := Page{Limit: r.Limit}
-	if r.After == "" {
+func (r *Paged) page(prefix string) (Page, error) { return pageOf(prefix, r.After, r.Limit) }
+
+func pageOf(prefix, after string, limit int) (Page, error) {
+	p := Page{Limit: limit}
+	if after == "" {
 		return p, nil
 	}
-	id, err := citygate.ParseUUID(prefix, r.After)
+	id, err := citygate.ParseUUID(prefix, after)
 	if err != nil {
 		return Page{}, errBody.Explain("after: want the id of a row, such as %s…", prefix)
 	}

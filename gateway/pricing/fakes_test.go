@@ -161,7 +161,7 @@ func (w *world) journeys(t testing.TB) []string {
 	t.Helper()
 	var out []string
 	w.in(t, metro, func(tx *pg.Tx) error {
-		list, err := List(t.Context(), tx, citygate.UUID{}, 100_000)
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 100_000)
 		out = nil
 		for _, j := range list {
 			if j.State == "empty" {
@@ -181,7 +181,7 @@ func (w *world) only(t testing.TB) (Journey, []Decision) {
 	var j Journey
 	var d []Decision
 	w.in(t, metro, func(tx *pg.Tx) error {
-		list, err := List(t.Context(), tx, citygate.UUID{}, 10)
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 10)
 		if err != nil {
 			return err
 		}
