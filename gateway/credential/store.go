@@ -3,10 +3,8 @@ package credential
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,12 +39,6 @@ const (
 		WHERE a.tenant_id = $1 AND a.account_id = ANY ($2::uuid[])
 		ORDER BY a.account_id
 		FOR SHARE OF a`
-	takeIndex = `
-		INSERT INTO credential_lists (tenant_id, list, issued, expires_at, opened_at)
-		VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (tenant_id, list) DO UPDATE
-		SET issued = credential_lists.issued + excluded.issued, expires_at = greatest(credential_lists.expires_at, excluded.expires_at)
-		RETURNING issued`
 	insertCredentials = `
 		INSERT INTO credentials (tenant_id, list, idx, issuer, account_id, kid, suite, medium, device_key, issued_at, ttl_hours,
 			product, cap, taps, win, state, created_at)
@@ -196,22 +188,6 @@ func standings(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygat
 		return nil
 	})
 	return out, err
-}
-
-// takeIndices takes n indices of a list that lives at least until expires, and
-// gives the first.
-func takeIndices(ctx context.Context, tx *pg.Tx, list uint16, n int, expires time.Time) (uint32, error) {
-	var issued int64
-	if err := tx.QueryRow(ctx, takeIndex, tx.Tenant, int32(list), int64(n), expires, tx.Now).Scan(&issued); err != nil {
-		if pg.SQLState(err) == "23514" { // the CHECK on issued
-			return 0, ErrListFull.Explain("list %d", list)
-		}
-		return 0, err
-	}
-	if issued > math.MaxUint32 {
-		return 0, ErrListFull.Explain("list %d", list)
-	}
-	return uint32(issued - int64(n)), nil
 }
 
 func insertReserved(ctx context.Context, tx *pg.Tx, batch []reserved) error {
