@@ -5,3 +5,6 @@ func OrderAt(key []byte, size uint32) (at func(n uint32) uint32, err error) {
 	o, err := newOrder(key, size)
 	return o.at, err
 }
+
+// DeniedOfList is the statement that reads a whole list.
+const DeniedOfList = deniedOfList
