@@ -31,7 +31,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject,
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, DenyLists: g.denyLists(),
 		Enrol: g.enrol, Terminals: g.terminals, Issue: g.issue, Deny: g.deny,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
@@ -57,35 +57,6 @@ func (g *Gateway) recordTaps(ctx context.Context, raw []byte) ([]edge.TapReceipt
 func (g *Gateway) bundleObject(ctx context.Context, tenant citygate.TenantID) ([]byte, string, error) {
 	published, err := g.Bundles.Latest(ctx, tenant)
 	return published.Body, strings.Trim(published.ETag, `"`), err
-}
-
-// ofIssuer runs fn in the transaction of the tenant that signs as issuer.
-func (g *Gateway) ofIssuer(ctx context.Context, issuer citygate.Issuer, fn func(*pg.Tx) error) error {
-	t, err := g.Tenants.ByIssuer(ctx, issuer)
-	if err != nil {
-		return err
-	}
-	return g.DB.InTenant(ctx, t.ID, fn)
-}
-
-func (g *Gateway) listHeads(ctx context.Context, issuer citygate.Issuer) (heads []edge.ListHead, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) error {
-		published, err := credential.Lists(ctx, tx)
-		heads = make([]edge.ListHead, len(published))
-		for i, p := range published {
-			heads[i] = edge.ListHead{List: p.List, Seq: p.Seq, ValidUntil: p.ValidUntil, ETag: strings.Trim(p.ETag, `"`)}
-		}
-		return err
-	})
-	return heads, err
-}
-
-func (g *Gateway) listObject(ctx context.Context, issuer citygate.Issuer, list uint16) (raw []byte, etag string, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) (err error) {
-		raw, etag, err = credential.LatestList(ctx, tx, list)
-		return err
-	})
-	return raw, strings.Trim(etag, `"`), err
 }
 
 func (g *Gateway) enrol(ctx context.Context, actor string, tenant citygate.TenantID, t edge.EnrolTerminal) (edge.Terminal, error) {
