@@ -390,17 +390,45 @@ GRANT INSERT, SELECT ON code_use TO citygate_app;
 GRANT SELECT ON code_use TO citygate_auditor;
 GRANT UPDATE (held_by, held_n) ON code_use TO citygate_app;
 
+CREATE TABLE credential_blocks (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    first bigint NOT NULL,
+    size bigint NOT NULL,
+    day integer NOT NULL,
+    taken bigint NOT NULL,
+    order_key bytea NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    CONSTRAINT credential_blocks_pkey PRIMARY KEY (tenant_id, list, first),
+    CONSTRAINT credential_blocks_check CHECK (((size > 0) AND ((first + size) <= '4294967295'::bigint))),
+    CONSTRAINT credential_blocks_check1 CHECK (((taken >= 0) AND (taken <= size))),
+    CONSTRAINT credential_blocks_day_check CHECK ((day >= 0)),
+    CONSTRAINT credential_blocks_first_check CHECK (((first >= 0) AND (first <= '4294967295'::bigint))),
+    CONSTRAINT credential_blocks_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT credential_blocks_order_key_check CHECK ((octet_length(order_key) = 32))
+);
+COMMENT ON TABLE credential_blocks IS 'Ranges of a list''s indices, one or more a day of issue (days since 1970, UTC), without a gap. The n-th credential of a block has the index first + p(n), p being the permutation order_key names: whoever reads this table reads the order in credentials.created_at too, and who collects codes reads it nowhere.';
+ALTER TABLE credential_blocks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE credential_blocks FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON credential_blocks
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON credential_blocks TO citygate_app;
+GRANT SELECT ON credential_blocks TO citygate_auditor;
+GRANT UPDATE (taken) ON credential_blocks TO citygate_app;
+
 CREATE TABLE credential_lists (
     tenant_id bigint NOT NULL,
     list integer NOT NULL,
     issued bigint NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     opened_at timestamp with time zone NOT NULL,
+    read_issued bigint NOT NULL DEFAULT '-1'::integer,
     CONSTRAINT credential_lists_pkey PRIMARY KEY (tenant_id, list),
     CONSTRAINT credential_lists_issued_check CHECK (((issued >= 0) AND (issued <= '4294967295'::bigint))),
     CONSTRAINT credential_lists_list_check CHECK (((list >= 0) AND (list <= 65535)))
 );
-COMMENT ON TABLE credential_lists IS 'Status lists: issued is the next free index, expires_at when the last credential of the list has run out.';
+COMMENT ON TABLE credential_lists IS 'Status lists: issued is the number of credentials, expires_at when the last one has run out, read_issued the number when the deny list was last looked at.';
 ALTER TABLE credential_lists ENABLE ROW LEVEL SECURITY;
 ALTER TABLE credential_lists FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON credential_lists
@@ -408,7 +436,7 @@ CREATE POLICY tenant ON credential_lists
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON credential_lists TO citygate_app;
 GRANT SELECT ON credential_lists TO citygate_auditor;
-GRANT UPDATE (issued, expires_at) ON credential_lists TO citygate_app;
+GRANT UPDATE (issued, expires_at, read_issued) ON credential_lists TO citygate_app;
 
 CREATE TABLE credentials (
     tenant_id bigint NOT NULL,
@@ -494,6 +522,48 @@ GRANT INSERT, SELECT ON debts TO citygate_app;
 GRANT SELECT ON debts TO citygate_auditor;
 GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at) ON debts TO citygate_app;
 
+CREATE TABLE deny_changes (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    seq bigint NOT NULL,
+    CONSTRAINT deny_changes_pkey PRIMARY KEY (tenant_id, list, idx),
+    CONSTRAINT deny_changes_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT deny_changes_seq_check CHECK (((seq >= 1) AND (seq <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE deny_changes IS 'The publication in which an index last came onto or left a deny list. Deltas are made of it; it is a cache that the snapshots could give again.';
+CREATE INDEX deny_changes_seq ON deny_changes USING btree (tenant_id, list, seq);
+ALTER TABLE deny_changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_changes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_changes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_changes TO citygate_app;
+GRANT SELECT ON deny_changes TO citygate_auditor;
+GRANT UPDATE (seq) ON deny_changes TO citygate_app;
+
+CREATE TABLE deny_deltas (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    to_seq bigint NOT NULL,
+    from_seq bigint NOT NULL,
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    CONSTRAINT deny_deltas_pkey PRIMARY KEY (tenant_id, list, to_seq, from_seq),
+    CONSTRAINT deny_deltas_check CHECK (((from_seq >= 0) AND (from_seq <= (to_seq - 1)))),
+    CONSTRAINT deny_deltas_sha256_check CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT deny_deltas_snapshot FOREIGN KEY (tenant_id, list, to_seq) REFERENCES deny_snapshots(tenant_id, list, seq),
+    CONSTRAINT deny_deltas_to_seq_check CHECK (((to_seq >= 1) AND (to_seq <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE deny_deltas IS 'Signed deltas of deny lists as validators fetch them: each leads from every publication from from_seq on to to_seq. Old ones are removed.';
+ALTER TABLE deny_deltas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_deltas FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_deltas
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_deltas TO citygate_app;
+GRANT SELECT ON deny_deltas TO citygate_auditor;
+
 CREATE TABLE deny_entries (
     tenant_id bigint NOT NULL,
     entry_id uuid NOT NULL,
@@ -505,6 +575,8 @@ CREATE TABLE deny_entries (
     since timestamp with time zone NOT NULL,
     lifted_at timestamp with time zone,
     lifted_by text,
+    announced_at timestamp with time zone,
+    lift_announced_at timestamp with time zone,
     CONSTRAINT deny_entries_pkey PRIMARY KEY (tenant_id, entry_id),
     CONSTRAINT deny_entries_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
     CONSTRAINT deny_entries_actor_check CHECK ((actor <> ''::text)),
@@ -514,9 +586,11 @@ CREATE TABLE deny_entries (
     CONSTRAINT deny_entries_lifted_by_check CHECK ((lifted_by <> ''::text)),
     CONSTRAINT deny_entries_reason_check CHECK ((reason ~ '^[a-z][a-z_]{0,39}$'::text))
 );
-COMMENT ON TABLE deny_entries IS 'Who must be refused, and why: an account with all its credentials, or one credential. A lifted entry stays as history.';
+COMMENT ON TABLE deny_entries IS 'Who must be refused, and why: an account with all its credentials, or one credential. A lifted entry stays as history. announced_at and lift_announced_at say when a published list first knew.';
+CREATE INDEX deny_entries_announced ON deny_entries USING btree (tenant_id, announced_at);
 CREATE UNIQUE INDEX deny_entries_open_account ON deny_entries USING btree (tenant_id, account_id, reason) WHERE ((lifted_at IS NULL) AND (account_id IS NOT NULL));
 CREATE UNIQUE INDEX deny_entries_open_credential ON deny_entries USING btree (tenant_id, list, idx, reason) WHERE ((lifted_at IS NULL) AND (list IS NOT NULL));
+CREATE INDEX deny_entries_pending ON deny_entries USING btree (tenant_id, entry_id) WHERE ((announced_at IS NULL) OR ((lifted_at IS NOT NULL) AND (lift_announced_at IS NULL)));
 ALTER TABLE deny_entries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deny_entries FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON deny_entries
@@ -524,7 +598,26 @@ CREATE POLICY tenant ON deny_entries
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_entries TO citygate_app;
 GRANT SELECT ON deny_entries TO citygate_auditor;
-GRANT UPDATE (lifted_at, lifted_by) ON deny_entries TO citygate_app;
+GRANT UPDATE (lifted_at, lifted_by, announced_at, lift_announced_at) ON deny_entries TO citygate_app;
+
+CREATE TABLE deny_heartbeats (
+    tenant_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone NOT NULL,
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    CONSTRAINT deny_heartbeats_pkey PRIMARY KEY (tenant_id, at),
+    CONSTRAINT deny_heartbeats_check CHECK ((valid_until > at)),
+    CONSTRAINT deny_heartbeats_sha256_check CHECK ((octet_length(sha256) = 32))
+);
+COMMENT ON TABLE deny_heartbeats IS 'Signed heartbeats: which lists an issuer has and that there was nothing newer at that time. Only the last ones are kept.';
+ALTER TABLE deny_heartbeats ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_heartbeats FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_heartbeats
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_heartbeats TO citygate_app;
+GRANT SELECT ON deny_heartbeats TO citygate_auditor;
 
 CREATE TABLE deny_snapshots (
     tenant_id bigint NOT NULL,
@@ -536,7 +629,7 @@ CREATE TABLE deny_snapshots (
     kid smallint NOT NULL,
     built_at timestamp with time zone NOT NULL,
     valid_until timestamp with time zone NOT NULL,
-    body bytea NOT NULL,
+    body bytea,
     sha256 bytea NOT NULL,
     CONSTRAINT deny_snapshots_pkey PRIMARY KEY (tenant_id, list, seq),
     CONSTRAINT deny_snapshots_check CHECK ((valid_until > built_at)),
@@ -548,7 +641,7 @@ CREATE TABLE deny_snapshots (
     CONSTRAINT deny_snapshots_set_hash_check CHECK ((octet_length(set_hash) = 32)),
     CONSTRAINT deny_snapshots_sha256_check CHECK ((octet_length(sha256) = 32))
 );
-COMMENT ON TABLE deny_snapshots IS 'Signed deny lists as validators fetch them. The highest seq of a list is the one to use; the others are evidence of what validators knew.';
+COMMENT ON TABLE deny_snapshots IS 'Signed deny lists as validators fetch them. The highest seq of a list is the one to use; the others are evidence of what validators knew, and those long replaced have lost their body.';
 ALTER TABLE deny_snapshots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deny_snapshots FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON deny_snapshots
@@ -556,6 +649,7 @@ CREATE POLICY tenant ON deny_snapshots
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_snapshots TO citygate_app;
 GRANT SELECT ON deny_snapshots TO citygate_auditor;
+GRANT UPDATE (body) ON deny_snapshots TO citygate_app;
 
 CREATE TABLE device_challenges (
     tenant_id bigint NOT NULL,
@@ -1580,6 +1674,30 @@ CREATE POLICY tenant ON terminal_flags
 GRANT INSERT, SELECT ON terminal_flags TO citygate_app;
 GRANT SELECT ON terminal_flags TO citygate_auditor;
 GRANT UPDATE (since, last_seen, times, detail, cleared_at) ON terminal_flags TO citygate_app;
+
+CREATE TABLE terminal_lists (
+    tenant_id bigint NOT NULL,
+    terminal_id bigint NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    seq bigint NOT NULL,
+    proven_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone NOT NULL,
+    CONSTRAINT terminal_lists_pkey PRIMARY KEY (tenant_id, terminal_id, issuer, list),
+    CONSTRAINT terminal_lists_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
+    CONSTRAINT terminal_lists_list_check CHECK (((list >= 0) AND (list <= 65535))),
+    CONSTRAINT terminal_lists_seq_check CHECK (((seq >= 1) AND (seq <= '4294967295'::bigint))),
+    CONSTRAINT terminal_lists_terminal FOREIGN KEY (tenant_id, terminal_id) REFERENCES terminals(tenant_id, terminal_id)
+);
+COMMENT ON TABLE terminal_lists IS 'The deny list a terminal last decided by, as its taps say: used_at is the tap, proven_at when that list was last known to be the newest.';
+ALTER TABLE terminal_lists ENABLE ROW LEVEL SECURITY;
+ALTER TABLE terminal_lists FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON terminal_lists
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON terminal_lists TO citygate_app;
+GRANT SELECT ON terminal_lists TO citygate_auditor;
+GRANT UPDATE (seq, proven_at, used_at) ON terminal_lists TO citygate_app;
 
 CREATE TABLE terminals (
     tenant_id bigint NOT NULL,

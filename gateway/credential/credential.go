@@ -3,6 +3,8 @@ package credential
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"io"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -75,8 +77,8 @@ type Credential struct {
 	PartA   []byte
 }
 
-// A Held credential is one that a device holds and that has not run out.
-type Held struct {
+// A DeviceCredential is one that a device holds and that has not run out.
+type DeviceCredential struct {
 	Rider     citygate.Rider
 	IssuedAt  time.Time
 	ExpiresAt time.Time
@@ -102,6 +104,11 @@ type Config struct {
 	// ListValidity is how long a deny list may be used; 0 = 72 hours. It is
 	// published again, changed or not, when half of it is over.
 	ListValidity time.Duration
+	// HeartbeatEvery is how often validators are told that there is nothing newer;
+	// 0 = 5 minutes.
+	HeartbeatEvery time.Duration
+	// Random makes the keys of the secret orders; nil = crypto/rand.
+	Random io.Reader
 }
 
 // A Registry issues credentials and publishes deny lists for every tenant. Safe
@@ -112,6 +119,12 @@ type Registry struct{ Config }
 func New(c Config) *Registry {
 	if c.ListValidity == 0 {
 		c.ListValidity = 72 * time.Hour
+	}
+	if c.HeartbeatEvery == 0 {
+		c.HeartbeatEvery = 5 * time.Minute
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
 	}
 	return &Registry{c}
 }

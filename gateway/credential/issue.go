@@ -59,7 +59,7 @@ func (r *Registry) IssueIf(ctx context.Context, actor string, tenant citygate.Te
 		if err := may(tx); err != nil {
 			return err
 		}
-		batch, err = reserve(ctx, tx, actor, issuer, kid, filled)
+		batch, err = r.reserve(ctx, tx, actor, issuer, kid, filled)
 		return err
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ type reserved struct {
 }
 
 // reserve gives every request its index in this week's list.
-func reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issuer, kid uint8, requests []Request) ([]reserved, error) {
+func (r *Registry) reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issuer, kid uint8, requests []Request) ([]reserved, error) {
 	if err := mayHold(ctx, tx, requests); err != nil {
 		return nil, err
 	}
@@ -123,13 +123,13 @@ func reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issue
 		longest = max(longest, req.TTLHours)
 	}
 	list := Week(issuedAt)
-	first, err := takeIndices(ctx, tx, list, len(requests), issuedAt.Add(time.Duration(longest)*time.Hour))
+	indices, err := takeIndices(ctx, tx, r.Random, list, len(requests), issuedAt, issuedAt.Add(time.Duration(longest)*time.Hour))
 	if err != nil {
 		return nil, err
 	}
 	batch := make([]reserved, len(requests))
 	for i, req := range requests {
-		rider := citygate.Rider{Issuer: issuer, List: list, Index: first + uint32(i)}
+		rider := citygate.Rider{Issuer: issuer, List: list, Index: indices[i]}
 		batch[i] = reserved{Request: req, rider: rider, kid: kid, issuedAt: issuedAt}
 	}
 	if err := insertReserved(ctx, tx, batch); err != nil {

@@ -3,7 +3,6 @@ package credential
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -41,12 +40,6 @@ const (
 		WHERE a.tenant_id = $1 AND a.account_id = ANY ($2::uuid[])
 		ORDER BY a.account_id
 		FOR SHARE OF a`
-	takeIndex = `
-		INSERT INTO credential_lists (tenant_id, list, issued, expires_at, opened_at)
-		VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (tenant_id, list) DO UPDATE
-		SET issued = credential_lists.issued + excluded.issued, expires_at = greatest(credential_lists.expires_at, excluded.expires_at)
-		RETURNING issued`
 	insertCredentials = `
 		INSERT INTO credentials (tenant_id, list, idx, issuer, account_id, kid, suite, medium, device_key, issued_at, ttl_hours,
 			product, cap, taps, win, state, created_at, device_id)
@@ -70,7 +63,7 @@ const (
 		CROSS JOIN LATERAL (
 			SELECT account_id, contract, rider_ref, category, state FROM accounts
 			WHERE tenant_id = $1 AND account_id = c.account_id OFFSET 0) AS a`
-	heldByDevices = `
+	credentialsOfDevices = `
 		SELECT c.device_id, c.issuer, c.list, c.idx, c.issued_at, c.ttl_hours, c.part_a, ARRAY(
 			SELECT d.reason FROM deny_entries d WHERE d.tenant_id = $1 AND d.list = c.list AND d.idx = c.idx AND d.lifted_at IS NULL ORDER BY d.reason)
 		FROM credentials c
@@ -204,22 +197,6 @@ func standings(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygat
 	return out, err
 }
 
-// takeIndices takes n indices of a list that lives at least until expires, and
-// gives the first.
-func takeIndices(ctx context.Context, tx *pg.Tx, list uint16, n int, expires time.Time) (uint32, error) {
-	var issued int64
-	if err := tx.QueryRow(ctx, takeIndex, tx.Tenant, int32(list), int64(n), expires, tx.Now).Scan(&issued); err != nil {
-		if pg.SQLState(err) == "23514" { // the CHECK on issued
-			return 0, ErrListFull.Explain("list %d", list)
-		}
-		return 0, err
-	}
-	if issued > math.MaxUint32 {
-		return 0, ErrListFull.Explain("list %d", list)
-	}
-	return uint32(issued - int64(n)), nil
-}
-
 func insertReserved(ctx context.Context, tx *pg.Tx, batch []reserved) error {
 	for part := range slices.Chunk(batch, rowsMax) {
 		n := len(part)
@@ -295,22 +272,22 @@ func AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) (map[ci
 	return out, nil
 }
 
-// HeldBy gives the credentials of devices that have not run out, the newest of
+// OfDevices gives the credentials of devices that have not run out, the newest of
 // each device first. The caller holds whatever lock keeps others from issuing.
-func HeldBy(ctx context.Context, tx *pg.Tx, devices []citygate.UUID) (map[citygate.UUID][]Held, error) {
-	rows, err := tx.Query(ctx, heldByDevices, tx.Tenant, devices, tx.Now)
+func OfDevices(ctx context.Context, tx *pg.Tx, devices []citygate.UUID) (map[citygate.UUID][]DeviceCredential, error) {
+	rows, err := tx.Query(ctx, credentialsOfDevices, tx.Tenant, devices, tx.Now)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[citygate.UUID][]Held, len(devices))
+	out := make(map[citygate.UUID][]DeviceCredential, len(devices))
 	var device citygate.UUID
-	var h Held
+	var h DeviceCredential
 	var hours int
 	_, err = pgx.ForEachRow(rows, []any{&device, &h.Rider.Issuer, &h.Rider.List, &h.Rider.Index, &h.IssuedAt, &hours, &h.PartA, &h.Denied}, func() error {
 		h.IssuedAt = h.IssuedAt.UTC()
 		h.ExpiresAt = h.IssuedAt.Add(time.Duration(hours) * time.Hour)
 		out[device] = append(out[device], h)
-		h = Held{}
+		h = DeviceCredential{}
 		return nil
 	})
 	return out, err

@@ -79,7 +79,7 @@ func standing(ctx context.Context, tx *pg.Tx, id citygate.UUID, request *credent
 	if err != nil {
 		return have, false, err
 	}
-	held, err := credential.HeldBy(ctx, tx, []citygate.UUID{id})
+	held, err := credential.OfDevices(ctx, tx, []citygate.UUID{id})
 	if err != nil {
 		return have, false, err
 	}
@@ -226,7 +226,7 @@ func (o *Office) Found(ctx context.Context, actor string, tenant citygate.Tenant
 
 // deny puts what devices hold on the deny list, reserved credentials included.
 func deny(ctx context.Context, tx *pg.Tx, actor, reason string, devices []citygate.UUID) error {
-	held, err := credential.HeldBy(ctx, tx, devices)
+	held, err := credential.OfDevices(ctx, tx, devices)
 	if err != nil {
 		return err
 	}

@@ -514,7 +514,7 @@ func TestRenewingAtOnceMakesOne(t *testing.T) {
 	}
 	wg.Wait()
 	d.in(func(tx *pg.Tx) error {
-		held, err := credential.HeldBy(t.Context(), tx, []citygate.UUID{x.ID})
+		held, err := credential.OfDevices(t.Context(), tx, []citygate.UUID{x.ID})
 		alive := 0
 		for _, h := range held[x.ID] {
 			if h.PartA != nil {
