@@ -65,7 +65,7 @@ signed it and it is valid now. Without --root nothing is checked but the form.`,
 		},
 	}
 	c.Flags().StringArrayVar(&roots, "root", nil, "a root key to trust, in hexadecimal")
-	c.Flags().IntVar(&threshold, "threshold", 1, "how many of the roots must have signed")
+	c.Flags().IntVar(&threshold, "threshold", bundle.ThresholdMin, "how many of the roots must have signed")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on one line")
 	return c
 }
