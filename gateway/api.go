@@ -273,11 +273,11 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 	})
 }
 
-// EnsurePlatform makes the platform's own keys: the root that signs bundles and
-// the token key. created says whether the token key is new, which is when the
+// EnsurePlatform makes the platform's own keys: three roots of which two sign
+// bundles, unless a root set was imported before, and the token key. created says whether the token key is new, which is when the
 // first administrator needs a token.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
-	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Root, keys.Ed25519); err != nil {
+	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err
 	}
 	_, _, err = g.Ring.Active(ctx, keys.Platform, keys.Token)

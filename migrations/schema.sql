@@ -158,6 +158,24 @@ GRANT INSERT, SELECT ON balances TO citygate_app;
 GRANT SELECT ON balances TO citygate_auditor;
 GRANT UPDATE (debit_total, credit_total) ON balances TO citygate_app;
 
+CREATE TABLE bundle_drafts (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    prepared_at timestamp with time zone NOT NULL,
+    CONSTRAINT bundle_drafts_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT bundle_drafts_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE bundle_drafts IS 'The next bundle of an operator while too few roots have signed it: the payload, or the signatures that are there. Not in force.';
+ALTER TABLE bundle_drafts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bundle_drafts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON bundle_drafts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON bundle_drafts TO citygate_app;
+GRANT SELECT ON bundle_drafts TO citygate_auditor;
+GRANT UPDATE (version, body, prepared_at) ON bundle_drafts TO citygate_app;
+
 CREATE TABLE bundles (
     tenant_id bigint NOT NULL,
     version bigint NOT NULL,
@@ -1056,6 +1074,17 @@ GRANT INSERT, SELECT ON platform.platform_keys TO citygate_app;
 GRANT SELECT ON platform.platform_keys TO citygate_auditor;
 GRANT UPDATE (state, not_issued_after) ON platform.platform_keys TO citygate_app;
 
+CREATE TABLE platform.root_sets (
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT root_sets_pkey PRIMARY KEY (version),
+    CONSTRAINT root_sets_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.root_sets IS 'Who signs bundles, one signed root set (TR1) a row, verbatim: each signed by a threshold of the set before and of its own. Private keys are never here.';
+GRANT INSERT, SELECT ON platform.root_sets TO citygate_app;
+GRANT SELECT ON platform.root_sets TO citygate_auditor;
+
 CREATE TABLE platform.tenants (
     tenant_id bigint NOT NULL,
     slug text NOT NULL,
@@ -1715,6 +1744,9 @@ CREATE TABLE terminals (
     software text NOT NULL,
     clock_offset_ms bigint,
     enrolled_at timestamp with time zone NOT NULL,
+    floor_seq bigint,
+    floor_at timestamp with time zone,
+    seen_at timestamp with time zone,
     CONSTRAINT terminals_pkey PRIMARY KEY (tenant_id, terminal_id),
     CONSTRAINT terminals_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text]))),
     CONSTRAINT terminals_bundle_floor_check CHECK ((bundle_floor >= 0)),
@@ -1727,6 +1759,10 @@ CREATE TABLE terminals (
     CONSTRAINT terminals_terminal_id_check CHECK (((terminal_id >= 1) AND (terminal_id <= '4294967295'::bigint)))
 );
 COMMENT ON TABLE terminals IS 'Terminal keys. A device that gets a new key is a new row: the id names the key that signed its taps for ever.';
+COMMENT ON COLUMN terminals.bundle_floor IS 'The highest bundle that a tap named. A later tap that names a lower one shows a terminal set back to an old copy of its memory.';
+COMMENT ON COLUMN terminals.floor_seq IS 'Number of the first tap known that named bundle_floor.';
+COMMENT ON COLUMN terminals.floor_at IS 'Event time of that tap.';
+COMMENT ON COLUMN terminals.seen_at IS 'Last upload, to within ten minutes.';
 ALTER TABLE terminals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE terminals FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON terminals
@@ -1734,7 +1770,7 @@ CREATE POLICY tenant ON terminals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON terminals TO citygate_app;
 GRANT SELECT ON terminals TO citygate_auditor;
-GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms) ON terminals TO citygate_app;
+GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, floor_seq, floor_at, seen_at) ON terminals TO citygate_app;
 
 CREATE TABLE transfers (
     tenant_id bigint NOT NULL,
