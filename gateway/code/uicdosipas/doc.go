@@ -1,0 +1,2 @@
+// Package uicdosipas reads rail tickets.
+package uicdosipas
