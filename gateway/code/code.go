@@ -187,7 +187,9 @@ type Verdict struct {
 }
 
 // Refuse gives the verdict for reason, nothing having held.
-func Refuse(reason Reason) Verdict { return Verdict{Outcome: Reject, Reason: reason, Strength: Unverified} }
+func Refuse(reason Reason) Verdict {
+	return Verdict{Outcome: Reject, Reason: reason, Strength: Unverified}
+}
 
 // Deferred gives the verdict on a well-formed code that only its issuer can
 // prove. Its reason is unknown_key, no key held here proves it, so that a caller
