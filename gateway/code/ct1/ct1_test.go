@@ -201,7 +201,7 @@ func TestParseGivesTheFields(t *testing.T) {
 		if !bytes.Equal(a, b) {
 			t.Errorf("parsed %s, want %s", a, b)
 		}
-		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}) {
+		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}) {
 			t.Errorf("Verify = %+v", v)
 		}
 	})
@@ -256,7 +256,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 		}
 		for _, test := range tests {
 			for _, cache := range []code.CredentialCache{nil, code.NewCredentials(64)} {
-				if v := (ct1.Scheme{}).Verify(mustParse(t, test.raw), c.keys, cache); v != code.Refuse(test.want) {
+				if v := (ct1.Scheme{}).Verify(mustParse(t, test.raw), c.keys, cache); v.Outcome != code.Reject || v.Reason != test.want {
 					t.Errorf("%s: %+v, want %s", test.name, v, test.want)
 				}
 			}
@@ -272,7 +272,7 @@ func TestDisplayCannotBeMovedToAnotherCredential(t *testing.T) {
 		f := c.fields()
 		f.Cap = 0xffff
 		moved := append(c.credential(t, f), raw[len(raw)-72:]...)
-		if v := (ct1.Scheme{}).Verify(mustParse(t, moved), c.keys, nil); v != code.Refuse(code.BadDeviceSignature) {
+		if v := (ct1.Scheme{}).Verify(mustParse(t, moved), c.keys, nil); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
 			t.Errorf("%+v", v)
 		}
 	})
@@ -308,7 +308,7 @@ func TestCacheSkipsTheIssuerAndNothingElse(t *testing.T) {
 		}
 		third := c.show(t, credential)
 		third[len(third)-1] ^= 1
-		if v := verify(third); v != code.Refuse(code.BadDeviceSignature) {
+		if v := verify(third); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
 			t.Errorf("bad device signature on a hit: %+v", v)
 		}
 		// A new bundle revokes the key: what was cached under the old one is void.

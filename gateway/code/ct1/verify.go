@@ -35,9 +35,9 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 		}
 	}
 	if !verifyDisplay(c, device) {
-		return code.Refuse(code.BadDeviceSignature)
+		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
 	}
-	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}
+	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}
 }
 
 // credentialKey is SHA-256 of all of part A and the version of the keys.
