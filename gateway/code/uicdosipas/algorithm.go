@@ -14,7 +14,6 @@ const (
 	P224 OID = "\x2b\x81\x04\x00\x21"             // 1.3.132.0.33, secp224r1
 	P256 OID = "\x2a\x86\x48\xce\x3d\x03\x01\x07" // 1.2.840.10045.3.1.7, prime256v1
 	P384 OID = "\x2b\x81\x04\x00\x22"             // 1.3.132.0.34, secp384r1
-	P521 OID = "\x2b\x81\x04\x00\x23"             // 1.3.132.0.35, secp521r1
 	// ECKey and DSAKey leave the curve and the parameters to the key itself,
 	// which is then a SubjectPublicKeyInfo.
 	ECKey  OID = "\x2a\x86\x48\xce\x3d\x02\x01" // 1.2.840.10045.2.1, id-ecPublicKey
@@ -49,8 +48,9 @@ var algorithms = [...]algorithm{
 	{DSAWithSHA1, true, crypto.SHA1},
 }
 
-// A device's key is on one of these curves, and its signature over no weaker a
-// hash than the one here.
+// Keys of both levels are on one of these curves, and a signature over no weaker
+// a hash than the one here. Larger curves take milliseconds, which anybody could
+// make a reader spend with a device key of his own.
 var curves = [...]struct {
 	oid   OID
 	curve elliptic.Curve
@@ -59,7 +59,6 @@ var curves = [...]struct {
 	{P256, elliptic.P256(), crypto.SHA256},
 	{P224, elliptic.P224(), crypto.SHA224},
 	{P384, elliptic.P384(), crypto.SHA384},
-	{P521, elliptic.P521(), crypto.SHA512},
 }
 
 // find gives the signing algorithm that o names.

@@ -1,8 +1,6 @@
 package uicdosipas
 
 import (
-	"fmt"
-
 	"github.com/cashlesscity/citygate/gateway/code"
 )
 
@@ -257,10 +255,7 @@ func (b *Barcode) IsDynamic() bool { return b.hasLevel2Key }
 // Provider gives the security provider: its RICS code in decimal, or the text
 // that stands in its place.
 func (b *Barcode) Provider() string {
-	if b.hasProvider {
-		return string(b.provider.appendTo(nil, b.raw))
-	}
-	return fmt.Sprint(b.ProviderNum)
+	return string(b.appendProvider(nil))
 }
 
 // Content gives the name and the bytes of the i-th content of the data
@@ -278,10 +273,3 @@ func (b *Barcode) AppendLevel1(dst []byte) []byte { return b.level1.appendTo(dst
 
 // AppendLevel2 appends the bytes that the device signs.
 func (b *Barcode) AppendLevel2(dst []byte) []byte { return b.level2.appendTo(dst, b.raw) }
-
-func daysIn(year int) int {
-	if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
-		return 366
-	}
-	return 365
-}

@@ -31,12 +31,7 @@ func (d *Dynamic) read(r *reader) bool {
 		readPlace(r)
 	}
 	if hasResponses {
-		n := r.length()
-		if n > maxResponses {
-			r.bad = true
-			return false
-		}
-		for range n {
+		for range r.count(maxResponses) {
 			readExtension(r)
 		}
 	}

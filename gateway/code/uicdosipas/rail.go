@@ -114,9 +114,9 @@ func (t *Rail) readIssuing(r *reader, optionalTime bool) {
 	if o.has() {
 		readExtension(r)
 	}
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	r.skipIA5(&o, 1)
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	if o.has() {
 		readPlace(r)
 	}
@@ -131,10 +131,7 @@ func (t *Rail) readIssuing(r *reader, optionalTime bool) {
 func readTravelers(r *reader) (n int) {
 	o := r.sequence(true, 3)
 	if o.has() {
-		if n = r.length(); n > maxTravelers {
-			r.bad = true
-			return 0
-		}
+		n = r.count(maxTravelers)
 		for range n {
 			readTraveler(r)
 		}
@@ -164,7 +161,7 @@ func readTraveler(r *reader) {
 		r.enumerated(2)
 	}
 	r.skipIA5(&o, 1)
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	if o.has() { // year of birth
 		r.within(8, 1901, 254)
 	}
@@ -187,7 +184,9 @@ func readTraveler(r *reader) {
 		}
 	}
 	if o.has() {
-		r.list(readStatus)
+		for range r.count(maxListed) {
+			readStatus(r)
+		}
 	}
 	o.end(r)
 }
@@ -198,7 +197,7 @@ func readStatus(r *reader) {
 		r.within(15, 1, maxProvider-1)
 	}
 	r.skipIA5(&o, 1)
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	r.skipIA5(&o, 1)
 }
 
@@ -229,7 +228,7 @@ func (t *Rail) readDocument(r *reader) {
 
 func readToken(r *reader) {
 	o := r.sequence(false, 3)
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	r.skipIA5(&o, 2)
 	r.octets()
 }
@@ -257,7 +256,7 @@ func (t *Rail) readProduct(r *reader, o *optionals) {
 func (t *Rail) readOpenTicket(r *reader) {
 	o := r.sequence(true, 40)
 	t.readProduct(r, &o)
-	r.skip(&o, (*reader).integer, 2)
+	r.skipIntegers(&o, 2)
 	r.flag() // return included
 	readStations(r, &o)
 	if o.has() { // description of the region
@@ -364,12 +363,7 @@ func readReturn(r *reader) {
 }
 
 func readRegions(r *reader) {
-	n := r.length()
-	if n > maxRegions {
-		r.bad = true
-		return
-	}
-	for range n {
+	for range r.count(maxRegions) {
 		if r.flag() {
 			r.bad = true // a kind of region of a later version
 			return
@@ -385,7 +379,10 @@ func readRegions(r *reader) {
 			readLine(r)
 		case 4:
 			readPlace(r)
-			r.list(func(r *reader) { r.integer(); r.integer() })
+			for range r.count(maxListed) {
+				r.integer()
+				r.integer()
+			}
 		default:
 			r.bad = true
 			return
@@ -395,7 +392,7 @@ func readRegions(r *reader) {
 
 func readTrainLink(r *reader) {
 	o := r.sequence(false, 9)
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	r.skipIA5(&o, 1)
 	r.within(9, 0, 501)
 	r.within(11, 0, minutesOfDay-1)
@@ -420,12 +417,7 @@ func readVia(r *reader, depth int) {
 		if !o.has() {
 			continue
 		}
-		n := r.length()
-		if n > maxVias {
-			r.bad = true
-			return
-		}
-		for range n {
+		for range r.count(maxVias) {
 			readVia(r, depth+1)
 			if r.bad {
 				return
@@ -434,15 +426,17 @@ func readVia(r *reader, depth int) {
 	}
 	r.flag() // border
 	if o.has() {
-		r.list(readCompany)
+		r.skipListOfCompanies()
 	}
 	if o.has() {
-		r.list(func(r *reader) { r.ia5() })
+		for range r.count(maxListed) {
+			r.ia5()
+		}
 	}
-	r.skip(&o, (*reader).integer, 2)
+	r.skipIntegers(&o, 2)
 	for range 2 { // brands
 		if o.has() {
-			r.list(readCompany)
+			r.skipListOfCompanies()
 		}
 	}
 	o.end(r)
@@ -463,9 +457,9 @@ func readZone(r *reader) {
 		r.skipStation(&o)
 		r.skipIA5(&o, 1)
 	}
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	if o.has() {
-		r.list(func(r *reader) { r.integer() })
+		r.skipListOfIntegers()
 	}
 	if o.has() {
 		r.octets()
@@ -481,7 +475,7 @@ func readLine(r *reader) {
 	}
 	r.skipIA5(&o, 1)
 	if o.has() {
-		r.list(func(r *reader) { r.integer() })
+		r.skipListOfIntegers()
 	}
 	if o.has() {
 		r.within(3, 0, 4)
@@ -490,7 +484,7 @@ func readLine(r *reader) {
 		r.skipStation(&o)
 		r.skipIA5(&o, 1)
 	}
-	r.skip(&o, (*reader).integer, 1)
+	r.skipIntegers(&o, 1)
 	o.end(r)
 }
 
@@ -530,15 +524,28 @@ func (o *optionals) end(r *reader) {
 	}
 }
 
-// list reads a SEQUENCE OF.
-func (r *reader) list(item func(*reader)) {
+// count reads how many items a SEQUENCE OF has. The loops over them are written
+// out: a function value would move the reader to the heap.
+func (r *reader) count(most int) int {
 	n := r.length()
-	if n > maxListed {
+	if n > most {
 		r.bad = true
-		return
 	}
-	for range n {
-		item(r)
+	if r.bad {
+		return 0
+	}
+	return n
+}
+
+func (r *reader) skipListOfIntegers() {
+	for range r.count(maxListed) {
+		r.integer()
+	}
+}
+
+func (r *reader) skipListOfCompanies() {
+	for range r.count(maxListed) {
+		readCompany(r)
 	}
 }
 
@@ -550,11 +557,11 @@ func (r *reader) enumerated(n int) {
 	r.number(n)
 }
 
-// skip passes over n components that may be absent.
-func (r *reader) skip(o *optionals, read func(*reader) int64, n int) {
+// skipIntegers passes over n numbers that may be absent.
+func (r *reader) skipIntegers(o *optionals, n int) {
 	for range n {
 		if o.has() {
-			read(r)
+			r.integer()
 		}
 	}
 }

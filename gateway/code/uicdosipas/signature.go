@@ -21,10 +21,25 @@ type issuerKey struct {
 	dsa   *dsa.PublicKey
 }
 
-var errKey = errors.New("not a key of a kind supported here: ECDSA on P-224, P-256, P-384 or P-521, or DSA of 2048 bits and more")
+var errKey = errors.New("not a key of a kind supported here: ECDSA on P-224, P-256 or P-384, or DSA of 2048 or 3072 bits")
 
-// parseIssuerKey reads a SubjectPublicKeyInfo. Level 1 keys come from trust, not
-// from the code, so this is the place to refuse weak ones.
+// CheckIssuerKey reports why der, a SubjectPublicKeyInfo, must not be taken into
+// trust as a level 1 key. It takes time with DSA keys, whose parameters it holds
+// to each other: with a generator of another order anybody could sign. Verifying
+// relies on it having been asked.
+func CheckIssuerKey(der []byte) error {
+	key, err := parseIssuerKey(der, true)
+	if err != nil {
+		return err
+	}
+	if key.dsa != nil {
+		return checkDSA(key.dsa)
+	}
+	return nil
+}
+
+// parseIssuerKey reads a SubjectPublicKeyInfo and refuses kinds and sizes that
+// are not taken.
 func parseIssuerKey(der []byte, allowDSA1024 bool) (issuerKey, error) {
 	public, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
@@ -36,31 +51,20 @@ func parseIssuerKey(der []byte, allowDSA1024 bool) (issuerKey, error) {
 			return issuerKey{ecdsa: key}, nil
 		}
 	case *dsa.PublicKey:
-		if err := checkDSA(key, allowDSA1024); err != nil {
-			return issuerKey{}, err
+		switch l, n := key.P.BitLen(), key.Q.BitLen(); { // the sizes of FIPS 186-4
+		case l == 2048 && n == 224, l == 2048 && n == 256, l == 3072 && n == 256, l == 1024 && n == 160 && allowDSA1024:
+			return issuerKey{dsa: key}, nil
 		}
-		return issuerKey{dsa: key}, nil
 	}
 	return issuerKey{}, errKey
 }
 
-// checkDSA holds a key to the sizes of FIPS 186-4 and its parameters to each
-// other: with a generator of another order anybody could sign.
-func checkDSA(key *dsa.PublicKey, allow1024 bool) error {
+func checkDSA(key *dsa.PublicKey) error {
 	one := big.NewInt(1)
-	l, n := key.P.BitLen(), key.Q.BitLen()
-	switch {
-	case l == 2048 && n == 224, l == 2048 && n == 256, l == 3072 && n == 256:
-	case l == 1024 && n == 160 && allow1024:
-	case l == 1024 && n == 160:
-		return errors.New("a DSA key of 1024 bits: take it only on purpose, with allow_dsa_1024")
-	default:
-		return errKey
-	}
-	order := func(v *big.Int) bool {
+	ofOrderQ := func(v *big.Int) bool {
 		return v.Cmp(one) > 0 && v.Cmp(key.P) < 0 && new(big.Int).Exp(v, key.Q, key.P).Cmp(one) == 0
 	}
-	if !order(key.G) || !order(key.Y) || !key.Q.ProbablyPrime(8) || !key.P.ProbablyPrime(8) {
+	if !key.P.ProbablyPrime(8) || !key.Q.ProbablyPrime(8) || !ofOrderQ(key.G) || !ofOrderQ(key.Y) {
 		return errors.New("a DSA key whose parameters do not belong together")
 	}
 	return nil
@@ -116,8 +120,8 @@ func verifyLevel1(b *Barcode, key issuerKey) (held, supported bool) {
 	return ecdsa.VerifyASN1(key.ecdsa, digest, sig), true
 }
 
-// maxSignature bounds a signature: DER of two numbers of 521 bits takes 139.
-const maxSignature = 144
+// maxSignature bounds a signature: DER of two numbers of 384 bits takes 104.
+const maxSignature = 112
 
 func verifyDSA(key *dsa.PublicKey, digest, der []byte) bool {
 	var sig struct{ R, S *big.Int }
@@ -155,7 +159,7 @@ func (b *Barcode) deviceKey() (*ecdsa.PublicKey, error) {
 }
 
 const (
-	maxDeviceKey    = 200 // a SubjectPublicKeyInfo on P-521 has 158 bytes
+	maxDeviceKey    = 128 // a SubjectPublicKeyInfo on P-384 has 120 bytes
 	asn1SequenceTag = 0x30
 )
 

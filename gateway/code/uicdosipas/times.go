@@ -11,30 +11,28 @@ func unixOf(year, day, second int) (at int64, ok bool) {
 	return time.Date(year, 1, day, 0, 0, 0, 0, time.UTC).Unix() + int64(second), true
 }
 
-func yearOf(at int64) int { return time.Unix(at, 0).UTC().Year() }
-
-// latest gives the last instant not after end that a time stamp of day and
-// second can mean. The year is not on the code; a barcode lives for less than
-// one, so the end of its life tells it.
-func latest(day, second int, end int64) (at int64, ok bool) {
-	for year := yearOf(end); year > yearOf(end)-9; year-- { // 8 years without a 29 February at most
-		if at, ok := unixOf(year, day, second); ok && at <= end {
-			return at, true
-		}
+func daysIn(year int) int {
+	if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+		return 366
 	}
-	return 0, false
+	return 365
 }
 
-// earliest gives the first instant not before begin that a time stamp of day
-// and second can mean.
-func earliest(day, second int, begin int64) (at int64, ok bool) {
-	for year := yearOf(begin); year < yearOf(begin)+9; year++ {
-		if at, ok := unixOf(year, day, second); ok && at >= begin {
-			return at, true
+// nearest gives the instant closest to at that the time stamp can mean: it has
+// no year. A display of the same second of another year is a year away at least,
+// which no window spans. ok is false when no year near at has such a day.
+func (d *Dynamic) nearest(at int64) (made int64, ok bool) {
+	year := time.Unix(at, 0).UTC().Year()
+	for y := year - 1; y <= year+1; y++ {
+		candidate, exists := unixOf(y, int(d.Day), int(d.Second))
+		if exists && (!ok || distance(candidate, at) < distance(made, at)) {
+			made, ok = candidate, true
 		}
 	}
-	return 0, false
+	return made, ok
 }
+
+func distance(a, b int64) int64 { return max(a-b, b-a) }
 
 // End gives the end of the barcode's validity in unix seconds, exclusive, and
 // false when it has none.
@@ -43,4 +41,11 @@ func (b *Barcode) End() (at int64, ok bool) {
 		return 0, false
 	}
 	return unixOf(int(b.EndYear), int(b.EndDay), int(b.EndMinute)*60)
+}
+
+func (s Scheme) location() *time.Location {
+	if s.zone == nil {
+		return time.UTC
+	}
+	return s.zone
 }

@@ -167,8 +167,13 @@ func (s ia5) is(raw []byte, text string) bool {
 // appendBits appends n bits of raw from the bit at, moved to the start of an
 // octet and padded with zeros: the form in which PER encodings are signed.
 func appendBits(dst, raw []byte, at, n int) []byte {
+	shift := at & 7
 	for ; n >= 8; at, n = at+8, n-8 {
-		dst = append(dst, byte(bitsAt(raw, at, 8)))
+		b := raw[at>>3] << shift
+		if shift != 0 {
+			b |= raw[at>>3+1] >> (8 - shift)
+		}
+		dst = append(dst, b)
 	}
 	if n > 0 {
 		dst = append(dst, byte(bitsAt(raw, at, n)<<(8-n)))
