@@ -6,6 +6,8 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
 	"testing"
 	"time"
 
@@ -264,4 +266,19 @@ func scheme(t testing.TB, params string) Scheme {
 		t.Fatal(err)
 	}
 	return s.(Scheme)
+}
+
+// malleate gives the other signature that a P-256 key makes valid.
+func malleate(t testing.TB, der []byte) []byte {
+	t.Helper()
+	var sig struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &sig); err != nil {
+		t.Fatal(err)
+	}
+	sig.S.Sub(elliptic.P256().Params().N, sig.S)
+	out, err := asn1.Marshal(sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
