@@ -496,8 +496,8 @@ func TestRefusalBeforeSignaturesAllocatesNothing(t *testing.T) {
 
 // Other schemes' codes must never be taken for ours, whatever the reader sends.
 func TestOtherSchemesCodesAreNotOurs(t *testing.T) {
-	for _, name := range []string{"uic-dosipas.json", "mot-sm2-synthetic.json", "emvco-qr.json"} {
-		data, err := os.ReadFile("testdata/" + name)
+	for _, name := range []string{"testdata/uic-dosipas.json", "../motsm2/testdata/mot-sm2-synthetic.json", "testdata/emvco-qr.json"} {
+		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
