@@ -126,7 +126,7 @@ func chainDisplay(at int64) ct1.Dynamic {
 	return ct1.Dynamic{GeneratedAt: at, Party: 1, ClockQuality: code.ClockUnknown, Medium: code.MediumBand}
 }
 
-// Every slot of a week shows its own value; a slot's value opens no other slot.
+// Every slot of a chain shows its own value; a slot's value opens no other slot.
 func TestChainSlots(t *testing.T) {
 	c := newCity(t, ct1.SuiteChain, "slots")
 	credential := c.credential(t, c.fields())
