@@ -2,12 +2,15 @@ package ct1
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"encoding/hex"
 	"fmt"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 // Plugin makes CT1 schemes. They have no parameters of their own. The trust
@@ -15,7 +18,8 @@ import (
 //
 //	{"keys":[{"tenant":N,"kid":N,"alg":"ed25519","public_hex":".."}]}
 //
-// where tenant is the issuer number that stands on the code.
+// where tenant is the issuer number that stands on the code and alg is ed25519
+// (32 bytes), es256 or sm2 (a point of 33 or 65 bytes).
 var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
 
 func newScheme(params []byte) (code.Scheme, error) {
@@ -60,6 +64,13 @@ func issuerKey(alg string, raw []byte) (crypto.PublicKey, error) {
 			return nil, fmt.Errorf("public_hex: %d bytes, want %d", len(raw), ed25519.PublicKeySize)
 		}
 		return ed25519.PublicKey(raw), nil
+	case "es256":
+		if len(raw) == p256KeySize && compressed(raw) {
+			return parseDeviceKey(SuiteAllP256, raw)
+		}
+		return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
+	case "sm2":
+		return sm2.ParseKey(raw)
 	}
 	return nil, fmt.Errorf("alg %q is not known", alg)
 }
