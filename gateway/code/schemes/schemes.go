@@ -9,6 +9,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
+	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
 )
 
 // All gives every scheme, in the order a dispatcher would try them.
@@ -16,6 +17,7 @@ func All() []code.Plugin {
 	return []code.Plugin{
 		ct1.Plugin,
 		motsm2.Plugin,
+		uicdosipas.Plugin,
 	}
 }
 
