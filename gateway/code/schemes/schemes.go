@@ -8,6 +8,7 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/emvcpm"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
 	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
 )
@@ -18,6 +19,7 @@ func All() []code.Plugin {
 		ct1.Plugin,
 		motsm2.Plugin,
 		uicdosipas.Plugin,
+		emvcpm.Plugin,
 	}
 }
 
