@@ -37,7 +37,6 @@ type layout struct {
 	made       int // field 16; the prefix byte of field 17 is 4 behind
 }
 
-func (l *layout) paymentAccount() int { return l.account }
 func (l *layout) userAccount() int    { return l.account + 16 }
 func (l *layout) cardIssuer() int     { return l.account + 26 }
 func (l *layout) platform() int       { return l.account + 30 }

@@ -77,7 +77,7 @@ func newScheme(raw []byte) (code.Scheme, error) {
 
 // New makes a scheme.
 func New(p Params) (*Scheme, error) {
-	if err := p.Common.Check(); err != nil {
+	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	s := &Scheme{issuer: p.Issuer, signatureFirst: p.FieldOrder == OrderSignatureFirst, userID: p.UserID, certificate: p.Certificate}
