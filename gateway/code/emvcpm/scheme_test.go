@@ -139,7 +139,7 @@ func TestSpecificationSamples(t *testing.T) {
 // A merchant's sticker is told from a payer's code, and from a damaged one.
 func TestMerchantCodes(t *testing.T) {
 	for _, v := range published(t).MPM {
-		want, reason := error(ErrMerchantCode), code.Unsupported
+		want, reason := ErrMerchantCode, code.Unsupported
 		if !v.Valid {
 			want, reason = code.ErrMalformed, code.Malformed
 		}

@@ -191,7 +191,7 @@ func digits(dst, bcd []byte) ([]byte, bool) {
 	for i, b := range bcd {
 		hi, lo := b>>4, b&15
 		last := i == len(bcd)-1
-		if hi > 9 || lo > 9 && !(last && lo == 15) {
+		if hi > 9 || lo > 9 && (!last || lo != 15) {
 			return nil, false
 		}
 		dst = append(dst, hi)
@@ -216,20 +216,17 @@ func account(dst, bcd []byte) ([]byte, bool) {
 // track2 reads the account number of track 2 equivalent data: number, D, expiry
 // YYMM, service code, discretionary digits, at most one F.
 func track2(dst, data []byte) ([]byte, bool) {
-	var nibbles [2 * 19]byte
-	n := 0
+	var buf [2 * 19]byte
+	nibbles := buf[:0]
 	for _, b := range data {
-		nibbles[n], nibbles[n+1] = b>>4, b&15
-		n += 2
+		nibbles = append(nibbles, b>>4, b&15)
 	}
-	if n > 0 && nibbles[n-1] == 15 {
-		n--
-	}
-	end := bytes.IndexByte(nibbles[:n], 13)
-	if end < 8 || end > 19 || n < end+8 {
+	nibbles = bytes.TrimSuffix(nibbles, []byte{15})
+	end := bytes.IndexByte(nibbles, 13)
+	if end < 8 || end > 19 || len(nibbles) < end+8 {
 		return nil, false
 	}
-	for i, d := range nibbles[:n] {
+	for i, d := range nibbles {
 		if d > 9 && i != end {
 			return nil, false
 		}

@@ -79,7 +79,7 @@ func (w *writer) bytes() ([]byte, error) {
 func (d *Display) writeLevel2(w *writer) {
 	w.flag(d.Level1Signature != nil)
 	w.flag(d.Level2Data != nil)
-	d.Ticket.write(w)
+	d.write(w)
 	if d.Level1Signature != nil {
 		w.octets(d.Level1Signature)
 	}

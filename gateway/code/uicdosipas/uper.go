@@ -88,23 +88,23 @@ func (r *reader) ia5() ia5 {
 	return ia5{at, n}
 }
 
-// integer reads an unconstrained INTEGER: a length and two's complement in the
-// fewest octets, at most eight.
-func (r *reader) integer() int64 {
+// integer passes over an unconstrained INTEGER: a length and two's complement in
+// the fewest octets, at most eight. Nothing here needs such a number's value.
+func (r *reader) integer() {
 	n := r.length()
 	if n < 1 || n > 8 {
 		r.bad = true
-		return 0
+		return
 	}
-	v := int64(int8(r.number(8)))
-	for i := 1; i < n; i++ {
-		next := int64(r.number(8))
-		if i == 1 && (v == 0 && next < 0x80 || v == -1 && next >= 0x80) {
-			r.bad = true // a shorter form exists
-		}
-		v = v<<8 | next
+	first := r.number(8)
+	if n == 1 {
+		return
 	}
-	return v
+	second := r.number(8)
+	if first == 0 && second < 0x80 || first == 0xff && second >= 0x80 {
+		r.bad = true // a shorter form exists
+	}
+	r.take(8 * (n - 2))
 }
 
 // done reports whether what is left is the padding of the last octet: fewer than
