@@ -2,6 +2,7 @@ package citygate_test
 
 import (
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ var doors = map[string][]string{
 	"github.com/veraison/go-cose":      {"keys/bundle"},
 	"github.com/spf13/cobra":           {"cmd/citygate"},
 	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
+	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
 	"rsc.io/qr":                        {"cmd/citygate"},
 	"github.com/bojanz/currency":       {"cmd/citygate", "gateway/edge", "gateway/settle"},
 	"golang.org/x/text":                {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
@@ -45,16 +47,17 @@ var stores = []string{
 // public packages are pure: standard library, root and each other, plus what
 // their entry names.
 var public = map[string][]string{
-	"gateway/code":     nil,
-	"gateway/code/ct1": nil,
-	"gateway/denylist": nil,
-	"gateway/tap":      nil,
-	"gateway/journey":  nil,
-	"gateway/fare":     nil,
-	"gateway/terminal": nil,
-	"policies/accept":  nil,
-	"adapters/driver":  nil,
-	"keys/bundle":      {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
+	"gateway/code":            nil,
+	"gateway/code/sm2":        {"github.com/emmansun/gmsm"}, // the curve of the Chinese schemes
+	"gateway/code/schemetest": nil,
+	"gateway/denylist":        nil,
+	"gateway/tap":             nil,
+	"gateway/journey":         nil,
+	"gateway/fare":            nil,
+	"gateway/terminal":        nil,
+	"policies/accept":         nil,
+	"adapters/driver":         nil,
+	"keys/bundle":             {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
 }
 
 // ours says which packages of the module each package may import. A package
@@ -82,7 +85,7 @@ var ours = map[string][]string{
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay":                {"adapters/driver", "adapters/wire"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
-	"gateway/code/ct1":               {"gateway/code"},
+	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
 	"gateway/fare":                   {"gateway/journey"},
@@ -99,6 +102,28 @@ var ours = map[string][]string{
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
 	"gateway/audit":                  {"tenants", "tenants/pg", "keys"},
+}
+
+// A code scheme is a folder of gateway/code and needs no entry: all of them are
+// public, may import gateway/code and the SM2 curve, and are put together by
+// gateway/code/schemes alone. schemetest is the kit they pass.
+const schemeFolder = "gateway/code/"
+
+func init() {
+	folders, err := filepath.Glob(schemeFolder + "*/doc.go")
+	if err != nil {
+		panic(err)
+	}
+	for _, doc := range folders {
+		scheme := filepath.ToSlash(filepath.Dir(doc))
+		if _, listed := public[scheme]; !listed { // schemetest has a doc.go too
+			public[scheme] = nil
+			ours[scheme] = []string{"gateway/code", "gateway/code/sm2"}
+			ours[schemeFolder+"schemes"] = append(ours[schemeFolder+"schemes"], scheme)
+		}
+	}
+	public[schemeFolder+"schemes"] = nil
+	ours[schemeFolder+"schemes"] = append(ours[schemeFolder+"schemes"], "gateway/code")
 }
 
 // above are the packages that put the others together.
@@ -205,6 +230,8 @@ func TestImportsRefuses(t *testing.T) {
 		{"gateway/terminal", module + "/gateway/intake"},
 		{"gateway/pricing", module + "/gateway/collect"},
 		{"gateway/code", module + "/gateway/code/ct1"},
+		{"gateway/code/ct1", module + "/gateway/code/schemes"},
+		{"gateway/code/ct1", "github.com/emmansun/gmsm/sm2"},
 		{"gateway/recon", module + "/cmd/citygate"},
 		{"gateway", module + "/gateway/city"},
 		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
