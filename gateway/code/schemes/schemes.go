@@ -9,6 +9,9 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
+	"github.com/cashlesscity/citygate/gateway/code/opaque"
+	"github.com/cashlesscity/citygate/gateway/code/rotating"
+	"github.com/cashlesscity/citygate/gateway/code/tokendefer"
 )
 
 // All gives every scheme, in the order a dispatcher would try them.
@@ -16,6 +19,9 @@ func All() []code.Plugin {
 	return []code.Plugin{
 		ct1.Plugin,
 		motsm2.Plugin,
+		rotating.Plugin,
+		tokendefer.Plugin,
+		opaque.Plugin,
 	}
 }
 
