@@ -28,7 +28,7 @@ func Defaults() Params {
 // has its default. The trust object is
 //
 //	{"secrets":[{"pass":"..","hex":".."}]}
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(raw []byte) (code.Scheme, error) {
 	p := Defaults()

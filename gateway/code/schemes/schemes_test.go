@@ -1,6 +1,7 @@
 package schemes_test
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/schemes"
+	"github.com/cashlesscity/citygate/policies/accept"
 )
 
 // parameters are what a scheme needs to read the codes it publishes, where its
@@ -109,5 +111,30 @@ func TestEverySchemeIsListedOnce(t *testing.T) {
 	}
 	if _, err := schemes.Find("nobody's"); err == nil || !strings.Contains(err.Error(), "ct1") {
 		t.Errorf("an unknown scheme: %v", err)
+	}
+}
+
+// Samples are what speed is measured on: each must be what it says.
+func TestSamplesAreGenuine(t *testing.T) {
+	for _, p := range schemes.All() {
+		if p.Samples == nil {
+			continue
+		}
+		list, err := p.Samples(rand.Reader)
+		if err != nil || len(list) == 0 {
+			t.Fatalf("%s: %d samples, %v", p.ID, len(list), err)
+		}
+		for _, s := range list {
+			trial := accept.Trial{Scheme: s.Scheme, Keys: s.Keys, At: s.At * 1000}
+			if v := trial.Judge(s.Raw, new(code.Code)); v.Outcome == code.Reject {
+				t.Errorf("%s %s: %+v", p.ID, s.Name, v)
+			}
+			if s.Bare != nil && !s.Bare() {
+				t.Errorf("%s %s: its own signatures do not hold", p.ID, s.Name)
+			}
+			if v := (&accept.Trial{Scheme: s.Scheme, Keys: new(code.Trust), At: s.At * 1000}).Judge(s.Raw, new(code.Code)); v.Outcome == code.Accept {
+				t.Errorf("%s %s: accepted with nobody's keys", p.ID, s.Name)
+			}
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/cashlesscity/citygate"
@@ -37,7 +38,7 @@ func Defaults() Params { return Params{Window: 60} }
 
 // Plugin makes schemes from the JSON form of [Params]; a field that is not there
 // has its default. There is nothing to trust: the trust object is {}.
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(raw []byte) (code.Scheme, error) {
 	p := Defaults()
@@ -158,6 +159,20 @@ func Build(provider string, token []byte) ([]byte, error) {
 		return nil, fmt.Errorf("token: want a provider of a-z, 0-9 and '-', and %d to %d opaque bytes that are no image or template", tokenMin, tokenMax)
 	}
 	return raw, nil
+}
+
+func samples(random io.Reader) ([]code.Sample, error) {
+	token := make([]byte, tokenMax)
+	if _, err := io.ReadFull(random, token); err != nil {
+		return nil, err
+	}
+	token[0] = 1 // no image begins so
+	s, err := New(Defaults())
+	if err != nil {
+		return nil, err
+	}
+	raw, err := Build("sample", token)
+	return []code.Sample{{Scheme: s, Keys: new(code.Trust), Raw: raw, At: 1_800_000_000}}, err
 }
 
 // Verify defers: only the provider knows the token. A provider that the tenant
