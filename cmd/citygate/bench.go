@@ -6,6 +6,7 @@ import "github.com/spf13/cobra"
 var benchmarks = []func(*system) *cobra.Command{
 	newBenchVerifyCommand,
 	newBenchDenylistCommand,
+	newBenchSchemesCommand,
 	newBenchIngestCommand,
 	newBenchSendCommand,
 	newBenchDayCommand,
