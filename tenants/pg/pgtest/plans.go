@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/jackc/pgx/v5"
 )
@@ -161,3 +163,49 @@ func readsEveryTenant(ctx context.Context, conn *pgx.Conn, sql string, isTenantT
 	}
 	return tables, nil
 }
+
+// A planCost is what EXPLAIN ANALYZE says that one step did.
+type planCost struct {
+	Rows     float64    `json:"Actual Rows"` // of each run, as an average
+	Loops    float64    `json:"Actual Loops"`
+	Filtered float64    `json:"Rows Removed by Filter"`
+	Joined   float64    `json:"Rows Removed by Join Filter"`
+	Checked  float64    `json:"Rows Removed by Index Recheck"`
+	Plans    []planCost `json:"Plans"`
+}
+
+func (c *planCost) rows() float64 {
+	n := (c.Rows + c.Filtered + c.Joined + c.Checked) * c.Loops
+	for i := range c.Plans {
+		n += c.Plans[i].rows()
+	}
+	return n
+}
+
+// Touched runs sql bound to tenant and gives how many rows its steps looked at,
+// those they dropped included: what a statement costs, on any machine. Whatever
+// sql changes is taken back.
+func (c *Conn) Touched(tenant citygate.TenantID, sql string, args ...any) int64 {
+	c.t.Helper()
+	ctx := context.Background()
+	var raw []byte
+	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+		if err := bind(ctx, tx, tenant); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "+sql, args...).Scan(&raw); err != nil {
+			return err
+		}
+		return errTakeBack
+	})
+	if !errors.Is(err, errTakeBack) {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+	var plans []struct{ Plan planCost }
+	if err := json.Unmarshal(raw, &plans); err != nil || len(plans) != 1 {
+		c.t.Fatalf("%s: %v", raw, err)
+	}
+	return int64(plans[0].Plan.rows())
+}
+
+var errTakeBack = errors.New("taken back")

@@ -60,3 +60,24 @@ func sortedSet(names []string) (set []string) {
 	}
 	return set
 }
+
+// The cost of a statement counts the rows that were looked at in vain, and asking
+// for it changes nothing.
+func TestTouchedCountsWhatWasLookedAt(t *testing.T) {
+	db := New(t)
+	owner := Owner(t, db)
+	owner.Exec(1, `INSERT INTO idempotency_keys (tenant_id, key, route, request_hash, state, created_at)
+		SELECT 1, n::text, '', '', 'running', $1 FROM generate_series(1, 200) AS n`, Epoch)
+	if got := owner.Touched(1, `SELECT FROM idempotency_keys WHERE tenant_id = 1 AND key = $1`, "7"); got > 5 {
+		t.Errorf("one key touched %d rows", got)
+	}
+	if got := owner.Touched(1, `SELECT FROM idempotency_keys a JOIN idempotency_keys b ON a.key || 'x' > b.key AND a.route = b.state`); got < 200*200 {
+		t.Errorf("all with all touched %d rows", got)
+	}
+	if got := owner.Touched(1, `DELETE FROM idempotency_keys WHERE tenant_id = 1`); got < 200 {
+		t.Errorf("all touched %d rows", got)
+	}
+	if n := owner.Count(1, `SELECT count(*) FROM idempotency_keys`); n != 200 {
+		t.Errorf("%d rows are left", n)
+	}
+}

@@ -1,0 +1,4 @@
+package credential
+
+// AccountsByRef is what OpenAccounts reads accounts by.
+const AccountsByRef = accountsByRef
