@@ -12,7 +12,6 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
-	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
@@ -28,10 +27,10 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject,
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, DenyLists: g.denyLists(),
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
-		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials,
+		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(),
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
@@ -57,35 +56,6 @@ func (g *Gateway) recordTaps(ctx context.Context, raw []byte) ([]edge.TapReceipt
 func (g *Gateway) bundleObject(ctx context.Context, tenant citygate.TenantID) ([]byte, string, error) {
 	published, err := g.Bundles.Latest(ctx, tenant)
 	return published.Body, strings.Trim(published.ETag, `"`), err
-}
-
-// ofIssuer runs fn in the transaction of the tenant that signs as issuer.
-func (g *Gateway) ofIssuer(ctx context.Context, issuer citygate.Issuer, fn func(*pg.Tx) error) error {
-	t, err := g.Tenants.ByIssuer(ctx, issuer)
-	if err != nil {
-		return err
-	}
-	return g.DB.InTenant(ctx, t.ID, fn)
-}
-
-func (g *Gateway) listHeads(ctx context.Context, issuer citygate.Issuer) (heads []edge.ListHead, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) error {
-		published, err := credential.Lists(ctx, tx)
-		heads = make([]edge.ListHead, len(published))
-		for i, p := range published {
-			heads[i] = edge.ListHead{List: p.List, Seq: p.Seq, ValidUntil: p.ValidUntil, ETag: strings.Trim(p.ETag, `"`)}
-		}
-		return err
-	})
-	return heads, err
-}
-
-func (g *Gateway) listObject(ctx context.Context, issuer citygate.Issuer, list uint16) (raw []byte, etag string, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) (err error) {
-		raw, etag, err = credential.LatestList(ctx, tx, list)
-		return err
-	})
-	return raw, strings.Trim(etag, `"`), err
 }
 
 func journeyView(j pricing.Journey) edge.Journey {
@@ -303,11 +273,11 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 	})
 }
 
-// EnsurePlatform makes the platform's own keys: the root that signs bundles and
-// the token key. created says whether the token key is new, which is when the
+// EnsurePlatform makes the platform's own keys: three roots of which two sign
+// bundles, unless a root set was imported before, and the token key. created says whether the token key is new, which is when the
 // first administrator needs a token.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
-	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Root, keys.Ed25519); err != nil {
+	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err
 	}
 	_, _, err = g.Ring.Active(ctx, keys.Platform, keys.Token)

@@ -63,16 +63,31 @@ func (o *office) must(err error) {
 	}
 }
 
+// A keyStore has both halves of what a gateway needs.
+type keyStore interface {
+	keys.Signer
+	keys.Secrets
+}
+
 func open(t *testing.T) *office {
+	t.Helper()
+	return openWith(t, func(o *office) keyStore {
+		dir := t.TempDir()
+		keyFile := filepath.Join(dir, "keys.key")
+		o.must(local.CreateKeyFile(keyFile, rand.Reader))
+		store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: o.now})
+		o.must(err)
+		return store
+	})
+}
+
+func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 	t.Helper()
 	o := &office{t: t}
 	o.micro.Store(pgtest.Epoch.UnixMicro())
-	db, dir := pgtest.New(t), t.TempDir()
+	db := pgtest.New(t)
 	o.audit, o.owner = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db)
-	keyFile := filepath.Join(dir, "keys.key")
-	o.must(local.CreateKeyFile(keyFile, rand.Reader))
-	store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: o.now})
-	o.must(err)
+	store := keep(o)
 	root, err := os.OpenRoot(t.TempDir())
 	o.must(err)
 	t.Cleanup(func() { _ = root.Close() })

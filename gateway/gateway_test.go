@@ -50,7 +50,7 @@ func (o *office) validator() *terminal.Verifier {
 	v, err := terminal.Open(terminal.Config{
 		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: accept.Bus, Software: "test/1",
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key("validator"), m), nil },
-		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots, Threshold: 1, BootID: 1,
+		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: 1,
 	})
 	o.must(err)
 	o.t.Cleanup(func() {

@@ -28,7 +28,7 @@ func newCodeCommand(sys *system) *cobra.Command {
 		Short: "Issue, show, verify and inspect ride codes, without a server",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newCodeIssueCommand(sys), newCodeShowCommand(sys), newCodeVerifyCommand(sys), newCodeInspectCommand(sys))
+	c.AddCommand(newCodeIssueCommand(sys), newCodeShowCommand(sys), newCodeVerifyCommand(sys), newCodeInspectCommand(sys), newCodeSchemesCommand(sys))
 	return c
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,12 +10,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 )
@@ -28,6 +36,8 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE command ...      the command's exit status is CODE
 //	database                    makes an empty migrated database and sets $DATABASE to its URL
+//	value NAME FILE             sets $NAME to the line in FILE
+//	trust TENANT VERSION        makes the tenant's keys and prepares the bundle with that version of its policy
 //	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
 //	                            transfer of code WHAT, close for an open exception of kind WHAT, drift for
 //	                            a balance of an account that begins with WHAT, stuff for the totals of
@@ -58,7 +68,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper,
+			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
 		},
 	})
 }
@@ -91,6 +101,51 @@ func storyDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	q.Del("user") // commands name the role themselves
 	u.RawQuery = q.Encode()
 	ts.Setenv("DATABASE", u.String())
+}
+
+func storyValue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: value NAME FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func storyTrust(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: trust TENANT VERSION")
+	}
+	tenant, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	version, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	u, err := url.Parse(ts.Getenv("DATABASE"))
+	ts.Check(err)
+	q := u.Query()
+	q.Set("user", string(pglocal.App))
+	u.RawQuery = q.Encode()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	db, err := pg.Open(ctx, pg.Config{URL: u.String(), Clock: time.Now, Random: rand.Reader})
+	ts.Check(err)
+	defer db.Close()
+	keyFile := ts.MkAbs("tenants.key")
+	if !exists(keyFile) {
+		ts.Check(local.CreateKeyFile(keyFile, rand.Reader))
+	}
+	store, err := local.Open(local.Config{Dir: ts.MkAbs("tenants"), KeyFile: keyFile, Random: rand.Reader, Clock: time.Now})
+	ts.Check(err)
+	ring := keys.NewRing(db, store)
+	id := citygate.TenantID(tenant)
+	for _, p := range []keys.Purpose{keys.Credential, keys.DenyList} {
+		_, err := ring.Ensure(ctx, "user:story", id, p, keys.Ed25519)
+		ts.Check(err)
+	}
+	published, err := fleet.NewPublisher(db, ring, tenants.NewDirectory(db, time.Now)).Publish(ctx, "user:story",
+		fleet.Profile{Operator: id, Policy: fleet.Policy{Version: version, Body: []byte(args[1])}})
+	ts.Check(err)
+	if !published.Draft {
+		ts.Fatalf("bundle %d is in force although the roots are offline", published.Version)
+	}
 }
 
 // tampering gives, for each way, a statement that changes one row of tenant $1

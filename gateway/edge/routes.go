@@ -61,6 +61,7 @@ func (e *Edge) routes() {
 	e.tenantRoutes()
 	e.fleetRoutes()
 	e.riderRoutes()
+	e.deviceRoutes()
 	e.moneyRoutes()
 	e.signedRoutes()
 }
@@ -285,23 +286,9 @@ func (e *Edge) signedRoutes() {
 			return
 		}
 		raw, etag, err := e.Bundle(c.Request.Context(), citygate.TenantID(id))
-		e.object(c, raw, etag, err)
+		e.object(c, raw, etag, cacheSoon, err)
 	}, signedObject("get-bundle", "The trust bundle of an operator's terminals (TB1)"))
-	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists", e.listHeads, &huma.Operation{
-		OperationID: "list-deny-lists", Summary: "The deny lists of an issuer", Tags: []string{"terminals"},
-		Responses: map[string]*huma.Response{"200": {Description: "the newest version of each list", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[listHeads](), true, "DenyLists")},
-		}}, "304": {Description: "what If-None-Match names is current"}},
-	})
-	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists/:list", func(c *gin.Context) {
-		issuer, list, ok := listName(c)
-		if !ok {
-			e.write(c, errNotFound)
-			return
-		}
-		raw, etag, err := e.List(c.Request.Context(), issuer, list)
-		e.object(c, raw, etag, err)
-	}, signedObject("get-deny-list", "A deny list snapshot (DL1S)"))
+	e.denyListRoutes()
 	e.plain(public, http.MethodGet, "/healthz", func(c *gin.Context) {
 		c.JSON(http.StatusOK, gin.H{"status": "ok"})
 	}, &huma.Operation{
@@ -312,10 +299,6 @@ func (e *Edge) signedRoutes() {
 
 type receipts struct {
 	Results []TapReceipt `json:"results"`
-}
-
-type listHeads struct {
-	Lists []ListHead `json:"lists"`
 }
 
 func signedObject(id, summary string) *huma.Operation {
@@ -360,55 +343,31 @@ func (e *Edge) uploadTaps(c *gin.Context) {
 	c.JSON(http.StatusOK, receipts{results})
 }
 
-func (e *Edge) listHeads(c *gin.Context) {
-	issuer, err := strconv.ParseUint(c.Param("issuer"), 10, 16)
-	if err != nil {
-		e.write(c, errNotFound)
-		return
-	}
-	heads, err := e.Lists(c.Request.Context(), citygate.Issuer(issuer))
-	if err != nil {
-		e.write(c, err)
-		return
-	}
-	etag := `"`
-	for _, h := range heads {
-		etag += strconv.FormatUint(uint64(h.List), 10) + "." + strconv.FormatUint(uint64(h.Seq), 10) + " "
-	}
-	etag += `"`
-	if e.current(c, etag) {
-		return
-	}
-	if heads == nil {
-		heads = []ListHead{}
-	}
-	c.JSON(http.StatusOK, listHeads{heads})
-}
+// What caches may do with a signed object: one that is replaced is asked for
+// again soon, one whose name stands for its content never.
+const (
+	cacheSoon    = "public, max-age=30"
+	cacheForever = "public, max-age=31536000, immutable"
+)
 
 // object sends a signed object with its entity tag, or says that the caller
 // holds it already.
-func (e *Edge) object(c *gin.Context, raw []byte, etag string, err error) {
+func (e *Edge) object(c *gin.Context, raw []byte, etag, cache string, err error) {
 	if err != nil {
 		e.write(c, err)
 		return
 	}
-	if !e.current(c, strconv.Quote(etag)) {
+	if !e.current(c, strconv.Quote(etag), cache) {
 		c.Data(http.StatusOK, "application/octet-stream", raw)
 	}
 }
 
-func (e *Edge) current(c *gin.Context, etag string) bool {
+func (e *Edge) current(c *gin.Context, etag, cache string) bool {
 	c.Header("ETag", etag)
-	c.Header("Cache-Control", "public, max-age=30")
+	c.Header("Cache-Control", cache)
 	if c.GetHeader("If-None-Match") != etag {
 		return false
 	}
 	c.Status(http.StatusNotModified)
 	return true
-}
-
-func listName(c *gin.Context) (citygate.Issuer, uint16, bool) {
-	issuer, err1 := strconv.ParseUint(c.Param("issuer"), 10, 16)
-	list, err2 := strconv.ParseUint(c.Param("list"), 10, 16)
-	return citygate.Issuer(issuer), uint16(list), err1 == nil && err2 == nil
 }

@@ -24,9 +24,9 @@ type Verticals struct {
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)
 	// Bundle gives the operator's trust bundle and its entity tag.
 	Bundle func(ctx context.Context, tenant citygate.TenantID) (body []byte, etag string, err error)
-	// Lists names the deny lists of an issuer, List gives one.
-	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
-	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
+	DenyLists
+
+	Devices Devices
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
@@ -82,14 +82,6 @@ type TapReceipt struct {
 	Seq     uint64      `json:"seq"`
 	Outcome string      `json:"outcome" enum:"recorded,duplicate,refused"`
 	Reason  code.Reason `json:"reason,omitempty" doc:"why it was refused; the same word everywhere"`
-}
-
-// A ListHead names the newest version of a deny list.
-type ListHead struct {
-	List       uint16    `json:"list"`
-	Seq        uint32    `json:"seq"`
-	ValidUntil time.Time `json:"valid_until"`
-	ETag       string    `json:"etag"`
 }
 
 // A Journey is a journey with its final fare and why.
