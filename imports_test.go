@@ -91,6 +91,7 @@ var ours = map[string][]string{
 	"gateway/fare":                   {"gateway/journey"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
+	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},
 	"gateway/interbook":              {"tenants", "tenants/pg", "gateway/code"},
 	"gateway/jobs":                   {"tenants/pg"},
 	"gateway/credential":             {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},

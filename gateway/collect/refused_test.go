@@ -59,6 +59,17 @@ func TestRefundViewIsNobodysFare(t *testing.T) {
 	if n := c.count(); n.RefundsRefused != 1 {
 		t.Errorf("counted %d", n.RefundsRefused)
 	}
+	c.in(func(tx *pg.Tx) error {
+		for _, state := range []string{"lost", "declined' OR '' = '"} {
+			if _, err := Refunds(t.Context(), tx, state, citygate.UUID{}, 1); !errors.Is(err, ErrFilter) {
+				t.Errorf("refunds that are %s: %v", state, err)
+			}
+			if _, err := Debts(t.Context(), tx, state, citygate.UUID{}, citygate.UUID{}, 1); !errors.Is(err, ErrFilter) {
+				t.Errorf("debts that are %s: %v", state, err)
+			}
+		}
+		return nil
+	})
 	kept := map[string]int64{"fee": 9, "cleared": 300 + 500 - 9}
 	c.release()
 	c.wantAdvice(metro, kept)

@@ -39,11 +39,15 @@ type RefundView struct {
 // Refunds lists refunds in one state, or in any for "", by id, which grows with
 // the time they were asked for, after one of them, at most limit.
 func Refunds(ctx context.Context, tx *pg.Tx, state string, after citygate.UUID, limit int) ([]RefundView, error) {
+	where, err := inState("r.state", state, "waiting", "created", "sent", "unknown", "succeeded", "declined", refundVoid, refundReplaced)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, `
 		SELECT r.refund_id, r.charge_id, r.our_id, c.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.state, r.reason, r.attempt,
 		       r.created_at, r.final_at
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
-		WHERE r.tenant_id = $1 AND ($2 = '' OR r.state = $2) AND r.refund_id > $3 ORDER BY r.refund_id LIMIT $4`, tx.Tenant, state, after, limit)
+		WHERE r.tenant_id = $1 AND r.refund_id > $2`+where+` ORDER BY r.refund_id LIMIT $3`, tx.Tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,6 +42,21 @@ func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]
 	})
 }
 
+// ErrFilter says that nothing can be in such a list.
+var ErrFilter = &citygate.Code{Name: "collect.filter", Kind: citygate.Invalid, Title: "There is no such state. Ask for one that the document names."}
+
+// inState gives the condition on a state, "" for any. The state is written out: a
+// partial index serves the list only if the planner sees which one it is.
+func inState(column, state string, among ...string) (string, error) {
+	switch {
+	case state == "":
+		return "", nil
+	case !slices.Contains(among, state):
+		return "", ErrFilter.Explain("state %q", state)
+	}
+	return " AND " + column + " = '" + state + "'", nil
+}
+
 // A DebtView is a debt as people look at it: what a rider owes after a declined
 // charge.
 type DebtView struct {
@@ -59,10 +75,18 @@ type DebtView struct {
 // Debts lists debts in one state, or in any for "", of one account, or of all for
 // the zero id, after one of them, at most limit.
 func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate.UUID, limit int) ([]DebtView, error) {
+	where, err := inState("state", state, "open", "recovered", "corrected")
+	if err != nil {
+		return nil, err
+	}
+	args := []any{tx.Tenant, after, limit}
+	if !account.IsZero() {
+		where += " AND account_id = $4"
+		args = append(args, account)
+	}
 	rows, err := tx.Query(ctx, `
 		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, opened_at, closed_at FROM debts
-		WHERE tenant_id = $1 AND ($2 = '' OR state = $2) AND ($3 = '00000000-0000-0000-0000-000000000000'::uuid OR account_id = $3) AND aggregation_id > $4
-		ORDER BY aggregation_id LIMIT $5`, tx.Tenant, state, account, after, limit)
+		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
 	if err != nil {
 		return nil, err
 	}

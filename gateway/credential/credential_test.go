@@ -444,3 +444,31 @@ func (o *office) publish(tenant citygate.TenantID) []*denylist.List {
 	}
 	return got
 }
+
+// Opening accounts that are there costs a few rows for each, and not all that
+// there are, on a table of which the planner knows nothing.
+func TestOpeningAccountsAgainCostsWhatIsAskedFor(t *testing.T) {
+	const riders, asked = 4000, 400
+	o := open(t)
+	owner := pgtest.Owner(t, o.db)
+	owner.Exec(harbour, `INSERT INTO accounts (tenant_id, account_id, contract, rider_ref, category, state, created_at)
+		SELECT $1, ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'alipay', 'rider-' || n, '', 'active', $2 FROM generate_series(1, $3::int) AS n`, harbour, pgtest.Epoch, riders)
+	contracts, refs := make([]string, asked), make([]string, asked)
+	accounts := make([]credential.Account, asked)
+	for i := range refs {
+		contracts[i], refs[i] = "alipay", fmt.Sprintf("rider-%d", i+1)
+		accounts[i] = credential.Account{Contract: contracts[i], RiderRef: refs[i]}
+	}
+	o.in(harbour, func(tx *pg.Tx) error {
+		opened, err := credential.OpenAccounts(t.Context(), tx, "test", accounts)
+		for i, a := range opened {
+			if a.RiderRef != refs[i] || a.ID.String() != fmt.Sprintf("00000000-0000-7000-8000-%012d", i+1) {
+				t.Errorf("account %d is %+v", i, a)
+			}
+		}
+		return err
+	})
+	if got, most := owner.Touched(harbour, credential.AccountsByRef, harbour, contracts, refs), int64(asked*6); got > most {
+		t.Errorf("%d accounts: %d rows were looked at, want at most %d", asked, got, most)
+	}
+}

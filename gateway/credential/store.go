@@ -22,11 +22,14 @@ const (
 		SELECT $1, u.account_id, u.contract, u.rider_ref, u.category, 'active', $2
 		FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[]) AS u (account_id, contract, rider_ref, category)
 		ON CONFLICT DO NOTHING`
+	// LATERAL and OFFSET 0 make it one index look-up a rider, whatever the
+	// planner knows of the tables; so below.
 	accountsByRef = `
 		SELECT a.account_id, a.contract, a.rider_ref, a.category, a.state
-		FROM accounts a
-		JOIN unnest($2::text[], $3::text[]) AS u (contract, rider_ref) ON a.contract = u.contract AND a.rider_ref = u.rider_ref
-		WHERE a.tenant_id = $1`
+		FROM unnest($2::text[], $3::text[]) AS u (contract, rider_ref)
+		CROSS JOIN LATERAL (
+			SELECT account_id, contract, rider_ref, category, state FROM accounts
+			WHERE tenant_id = $1 AND contract = u.contract AND rider_ref = u.rider_ref OFFSET 0) AS a`
 	accountByID = `
 		SELECT account_id, contract, rider_ref, category, state FROM accounts WHERE tenant_id = $1 AND account_id = $2`
 	closeAccount = `
@@ -52,8 +55,6 @@ const (
 		UPDATE credentials c SET state = 'issued', part_a = u.part_a
 		FROM unnest($3::bigint[], $4::bytea[]) AS u (idx, part_a)
 		WHERE c.tenant_id = $1 AND c.list = $2 AND c.idx = u.idx AND c.state = 'reserved'`
-	// LATERAL and OFFSET 0 make it one index look-up a rider, whatever the
-	// planner knows of the tables.
 	accountsOfRiders = `
 		SELECT c.issuer, c.list, c.idx, a.account_id, a.contract, a.rider_ref, a.category, a.state
 		FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)

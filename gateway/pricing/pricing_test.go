@@ -274,6 +274,9 @@ func TestUnknownFareIsSetAside(t *testing.T) {
 	w.upload(t, ghost, stranger, early)
 	var got []string
 	w.in(t, metro, func(tx *pg.Tx) error {
+		if _, err := List(t.Context(), tx, Filter{State: "lost' OR '' = '"}, citygate.UUID{}, 10); !errors.Is(err, ErrFilter) {
+			t.Errorf("a state that is none: %v", err)
+		}
 		list, err := List(t.Context(), tx, Filter{State: "set_aside"}, citygate.UUID{}, 10)
 		got = nil
 		for _, j := range list {
