@@ -31,7 +31,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject,
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, Lists: g.listHeads, List: g.listObject,
 		Enrol: g.enrol, Terminals: g.terminals, Issue: g.issue, Deny: g.deny,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,

@@ -24,6 +24,8 @@ type Verticals struct {
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)
 	// Bundle gives the operator's trust bundle and its entity tag.
 	Bundle func(ctx context.Context, tenant citygate.TenantID) (body []byte, etag string, err error)
+	// BundleReach tells which terminals seen in so many days hold a bundle.
+	BundleReach func(ctx context.Context, tenant citygate.TenantID, version uint64, days int) (BundleReach, error)
 	// Lists names the deny lists of an issuer, List gives one.
 	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
 	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
