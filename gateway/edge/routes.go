@@ -60,6 +60,7 @@ func post(id, path, summary, tag string) huma.Operation {
 func (e *Edge) routes() {
 	e.tenantRoutes()
 	e.fleetRoutes()
+	e.trustRoutes()
 	e.riderRoutes()
 	e.deviceRoutes()
 	e.moneyRoutes()

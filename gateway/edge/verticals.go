@@ -24,6 +24,8 @@ type Verticals struct {
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)
 	// Bundle gives the operator's trust bundle and its entity tag.
 	Bundle func(ctx context.Context, tenant citygate.TenantID) (body []byte, etag string, err error)
+	// BundleReach tells which terminals seen in so many days hold a bundle.
+	BundleReach func(ctx context.Context, tenant citygate.TenantID, version uint64, days int) (BundleReach, error)
 	DenyLists
 
 	Devices Devices

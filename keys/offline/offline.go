@@ -120,7 +120,7 @@ func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[root key]
 
 // Root gives the public half.
 func (k *Key) Root() bundle.RootKey {
-	public, _ := k.private.Public().(ed25519.PublicKey) //nolint:errcheck // an Ed25519 key has an Ed25519 key
+	public, _ := k.private.Public().(ed25519.PublicKey)
 	return bundle.RootKey{Public: public}
 }
 
