@@ -85,6 +85,20 @@ func rules(version uint64) *accept.Rules {
 
 func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rules) []byte {
 	t.Helper()
+	return makeBundle(t, policy, func(b *bundle.Bundle) { b.Number, b.Prev = number, prev })
+}
+
+// bundleWith gives a bundle of the first policy, changed.
+func bundleWith(t testing.TB, number uint64, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
+	return makeBundle(t, rules(1), func(b *bundle.Bundle) {
+		b.Number = number
+		change(b)
+	})
+}
+
+func makeBundle(t testing.TB, policy *accept.Rules, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
 	encoded, err := policy.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +108,15 @@ func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rul
 			NotBefore: start - 5000, Expires: start + 1_000_000, State: bundle.Active}
 	}
 	root := bundle.RootKey{Public: public("root")}
-	raw, err := bundle.Sign(&bundle.Bundle{
-		Number: number, Issued: start - 600, Expires: start + 1_000_000, Prev: prev, Threshold: 1, Roots: []bundle.RootKey{root},
+	b := &bundle.Bundle{
+		Issued: start - 600, Expires: start + 1_000_000, Threshold: 1, Roots: []bundle.RootKey{root},
 		Tenants: []bundle.Tenant{
 			{ID: 20, Issuer: issuer, Name: "Issuer", Currency: "CNY", CapUnit: 100},
 			{ID: tenant, Name: "Bus", Currency: "CNY", Policy: encoded, PolicyVersion: policy.Version, Home: true}},
 		Keys: []bundle.Key{key(bundle.ForCredential, "credential"), key(bundle.ForDenyList, "denylist")},
-	}, bundle.RootSigner{Root: root, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(privateKey("root"), m), nil }})
+	}
+	change(b)
+	raw, err := bundle.Sign(b, bundle.RootSigner{Root: root, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(privateKey("root"), m), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

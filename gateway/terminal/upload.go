@@ -149,15 +149,8 @@ type Status struct {
 	Segments int    // journal files on disk
 	Bundle   uint64 // 0 = none yet
 	Policy   uint64
-	Lists    []ListStatus // in no particular order
+	Lists    []ListStatus // by issuer and number
 	Floor    int64        // of the clock, unix milliseconds
-}
-
-// A ListStatus names a deny list a terminal holds.
-type ListStatus struct {
-	Issuer citygate.Issuer
-	List   uint16
-	Seq    uint32
 }
 
 // Status reports what the terminal holds.
@@ -168,8 +161,6 @@ func (v *Verifier) Status() Status {
 	if v.trust.bundle != nil {
 		s.Bundle, s.Policy = v.trust.bundle.Number, v.trust.rules.Version
 	}
-	for id, l := range v.trust.lists {
-		s.Lists = append(s.Lists, ListStatus{id.issuer, id.list, l.Seq})
-	}
+	s.Lists = v.trust.status()
 	return s
 }
