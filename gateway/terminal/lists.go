@@ -196,7 +196,9 @@ func (v *Verifier) InstallHeartbeat(now int64, raw []byte) error {
 			return denylist.ErrForked.Explain("the heartbeat names another list %d of sequence %d", b.List, b.Seq)
 		}
 	}
-	if err := t.write(beatObject(h.Issuer), raw); err != nil {
+	// Not synced: the next one comes in minutes, and without this one a list is only
+	// taken for older than it is.
+	if err := t.note(beatObject(h.Issuer), raw); err != nil {
 		return err
 	}
 	t.beats[h.Issuer] = h
@@ -221,12 +223,8 @@ func (t *trust) drop(id listID) {
 // clear empties the slot that does not hold the current one, once that is really
 // there: a disk has room for one spare list and not for one of each.
 func (t *trust) clear(object string, raw []byte) {
-	current, spare := t.slots[object], ".a"
-	if current == ".a" {
-		spare = ".b"
-	}
-	if written, err := t.files.ReadFile(object + current); err == nil && bytes.Equal(written, raw) {
-		_ = t.files.Remove(object + spare) // an older one that stays is passed over
+	if written, err := t.files.ReadFile(object + t.slots[object]); err == nil && bytes.Equal(written, raw) {
+		_ = t.files.Remove(object + t.free(object)) // an older one that stays is passed over
 	}
 }
 

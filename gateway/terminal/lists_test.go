@@ -200,7 +200,10 @@ func TestHeartbeatKeepsAListFresh(t *testing.T) {
 		if !got.Open || got.Record.ListVersion != 5 || got.Record.ListAt != start+8500 {
 			t.Errorf("confirmed: %+v", got)
 		}
-		v = mustOpen(t, d.crash(loseAll))
+		v = mustOpen(t, d.crash(keepAll))
+	}
+	if v := mustOpen(t, d.crash(loseAll)); v.Status().Lists[0].At > start+8500 || v.Status().Lists[0].Seq != 5 {
+		t.Errorf("after a crash that loses the heartbeat: %+v", v.Status().Lists)
 	}
 	if s := v.Status(); s.Floor < (start+8500)*1000 {
 		t.Errorf("the heartbeat does not hold the clock: %+v", s)

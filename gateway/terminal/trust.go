@@ -88,16 +88,35 @@ func policyOf(b *bundle.Bundle, tenant citygate.TenantID) (*accept.Rules, error)
 
 // write puts raw into the free slot of object and makes it the current one.
 func (t *trust) write(object string, raw []byte) error {
-	slot := ".a"
-	if t.slots[object] == ".a" {
-		slot = ".b"
-	}
+	slot := t.free(object)
 	err := writeSynced(t.files, object+slot, raw)
 	if err = errors.Join(err, t.files.SyncDir()); err != nil {
 		return fmt.Errorf("install %s: %w", object, err)
 	}
 	t.slots[object] = slot
 	return nil
+}
+
+// note is a write that a crash may lose: what is held is then the one before.
+func (t *trust) note(object string, raw []byte) error {
+	slot := t.free(object)
+	f, err := t.files.Create(object + slot)
+	if err != nil {
+		return fmt.Errorf("install %s: %w", object, err)
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("install %s: %w", object, err)
+	}
+	t.slots[object] = slot
+	return nil
+}
+
+func (t *trust) free(object string) string {
+	if t.slots[object] == ".a" {
+		return ".b"
+	}
+	return ".a"
 }
 
 // InstallBundle verifies raw and then trusts it in place of the bundle held. An
