@@ -77,6 +77,17 @@ func terminalView(t fleet.Terminal, flags []string) edge.Terminal {
 	return edge.Terminal{ID: t.ID, Name: t.Name, Kind: string(t.Kind), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, State: string(t.State), Flags: flags}
 }
 
+// showLists adds the deny lists a terminal used and how old the oldest was.
+func showLists(v *edge.Terminal, used []fleet.UsedList) {
+	for _, u := range used {
+		age := int64(u.Age().Seconds())
+		v.Lists = append(v.Lists, edge.UsedList{Issuer: uint16(u.Issuer), List: u.List, Seq: u.Seq, ProvenAt: u.ProvenAt, UsedAt: u.UsedAt, Age: age})
+		if v.ListAge == nil || age > *v.ListAge {
+			v.ListAge = &age
+		}
+	}
+}
+
 func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID) (list []edge.Terminal, err error) {
 	const most = 10_000
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
@@ -92,11 +103,17 @@ func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID) (list
 		for _, f := range flagged {
 			flags[f.Terminal] = append(flags[f.Terminal], string(f.Flag))
 		}
+		ids := make([]uint32, len(all))
+		for i, t := range all {
+			ids[i] = t.ID
+		}
+		used, err := fleet.UsedLists(ctx, tx, tx.Now.AddDate(0, 0, -7), ids...)
 		list = make([]edge.Terminal, len(all))
 		for i, t := range all {
 			list[i] = terminalView(t, flags[t.ID])
+			showLists(&list[i], used[t.ID])
 		}
-		return nil
+		return err
 	})
 	return list, err
 }

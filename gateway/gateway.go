@@ -74,6 +74,7 @@ type Gateway struct {
 	trust     trustCache
 	held      held
 	waiting   waitingSet
+	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published
 	providers providerCache
 	handler   http.Handler
