@@ -150,6 +150,7 @@ type Status struct {
 	Bundle   uint64 // 0 = none yet
 	Policy   uint64
 	Lists    []ListStatus // by issuer and number
+	Replay   int          // displays remembered, so that none is taken twice
 	Floor    int64        // of the clock, unix milliseconds
 }
 
@@ -157,7 +158,7 @@ type Status struct {
 func (v *Verifier) Status() Status {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Floor: v.clock.floor()}
+	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Replay: len(v.replay.until), Floor: v.clock.floor()}
 	if v.trust.bundle != nil {
 		s.Bundle, s.Policy = v.trust.bundle.Number, v.trust.rules.Version
 	}
