@@ -364,6 +364,9 @@ func put(ctx context.Context, tx *pg.Tx, entry pg.AuditEntry, b Published) (kept
 	if _, err := tx.Exec(ctx, deleteDraft, tx.Tenant); err != nil {
 		return false, err
 	}
+	if err := noteHolders(ctx, tx, b); err != nil {
+		return false, err
+	}
 	return true, tx.Audit(ctx, entry)
 }
 
