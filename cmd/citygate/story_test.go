@@ -39,8 +39,9 @@ func TestMain(m *testing.M) {
 //	value NAME FILE             sets $NAME to the line in FILE
 //	trust TENANT VERSION        makes the tenant's keys and prepares the bundle with that version of its policy
 //	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
-//	                            transfer of code WHAT, close for an open exception of kind WHAT; sets
-//	                            $CHANGED to its id
+//	                            transfer of code WHAT, close for an open exception of kind WHAT, drift for
+//	                            a balance of an account that begins with WHAT, stuff for the totals of
+//	                            a window in state WHAT; sets $CHANGED to its id
 func TestStories(t *testing.T) {
 	root, err := os.MkdirTemp("/tmp", "citygate-stories-") // the database's user cannot reach t.TempDir
 	if err != nil {
@@ -158,11 +159,15 @@ var tampering = map[string]string{
 		SELECT transfer_id FROM transfers WHERE tenant_id = $1 AND code = $2 ORDER BY transfer_id DESC LIMIT 1) RETURNING transfer_id::text`,
 	"close": `UPDATE recon_items SET state = 'resolved', resolved_at = opened_at WHERE tenant_id = $1 AND item = (
 		SELECT item FROM recon_items WHERE tenant_id = $1 AND kind = $2 AND state = 'open' ORDER BY item LIMIT 1) RETURNING item`,
+	"drift": `UPDATE balances SET debit_total = debit_total + 5 WHERE tenant_id = $1 AND account = (
+		SELECT account FROM balances WHERE tenant_id = $1 AND account LIKE $2 || '%' ORDER BY account LIMIT 1) RETURNING account`,
+	"stuff": `UPDATE windows SET totals_hash = sha256(totals_hash) WHERE tenant_id = $1 AND business_date = (
+		SELECT business_date FROM windows WHERE tenant_id = $1 AND state = $2 ORDER BY business_date LIMIT 1) RETURNING business_date::text`,
 }
 
 func storyTamper(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 || tampering[args[2]] == "" {
-		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close WHAT")
+		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close|drift|stuff WHAT")
 	}
 	tenant, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)

@@ -332,9 +332,13 @@ func TestPayeesChangeAccountsNotNature(t *testing.T) {
 		t.Fatal(err)
 	}
 	in(t, db, metro, func(tx *pg.Tx) error {
-		all, err := fleet.Payees(ctx, tx)
-		if len(all) != 4 || all[0] != ann {
+		all, err := fleet.Payees(ctx, tx, "", 10)
+		if err != nil || len(all) != 4 || all[0] != ann {
 			t.Errorf("payees %+v", all)
+		}
+		page, err := fleet.Payees(ctx, tx, "ann", 2)
+		if err != nil || len(page) != 2 || page[0].ID != "bea" || page[1].ID != "dan" {
+			t.Errorf("two payees after ann: %+v, %v", page, err)
 		}
 		var before string
 		err = errors.Join(err, tx.QueryRow(ctx, `SELECT before->>'Account' FROM audit_log WHERE tenant_id = $1 AND object = 'payee:ann' AND before IS NOT NULL`, metro).Scan(&before))
@@ -358,9 +362,19 @@ func TestVehiclesAreReplacedByName(t *testing.T) {
 		}
 	}
 	in(t, db, metro, func(tx *pg.Tx) error {
-		got, err := fleet.Vehicles(ctx, tx, "bus1", "bus2")
+		got, err := fleet.Vehicles(ctx, tx, "", 10)
 		if len(got) != 1 || got[0].Plate != "AB 2" {
 			t.Errorf("vehicles %v", got)
+		}
+		if after, err := fleet.Vehicles(ctx, tx, "bus1", 10); err != nil || len(after) != 0 {
+			t.Errorf("behind the last vehicle: %v, %v", after, err)
+		}
+		return err
+	})
+	in(t, db, hillsid, func(tx *pg.Tx) error {
+		got, err := fleet.Vehicles(ctx, tx, "", 10)
+		if len(got) != 0 {
+			t.Errorf("another tenant sees %v", got)
 		}
 		return err
 	})

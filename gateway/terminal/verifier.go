@@ -112,6 +112,12 @@ func (v *Verifier) restore(r *tap.Record) (keep int64) {
 	if v.config.Schemes.Parse(r.Evidence, &c) != nil {
 		return 0
 	}
+	if c.Timeless {
+		c.Place(r.EventTime / 1000)
+		if v.trust.bundle != nil {
+			v.config.Schemes.Verify(&c, v.trust.bundle, nil) // to know again which display it was
+		}
+	}
 	v.replay.add(&c, v.clock.floor())
 	return keepUntil(&c)
 }
@@ -203,7 +209,14 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if v.replay.seen(c.Use()) {
 		return code.Replayed
 	}
-	return v.config.Schemes.Verify(c, t.bundle, v.config.Credentials).Reason
+	use := c.Use()
+	if reason := v.config.Schemes.Verify(c, t.bundle, v.config.Credentials).Reason; reason != "" {
+		return reason // a deferred code too: nobody can be asked here
+	}
+	if c.Use() != use && v.replay.seen(c.Use()) { // only the check showed which display it was
+		return code.Replayed
+	}
+	return ""
 }
 
 // denied looks the rider up; being on a list counts before the list's age.

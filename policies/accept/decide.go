@@ -1,6 +1,8 @@
 package accept
 
 import (
+	"math"
+
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -43,8 +45,9 @@ func (r *Rules) Issuer(n citygate.Issuer) (IssuerRule, bool) {
 // BeforeSignatures runs every check that needs neither a key nor a list, in
 // the fixed order of the reader: scheme and issuer, times, place, amount,
 // budget. It gives the first reason to refuse, or "" and then the signatures
-// decide. It allocates nothing.
+// decide. A code that says no time is put at the tap. It allocates nothing.
 func (r *Rules) BeforeSignatures(c *code.Code, f Facts) code.Reason {
+	c.Place(f.At / 1000)
 	if !r.scheme(c.Scheme) {
 		return code.Unsupported
 	}
@@ -77,6 +80,9 @@ func (r *Rules) BeforeSignatures(c *code.Code, f Facts) code.Reason {
 // [generated - skew, generated + window + skew], both ends included.
 func (r *Rules) times(c *code.Code, f Facts) code.Reason {
 	skew := r.SkewSeconds * 1000
+	if c.CertExpiresAt != 0 && f.At >= c.CertExpiresAt*1000 {
+		return code.IssuerCertExpired
+	}
 	if c.ExpiresAt <= c.IssuedAt || c.ExpiresAt-c.IssuedAt > r.MaxTTLHours*3600 {
 		return code.ExpiredCredential
 	}
@@ -134,6 +140,12 @@ func amount(issuer IssuerRule, c *code.Code, f Facts) code.Reason {
 		return code.ProductNotValidHere
 	}
 	limit := int64(c.Cap) * issuer.CapUnitMinor // at most 2^56: Check bounds the unit
+	switch {
+	case c.CapMinor > 0:
+		limit = c.CapMinor
+	case c.CapMinor < 0: // code.CapNone: what the code does not bound only policy can
+		limit = math.MaxInt64
+	}
 	if !f.ClockOK && issuer.UnsureCapMinor > 0 {
 		limit = min(limit, issuer.UnsureCapMinor)
 	}

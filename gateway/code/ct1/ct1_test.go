@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -19,6 +20,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 const (
@@ -50,7 +52,8 @@ func (k *keySource) IssuerKey(issuer citygate.Issuer, kid uint8, _ int64) (crypt
 
 // city is an issuer and a device of one suite.
 type city struct {
-	issuer ed25519.PrivateKey
+	issuer ed25519.PrivateKey // of the suites that have one
+	sealed func(toSign []byte) []byte
 	keys   *keySource
 	suite  uint8
 	device []byte
@@ -61,27 +64,72 @@ func newCity(t testing.TB, suite uint8, seed string) *city {
 	t.Helper()
 	digest := sha256.Sum256([]byte("issuer " + seed))
 	issuer := ed25519.NewKeyFromSeed(digest[:])
+	c := &city{issuer: issuer, suite: suite, keys: &keySource{issuer: 0x1234, kid: 7, public: issuer.Public(), version: 1}}
+	c.sealed = func(toSign []byte) []byte { return ed25519.Sign(issuer, toSign) }
+	if suite == ct1.SuiteAllP256 || suite == ct1.SuiteSM2 {
+		public, sign := deviceKeys(t, suite, digest[:])
+		c.keys.public, c.issuer = public, nil
+		c.sealed = func(toSign []byte) []byte {
+			sig, err := sign(toSign)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sig
+		}
+	}
 	digest = sha256.Sum256([]byte("device " + seed))
-	var private crypto.Signer = ed25519.NewKeyFromSeed(digest[:])
-	if suite == ct1.SuiteP256 {
-		p, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), digest[:])
+	if suite == ct1.SuiteChain {
+		var err error
+		if c.device, err = ct1.ChainAnchor(digest[:16]); err != nil {
+			t.Fatal(err)
+		}
+		if c.sign, err = ct1.ChainSigner(digest[:16]); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var public crypto.PublicKey
+	public, c.sign = deviceKeys(t, suite, digest[:])
+	gotSuite, device, err := ct1.DeviceKey(public)
+	if err != nil || gotSuite != suite && (gotSuite != ct1.SuiteP256 || suite != ct1.SuiteAllP256) {
+		t.Fatalf("DeviceKey = suite %d, %v; want %d", gotSuite, err, suite)
+	}
+	c.device = device
+	return c
+}
+
+// deviceKeys gives the device key of a suite and what signs with it.
+func deviceKeys(t testing.TB, suite uint8, secret []byte) (crypto.PublicKey, func([]byte) ([]byte, error)) {
+	t.Helper()
+	var private crypto.Signer = ed25519.NewKeyFromSeed(secret)
+	switch suite {
+	case ct1.SuiteSM2:
+		key, err := sm2.NewPrivateKey(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key.Public(), func(msg []byte) ([]byte, error) { return key.Sign(rand.Reader, nil, msg) }
+	case ct1.SuiteP256, ct1.SuiteAllP256:
+		p, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
 		if err != nil {
 			t.Fatal(err)
 		}
 		private = p
 	}
-	gotSuite, device, err := ct1.DeviceKey(private.Public())
-	if err != nil || gotSuite != suite {
-		t.Fatalf("DeviceKey = suite %d, %v; want %d", gotSuite, err, suite)
-	}
 	sign, err := ct1.Signer(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &city{issuer, &keySource{issuer: 0x1234, kid: 7, public: issuer.Public(), version: 1}, suite, device, sign}
+	return private.Public(), sign
 }
 
 func (c *city) fields() ct1.Credential {
+	if c.suite == ct1.SuiteChain {
+		return ct1.Credential{
+			Suite: c.suite, Rider: citygate.Rider{Issuer: 0x1234, List: 0x0506, Index: 0x0708090a}, KeyID: 7,
+			IssuedAt: issuedAt, TTLHours: 96, Product: 0x0b0c, Cap: 0x0d0e, Window: 60, DeviceKey: c.device,
+		}
+	}
 	return ct1.Credential{
 		Suite: c.suite, Rider: citygate.Rider{Issuer: 0x1234, List: 0x0506, Index: 0x0708090a}, KeyID: 7,
 		IssuedAt: issuedAt, TTLHours: 168, Product: 0x0b0c, Cap: 0x0d0e, Taps: 200, Window: 30, DeviceKey: c.device,
@@ -94,7 +142,7 @@ func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credential, err := ct1.Assemble(toSign, ed25519.Sign(c.issuer, toSign))
+	credential, err := ct1.Assemble(toSign, c.sealed(toSign))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +151,13 @@ func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
 
 func (c *city) show(t testing.TB, credential []byte) []byte {
 	t.Helper()
+	if c.suite == ct1.SuiteChain {
+		raw, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Party: 1, ClockQuality: code.ClockUnknown, Medium: code.MediumBand}, c.sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
 	raw, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Counter: 0x1112, Context: 0x1314, Party: 2, ClockQuality: code.ClockSynced, Medium: code.MediumBand}, c.sign)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +187,7 @@ func bareP256(compressed, msg, sig []byte) bool {
 }
 
 func suites(t *testing.T, f func(t *testing.T, c *city)) {
-	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "p256": ct1.SuiteP256} {
+	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "all p256": ct1.SuiteAllP256, "sm2": ct1.SuiteSM2, "p256": ct1.SuiteP256} {
 		t.Run(name, func(t *testing.T) { f(t, newCity(t, suite, name)) })
 	}
 }
@@ -151,7 +206,7 @@ func mustParse(t testing.TB, raw []byte) *code.Code {
 func TestLayoutIsByteExact(t *testing.T) {
 	suites(t, func(t *testing.T, c *city) {
 		raw := c.code(t)
-		keySize, hdr := 33, byte(0x2c)
+		keySize, hdr := 33, 0x20|c.suite<<2
 		if c.suite == ct1.SuiteEd25519 {
 			keySize, hdr = 32, 0x20
 		}
@@ -169,7 +224,8 @@ func TestLayoutIsByteExact(t *testing.T) {
 		if got, want := hex.EncodeToString(raw[dynAt:dynAt+8]), "03f491"+"25"+"1112"+"1314"; got != want {
 			t.Errorf("part B %s, want %s", got, want)
 		}
-		if !ed25519.Verify(c.issuer.Public().(ed25519.PublicKey), append([]byte("CT1-cred\x00"), raw[:isigAt]...), raw[isigAt:dynAt]) {
+		cred := append([]byte("CT1-cred\x00"), raw[:isigAt]...)
+		if !bareIssuer(c.keys.public, cred, raw[isigAt:dynAt]) {
 			t.Error("the issuer's signature is not over CT1-cred and part A")
 		}
 		dyn := append([]byte("CT1-dyn\x00"), raw[:dynAt+8]...)
@@ -180,10 +236,31 @@ func TestLayoutIsByteExact(t *testing.T) {
 			}
 			return
 		}
+		if c.suite == ct1.SuiteSM2 {
+			key, err := sm2.ParseKey(c.device)
+			if err != nil || !sm2.Verify(key, nil, dyn, sig) {
+				t.Error("the device's signature is not over CT1-dyn, part A and part B")
+			}
+			return
+		}
 		if !bareP256(c.device, dyn, sig) {
 			t.Error("the device's signature is not over CT1-dyn, part A and part B")
 		}
 	})
+}
+
+func bareIssuer(public crypto.PublicKey, msg, sig []byte) bool {
+	switch key := public.(type) {
+	case ed25519.PublicKey:
+		return ed25519.Verify(key, msg, sig)
+	case *ecdsa.PublicKey:
+		if sm2.IsKey(key) {
+			return sm2.Verify(key, []byte(sm2.DefaultUserID), msg, sig)
+		}
+		digest := sha256.Sum256(msg)
+		return ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+	}
+	return false
 }
 
 func TestParseGivesTheFields(t *testing.T) {
@@ -201,7 +278,7 @@ func TestParseGivesTheFields(t *testing.T) {
 		if !bytes.Equal(a, b) {
 			t.Errorf("parsed %s, want %s", a, b)
 		}
-		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}) {
+		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}) {
 			t.Errorf("Verify = %+v", v)
 		}
 	})
@@ -256,7 +333,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 		}
 		for _, test := range tests {
 			for _, cache := range []code.CredentialCache{nil, code.NewCredentials(64)} {
-				if v := (ct1.Scheme{}).Verify(mustParse(t, test.raw), c.keys, cache); v != code.Refuse(test.want) {
+				if v := (ct1.Scheme{}).Verify(mustParse(t, test.raw), c.keys, cache); v.Outcome != code.Reject || v.Reason != test.want {
 					t.Errorf("%s: %+v, want %s", test.name, v, test.want)
 				}
 			}
@@ -272,7 +349,7 @@ func TestDisplayCannotBeMovedToAnotherCredential(t *testing.T) {
 		f := c.fields()
 		f.Cap = 0xffff
 		moved := append(c.credential(t, f), raw[len(raw)-72:]...)
-		if v := (ct1.Scheme{}).Verify(mustParse(t, moved), c.keys, nil); v != code.Refuse(code.BadDeviceSignature) {
+		if v := (ct1.Scheme{}).Verify(mustParse(t, moved), c.keys, nil); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
 			t.Errorf("%+v", v)
 		}
 	})
@@ -308,7 +385,7 @@ func TestCacheSkipsTheIssuerAndNothingElse(t *testing.T) {
 		}
 		third := c.show(t, credential)
 		third[len(third)-1] ^= 1
-		if v := verify(third); v != code.Refuse(code.BadDeviceSignature) {
+		if v := verify(third); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
 			t.Errorf("bad device signature on a hit: %+v", v)
 		}
 		// A new bundle revokes the key: what was cached under the old one is void.
@@ -345,7 +422,7 @@ func TestIssuedKeyOffTheCurveIsMalformed(t *testing.T) {
 func TestBuildersRefuseWhatParsersWould(t *testing.T) {
 	c := newCity(t, ct1.SuiteEd25519, "builders")
 	for name, change := range map[string]func(*ct1.Credential){
-		"unknown suite":      func(f *ct1.Credential) { f.Suite = 1 },
+		"unknown suite":      func(f *ct1.Credential) { f.Suite = 5 },
 		"short device key":   func(f *ct1.Credential) { f.DeviceKey = f.DeviceKey[:31] },
 		"small order key":    func(f *ct1.Credential) { f.DeviceKey = append([]byte{1}, make([]byte, 31)...) },
 		"time before 1970":   func(f *ct1.Credential) { f.IssuedAt = -1 },
@@ -405,9 +482,9 @@ func TestStructureIsRefusedByKind(t *testing.T) {
 		{"other magic", set(0, 0x7c), code.ErrMalformed},
 		{"version 0", set(1, 0x0c), code.ErrUnsupported},
 		{"version 2", set(1, 0x4c), code.ErrUnsupported},
-		{"suite 1", set(1, 0x24), code.ErrUnsupported},
-		{"suite 2", set(1, 0x28), code.ErrUnsupported},
-		{"suite 4", set(1, 0x30), code.ErrUnsupported},
+		{"suite 4, with another's length", set(1, 0x30), code.ErrMalformed},
+		{"suite 5", set(1, 0x34), code.ErrUnsupported},
+		{"suite 6", set(1, 0x38), code.ErrUnsupported},
 		{"suite 7", set(1, 0x3c), code.ErrUnsupported},
 		{"reserved bit", set(1, 0x2d), code.ErrMalformed},
 		{"extensions that are not there", set(1, 0x2e), code.ErrMalformed},
@@ -496,8 +573,8 @@ func TestRefusalBeforeSignaturesAllocatesNothing(t *testing.T) {
 
 // Other schemes' codes must never be taken for ours, whatever the reader sends.
 func TestOtherSchemesCodesAreNotOurs(t *testing.T) {
-	for _, name := range []string{"uic-dosipas.json", "mot-sm2-synthetic.json", "emvco-qr.json"} {
-		data, err := os.ReadFile("testdata/" + name)
+	for _, name := range []string{"testdata/uic-dosipas.json", "../motsm2/testdata/mot-sm2-synthetic.json", "testdata/emvco-qr.json"} {
+		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -549,9 +626,12 @@ func hexStrings(t *testing.T, data []byte) [][]byte {
 // FuzzParse checks that no two byte strings are one code. If they were, one ride
 // could be shown twice under two names. Nothing is left behind on error.
 func FuzzParse(f *testing.F) {
-	for _, suite := range []uint8{ct1.SuiteEd25519, ct1.SuiteP256} {
+	for suite := range uint8(5) {
 		c := newCity(f, suite, "fuzz")
 		f.Add(c.code(f))
+		if suite == ct1.SuiteChain {
+			continue
+		}
 		with := c.fields()
 		with.Extensions = []byte{1, 2, 3, 4, 200, 0}
 		f.Add(c.show(f, c.credential(f, with)))

@@ -1,12 +1,15 @@
 package ct1
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
 
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 const (
@@ -35,9 +38,15 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 		}
 	}
 	if !verifyDisplay(c, device) {
-		return code.Refuse(code.BadDeviceSignature)
+		if c.Suite == SuiteChain {
+			return code.Refuse(code.BadSecret).After(code.IssuerSignature)
+		}
+		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
 	}
-	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}
+	if c.Suite == SuiteChain { // who saw the value may show it again while its slot lasts
+		return code.Verdict{Outcome: code.Accept, Strength: code.SecretBound, Checked: code.IssuerSignature | code.SharedSecret}
+	}
+	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}
 }
 
 // credentialKey is SHA-256 of all of part A and the version of the keys.
@@ -61,15 +70,11 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	if reason != "" {
 		return nil, reason
 	}
-	issuer, ok := public.(ed25519.PublicKey)
-	if !ok || len(issuer) != ed25519.PublicKeySize {
-		return nil, code.Unsupported // the issuer's key is not of this suite
-	}
 	signed := len(c.Credential) - sigSize
 	msg := make([]byte, 0, len(credentialContext)+maxSize)
 	msg = append(append(msg, credentialContext...), c.Credential[:signed]...)
-	if !ed25519.Verify(issuer, msg, c.Credential[signed:]) {
-		return nil, code.BadIssuerSignature
+	if reason := verifyIssuer(c.Suite, public, msg, c.Credential[signed:]); reason != "" {
+		return nil, reason
 	}
 	// Only now: before, the key is anybody's claim and not worth a square root.
 	device, err := parseDeviceKey(c.Suite, c.DeviceKey)
@@ -79,17 +84,51 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	return device, ""
 }
 
+// verifyIssuer checks the issuer's signature by the algorithm of the suite. A
+// key of another one is not tried: a suite is what was signed under.
+func verifyIssuer(suite uint8, public crypto.PublicKey, msg, sig []byte) code.Reason {
+	holds := false
+	switch suite {
+	case SuiteAllP256, SuiteSM2:
+		key, ok := public.(*ecdsa.PublicKey)
+		switch {
+		case ok && suite == SuiteSM2 && sm2.IsKey(key):
+			holds = sm2.Verify(key, nil, msg, sig)
+		case ok && suite == SuiteAllP256 && key.Curve == elliptic.P256():
+			digest := sha256.Sum256(msg)
+			holds = verifyP256(key, digest[:], sig)
+		default:
+			return code.Unsupported
+		}
+	default:
+		key, ok := public.(ed25519.PublicKey)
+		if !ok || len(key) != ed25519.PublicKeySize {
+			return code.Unsupported
+		}
+		holds = ed25519.Verify(key, msg, sig)
+	}
+	if !holds {
+		return code.BadIssuerSignature
+	}
+	return ""
+}
+
 func verifyDisplay(c *code.Code, device any) bool {
-	signed := len(c.Raw) - sigSize
+	signed := len(c.Raw) - proofSize(c.Suite)
 	var buf [len(displayContext) + maxSize]byte
 	msg := append(append(buf[:0], displayContext...), c.Raw[:signed]...)
 	sig := c.Raw[signed:]
 	switch key := device.(type) {
 	case *ecdsa.PublicKey:
+		if c.Suite == SuiteSM2 {
+			return sm2.Verify(key, nil, msg, sig)
+		}
 		digest := sha256.Sum256(msg)
-		return c.Suite == SuiteP256 && verifyP256(key, digest[:], sig)
+		return (c.Suite == SuiteP256 || c.Suite == SuiteAllP256) && verifyP256(key, digest[:], sig)
 	case ed25519.PublicKey:
 		return c.Suite == SuiteEd25519 && ed25519.Verify(key, msg, sig)
+	case chainValue:
+		return c.Suite == SuiteChain && chainHolds(key, c.Counter, chainValue(sig))
 	}
 	return false
 }
