@@ -268,7 +268,7 @@ func anyBundle(random *rand.Rand) *bundle.Bundle {
 			b.Keys = append(b.Keys, k)
 		}
 		if random.IntN(2) == 0 {
-			b.Schemes = append(b.Schemes, bundle.Scheme{Tenant: id, ID: "toy", Params: []byte("{}"), Roots: []bundle.ForeignRoot{{ID: []byte{1}, Key: make([]byte, 1+random.IntN(90))}}})
+			b.Schemes = append(b.Schemes, bundle.Scheme{Tenant: id, ID: "toy", Params: []byte("{}"), Roots: []bundle.ForeignRoot{{Owner: string(rune('a' + i)), ID: random.Uint32(), Key: make([]byte, 1+random.IntN(90))}}})
 			b.DenyFloors = append(b.DenyFloors, bundle.DenyFloor{Issuer: issuer, List: uint16(i), Seq: random.Uint32()})
 		}
 	}
