@@ -24,12 +24,14 @@ type Tx struct {
 // Exec runs a statement that returns no rows.
 func (tx *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	tx.tell(sql)
+	sql, args = compact(sql, args)
 	return tx.tx.Exec(ctx, sql, args...)
 }
 
 // Query runs a statement that returns rows.
 func (tx *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	tx.tell(sql)
+	sql, args = compact(sql, args)
 	return tx.tx.Query(ctx, sql, args...)
 }
 
@@ -44,6 +46,7 @@ func (tx *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 func (tx *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	for _, q := range b.QueuedQueries {
 		tx.tell(q.SQL)
+		q.SQL, q.Arguments = compact(q.SQL, q.Arguments)
 	}
 	return tx.tx.SendBatch(ctx, b)
 }
