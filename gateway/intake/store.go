@@ -134,12 +134,17 @@ func claimUses(ctx context.Context, tx *pg.Tx, uses []*stored) (map[code.Use]use
 	return taken, nil
 }
 
+// The rows of tap_seen and taps are new: the terminal's lock is held and tap_seen
+// was read under it. So nothing can be in their way, and not to look for it saves
+// a third of an insert. RETURNING stands where a bulk insert has ON CONFLICT:
+// without either a distributed database makes COPY of it, which row-level
+// security refuses.
 const (
 	insertSeen = `
 		INSERT INTO tap_seen (tenant_id, terminal, seq, digest, accepted, reason, received_at)
 		SELECT $1, $2, u.seq, u.digest, u.reason = '', u.reason, $3
 		FROM unnest($4::bigint[], $5::bytea[], $6::text[]) AS u (seq, digest, reason)
-		ON CONFLICT (tenant_id, terminal, seq) DO NOTHING`
+		RETURNING accepted`
 
 	insertTaps = `
 		INSERT INTO taps (tenant_id, terminal, seq, received_at, kind, accepted, reason, opened, event_time, generated_at,
@@ -154,7 +159,7 @@ const (
 			AS u (seq, kind, reason, opened, event_time, generated_at,
 			business_date, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
 			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record)
-		ON CONFLICT (tenant_id, terminal, seq, received_at) DO NOTHING`
+		RETURNING kind`
 
 	insertEvidence = `
 		INSERT INTO tap_evidence (tenant_id, received_at, digest, raw)
