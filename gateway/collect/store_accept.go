@@ -76,6 +76,16 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 	return nil
 }
 
+// attemptFrom is the number of displays from which it pays to try whether all of
+// them are free.
+const attemptFrom = 32
+
+const insertUses = `
+	INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
+	SELECT $1, list, idx, ctr, digest, $2, terminal, seq, journey, n, at, evidence
+	FROM unnest($3::int[], $4::bigint[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[], $9::uuid[], $10::int[], $11::timestamptz[], $12::bytea[])
+	     AS u (list, idx, ctr, digest, terminal, seq, journey, n, at, evidence)`
+
 // takeUses stores the uses whose display nobody has and gives who has each
 // display that this batch did not get wholly. Those rows are locked in their
 // order, so that two transactions never give one display to two journeys.
@@ -93,13 +103,15 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 			terminals[i], seqs[i] = int64(u.tap.Terminal), int64(u.tap.Seq)
 			journeys[i], ns[i], times[i] = u.claim.Journey, int32(u.claim.N), u.tap.EventTime
 		}
-		tag, err := tx.Exec(ctx, `
-			INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
-			SELECT $1, list, idx, ctr, digest, $2, terminal, seq, journey, n, at, evidence
-			FROM unnest($3::int[], $4::bigint[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[], $9::uuid[], $10::int[], $11::timestamptz[], $12::bytea[])
-			     AS u (list, idx, ctr, digest, terminal, seq, journey, n, at, evidence)
-			ON CONFLICT (tenant_id, list, idx, ctr) DO NOTHING`,
-			tx.Tenant, chunk[0].operator, lists, idxs, ctrs, digests, terminals, seqs, journeys, ns, times, evidence)
+		args := []any{tx.Tenant, chunk[0].operator, lists, idxs, ctrs, digests, terminals, seqs, journeys, ns, times, evidence}
+		if n >= attemptFrom {
+			if taken, err := tx.Attempt(ctx, insertUses+` RETURNING n`, args...); err != nil {
+				return nil, err
+			} else if !taken {
+				continue // every display was free
+			}
+		}
+		tag, err := tx.Exec(ctx, insertUses+` ON CONFLICT (tenant_id, list, idx, ctr) DO NOTHING`, args...)
 		if err != nil {
 			return nil, err
 		}
