@@ -42,6 +42,9 @@ func (g *Gateway) recordTaps(ctx context.Context, raw []byte) ([]edge.TapReceipt
 	if err != nil {
 		return nil, err
 	}
+	// Taps that nobody prices are of no use yet: a flood of them gives way, for a
+	// moment, to the work on those that are here.
+	g.Jobs.Yield(ctx)
 	receipt, err := g.Intake.Record(ctx, b.Tenant, raw)
 	if err != nil {
 		return nil, err

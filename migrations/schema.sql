@@ -78,11 +78,10 @@ CREATE TABLE aggregations (
     CONSTRAINT aggregations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT aggregations_ordinal_check CHECK ((ordinal > 0)),
     CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
-    CONSTRAINT aggregations_tenant_id_account_id_currency_business_date_or_key UNIQUE (tenant_id, account_id, currency, business_date, ordinal),
     CONSTRAINT aggregations_total_check CHECK ((total >= 0))
 ) WITH (fillfactor=60);
-COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at, aggregation_id) WHERE (state = 'open'::text);
+COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge. The id follows from account, currency, date and ordinal, so the key holds those unique too.';
+CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations
