@@ -27,7 +27,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(),
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(),
@@ -294,6 +294,10 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 		return false, err
 	}
 	if err := g.Ring.Confirm(ctx, keys.Platform, keys.Token); err != nil && !errors.Is(err, keys.ErrUnavailable) {
+		return false, err
+	}
+	_, err = g.Ring.EnsureNext(ctx, actor, keys.Platform, keys.Token) // who verifies tokens by key set knows the next one
+	if err != nil && !errors.Is(err, keys.ErrUnavailable) && !errors.Is(err, keys.ErrForbidden) {
 		return false, err
 	}
 	return created, nil

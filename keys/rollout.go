@@ -198,3 +198,28 @@ func takeOut(ctx context.Context, tx *pg.Tx, actor string, k Key, notIssuedAfter
 }
 
 func keyName(k Key) string { return fmt.Sprintf("key:%s/%d", k.Purpose, k.KeyID) }
+
+// EnsureNext gives the key that will sign after the active one, and makes and
+// publishes it if there is none that could: verifiers know it long before, and
+// in an [Ring.Emergency] it signs at once.
+func (r *Ring) EnsureNext(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose) (Key, error) {
+	if err := purpose.Check(tenant); err != nil {
+		return Key{}, err
+	}
+	var all []Key
+	var now time.Time
+	err := r.in(ctx, tenant, func(tx *pg.Tx) (err error) {
+		now = tx.Now
+		all, err = read(ctx, tx, of(tenant, selectKeys), tenant)
+		return err
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	for _, k := range slices.Backward(all) {
+		if k.Purpose == purpose && k.State == bundle.Published && now.Before(k.Expires) {
+			return k, nil
+		}
+	}
+	return r.Rotate(ctx, actor, tenant, purpose, now.Truncate(time.Second), now.Add(DefaultLife))
+}
