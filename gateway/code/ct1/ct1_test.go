@@ -127,7 +127,7 @@ func (c *city) fields() ct1.Credential {
 	if c.suite == ct1.SuiteChain {
 		return ct1.Credential{
 			Suite: c.suite, Rider: citygate.Rider{Issuer: 0x1234, List: 0x0506, Index: 0x0708090a}, KeyID: 7,
-			IssuedAt: issuedAt, TTLHours: 120, Product: 0x0b0c, Cap: 0x0d0e, Window: 60, DeviceKey: c.device,
+			IssuedAt: issuedAt, TTLHours: 96, Product: 0x0b0c, Cap: 0x0d0e, Window: 60, DeviceKey: c.device,
 		}
 	}
 	return ct1.Credential{

@@ -20,7 +20,7 @@ import (
 //
 // where tenant is the issuer number that stands on the code and alg is ed25519
 // (32 bytes), es256 or sm2 (a point of 33 or 65 bytes).
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(params []byte) (code.Scheme, error) {
 	var p code.Common

@@ -10,6 +10,9 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/code/emvcpm"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
+	"github.com/cashlesscity/citygate/gateway/code/opaque"
+	"github.com/cashlesscity/citygate/gateway/code/rotating"
+	"github.com/cashlesscity/citygate/gateway/code/tokendefer"
 	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
 )
 
@@ -20,6 +23,9 @@ func All() []code.Plugin {
 		motsm2.Plugin,
 		uicdosipas.Plugin,
 		emvcpm.Plugin,
+		rotating.Plugin,
+		tokendefer.Plugin,
+		opaque.Plugin,
 	}
 }
 
