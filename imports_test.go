@@ -72,6 +72,7 @@ var ours = map[string][]string{
 	"keys":                      {"keys/bundle", "tenants/pg"},
 	"keys/local":                {"keys"},
 	"keys/keystest":             {"keys"},
+	"keys/softsm2":              {"keys", "gateway/code/sm2"},
 	"keys/bundle":               {"gateway/code", "policies/accept"},
 	"policies/accept":           {"gateway/code", "gateway/tap"},
 	"adapters":                  {"adapters/driver"},

@@ -2,6 +2,7 @@ package rotating_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -219,6 +220,18 @@ func TestParametersThatMeanNothingAreRefused(t *testing.T) {
 	const digits = "31323x"
 	if _, err := rotating.Plugin.Trust([]byte(`{"secrets":[{"pass":"p","hex":"` + digits + `"}]}`)); err == nil || strings.Contains(err.Error(), digits) {
 		t.Errorf("a broken secret: %v", err)
+	}
+}
+
+func TestTextsThatDoNotFollowThePatternAreMalformed(t *testing.T) {
+	s := scheme(t, "")
+	for _, text := range []string{
+		"", "PASS-1", "PASS-1.", ".94287082", "PASS-1.9428708", "PASS-1.942870820", "PASS-1.9428708x", "PASS 1.94287082", "PASS-1,94287082",
+		strings.Repeat("P", 65) + ".94287082", "PASS-1.94287082\n", "PASS-1.94287082 ", "é.94287082",
+	} {
+		if err := s.Parse([]byte(text), new(code.Code)); !errors.Is(err, code.ErrMalformed) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
