@@ -73,6 +73,7 @@ var ours = map[string][]string{
 	"keys":                           {"keys/bundle", "tenants/pg"},
 	"keys/local":                     {"keys"},
 	"keys/keystest":                  {"keys"},
+	"keys/softsm2":                   {"keys", "gateway/code/sm2"},
 	"keys/vault":                     {"keys"},
 	"keys/vault/vaulttest":           {"keys/vault", "deploy"},
 	"keys/vault/vaulttest/withvault": {"keys/vault/vaulttest"},
