@@ -73,7 +73,7 @@ Exits 0 for accept, 1 for reject, 3 for defer, 2 for wrong usage.`,
 	flags.StringVar(&f.keys, "keys", "", "key file that code issue wrote")
 	flags.StringVar(&f.bundle, "bundle", "", "trust bundle")
 	flags.StringArrayVar(&f.roots, "root", nil, "platform root key that the bundle is signed with, hexadecimal; may be repeated")
-	flags.IntVar(&f.threshold, "root-threshold", 1, "root signatures the bundle needs")
+	flags.IntVar(&f.threshold, "root-threshold", bundle.ThresholdMin, "root signatures the bundle needs")
 	flags.StringVar(&f.at, "at", "", "time of the tap, RFC 3339 or unix seconds (default now)")
 	flags.StringVar(&f.scheme, "scheme", "", "code scheme, such as ct1 or mot-sm2; CODE is then hexadecimal")
 	flags.StringVar(&f.params, "params", "", "JSON file with the scheme's parameters")

@@ -64,11 +64,18 @@ func TestEveryPublishedCodeFindsItsScheme(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var c code.Code
-				if err := d.Parse(raw, &c); err != nil || c.Scheme != s.ID() {
+				var own, c code.Code
+				err = d.Parse(raw, &c)
+				switch {
+				case s.Parse(raw, &own) != nil: // what a scheme publishes as wrong is nobody's
+					if err == nil {
+						t.Errorf("a wrong code of %s is of %q: %x", s.ID(), c.Scheme, raw)
+					}
+				case err != nil || c.Scheme != s.ID():
 					t.Errorf("a code of %s is of %q, %v: %x", s.ID(), c.Scheme, err, raw)
+				default:
+					found++
 				}
-				found++
 			}
 			if found == 0 {
 				t.Errorf("%s publishes no code", s.ID())
