@@ -266,6 +266,6 @@ func inspected(c *code.Code) any {
 		c.Scheme, len(c.Raw), c.Suite, c.Rider.Issuer, c.KeyID, c.Rider.List, c.Rider.Index,
 		c.IssuedAt, c.ExpiresAt, c.GeneratedAt, c.Window, c.Product, c.Cap, c.Taps, c.Counter,
 		c.Party, c.ClockQuality, c.Medium, c.Context, c.DeviceKey, ct1.Extensions(c),
-		c.Credential[len(c.Credential)-64:], c.Raw[len(c.Raw)-64:], ct1.Text(c.Raw),
+		c.Credential[len(c.Credential)-64:], ct1.Proof(c), ct1.Text(c.Raw),
 	}
 }

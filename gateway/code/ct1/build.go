@@ -25,8 +25,9 @@ type Credential struct {
 	Extensions []byte // TLVs in strictly ascending type, at most 21 bytes
 }
 
-// BuildCredential gives the bytes the issuer signs: pure Ed25519, as they are.
-// Pass them to [Assemble] with the signature.
+// BuildCredential gives the bytes the issuer signs: as they are with Ed25519
+// (suites 0, 3 and 4), their SHA-256 with P-256 (suite 1), their SM3 with SM2 and
+// the default user id (suite 2). Pass them to [Assemble] with the signature.
 func BuildCredential(f Credential) (toSign []byte, err error) {
 	if err := CheckDeviceKey(f.Suite, f.DeviceKey); err != nil {
 		return nil, err
@@ -38,6 +39,10 @@ func BuildCredential(f Credential) (toSign []byte, err error) {
 		return nil, fmt.Errorf("credential: a lifetime of 0 hours")
 	case f.Window == 0:
 		return nil, fmt.Errorf("credential: a display window of 0 seconds")
+	case f.Suite == SuiteChain && f.Taps != 0:
+		return nil, fmt.Errorf("credential: a budget of %d taps, but the counter of a hash chain is its slot; shorten the life instead", f.Taps)
+	case f.Suite == SuiteChain && slots(int64(f.TTLHours)*hour, int64(f.Window)) > SlotsMax:
+		return nil, fmt.Errorf("credential: %d hours in windows of %d seconds are more than %d slots", f.TTLHours, f.Window, SlotsMax)
 	case len(f.Extensions) > maxExt:
 		return nil, fmt.Errorf("credential: %d bytes of extensions, at most %d", len(f.Extensions), maxExt)
 	case !ascending(f.Extensions):
@@ -59,7 +64,7 @@ func BuildCredential(f Credential) (toSign []byte, err error) {
 }
 
 // Assemble puts the issuer's signature behind what [BuildCredential] gave and
-// returns part A. It does not check the signature: see [VerifyCredential].
+// returns part A. A P-256 signature may have either S. It does not check the signature: see [VerifyCredential].
 func Assemble(toSign, signature []byte) (credential []byte, err error) {
 	if len(signature) != sigSize {
 		return nil, fmt.Errorf("credential: a signature of %d bytes, want %d", len(signature), sigSize)
@@ -68,6 +73,9 @@ func Assemble(toSign, signature []byte) (credential []byte, err error) {
 		return nil, fmt.Errorf("credential: these bytes were not made by BuildCredential")
 	}
 	credential = append(append([]byte(nil), toSign[len(credentialContext):]...), signature...)
+	if len(credential) > offDevice && credential[1]>>2&7 == SuiteP256Only {
+		LowS(credential[len(credential)-sigSize:])
+	}
 	var c code.Code
 	if err := ParseCredential(credential, &c); err != nil {
 		return nil, fmt.Errorf("credential: %w", err)
@@ -86,9 +94,10 @@ type Dynamic struct {
 }
 
 // Display makes a code from a credential, as the device does for each showing.
-// sign gives the device's signature over a message: 64 bytes of Ed25519, or raw
-// r||s of P-256 over its SHA-256, with either S. The counter must grow with
-// every display; keeping it is the device's duty.
+// sign gives the device's signature over a message: 64 bytes of Ed25519, raw
+// r||s of P-256 over its SHA-256, with either S, or of SM2. The counter must grow
+// with every display; keeping it is the device's duty. A band with a hash chain
+// signs nothing: see [Chain.Display].
 func Display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)) ([]byte, error) {
 	var c code.Code
 	if err := ParseCredential(credential, &c); err != nil {
@@ -96,6 +105,8 @@ func Display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)
 	}
 	age := d.GeneratedAt - c.IssuedAt
 	switch {
+	case c.Suite == SuiteChain:
+		return nil, fmt.Errorf("display: a credential of suite %d is shown by its chain", c.Suite)
 	case age < 0 || age > maxAge:
 		return nil, fmt.Errorf("display: made %d seconds after issue, want 0 to %d", age, maxAge)
 	case d.Party < 1 || d.Party > maxParty:
@@ -116,7 +127,7 @@ func Display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)
 		return nil, fmt.Errorf("display: a signature of %d bytes, want %d", len(sig), sigSize)
 	}
 	raw := append(msg[len(displayContext):len(msg):len(msg)], sig...)
-	if c.Suite == SuiteP256 {
+	if c.Suite == SuiteP256 || c.Suite == SuiteP256Only {
 		LowS(raw[len(raw)-sigSize:])
 	}
 	return raw, nil

@@ -12,8 +12,11 @@ const ID code.SchemeID = "ct1"
 
 // The suites, as (issuer, device) algorithms.
 const (
-	SuiteEd25519 uint8 = 0 // Ed25519, Ed25519
-	SuiteP256    uint8 = 3 // Ed25519, P-256: what secure hardware can do; the default
+	SuiteEd25519  uint8 = 0 // Ed25519, Ed25519
+	SuiteP256Only uint8 = 1 // P-256, P-256
+	SuiteSM2      uint8 = 2 // SM2, SM2
+	SuiteP256     uint8 = 3 // Ed25519, P-256: what secure hardware can do; the default
+	SuiteChain    uint8 = 4 // Ed25519, a hash chain: bands without public-key cryptography
 )
 
 const (
@@ -44,13 +47,15 @@ const (
 	maxParty = 15
 
 	ed25519KeySize = 32
-	p256KeySize    = 33
+	p256KeySize    = 33 // a compressed point, of SM2 too
+	linkSize       = 16 // of a hash chain: the anchor and each preimage
 )
 
 // Sizes of codes without extensions, for readers that want to know.
 const (
-	SizeP256    = offDevice + p256KeySize + sigSize + dynSize + sigSize    // 192
+	SizeP256    = offDevice + p256KeySize + sigSize + dynSize + sigSize    // 192, suites 1 to 3
 	SizeEd25519 = offDevice + ed25519KeySize + sigSize + dynSize + sigSize // 191
+	SizeChain   = offDevice + linkSize + sigSize + dynSize + linkSize      // 127
 )
 
 // Scheme is the CT1 code scheme.
@@ -75,11 +80,26 @@ func keySize(suite uint8) int {
 	switch suite {
 	case SuiteEd25519:
 		return ed25519KeySize
-	case SuiteP256:
+	case SuiteP256Only, SuiteSM2, SuiteP256:
 		return p256KeySize
+	case SuiteChain:
+		return linkSize
 	}
 	return 0
 }
+
+// proofSize gives the size of what ends part B: the device's signature, or the
+// preimage of a hash chain.
+func proofSize(suite uint8) int {
+	if suite == SuiteChain {
+		return linkSize
+	}
+	return sigSize
+}
+
+// Proof gives the device's signature of a parsed code, or the preimage of a hash
+// chain. It aliases the code's bytes.
+func Proof(c *code.Code) []byte { return c.Raw[len(c.Raw)-proofSize(c.Suite):] }
 
 // Parse reads a code. c's slices alias raw. On error c is zero.
 func (Scheme) Parse(raw []byte, c *code.Code) error {
@@ -138,7 +158,7 @@ func parseCredential(raw []byte, c *code.Code) (int, error) {
 		return 0, code.ErrMalformed
 	}
 	device := raw[offDevice : offDevice+size]
-	if suite == SuiteP256 && !compressed(device) {
+	if !canonical(suite, device, raw[end-sigSize:end]) || suite == SuiteChain && raw[offWindow] == 0 {
 		return 0, code.ErrMalformed
 	}
 	c.Scheme = ID
@@ -162,7 +182,7 @@ func parseCredential(raw []byte, c *code.Code) (int, error) {
 
 // parseDynamic fills in part B, which must be all of b.
 func parseDynamic(b []byte, c *code.Code) error {
-	if len(b) != dynSize+sigSize {
+	if len(b) != dynSize+proofSize(c.Suite) {
 		return code.ErrMalformed
 	}
 	flags := b[3]
@@ -175,8 +195,15 @@ func parseDynamic(b []byte, c *code.Code) error {
 	if c.Party == 0 || c.ClockQuality > code.ClockUnknown {
 		return code.ErrMalformed
 	}
-	if c.Suite == SuiteP256 && !lowS(b[dynSize+sigSize/2:]) {
-		return code.ErrMalformed
+	switch c.Suite {
+	case SuiteP256Only, SuiteP256:
+		if !lowS(b[dynSize+sigSize/2:]) {
+			return code.ErrMalformed
+		}
+	case SuiteChain:
+		if !slotted(c, flags) {
+			return code.ErrMalformed
+		}
 	}
 	return nil
 }
@@ -229,7 +256,7 @@ func Marshal(c *code.Code) []byte {
 	}
 	out = append(out, c.Credential[len(c.Credential)-sigSize:]...)
 	out = appendDynamic(out, c.GeneratedAt-c.IssuedAt, c)
-	return append(out, c.Raw[len(c.Raw)-sigSize:]...)
+	return append(out, Proof(c)...)
 }
 
 // putHeader writes the fixed fields of part A, except ttl and device key.

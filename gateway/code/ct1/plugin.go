@@ -2,20 +2,25 @@ package ct1
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 // Plugin makes CT1 schemes. They have no parameters of their own. The trust
 // object is
 //
-//	{"keys":[{"tenant":N,"kid":N,"alg":"ed25519","public_hex":".."}]}
+//	{"keys":[{"tenant":N,"kid":N,"alg":"ed25519|es256|sm2","public_hex":".."}]}
 //
-// where tenant is the issuer number that stands on the code.
+// where tenant is the issuer number that stands on the code. A key of es256
+// (P-256) or sm2 is a compressed point of 33 bytes or an uncompressed one of 65.
 var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
 
 func newScheme(params []byte) (code.Scheme, error) {
@@ -60,6 +65,23 @@ func issuerKey(alg string, raw []byte) (crypto.PublicKey, error) {
 			return nil, fmt.Errorf("public_hex: %d bytes, want %d", len(raw), ed25519.PublicKeySize)
 		}
 		return ed25519.PublicKey(raw), nil
+	case "es256":
+		if len(raw) == p256KeySize && compressed(raw) {
+			if key, err := parseDeviceKey(SuiteP256, raw); err == nil {
+				return key, nil
+			}
+		}
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
+		if err != nil {
+			return nil, errors.New("public_hex: not a point of P-256, compressed or uncompressed")
+		}
+		return key, nil
+	case "sm2":
+		key, err := sm2.ParseKey(raw)
+		if err != nil {
+			return nil, errors.New("public_hex: not a point of SM2, compressed or uncompressed")
+		}
+		return key, nil
 	}
-	return nil, fmt.Errorf("alg %q is not known", alg)
+	return nil, fmt.Errorf("alg %q is not known; want ed25519, es256 or sm2", alg)
 }

@@ -1,6 +1,7 @@
 package ct1
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -15,8 +16,8 @@ const (
 )
 
 // Verify checks the issuer's signature, then the device key, then the device's
-// signature. A cache hit stands for the first two: it can exist only after they
-// held under the same version of the keys.
+// signature or its place in the hash chain. A cache hit stands for the first
+// two: it can exist only after they held under the same version of the keys.
 func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.CredentialCache) code.Verdict {
 	var cacheKey [32]byte
 	var device any
@@ -34,10 +35,31 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 			credentials.Put(cacheKey, device)
 		}
 	}
-	if !verifyDisplay(c, device) {
+	if known, ok := device.(link); ok {
+		own, held := follows(c, known)
+		if !held {
+			return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
+		}
+		if credentials != nil && own.at > known.at {
+			credentials.Put(cacheKey, own) // the next display has fewer steps to go
+		}
+	} else if !verifyDisplay(c, device) {
 		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
 	}
-	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}
+	return code.Verdict{Outcome: code.Accept, Strength: strength(c), Checked: code.IssuerSignature | code.DeviceSignature}
+}
+
+// strength says what a code that verified rests on. A preimage proves that who
+// showed it has the slot's secret, not that it was made here and now; codes made
+// ahead prove that the server made them.
+func strength(c *code.Code) code.Strength {
+	switch {
+	case c.Suite == SuiteChain:
+		return code.SecretBound
+	case c.Medium == code.MediumServerBatch:
+		return code.StaticSigned
+	}
+	return code.DeviceBound
 }
 
 // credentialKey is SHA-256 of all of part A and the version of the keys.
@@ -61,15 +83,10 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	if reason != "" {
 		return nil, reason
 	}
-	issuer, ok := public.(ed25519.PublicKey)
-	if !ok || len(issuer) != ed25519.PublicKeySize {
-		return nil, code.Unsupported // the issuer's key is not of this suite
-	}
-	signed := len(c.Credential) - sigSize
 	msg := make([]byte, 0, len(credentialContext)+maxSize)
-	msg = append(append(msg, credentialContext...), c.Credential[:signed]...)
-	if !ed25519.Verify(issuer, msg, c.Credential[signed:]) {
-		return nil, code.BadIssuerSignature
+	msg = append(append(msg, credentialContext...), c.Credential[:len(c.Credential)-sigSize]...)
+	if reason := verifyIssuer(c, public, msg); reason != "" {
+		return nil, reason
 	}
 	// Only now: before, the key is anybody's claim and not worth a square root.
 	device, err := parseDeviceKey(c.Suite, c.DeviceKey)
@@ -79,15 +96,40 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	return device, ""
 }
 
+// verifyIssuer checks the issuer's signature with a key of the suite's own
+// algorithm and no other: which algorithm it is, the key says and the code must
+// agree.
+func verifyIssuer(c *code.Code, public crypto.PublicKey, msg []byte) code.Reason {
+	sig := c.Credential[len(c.Credential)-sigSize:]
+	held := false
+	switch key := public.(type) {
+	case ed25519.PublicKey:
+		if len(key) != ed25519.PublicKeySize || issuerAlgorithm(c.Suite) != algEd25519 {
+			return code.Unsupported // the issuer's key is not of this suite
+		}
+		held = ed25519.Verify(key, msg, sig)
+	case *ecdsa.PublicKey:
+		if issuerAlgorithm(c.Suite) != algorithmOf(key) {
+			return code.Unsupported
+		}
+		held = verifyPoint(key, msg, sig)
+	default:
+		return code.Unsupported
+	}
+	if !held {
+		return code.BadIssuerSignature
+	}
+	return ""
+}
+
 func verifyDisplay(c *code.Code, device any) bool {
 	signed := len(c.Raw) - sigSize
 	var buf [len(displayContext) + maxSize]byte
 	msg := append(append(buf[:0], displayContext...), c.Raw[:signed]...)
 	sig := c.Raw[signed:]
 	switch key := device.(type) {
-	case *ecdsa.PublicKey:
-		digest := sha256.Sum256(msg)
-		return c.Suite == SuiteP256 && verifyP256(key, digest[:], sig)
+	case *ecdsa.PublicKey: // of the suite's curve: parseDeviceKey made it
+		return c.Suite != SuiteEd25519 && verifyPoint(key, msg, sig)
 	case ed25519.PublicKey:
 		return c.Suite == SuiteEd25519 && ed25519.Verify(key, msg, sig)
 	}
