@@ -2,102 +2,97 @@ package ct1
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/cashlesscity/citygate/gateway/code"
 )
 
-// SlotsMax is the most slots a credential of [SuiteChain] may have: a week of
-// one minute each. It bounds what one check costs, one SHA-256 a slot.
-const SlotsMax = 10_080
+// A hash chain is x[n] = seed, x[k-1] = H(k, x[k]), and x[0] is the anchor that
+// the issuer signs in the place of a device key. H(k, x) is the first 16 bytes of
+// SHA-256("CT1-chain" 00 || k as 4 bytes || x): with the position in it, one
+// guess does not aim at all values of a chain. Slot i, the i-th window after
+// issue, shows x[i+1]; a verifier hashes it i+1 times.
+const (
+	chainSize    = 16
+	chainContext = "CT1-chain\x00"
+	chainFlags   = 1<<4 | code.ClockUnknown<<2 | code.MediumBand
 
-// chainFlags are the only flags of a chain display: a party of one, a clock
-// nobody vouches for, a band. Nothing signs them, so there is nothing to choose.
-const chainFlags = 1<<4 | code.ClockUnknown<<2 | code.MediumBand
+	// ChainMax is the number of slots of the longest chain: five days of 60
+	// seconds. It bounds what a display can cost a validator, about 0.8 ms.
+	ChainMax = 7200
+)
 
-// A link is a value of a hash chain: the anchor at 0, the preimage of slot k at
-// k+1. Hashing a link gives the link before it.
-type link struct {
-	at    uint16
-	value [linkSize]byte
+// A chainValue is one value of a chain.
+type chainValue [chainSize]byte
+
+// A chainLink is a value with its position: the anchor at 0, the value that slot
+// i shows at i+1.
+type chainLink struct {
+	at    uint32
+	value chainValue
 }
 
-// back hashes value steps times: the first 16 bytes of SHA-256, each time.
-func back(value [linkSize]byte, steps int) [linkSize]byte {
-	for range steps {
-		sum := sha256.Sum256(value[:])
-		value = [linkSize]byte(sum[:])
+func chainHash(k uint32, x chainValue) (out chainValue) {
+	var msg [len(chainContext) + 4 + chainSize]byte // one block of SHA-256
+	copy(msg[:], chainContext)
+	binary.BigEndian.PutUint32(msg[len(chainContext):], k)
+	copy(msg[len(chainContext)+4:], x[:])
+	sum := sha256.Sum256(msg[:])
+	copy(out[:], sum[:])
+	return out
+}
+
+// chainDown hashes x[from] down to x[to].
+func chainDown(x chainValue, from, to uint32) chainValue {
+	for k := from; k > to; k-- {
+		x = chainHash(k, x)
 	}
-	return value
+	return x
 }
 
-// slots gives how many displays of window seconds a life has, the last one
-// perhaps cut short.
-func slots(life, window int64) int64 { return (life + window - 1) / window }
-
-// slotted reports whether part B of a chain display is the one that its slot
-// has: nothing in it is free, because nothing in it is signed. c holds the
-// fields of both parts.
-func slotted(c *code.Code, flags byte) bool {
-	return flags == chainFlags && c.Context == 0 && c.Counter >= 1 && c.Counter <= SlotsMax &&
-		c.GeneratedAt-c.IssuedAt == int64(c.Counter-1)*c.Window
-}
-
-// follows reports whether the preimage of c leads back to known, or, when known
-// is of a later slot, to the anchor. It gives the link of c.
-func follows(c *code.Code, known link) (link, bool) {
-	own := link{c.Counter, [linkSize]byte(Proof(c))}
+// chainHolds reports whether the value shown on c hangs on known, a link that
+// does, or on the anchor when known is of a later slot. It gives the link of c.
+func chainHolds(c *code.Code, known chainLink) (chainLink, bool) {
+	own := chainLink{uint32(c.Counter) + 1, chainValue(Proof(c))}
 	if own.at < known.at {
-		known = link{0, [linkSize]byte(c.DeviceKey)}
+		known = chainLink{0, chainValue(c.DeviceKey)}
 	}
-	return own, back(own.value, int(own.at-known.at)) == known.value
+	return own, chainDown(own.value, own.at, known.at) == known.value
 }
 
-// A Chain is the secret of a band of [SuiteChain]: one value for each slot, made
-// from a seed by hashing, the last slot's first. The zero Chain is not usable;
-// [NewChain] makes one.
-type Chain struct {
-	seed   [linkSize]byte
-	length int
+// chainSlot gives the slot that begins age seconds after issue.
+func chainSlot(c *code.Code, age int64) (slot int64, ok bool) {
+	if c.Window == 0 || age%c.Window != 0 {
+		return 0, false
+	}
+	slot = age / c.Window
+	return slot, slot < ChainMax
 }
 
-// NewChain makes the chain of length slots, 1 to [SlotsMax], that ends in seed.
-// The seed must be random and of no other use.
-func NewChain(seed [linkSize]byte, length int) (*Chain, error) {
-	if length < 1 || length > SlotsMax {
-		return nil, fmt.Errorf("chain: %d slots, want 1 to %d", length, SlotsMax)
+// ChainAnchor gives the device key of a band that keeps seed: 16 random bytes
+// that nobody else may know. Its displays last for ChainMax slots at most; the
+// credential's life ends them earlier.
+func ChainAnchor(seed []byte) ([]byte, error) {
+	if len(seed) != chainSize {
+		return nil, errors.New("hash chain: want a seed of 16 bytes")
 	}
-	return &Chain{seed, length}, nil
+	anchor := chainDown(chainValue(seed), ChainMax, 0)
+	return anchor[:], nil
 }
 
-// Anchor gives the device key of the band's credential.
-func (ch *Chain) Anchor() []byte {
-	anchor := back(ch.seed, ch.length)
-	return anchor[:]
-}
-
-// Display makes the one code of the slot that at, unix seconds, falls in. Its
-// counter is the number of the slot, from 1.
-func (ch *Chain) Display(credential []byte, at int64) ([]byte, error) {
-	var c code.Code
-	if err := ParseCredential(credential, &c); err != nil {
-		return nil, fmt.Errorf("chain display: %w", err)
+// ChainSigner gives the sign function of a band for [Display].
+func ChainSigner(seed []byte) (func(msg []byte) ([]byte, error), error) {
+	if len(seed) != chainSize {
+		return nil, errors.New("hash chain: want a seed of 16 bytes")
 	}
-	if c.Suite != SuiteChain {
-		return nil, fmt.Errorf("chain display: the credential is of suite %d, want %d", c.Suite, SuiteChain)
-	}
-	if anchor := ch.Anchor(); [linkSize]byte(anchor) != [linkSize]byte(c.DeviceKey) {
-		return nil, errors.New("chain display: the credential is of another chain")
-	}
-	slot := (at - c.IssuedAt) / c.Window
-	if at < c.IssuedAt || slot >= int64(ch.length) {
-		return nil, fmt.Errorf("chain display: %d is in none of the chain's %d slots", at, ch.length)
-	}
-	c.Party, c.ClockQuality, c.Medium = 1, code.ClockUnknown, code.MediumBand
-	c.Counter, c.Context = uint16(slot+1), 0
-	preimage := back(ch.seed, ch.length-1-int(slot))
-	raw := append(make([]byte, 0, maxSize), credential...)
-	raw = appendDynamic(raw, slot*c.Window, &c)
-	return append(raw, preimage[:]...), nil
+	start := chainValue(seed)
+	return func(msg []byte) ([]byte, error) {
+		slot := binary.BigEndian.Uint16(msg[len(msg)-4:]) // the counter
+		if slot >= ChainMax {
+			return nil, errors.New("hash chain: past its end")
+		}
+		value := chainDown(start, ChainMax, uint32(slot)+1)
+		return value[:], nil
+	}, nil
 }

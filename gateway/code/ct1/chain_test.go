@@ -12,7 +12,7 @@ import (
 // chainAt gives the code that a band shows at a time.
 func chainAt(t testing.TB, c *city, credential []byte, at int64) []byte {
 	t.Helper()
-	raw, err := c.chain.Display(credential, at)
+	raw, err := ct1.Display(credential, chainDisplay(at), c.sign)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestChainsWeakerPromise(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	// Whoever saw a slot's code can make those of every slot before it.
-	sum := sha256Link(raw[len(raw)-16:])
+	sum := chainLink(int(parsed.Counter)+1, raw[len(raw)-16:])
 	earlier := append(bytes.Clone(chainAt(t, c, credential, shownAt-60)[:len(raw)-16]), sum...)
 	if v := (ct1.Scheme{}).Verify(mustParse(t, earlier), c.keys, nil); v.Outcome != code.Accept {
 		t.Errorf("the slot before: %+v; it is over by then, so the window refuses it", v)
@@ -77,28 +77,8 @@ func TestChainsWeakerPromise(t *testing.T) {
 	// What nobody who saw a code can do: the next slot.
 	later := chainAt(t, c, credential, shownAt+60)
 	copy(ct1.Proof(mustParse(t, later)), raw[len(raw)-16:])
-	if v := (ct1.Scheme{}).Verify(mustParse(t, later), c.keys, nil); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
+	if v := (ct1.Scheme{}).Verify(mustParse(t, later), c.keys, nil); v != code.Refuse(code.BadSecret).After(code.IssuerSignature) {
 		t.Errorf("the next slot with this slot's preimage: %+v", v)
-	}
-}
-
-// The anchor stands on every code: it must open no slot, not even the first.
-func TestAnchorOpensNothing(t *testing.T) {
-	c := newCity(t, ct1.SuiteChain, "anchor")
-	credential := c.credential(t, c.fields())
-	first := chainAt(t, c, credential, issuedAt)
-	if v := (ct1.Scheme{}).Verify(mustParse(t, first), c.keys, nil); v.Outcome != code.Accept {
-		t.Fatalf("the first slot: %+v", v)
-	}
-	copy(ct1.Proof(mustParse(t, first)), c.device)
-	if v := (ct1.Scheme{}).Verify(mustParse(t, first), c.keys, nil); v.Reason != code.BadDeviceSignature {
-		t.Errorf("the anchor as the first slot's preimage: %+v", v)
-	}
-	zeroth := bytes.Clone(first)
-	zeroth[len(zeroth)-24+5] = 0 // counter 0: no step at all from the anchor
-	var parsed code.Code
-	if err := (ct1.Scheme{}).Parse(zeroth, &parsed); err == nil {
-		t.Error("a slot before the first parses")
 	}
 }
 
@@ -107,12 +87,12 @@ func TestChainCacheChangesNoAnswer(t *testing.T) {
 	c := newCity(t, ct1.SuiteChain, "cache")
 	credential := c.credential(t, c.fields())
 	cache := code.NewCredentials(64)
-	for _, slot := range []int64{4000, 4001, 10, 0, 9000, 9000, 8999, 10079} {
+	for _, slot := range []int64{4000, 4001, 10, 0, 7000, 7000, 6999, ct1.ChainMax - 1} {
 		raw := chainAt(t, c, credential, issuedAt+slot*60)
 		forged := bytes.Clone(raw)
 		forged[len(forged)-1] ^= 1
 		for range 2 {
-			if v := (ct1.Scheme{}).Verify(mustParse(t, forged), c.keys, cache); v.Reason != code.BadDeviceSignature {
+			if v := (ct1.Scheme{}).Verify(mustParse(t, forged), c.keys, cache); v.Reason != code.BadSecret {
 				t.Errorf("slot %d, forged: %+v", slot, v)
 			}
 		}
@@ -122,47 +102,6 @@ func TestChainCacheChangesNoAnswer(t *testing.T) {
 	}
 	if c.keys.asked != 1 {
 		t.Errorf("the issuer's key was asked for %d times, want 1", c.keys.asked)
-	}
-}
-
-func TestChainBounds(t *testing.T) {
-	c := newCity(t, ct1.SuiteChain, "bounds")
-	for _, length := range []int{-1, 0, ct1.SlotsMax + 1} {
-		if _, err := ct1.NewChain([16]byte{1}, length); err == nil {
-			t.Errorf("a chain of %d slots", length)
-		}
-	}
-	for name, change := range map[string]func(*ct1.Credential){
-		"a tap budget":    func(f *ct1.Credential) { f.Taps = 1 },
-		"too many slots":  func(f *ct1.Credential) { f.Window = 59 },
-		"a longer life":   func(f *ct1.Credential) { f.TTLHours++ },
-		"an anchor short": func(f *ct1.Credential) { f.DeviceKey = f.DeviceKey[:15] },
-	} {
-		f := c.fields()
-		change(&f)
-		if _, err := ct1.BuildCredential(f); err == nil {
-			t.Errorf("%s: built", name)
-		}
-	}
-	credential := c.credential(t, c.fields())
-	for _, at := range []int64{issuedAt - 1, issuedAt + ct1.SlotsMax*60} {
-		if _, err := c.chain.Display(credential, at); err == nil {
-			t.Errorf("a display at issue + %d", at-issuedAt)
-		}
-	}
-	if _, err := newCity(t, ct1.SuiteChain, "another").chain.Display(credential, shownAt); err == nil {
-		t.Error("another band's chain shows this credential")
-	}
-	if _, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Party: 1}, nil); err == nil {
-		t.Error("a chain credential is shown by a signature")
-	}
-	// A window of 0 seconds would divide by zero; the issuer's signature is good.
-	a := bytes.Clone(credential[:39])
-	a[22] = 0
-	a = append(a, c.issue(append([]byte("CT1-cred\x00"), a...))...)
-	var parsed code.Code
-	if err := ct1.ParseCredential(a, &parsed); err == nil {
-		t.Error("a chain without a slot length parses")
 	}
 }
 
@@ -196,7 +135,7 @@ func TestKeysServeTheirOwnSuitesAlone(t *testing.T) {
 
 // A P-256 issuer's signature has one form on a code too, and Assemble makes it.
 func TestIssuerSignatureHasLowS(t *testing.T) {
-	c := newCity(t, ct1.SuiteP256Only, "low s")
+	c := newCity(t, ct1.SuiteAllP256, "low s")
 	toSign, err := ct1.BuildCredential(c.fields())
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 // ID names the scheme.
@@ -12,11 +13,11 @@ const ID code.SchemeID = "ct1"
 
 // The suites, as (issuer, device) algorithms.
 const (
-	SuiteEd25519  uint8 = 0 // Ed25519, Ed25519
-	SuiteP256Only uint8 = 1 // P-256, P-256
-	SuiteSM2      uint8 = 2 // SM2, SM2
-	SuiteP256     uint8 = 3 // Ed25519, P-256: what secure hardware can do; the default
-	SuiteChain    uint8 = 4 // Ed25519, a hash chain: bands without public-key cryptography
+	SuiteEd25519 uint8 = 0 // Ed25519, Ed25519
+	SuiteAllP256 uint8 = 1 // P-256, P-256: an issuer whose signer has no Ed25519
+	SuiteSM2     uint8 = 2 // SM2, SM2
+	SuiteP256    uint8 = 3 // Ed25519, P-256: what secure hardware can do; the default
+	SuiteChain   uint8 = 4 // Ed25519, hash chain: a band that can do no more; see [ChainAnchor]
 )
 
 const (
@@ -47,15 +48,14 @@ const (
 	maxParty = 15
 
 	ed25519KeySize = 32
-	p256KeySize    = 33 // a compressed point, of SM2 too
-	linkSize       = 16 // of a hash chain: the anchor and each preimage
+	p256KeySize    = 33
 )
 
 // Sizes of codes without extensions, for readers that want to know.
 const (
-	SizeP256    = offDevice + p256KeySize + sigSize + dynSize + sigSize    // 192, suites 1 to 3
+	SizeP256    = offDevice + p256KeySize + sigSize + dynSize + sigSize    // 192
 	SizeEd25519 = offDevice + ed25519KeySize + sigSize + dynSize + sigSize // 191
-	SizeChain   = offDevice + linkSize + sigSize + dynSize + linkSize      // 127
+	SizeChain   = offDevice + chainSize + sigSize + dynSize + chainSize    // 127
 )
 
 // Scheme is the CT1 code scheme.
@@ -74,32 +74,41 @@ func (Scheme) Sniff(raw []byte) code.Match {
 	return code.No
 }
 
-// keySize gives the size of a suite's device key, 0 if the suite is not
-// implemented here.
+// keySize gives the size of a suite's device key, 0 if there is no such suite.
 func keySize(suite uint8) int {
 	switch suite {
 	case SuiteEd25519:
 		return ed25519KeySize
-	case SuiteP256Only, SuiteSM2, SuiteP256:
+	case SuiteAllP256, SuiteSM2, SuiteP256:
 		return p256KeySize
 	case SuiteChain:
-		return linkSize
+		return chainSize
 	}
 	return 0
 }
 
-// proofSize gives the size of what ends part B: the device's signature, or the
-// preimage of a hash chain.
+// proofSize gives the size of what ends a suite's part B.
 func proofSize(suite uint8) int {
 	if suite == SuiteChain {
-		return linkSize
+		return chainSize
 	}
 	return sigSize
 }
 
-// Proof gives the device's signature of a parsed code, or the preimage of a hash
-// chain. It aliases the code's bytes.
+// Proof gives what ends a parsed code: the device's signature, or the value of a
+// hash chain. It aliases the code's bytes.
 func Proof(c *code.Code) []byte { return c.Raw[len(c.Raw)-proofSize(c.Suite):] }
+
+// deviceForm reports whether key has the one form of the suite's device keys.
+func deviceForm(suite uint8, key []byte) bool {
+	switch suite {
+	case SuiteAllP256, SuiteP256:
+		return compressed(key)
+	case SuiteSM2:
+		return sm2.Compressed(key)
+	}
+	return true
+}
 
 // Parse reads a code. c's slices alias raw. On error c is zero.
 func (Scheme) Parse(raw []byte, c *code.Code) error {
@@ -158,7 +167,7 @@ func parseCredential(raw []byte, c *code.Code) (int, error) {
 		return 0, code.ErrMalformed
 	}
 	device := raw[offDevice : offDevice+size]
-	if !canonical(suite, device, raw[end-sigSize:end]) || suite == SuiteChain && raw[offWindow] == 0 {
+	if !deviceForm(suite, device) || suite == SuiteAllP256 && !lowS(raw[end-sigSize/2:end]) {
 		return 0, code.ErrMalformed
 	}
 	c.Scheme = ID
@@ -186,7 +195,8 @@ func parseDynamic(b []byte, c *code.Code) error {
 		return code.ErrMalformed
 	}
 	flags := b[3]
-	c.GeneratedAt = c.IssuedAt + int64(b[0])<<16 + int64(b[1])<<8 + int64(b[2])
+	age := int64(b[0])<<16 + int64(b[1])<<8 + int64(b[2])
+	c.GeneratedAt = c.IssuedAt + age
 	c.Party = flags >> 4
 	c.ClockQuality = flags >> 2 & 3
 	c.Medium = flags & 3
@@ -196,12 +206,13 @@ func parseDynamic(b []byte, c *code.Code) error {
 		return code.ErrMalformed
 	}
 	switch c.Suite {
-	case SuiteP256Only, SuiteP256:
+	case SuiteAllP256, SuiteP256:
 		if !lowS(b[dynSize+sigSize/2:]) {
 			return code.ErrMalformed
 		}
 	case SuiteChain:
-		if !slotted(c, flags) {
+		// A preimage proves its slot and nothing else, so nothing else may vary.
+		if slot, ok := chainSlot(c, age); !ok || flags != chainFlags || c.Context != 0 || int64(c.Counter) != slot {
 			return code.ErrMalformed
 		}
 	}

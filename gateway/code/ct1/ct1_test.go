@@ -58,7 +58,6 @@ type city struct {
 	suite  uint8
 	device []byte
 	sign   func([]byte) ([]byte, error)
-	chain  *ct1.Chain // of SuiteChain, which signs nothing
 }
 
 func newCity(t testing.TB, suite uint8, seed string) *city {
@@ -87,11 +86,13 @@ func newCity(t testing.TB, suite uint8, seed string) *city {
 	material = sha256.Sum256([]byte("device " + seed))
 	switch suite {
 	case ct1.SuiteChain:
-		chain, err := ct1.NewChain([16]byte(material[:]), ct1.SlotsMax)
-		if err != nil {
+		var err error
+		if c.device, err = ct1.ChainAnchor(material[:16]); err != nil {
 			t.Fatal(err)
 		}
-		c.chain, c.device = chain, chain.Anchor()
+		if c.sign, err = ct1.ChainSigner(material[:16]); err != nil {
+			t.Fatal(err)
+		}
 		return c
 	case ct1.SuiteEd25519:
 		key := ed25519.NewKeyFromSeed(material[:])
@@ -101,7 +102,7 @@ func newCity(t testing.TB, suite uint8, seed string) *city {
 		public, c.sign = pointSigner(t, suite, material[:])
 	}
 	gotSuite, device, err := ct1.DeviceKey(public)
-	if want := map[uint8]uint8{ct1.SuiteP256Only: ct1.SuiteP256}[suite]; err != nil || gotSuite != suite && gotSuite != want {
+	if want := map[uint8]uint8{ct1.SuiteAllP256: ct1.SuiteP256}[suite]; err != nil || gotSuite != suite && gotSuite != want {
 		t.Fatalf("DeviceKey = suite %d, %v; want %d", gotSuite, err, suite)
 	}
 	c.device = device
@@ -135,7 +136,7 @@ func (c *city) fields() ct1.Credential {
 		IssuedAt: issuedAt, TTLHours: 168, Product: 0x0b0c, Cap: 0x0d0e, Taps: 200, Window: 30, DeviceKey: c.device,
 	}
 	if c.suite == ct1.SuiteChain {
-		f.Taps, f.Window = 0, 60
+		f.Taps, f.Window, f.TTLHours = 0, 60, 120
 	}
 	return f
 }
@@ -155,12 +156,8 @@ func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
 
 func (c *city) show(t testing.TB, credential []byte) []byte {
 	t.Helper()
-	if c.chain != nil {
-		raw, err := c.chain.Display(credential, shownAt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
+	if c.suite == ct1.SuiteChain {
+		return chainAt(t, c, credential, shownAt)
 	}
 	raw, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Counter: 0x1112, Context: 0x1314, Party: 2, ClockQuality: code.ClockSynced, Medium: code.MediumBand}, c.sign)
 	if err != nil {
@@ -169,11 +166,26 @@ func (c *city) show(t testing.TB, credential []byte) []byte {
 	return raw
 }
 
+// proven is the check that covers part B of c's codes, and unproven its reason.
+func (c *city) proven() code.Checks {
+	if c.suite == ct1.SuiteChain {
+		return code.SharedSecret
+	}
+	return code.DeviceSignature
+}
+
+func (c *city) unproven() code.Reason {
+	if c.suite == ct1.SuiteChain {
+		return code.BadSecret
+	}
+	return code.BadDeviceSignature
+}
+
 func (c *city) code(t testing.TB) []byte { return c.show(t, c.credential(t, c.fields())) }
 
 // strength is what a genuine code of c rests on.
 func (c *city) strength() code.Strength {
-	if c.chain != nil {
+	if c.suite == ct1.SuiteChain {
 		return code.SecretBound
 	}
 	return code.DeviceBound
@@ -198,9 +210,10 @@ func bareP256(compressed, msg, sig []byte) bool {
 	return ecdsa.Verify(point(compressed), digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 }
 
-// sha256Link is one step of a hash chain.
-func sha256Link(value []byte) []byte {
-	sum := sha256.Sum256(value)
+// chainLink gives the value before the one at a position of a hash chain.
+func chainLink(position int, value []byte) []byte {
+	msg := binary.BigEndian.AppendUint32([]byte("CT1-chain\x00"), uint32(position))
+	sum := sha256.Sum256(append(msg, value...))
 	return sum[:16]
 }
 
@@ -210,7 +223,7 @@ func negate(s []byte) []byte {
 }
 
 func suites(t *testing.T, f func(t *testing.T, c *city)) {
-	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "p256only": ct1.SuiteP256Only, "sm2": ct1.SuiteSM2, "p256": ct1.SuiteP256, "chain": ct1.SuiteChain} {
+	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "all p256": ct1.SuiteAllP256, "sm2": ct1.SuiteSM2, "p256": ct1.SuiteP256, "chain": ct1.SuiteChain} {
 		t.Run(name, func(t *testing.T) { f(t, newCity(t, suite, name)) })
 	}
 }
@@ -237,7 +250,7 @@ func TestLayoutIsByteExact(t *testing.T) {
 			1: {192, 33, "24", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
 			2: {192, 33, "28", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
 			3: {192, 33, "2c", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
-			4: {127, 16, "30", "00a8" + "0b0c" + "0d0e" + "00" + "3c", "03f480" + "19" + "10e1" + "0000"}, // slot 4320 of 60 s
+			4: {127, 16, "30", "0078" + "0b0c" + "0d0e" + "00" + "3c", "03f480" + "19" + "10e0" + "0000"}, // slot 4320 of 60 s
 		}[c.suite]
 		if len(raw) != want.size {
 			t.Fatalf("%d bytes, want %d", len(raw), want.size)
@@ -272,8 +285,8 @@ func TestLayoutIsByteExact(t *testing.T) {
 				t.Error("the device's signature is not over CT1-dyn, part A and part B")
 			}
 		case 4: // slot 4320 is the 4321st: so many hashes lead to the anchor
-			for range 4321 {
-				proof = sha256Link(proof)
+			for position := 4321; position > 0; position-- {
+				proof = chainLink(position, proof)
 			}
 			if !bytes.Equal(proof, c.device) {
 				t.Error("the preimage does not lead to the anchor")
@@ -308,7 +321,7 @@ func TestParseGivesTheFields(t *testing.T) {
 			Raw: got.Raw, Credential: got.Raw[:len(got.Raw)-72], DeviceKey: c.device,
 		}
 		if c.suite == ct1.SuiteChain { // part B follows from the slot
-			want.GeneratedAt, want.Window, want.Taps, want.Counter = issuedAt+4320*60, 60, 0, 4321
+			want.GeneratedAt, want.Window, want.Taps, want.Counter, want.ExpiresAt = issuedAt+4320*60, 60, 0, 4320, issuedAt+120*3600
 			want.Party, want.ClockQuality, want.Context, want.Credential = 1, code.ClockUnknown, 0, got.Raw[:len(got.Raw)-24]
 		}
 		a, _ := json.Marshal(got)
@@ -316,7 +329,7 @@ func TestParseGivesTheFields(t *testing.T) {
 		if !bytes.Equal(a, b) {
 			t.Errorf("parsed %s, want %s", a, b)
 		}
-		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: c.strength(), Checked: code.IssuerSignature | code.DeviceSignature}) {
+		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: c.strength(), Checked: code.IssuerSignature | c.proven()}) {
 			t.Errorf("Verify = %+v", v)
 		}
 	})
@@ -356,7 +369,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 		unknownKey.KeyID = 8
 		stranger := c.show(t, credential) // with the proof of another device
 		copy(ct1.Proof(mustParse(t, stranger)), ct1.Proof(mustParse(t, other.show(t, other.credential(t, other.fields())))))
-		if c.chain == nil {
+		if c.suite != ct1.SuiteChain {
 			otherDevice := *c
 			otherDevice.sign = other.sign
 			stranger = otherDevice.show(t, credential)
@@ -372,7 +385,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 			{"key nobody knows", c.show(t, c.credential(t, unknownKey)), code.UnknownKey},
 			{"issuer's signature by another key", c.show(t, other.credential(t, c.fields())), code.BadIssuerSignature},
 			{"altered field, signed again by the device", c.show(t, altered), code.BadIssuerSignature},
-			{"device's signature by another key", stranger, code.BadDeviceSignature},
+			{"device's signature by another key", stranger, c.unproven()},
 		}
 		for _, test := range tests {
 			for _, cache := range []code.CredentialCache{nil, code.NewCredentials(64)} {
@@ -388,7 +401,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 // second credential for the same device key.
 func TestDisplayCannotBeMovedToAnotherCredential(t *testing.T) {
 	suites(t, func(t *testing.T, c *city) {
-		if c.chain != nil {
+		if c.suite == ct1.SuiteChain {
 			return // a preimage signs nothing: see TestChainsWeakerPromise
 		}
 		raw := c.code(t)
@@ -431,7 +444,7 @@ func TestCacheSkipsTheIssuerAndNothingElse(t *testing.T) {
 		}
 		third := c.show(t, credential)
 		third[len(third)-1] ^= 1
-		if v := verify(third); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
+		if v := verify(third); v != code.Refuse(c.unproven()).After(code.IssuerSignature) {
 			t.Errorf("bad device signature on a hit: %+v", v)
 		}
 		// A new bundle revokes the key: what was cached under the old one is void.

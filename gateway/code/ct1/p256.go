@@ -35,71 +35,11 @@ var smallOrder = [][32]byte{
 	{0xee, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
 }
 
-// canonical reports whether a device key and an issuer's signature have the one
-// form that their suite gives them. SM2 signatures and hashes have just one.
-func canonical(suite uint8, device, issuerSig []byte) bool {
-	switch suite {
-	case SuiteP256Only:
-		return compressed(device) && lowS(issuerSig[sigSize/2:])
-	case SuiteP256:
-		return compressed(device)
-	case SuiteSM2:
-		return sm2.Compressed(device)
-	}
-	return true
-}
-
 // compressed reports whether key has the one form of a compressed point. That
 // it is on the curve costs a square root and is checked behind the issuer's
 // signature.
 func compressed(key []byte) bool {
 	return (key[0] == 2 || key[0] == 3) && slices.Compare(key[1:], fieldPrime) < 0
-}
-
-// An algorithm is what a signature on a code can be.
-type algorithm uint8
-
-const (
-	algNone algorithm = iota
-	algEd25519
-	algP256
-	algSM2
-)
-
-// issuerAlgorithm gives the algorithm of a suite's issuer signature.
-func issuerAlgorithm(suite uint8) algorithm {
-	switch suite {
-	case SuiteEd25519, SuiteP256, SuiteChain:
-		return algEd25519
-	case SuiteP256Only:
-		return algP256
-	case SuiteSM2:
-		return algSM2
-	}
-	return algNone
-}
-
-// algorithmOf gives the algorithm of a key by its curve.
-func algorithmOf(key *ecdsa.PublicKey) algorithm {
-	switch {
-	case key == nil:
-		return algNone
-	case key.Curve == elliptic.P256():
-		return algP256
-	case sm2.IsKey(key):
-		return algSM2
-	}
-	return algNone
-}
-
-// verifyPoint checks a raw r||s signature over msg with the algorithm of the
-// key's curve: ECDSA with SHA-256, or SM2 with SM3 and the default user id.
-func verifyPoint(key *ecdsa.PublicKey, msg, sig []byte) bool {
-	if key.Curve == elliptic.P256() {
-		digest := sha256.Sum256(msg)
-		return verifyP256(key, digest[:], sig)
-	}
-	return sm2.Verify(key, nil, slices.Clone(msg), sig) // the clone keeps P-256's message off the heap
 }
 
 // lowS reports whether s, 32 bytes, is the smaller of a signature's two forms.
@@ -108,11 +48,11 @@ func lowS(s []byte) bool { return slices.Compare(s, halfOrder) <= 0 }
 // parseDeviceKey gives the device key as its own value: nothing aliases raw.
 func parseDeviceKey(suite uint8, raw []byte) (any, error) {
 	switch suite {
-	case SuiteChain:
-		return link{0, [linkSize]byte(raw)}, nil
 	case SuiteSM2:
 		return sm2.ParseKey(raw)
-	case SuiteP256Only, SuiteP256:
+	case SuiteChain:
+		return chainLink{0, chainValue(raw)}, nil
+	case SuiteP256, SuiteAllP256:
 		x, y := elliptic.UnmarshalCompressed(elliptic.P256(), raw)
 		if x == nil {
 			return nil, code.ErrMalformed
@@ -130,17 +70,20 @@ func parseDeviceKey(suite uint8, raw []byte) (any, error) {
 
 // CheckDeviceKey reports why key, as it stands on a code, must not be put into a
 // credential: it is not a point of the suite's curve, or anyone can sign for it.
-// The anchor of a hash chain cannot be told from any other 16 bytes.
 func CheckDeviceKey(suite uint8, key []byte) error {
 	if n := keySize(suite); n == 0 || len(key) != n {
 		return fmt.Errorf("device key: %d bytes do not fit suite %d", len(key), suite)
 	}
 	switch suite {
 	case SuiteSM2:
-		if _, err := parseDeviceKey(suite, key); err != nil || !sm2.Compressed(key) {
+		if _, err := sm2.ParseKey(key); err != nil {
 			return errors.New("device key: not a compressed point of SM2")
 		}
-	case SuiteP256Only, SuiteP256:
+	case SuiteChain:
+		if chainValue(key) == (chainValue{}) {
+			return errors.New("device key: an anchor of zeros, as an unset field would be")
+		}
+	case SuiteP256, SuiteAllP256:
 		if !compressed(key) {
 			return errors.New("device key: not a compressed P-256 point")
 		}
@@ -157,17 +100,15 @@ func CheckDeviceKey(suite uint8, key []byte) error {
 	return nil
 }
 
-// DeviceKey gives the form a public key has on a code, and the suite it is for
-// when the issuer signs with Ed25519, or with SM2 for a key of that curve. A key
-// of P-256 has the same form in [SuiteP256Only].
+// DeviceKey gives the form a public key has on a code, and its suite; a P-256
+// key is as good in [SuiteAllP256].
 func DeviceKey(public crypto.PublicKey) (suite uint8, key []byte, err error) {
 	switch p := public.(type) {
 	case ed25519.PublicKey:
 		return SuiteEd25519, slices.Clone(p), CheckDeviceKey(SuiteEd25519, p)
 	case *ecdsa.PublicKey:
 		if sm2.IsKey(p) {
-			key := sm2.Compress(p)
-			return SuiteSM2, key, CheckDeviceKey(SuiteSM2, key)
+			return SuiteSM2, sm2.Compress(p), nil
 		}
 		if p.Curve != elliptic.P256() {
 			return 0, nil, errors.New("device key: on neither P-256 nor SM2")
@@ -223,8 +164,7 @@ func SM2Signer(private *sm2.PrivateKey, random io.Reader) func(msg []byte) ([]by
 }
 
 // Signer gives the sign function of a device whose key is in memory: bands made
-// by a server, simulators and tests. P-256 signatures are deterministic. It also
-// signs credentials of [SuiteP256Only] for an issuer whose key is in memory.
+// by a server, simulators and tests. P-256 signatures are deterministic.
 func Signer(private crypto.Signer) (func(msg []byte) ([]byte, error), error) {
 	switch key := private.(type) {
 	case ed25519.PrivateKey:

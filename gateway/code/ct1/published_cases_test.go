@@ -139,7 +139,7 @@ func (m *maker) times() {
 	m.add("no-skew-late", "rules without skew: a millisecond after its window", code.ExpiredCode, nil, func(v *vector) { v.Rules = "long"; at(win + 1)(v) })
 	m.add("trust-expired", "the trust bundle has run out", code.IssuerCertExpired, nil, func(v *vector) { v.TrustExpired = true })
 	if m.suite == ct1.SuiteChain {
-		m.add("last-slot", "the last slot of the longest chain", "", func(d *draft) { m.slot(d, ct1.SlotsMax-1) }, nil)
+		m.add("last-slot", "the last slot of the longest chain", "", func(d *draft) { m.slot(d, ct1.ChainMax-1) }, nil)
 		return
 	}
 	m.add("oldest-display", "made 2^24-1 seconds after issue", "", func(d *draft) { d.ttl, d.age = 24*366, 1<<24-1 }, func(v *vector) { v.Rules = "long" })
@@ -174,8 +174,8 @@ func (m *maker) amounts() {
 
 func (m *maker) budget() {
 	if m.suite == ct1.SuiteChain { // the counter is the slot
-		m.add("taps-edge", "the last slot of a budget of five", "", func(d *draft) { d.taps = 5; m.slot(d, 4) }, nil)
-		m.add("taps-over", "the slot after it", code.TapsExhausted, func(d *draft) { d.taps = 5; m.slot(d, 5) }, nil)
+		m.add("taps-edge", "the last slot of a budget of five", "", func(d *draft) { d.taps = 5; m.slot(d, 5) }, nil)
+		m.add("taps-over", "the slot after it", code.TapsExhausted, func(d *draft) { d.taps = 5; m.slot(d, 6) }, nil)
 		return
 	}
 	ctr := func(taps byte, n uint16) func(*draft) { return func(d *draft) { d.taps, d.ctr = taps, n } }
@@ -306,8 +306,8 @@ func (m *maker) signatures() {
 		d.ext = []byte{3, 1, 1, 0xaa}
 		d.partA = func(a []byte) { a[23+len(d.device)+3]++ }
 	}, nil)
-	m.add("device-last-bit", "a bit of the device's proof", code.BadDeviceSignature, func(d *draft) { d.after = flipLast }, nil)
-	m.add("device-zero", "a device's proof of zeros", code.BadDeviceSignature, func(d *draft) {
+	m.add("device-last-bit", "a bit of the device's proof", m.unproven(), func(d *draft) { d.after = flipLast }, nil)
+	m.add("device-zero", "a device's proof of zeros", m.unproven(), func(d *draft) {
 		d.after = func(raw []byte) []byte {
 			n := 64
 			if m.suite == ct1.SuiteChain {
@@ -320,7 +320,7 @@ func (m *maker) signatures() {
 	wrongAlg := vectorKey{Issuer: vIssuer, KeyID: vKid, Alg: "ed25519", NotBefore: 0, Expires: 1 << 32}
 	if m.key().Alg == "ed25519" {
 		wrongAlg.Alg = "es256"
-		wrongAlg.Public = hex.EncodeToString(publicBytes(m.t, newCity(m.t, ct1.SuiteP256Only, "wrong").keys.public))
+		wrongAlg.Public = hex.EncodeToString(publicBytes(m.t, newCity(m.t, ct1.SuiteAllP256, "wrong").keys.public))
 	} else {
 		wrongAlg.Public = hex.EncodeToString(publicBytes(m.t, newCity(m.t, ct1.SuiteEd25519, "wrong").keys.public))
 	}
@@ -335,7 +335,7 @@ func (m *maker) signatures() {
 		m.add("device-no-point", "a device key that is no point, signed by the issuer", code.BadDeviceSignature, func(d *draft) {
 			d.device = append(bytes.Repeat([]byte{0xff}, 31), 0x7f)
 		}, nil)
-	case ct1.SuiteP256Only, ct1.SuiteP256:
+	case ct1.SuiteAllP256, ct1.SuiteP256:
 		half := new(big.Int).Rsh(order, 1)
 		m.add("high-s", "the device's signature with the high S", code.Malformed, func(d *draft) {
 			d.after = func(raw []byte) []byte { copy(raw[len(raw)-32:], negate(raw[len(raw)-32:])); return raw }
@@ -365,7 +365,7 @@ func (m *maker) signatures() {
 		}, nil)
 	}
 	switch m.suite {
-	case ct1.SuiteP256Only:
+	case ct1.SuiteAllP256:
 		m.add("issuer-high-s", "the issuer's signature with the high S, which is the device's to sign", code.Malformed, func(d *draft) {
 			issue := d.issue
 			d.issue = func(msg []byte) []byte { sig := issue(msg); return append(sig[:32], negate(sig[32:])...) }
@@ -419,7 +419,7 @@ func (m *maker) structure() {
 	}
 	flags("party-0", "a party of 0", m.draft().flags&0x0f)
 	flags("clock-3", "clock quality 3", m.draft().flags|0x0c)
-	if m.suite == ct1.SuiteP256Only || m.suite == ct1.SuiteSM2 || m.suite == ct1.SuiteP256 {
+	if m.suite == ct1.SuiteAllP256 || m.suite == ct1.SuiteSM2 || m.suite == ct1.SuiteP256 {
 		key := func(id, comment string, device func(key []byte) []byte) {
 			m.add(id, comment, code.Malformed, func(d *draft) { d.device = device(bytes.Clone(d.device)) }, nil)
 		}
@@ -495,20 +495,20 @@ func (m *maker) signedFields() {
 func (m *maker) chains() {
 	bad := func(id, comment string, want code.Reason, shape func(*draft)) { m.add(id, comment, want, shape, nil) }
 	bad("first-slot", "the first slot", "", func(d *draft) { m.slot(d, 0) })
-	bad("anchor", "the anchor itself opens no slot", code.BadDeviceSignature, func(d *draft) { m.slot(d, 0); d.preimage = m.links[0] })
-	bad("preimage-before", "the preimage of the slot before", code.BadDeviceSignature, func(d *draft) { d.preimage = m.links[d.ctr-1] })
-	bad("preimage-after", "the preimage of the slot after", code.BadDeviceSignature, func(d *draft) { d.preimage = m.links[d.ctr+1] })
-	bad("other-chain", "another band's preimage", code.BadDeviceSignature, func(d *draft) { d.preimage = sha256Link([]byte("another band")) })
+	bad("anchor", "the anchor itself opens no slot", code.BadSecret, func(d *draft) { m.slot(d, 0); d.preimage = m.links[0] })
+	bad("preimage-before", "the preimage of the slot before", code.BadSecret, func(d *draft) { d.preimage = m.links[d.ctr] })
+	bad("preimage-after", "the preimage of the slot after", code.BadSecret, func(d *draft) { d.preimage = m.links[d.ctr+2] })
+	bad("other-chain", "another band's preimage", code.BadSecret, func(d *draft) { d.preimage = chainLink(1, []byte("another band")) })
 	bad("age-in-slot", "an age inside the slot, not its beginning", code.Malformed, func(d *draft) { d.age++ })
 	bad("age-next-slot", "the age of the next slot", code.Malformed, func(d *draft) { d.age += 60 })
 	bad("counter", "the counter of the next slot", code.Malformed, func(d *draft) { d.ctr++ })
-	bad("counter-0", "counter 0", code.Malformed, func(d *draft) { d.ctr, d.age = 0, 0 })
-	bad("slot-10081", "a slot beyond the longest chain", code.Malformed, func(d *draft) { d.age, d.ctr = ct1.SlotsMax*60, ct1.SlotsMax+1 })
+	bad("counter-0", "counter 0 in another slot", code.Malformed, func(d *draft) { d.ctr = 0 })
+	bad("slot-7200", "a slot beyond the longest chain", code.Malformed, func(d *draft) { d.ttl, d.age, d.ctr = 168, ct1.ChainMax*60, ct1.ChainMax })
 	bad("party-2", "a party nobody signed", code.Malformed, func(d *draft) { d.flags = 0x29 })
 	bad("medium-phone", "another medium", code.Malformed, func(d *draft) { d.flags = 0x18 })
 	bad("clock-0", "another clock quality", code.Malformed, func(d *draft) { d.flags = 0x11 })
 	bad("context", "a vehicle nobody signed", code.Malformed, func(d *draft) { d.ctx = 5 })
-	bad("no-window", "slots of 0 s", code.Malformed, func(d *draft) { d.win, d.age, d.ctr = 0, 0, 1 })
+	bad("no-window", "slots of 0 s", code.Malformed, func(d *draft) { d.win, d.age, d.ctr = 0, 0, 0 })
 	bad("signature", "a signature in place of the preimage", code.Malformed, func(d *draft) { d.preimage = make([]byte, 64) })
 }
 
@@ -533,7 +533,7 @@ func noSuite(t testing.TB) []*vector {
 		bad("suite-"+string('0'+rune(suite)), "a suite there is not", code.Unsupported, func(raw []byte) []byte { raw[1] = 1<<5 | suite<<2; return raw })
 	}
 	bad("suite-1-of-3", "a code of suite 3 that says suite 1: the key is not of it", code.Unsupported, func(raw []byte) []byte {
-		raw[1] = 1<<5 | ct1.SuiteP256Only<<2
+		raw[1] = 1<<5 | ct1.SuiteAllP256<<2
 		clear(raw[88:89]) // the S of the issuer's signature is low then
 		return raw
 	})

@@ -91,10 +91,10 @@ func newMaker(t testing.TB, suite uint8) *maker {
 	}
 	if suite == ct1.SuiteChain {
 		last := sha256.Sum256([]byte("device " + seed))
-		m.links = make([][]byte, ct1.SlotsMax+1)
-		m.links[ct1.SlotsMax] = last[:16]
-		for i := ct1.SlotsMax; i > 0; i-- {
-			m.links[i-1] = sha256Link(m.links[i])
+		m.links = make([][]byte, ct1.ChainMax+1)
+		m.links[ct1.ChainMax] = last[:16]
+		for i := ct1.ChainMax; i > 0; i-- {
+			m.links[i-1] = chainLink(i, m.links[i])
 		}
 	}
 	return m
@@ -143,7 +143,7 @@ func (m *maker) draft() *draft {
 		},
 	}
 	if m.suite == ct1.SuiteChain {
-		d.taps, d.win, d.flags = 0, 60, 0x19
+		d.taps, d.win, d.flags, d.ttl = 0, 60, 0x19, 120
 		m.slot(d, 4320)
 	}
 	return d
@@ -151,14 +151,14 @@ func (m *maker) draft() *draft {
 
 // slot puts a chain's display in a slot.
 func (m *maker) slot(d *draft, slot int) {
-	d.age, d.ctr, d.preimage = int64(slot)*int64(d.win), uint16(slot+1), m.links[slot+1]
+	d.age, d.ctr, d.preimage = int64(slot)*int64(d.win), uint16(slot), m.links[slot+1]
 }
 
 // vector gives the case around a genuine code: accepted, five seconds after the
 // display was made.
 func (m *maker) vector(d *draft) *vector {
 	strength := m.c.strength()
-	if d.flags&3 == code.MediumServerBatch && m.c.chain == nil {
+	if d.flags&3 == code.MediumServerBatch && m.suite != ct1.SuiteChain {
 		strength = code.StaticSigned
 	}
 	return &vector{
@@ -171,7 +171,7 @@ func (m *maker) vector(d *draft) *vector {
 func (m *maker) key() vectorKey {
 	k := vectorKey{Issuer: vIssuer, KeyID: vKid, NotBefore: issuedAt - 86400, Expires: issuedAt + 90*86400}
 	switch m.suite {
-	case ct1.SuiteP256Only:
+	case ct1.SuiteAllP256:
 		k.Alg = "es256"
 	case ct1.SuiteSM2:
 		k.Alg = "sm2"
@@ -181,6 +181,9 @@ func (m *maker) key() vectorKey {
 	k.Public = hex.EncodeToString(publicBytes(m.t, m.c.keys.public))
 	return k
 }
+
+// unproven is the reason when what ends the code does not hold.
+func (m *maker) unproven() code.Reason { return m.c.unproven() }
 
 // add makes a case: shape changes the code, around what is held against it.
 func (m *maker) add(id, comment string, want code.Reason, shape func(*draft), around func(*vector)) {

@@ -4,10 +4,13 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 const (
@@ -16,8 +19,8 @@ const (
 )
 
 // Verify checks the issuer's signature, then the device key, then the device's
-// signature or its place in the hash chain. A cache hit stands for the first
-// two: it can exist only after they held under the same version of the keys.
+// signature. A cache hit stands for the first two: it can exist only after they
+// held under the same version of the keys.
 func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.CredentialCache) code.Verdict {
 	var cacheKey [32]byte
 	var device any
@@ -35,31 +38,25 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 			credentials.Put(cacheKey, device)
 		}
 	}
-	if known, ok := device.(link); ok {
-		own, held := follows(c, known)
+	if known, ok := device.(chainLink); ok {
+		own, held := chainHolds(c, known)
 		if !held {
-			return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
+			return code.Refuse(code.BadSecret).After(code.IssuerSignature)
 		}
 		if credentials != nil && own.at > known.at {
 			credentials.Put(cacheKey, own) // the next display has fewer steps to go
 		}
-	} else if !verifyDisplay(c, device) {
+		// Who saw the value may show it again while its slot lasts.
+		return code.Verdict{Outcome: code.Accept, Strength: code.SecretBound, Checked: code.IssuerSignature | code.SharedSecret}
+	}
+	if !verifyDisplay(c, device) {
 		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
 	}
-	return code.Verdict{Outcome: code.Accept, Strength: strength(c), Checked: code.IssuerSignature | code.DeviceSignature}
-}
-
-// strength says what a code that verified rests on. A preimage proves that who
-// showed it has the slot's secret, not that it was made here and now; codes made
-// ahead prove that the server made them.
-func strength(c *code.Code) code.Strength {
-	switch {
-	case c.Suite == SuiteChain:
-		return code.SecretBound
-	case c.Medium == code.MediumServerBatch:
-		return code.StaticSigned
+	strength := code.DeviceBound
+	if c.Medium == code.MediumServerBatch {
+		strength = code.StaticSigned // who has a copy of the batch may show it: see Batch
 	}
-	return code.DeviceBound
+	return code.Verdict{Outcome: code.Accept, Strength: strength, Checked: code.IssuerSignature | code.DeviceSignature}
 }
 
 // credentialKey is SHA-256 of all of part A and the version of the keys.
@@ -83,9 +80,10 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	if reason != "" {
 		return nil, reason
 	}
+	signed := len(c.Credential) - sigSize
 	msg := make([]byte, 0, len(credentialContext)+maxSize)
-	msg = append(append(msg, credentialContext...), c.Credential[:len(c.Credential)-sigSize]...)
-	if reason := verifyIssuer(c, public, msg); reason != "" {
+	msg = append(append(msg, credentialContext...), c.Credential[:signed]...)
+	if reason := verifyIssuer(c.Suite, public, msg, c.Credential[signed:]); reason != "" {
 		return nil, reason
 	}
 	// Only now: before, the key is anybody's claim and not worth a square root.
@@ -96,27 +94,30 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	return device, ""
 }
 
-// verifyIssuer checks the issuer's signature with a key of the suite's own
-// algorithm and no other: which algorithm it is, the key says and the code must
-// agree.
-func verifyIssuer(c *code.Code, public crypto.PublicKey, msg []byte) code.Reason {
-	sig := c.Credential[len(c.Credential)-sigSize:]
-	held := false
-	switch key := public.(type) {
-	case ed25519.PublicKey:
-		if len(key) != ed25519.PublicKeySize || issuerAlgorithm(c.Suite) != algEd25519 {
-			return code.Unsupported // the issuer's key is not of this suite
-		}
-		held = ed25519.Verify(key, msg, sig)
-	case *ecdsa.PublicKey:
-		if issuerAlgorithm(c.Suite) != algorithmOf(key) {
+// verifyIssuer checks the issuer's signature by the algorithm of the suite. A
+// key of another one is not tried: a suite is what was signed under.
+func verifyIssuer(suite uint8, public crypto.PublicKey, msg, sig []byte) code.Reason {
+	holds := false
+	switch suite {
+	case SuiteAllP256, SuiteSM2:
+		key, ok := public.(*ecdsa.PublicKey)
+		switch {
+		case ok && suite == SuiteSM2 && sm2.IsKey(key):
+			holds = sm2.Verify(key, nil, msg, sig)
+		case ok && suite == SuiteAllP256 && key.Curve == elliptic.P256():
+			digest := sha256.Sum256(msg)
+			holds = verifyP256(key, digest[:], sig)
+		default:
 			return code.Unsupported
 		}
-		held = verifyPoint(key, msg, sig)
 	default:
-		return code.Unsupported
+		key, ok := public.(ed25519.PublicKey)
+		if !ok || len(key) != ed25519.PublicKeySize {
+			return code.Unsupported
+		}
+		holds = ed25519.Verify(key, msg, sig)
 	}
-	if !held {
+	if !holds {
 		return code.BadIssuerSignature
 	}
 	return ""
@@ -128,8 +129,12 @@ func verifyDisplay(c *code.Code, device any) bool {
 	msg := append(append(buf[:0], displayContext...), c.Raw[:signed]...)
 	sig := c.Raw[signed:]
 	switch key := device.(type) {
-	case *ecdsa.PublicKey: // of the suite's curve: parseDeviceKey made it
-		return c.Suite != SuiteEd25519 && verifyPoint(key, msg, sig)
+	case *ecdsa.PublicKey:
+		if c.Suite == SuiteSM2 {
+			return sm2.Verify(key, nil, slices.Clone(msg), sig) // the clone keeps P-256's message off the heap
+		}
+		digest := sha256.Sum256(msg)
+		return (c.Suite == SuiteP256 || c.Suite == SuiteAllP256) && verifyP256(key, digest[:], sig)
 	case ed25519.PublicKey:
 		return c.Suite == SuiteEd25519 && ed25519.Verify(key, msg, sig)
 	}

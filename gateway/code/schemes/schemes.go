@@ -8,12 +8,14 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/motsm2"
 )
 
 // All gives every scheme, in the order a dispatcher would try them.
 func All() []code.Plugin {
 	return []code.Plugin{
 		ct1.Plugin,
+		motsm2.Plugin,
 	}
 }
 

@@ -22,7 +22,7 @@ type Suite struct {
 
 	// Mutations is how many codes are tampered with; 0 means a million. All are
 	// parsed. VerifyMax bounds the ones whose signatures are checked, 0 means
-	// 40,000: a signature costs a hundred times a refusal, and a scheme without
+	// 25,000: a signature costs a hundred times a refusal, and a scheme without
 	// them can afford the lot.
 	Mutations, VerifyMax int
 }
@@ -110,7 +110,7 @@ func newKit(s Suite, own [][]byte, foreign []sample) *kit {
 		s.Mutations = 1_000_000
 	}
 	if s.VerifyMax == 0 {
-		s.VerifyMax = 40_000
+		s.VerifyMax = 25_000
 	}
 	for i := range s.Vectors {
 		if s.Vectors[i].Keys == nil {

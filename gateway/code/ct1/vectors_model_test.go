@@ -225,9 +225,9 @@ func (m *model) canonical(age int64, flags byte) code.Reason {
 	case win == 0:
 		return code.Malformed
 	case flags>>4 != 1 && !m.is("chain: party"), flags&3 != 1 && !m.is("chain: medium"), flags>>2&3 != 2 && !m.is("chain: clock quality"),
-		m.u16(m.b+6) != 0 && !m.is("chain: context"), ctr < 1, ctr > 10080 && !m.is("chain: longest"):
+		m.u16(m.b+6) != 0 && !m.is("chain: context"), ctr >= 7200 && !m.is("chain: longest"):
 		return code.Malformed
-	case age != (ctr-1)*win && !m.is("chain: age and counter") && (age/win != ctr-1 || !m.is("chain: age in the slot")):
+	case age != ctr*win && !m.is("chain: age and counter") && (age/win != ctr || !m.is("chain: age in the slot")):
 		return code.Malformed
 	}
 	return ""
@@ -429,19 +429,19 @@ func (m *model) signatures() code.Reason {
 }
 
 func (m *model) chain(anchor, value []byte) code.Reason {
-	steps := m.u16(m.b + 4)
+	steps := m.u16(m.b+4) + 1
 	if m.is("chain: anchor is the first slot") {
 		steps--
 	}
 	held := once(func() bool {
-		for range steps {
-			sum := sha256.Sum256(value)
+		for position := steps; position > 0; position-- {
+			sum := sha256.Sum256(append(binary.BigEndian.AppendUint32([]byte("CT1-chain\x00"), uint32(position)), value...))
 			value = sum[:16]
 		}
 		return bytes.Equal(value, anchor)
 	}, []byte{byte(steps >> 8), byte(steps)}, anchor, value)
-	if !held && !m.is("chain: preimage") {
-		return code.BadDeviceSignature
+	if !held && !m.is("chain: value") {
+		return code.BadSecret
 	}
 	return ""
 }
