@@ -121,7 +121,7 @@ func (m *maker) times() {
 	wide := func(d *draft) {
 		d.win = 255
 		if m.suite == ct1.SuiteChain {
-			m.slot(d, 1000)
+			m.slot(d, 10)
 		}
 	}
 	m.add("window-cut", "a window of 255 s counts as the rules' 120", "", wide, at(150_000))

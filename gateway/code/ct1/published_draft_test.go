@@ -144,7 +144,7 @@ func (m *maker) draft() *draft {
 	}
 	if m.suite == ct1.SuiteChain {
 		d.taps, d.win, d.flags, d.ttl = 0, 60, 0x19, 120
-		m.slot(d, 4320)
+		m.slot(d, 70)
 	}
 	return d
 }

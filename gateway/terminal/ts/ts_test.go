@@ -68,3 +68,10 @@ func TestPicturesReadBack(t *testing.T) {
 	install(t)
 	node(t, "test/qr.test.mjs")
 }
+
+// The verifier is compiled, type-checked and held to every published vector.
+func TestVerifier(t *testing.T) {
+	install(t)
+	run(t, "npm", "run", "--silent", "build")
+	node(t, "test/vectors.test.mjs")
+}
