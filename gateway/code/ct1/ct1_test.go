@@ -67,7 +67,7 @@ func newCity(t testing.TB, suite uint8, seed string) *city {
 	if suite == ct1.SuiteP256 || suite == ct1.SuiteChain {
 		issuerSuite = ct1.SuiteEd25519
 	}
-	var public crypto.PublicKey = ed.Public()
+	public := ed.Public()
 	issue := func(msg []byte) ([]byte, error) { return ed25519.Sign(ed, msg), nil }
 	if issuerSuite != ct1.SuiteEd25519 {
 		public, issue = pointSigner(t, issuerSuite, material[:])

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 func publicBytes(t testing.TB, public crypto.PublicKey) []byte {
@@ -22,7 +23,14 @@ func publicBytes(t testing.TB, public crypto.PublicKey) []byte {
 	case ed25519.PublicKey:
 		return k
 	case *ecdsa.PublicKey:
-		return elliptic.MarshalCompressed(k.Curve, k.X, k.Y)
+		if sm2.IsKey(k) {
+			return sm2.Compress(k)
+		}
+		_, key, err := ct1.DeviceKey(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
 	}
 	t.Fatalf("a key of type %T", public)
 	return nil

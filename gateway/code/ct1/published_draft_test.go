@@ -115,7 +115,11 @@ func sm2Deterministic(t testing.TB, scalar, msg []byte) []byte {
 	n, d, one := gmsm.P256().Params().N, new(big.Int).SetBytes(scalar), big.NewInt(1)
 	nonce := sha256.Sum256(append(append([]byte("nonce"), scalar...), msg...))
 	k := new(big.Int).Mod(new(big.Int).SetBytes(nonce[:]), n)
-	x, _ := gmsm.P256().ScalarBaseMult(k.Bytes())
+	point, err := sm2.NewPrivateKey(k.FillBytes(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := new(big.Int).SetBytes(sm2.Compress(point.Public())[1:])
 	r := new(big.Int).Add(new(big.Int).SetBytes(digest), x)
 	r.Mod(r, n)
 	s := new(big.Int).Sub(k, new(big.Int).Mul(r, d))

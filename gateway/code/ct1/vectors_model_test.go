@@ -474,9 +474,11 @@ func holds(alg, uid string, public, msg, sig []byte) bool {
 		key, err := sm2.ParseKey(public)
 		return err == nil && sm2.Verify(key, []byte(uid), msg, sig)
 	}
-	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), public)
+	if !onCurve("es256", public) {
+		return false
+	}
 	digest := sha256.Sum256(msg)
-	return x != nil && ecdsa.Verify(&ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+	return ecdsa.Verify(point(public), digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 }
 
 // reduced takes S modulo the group order, as lax verifiers do.

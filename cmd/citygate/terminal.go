@@ -1,0 +1,15 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func newTerminalCommand(sys *system) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "terminal",
+		Short: "Play terminals that run the SDK, and measure it",
+		Args:  cobra.NoArgs,
+	}
+	c.AddCommand(newTerminalSimCommand(sys), newTerminalBenchCommand(sys))
+	return c
+}
