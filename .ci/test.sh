@@ -37,6 +37,8 @@ step "format and modules" tidy
 step "go build" go build ./...
 step "go vet" go vet ./...
 
+step "Vault server for the tests (the first run builds it, some minutes)" go run ./keys/vault/vaulttest/withvault
+
 # Every test, one database server for all packages. The JSON stream is counted
 # here and failures are printed with their output.
 echo "running the tests; the first run installs the npm packages of gateway/terminal/ts (28 MB)"

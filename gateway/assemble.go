@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
@@ -36,7 +37,8 @@ func (g *Gateway) assemble() error {
 	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
-	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants})
+	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
+	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}
 	var err error
 	g.Intake, err = intake.New(intake.Config{
 		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,

@@ -93,7 +93,26 @@ func (r *Ring) in(ctx context.Context, tenant citygate.TenantID, fn func(*pg.Tx)
 // Ensure gives the active key of a tenant and purpose. Where there is none it
 // makes one in the signer, publishes and activates it at once: before the first
 // key nobody has anything to verify, so there is nobody to wait for.
+//
+// Where there is one the signer is not asked: a gateway starts while its key
+// store is away. A key of another algorithm is [ErrConflict].
 func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) (Key, error) {
+	if err := purpose.Check(tenant); err != nil {
+		return Key{}, err
+	}
+	held, err := r.Keys(ctx, tenant)
+	if err != nil {
+		return Key{}, err
+	}
+	for _, k := range held {
+		if k.Purpose != purpose || k.State != bundle.Active {
+			continue
+		}
+		if k.Algorithm != algorithm {
+			return Key{}, ErrConflict.Explain("key %s of tenant %d is %s, not %s", purpose, tenant, k.Algorithm, algorithm)
+		}
+		return k, nil
+	}
 	if err := r.signer.Create(ctx, tenant, purpose, algorithm); err != nil {
 		return Key{}, err
 	}

@@ -171,7 +171,7 @@ func newTerminalCodes(sys *system, suite uint8) (*terminalCodes, error) {
 // benchDisplay issues a credential and shows it.
 func benchDisplay(random io.Reader, suite uint8, index uint32, shown int64, issue func([]byte) ([]byte, error)) ([]byte, error) {
 	d := ct1.Dynamic{GeneratedAt: shown, Counter: 1, Party: 1}
-	c := ct1.Credential{Suite: suite, Rider: citygate.Rider{Issuer: 1, List: 1, Index: index}, KeyID: 1, IssuedAt: benchIssued, TTLHours: 120, Cap: 10, Window: 60}
+	c := ct1.Credential{Suite: suite, Rider: citygate.Rider{Issuer: 1, List: 1, Index: index}, KeyID: 1, IssuedAt: benchIssued, TTLHours: 96, Cap: 10, Window: 60}
 	var sign func([]byte) ([]byte, error)
 	var err error
 	if suite == ct1.SuiteChain {

@@ -242,7 +242,7 @@ func (w *world) invariants(ctx context.Context, s *Score) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"books_rederive", "interbook_pairs", "clearing_zero", "payouts_equal_receipts"} {
+	for _, name := range []string{"books_rederive", "interbook_pairs", "clearing_zero", "payouts_equal_receipts", "closed_windows_hold"} {
 		holds(name, books.Holds(name), "%v", findings(books, name))
 	}
 	holds("taps_add_up", s.Taps.Uploaded == s.Taps.Recorded+s.Taps.Duplicate+total(s.Taps.Refused), "%+v", s.Taps)

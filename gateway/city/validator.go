@@ -57,7 +57,7 @@ func validatorKey(seed uint64, index int) ed25519.PrivateKey {
 
 // start opens the validator's journal and gives it what it needs to verify its
 // first bundle.
-func (v *validator) start(dir string, roots []bundle.RootKey, now time.Time) error {
+func (v *validator) start(dir string, roots bundle.RootSet, now time.Time) error {
 	path := filepath.Join(dir, v.name)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (v *validator) start(dir string, roots []bundle.RootKey, now time.Time) err
 	v.sdk, err = terminal.Open(terminal.Config{
 		Files: terminal.Dir(root), Tenant: v.operator, KeyID: v.keyID, Mode: v.mode(), Software: "citygate-sdk/1",
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(v.key, m), nil },
-		Schemes: schemes, Credentials: code.NewCredentials(4096), Roots: roots, Threshold: 1, BootID: 1,
+		Schemes: schemes, Credentials: code.NewCredentials(4096), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: 1,
 	})
 	return err
 }

@@ -25,6 +25,21 @@ type Plugin struct {
 	// means no keys at all. The result may also be a [ForeignKeySource] and a
 	// [SecretSource].
 	Trust func(trust []byte) (KeySource, error)
+	// Samples makes genuine codes with keys of their own, for measuring: one of
+	// each way of verifying that differs in cost, the dearest code it has. nil means that the scheme is not measured.
+	Samples func(random io.Reader) ([]Sample, error)
+}
+
+// A Sample is a genuine code with what it takes to verify it.
+type Sample struct {
+	Name   string // which of the scheme's ways, "" if there is one
+	Scheme Scheme
+	Keys   KeySource
+	Raw    []byte
+	At     int64 // unix seconds: the tap
+	// Bare does the signature checks or keyed sums of one verification, on parsed
+	// keys, and nothing else; nil if the scheme has none.
+	Bare func() bool
 }
 
 // Common are the parameters that every scheme takes. The scheme itself has no

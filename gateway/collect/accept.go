@@ -158,7 +158,8 @@ func (c *Collector) identify(ctx context.Context, tx *pg.Tx, claims []*claim) er
 	return nil
 }
 
-// checkUses gives each display to the first tap that claims it.
+// checkUses gives each display to the first tap that claims it, and to one
+// journey of those that name the tap.
 func (c *Collector) checkUses(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, claims []*claim) error {
 	all := uses(operator, claims)
 	holders, err := takeUses(ctx, tx, all)
@@ -170,6 +171,12 @@ func (c *Collector) checkUses(ctx context.Context, tx *pg.Tx, operator citygate.
 		if err := c.Accounts.DenyRiders(ctx, tx, cloned, DenyClone); err != nil {
 			return err
 		}
+	}
+	if err := refuseHeld(ctx, tx, operator, claims, moved(all, holders), holders); err != nil {
+		return err
+	}
+	if err := holdDisplays(ctx, tx, all, holders); err != nil {
+		return err
 	}
 	return keepConflicts(ctx, tx, operator, claims)
 }

@@ -78,7 +78,8 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 }
 
 // takeUses stores the uses whose display nobody has and gives who has each
-// display that this batch did not get wholly.
+// display that this batch did not get wholly. Those rows are locked in their
+// order, so that two transactions never give one display to two journeys.
 func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, error) {
 	holders := map[useKey]holder{}
 	for chunk := range slices.Chunk(all, rowsMax) {
@@ -107,17 +108,17 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 			continue // every display was free, and each was asked for once
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT u.list, u.idx, u.ctr, c.operator_id, c.terminal, c.seq, c.digest FROM unnest($2::int[], $3::bigint[], $4::int[]) AS u (list, idx, ctr)
+			SELECT u.list, u.idx, u.ctr, c.operator_id, c.terminal, c.seq, c.digest, c.journey, c.n FROM unnest($2::int[], $3::bigint[], $4::int[]) AS u (list, idx, ctr)
 			CROSS JOIN LATERAL (
-				SELECT operator_id, terminal, seq, digest FROM code_use
-				WHERE tenant_id = $1 AND list = u.list AND idx = u.idx AND ctr = u.ctr LIMIT 1) AS c`, tx.Tenant, lists, idxs, ctrs)
+				SELECT operator_id, terminal, seq, digest, coalesce(held_by, journey_id) AS journey, coalesce(held_n, n) AS n FROM code_use
+				WHERE tenant_id = $1 AND list = u.list AND idx = u.idx AND ctr = u.ctr OFFSET 0 FOR UPDATE) AS c`, tx.Tenant, lists, idxs, ctrs)
 		if err != nil {
 			return nil, err
 		}
 		var list, ctr int32
 		var idx int64
 		var h holder
-		if _, err := pgx.ForEachRow(rows, []any{&list, &idx, &ctr, &h.operator, &h.terminal, &h.seq, &h.digest}, func() error {
+		if _, err := pgx.ForEachRow(rows, []any{&list, &idx, &ctr, &h.operator, &h.terminal, &h.seq, &h.digest, &h.journey, &h.n}, func() error {
 			holders[useKey{uint16(list), uint32(idx), uint16(ctr)}] = h
 			h.digest = nil
 			return nil
@@ -167,14 +168,17 @@ func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) er
 		journeys, ns := make([]citygate.UUID, n), make([]int32, n)
 		lists, idxs, amounts := make([]int32, n), make([]int64, n), make([]int64, n)
 		accounts, states := make([]*citygate.UUID, n), make([]string, n)
-		dates, ats := make([]citygate.Date, n), make([]time.Time, n)
+		dates, ats, accepted := make([]citygate.Date, n), make([]time.Time, n), make([]int32, n)
 		for i, cl := range chunk {
 			journeys[i], ns[i] = cl.Journey, int32(cl.N)
 			lists[i], idxs[i] = int32(cl.Rider.List), int64(cl.Rider.Index)
-			amounts[i], states[i] = cl.had, "refused"
-			if len(cl.refused) == 0 {
+			amounts[i], states[i], accepted[i] = cl.had, "refused", 0
+			switch {
+			case len(cl.refused) == 0:
 				cl.delta = cl.Amount - cl.had
-				amounts[i], states[i] = cl.Amount, "accepted"
+				amounts[i], states[i], accepted[i] = cl.Amount, "accepted", ns[i]
+			case cl.withdrawn:
+				cl.delta, amounts[i] = -cl.had, 0
 			}
 			if !cl.account.ID.IsZero() {
 				accounts[i] = &cl.account.ID
@@ -182,14 +186,14 @@ func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) er
 			dates[i], ats[i] = cl.BusinessDate, cl.at()
 		}
 		if _, err := tx.Exec(ctx, `
-			INSERT INTO claims AS c (tenant_id, operator_id, journey_id, n, list, idx, account_id, amount, currency, state, business_date, at)
-			SELECT $1, $2, journey, n, list, idx, account, amount, $3, state, date, at
-			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::date[], $12::timestamptz[])
-			     AS u (journey, n, list, idx, account, amount, state, date, at)
+			INSERT INTO claims AS c (tenant_id, operator_id, journey_id, n, list, idx, account_id, amount, currency, state, business_date, at, accepted_n)
+			SELECT $1, $2, journey, n, list, idx, account, amount, $3, state, date, at, accepted
+			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::date[], $12::timestamptz[], $13::int[])
+			     AS u (journey, n, list, idx, account, amount, state, date, at, accepted)
 			ON CONFLICT (tenant_id, operator_id, journey_id) DO UPDATE
 			SET n = excluded.n, account_id = coalesce(excluded.account_id, c.account_id), amount = excluded.amount, state = excluded.state,
-			    business_date = excluded.business_date, at = excluded.at`,
-			tx.Tenant, b.operator, string(b.currency), journeys, ns, lists, idxs, accounts, amounts, states, dates, ats); err != nil {
+			    business_date = excluded.business_date, at = excluded.at, accepted_n = greatest(c.accepted_n, excluded.accepted_n)`,
+			tx.Tenant, b.operator, string(b.currency), journeys, ns, lists, idxs, accounts, amounts, states, dates, ats, accepted); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/danielgtaylor/huma/v2"
@@ -22,6 +24,21 @@ type Problem struct {
 	Detail string              `json:"detail,omitempty"`
 	Retry  bool                `json:"retryable"`
 	Errors []*huma.ErrorDetail `json:"errors,omitempty"`
+
+	after time.Duration // when to try again; 0 = not said
+}
+
+// retryAfter is when to try again if nobody knows better.
+const retryAfter = 2 * time.Second
+
+// GetHeaders implements [huma.HeadersError]: an answer of 503 or of a request
+// that is still running says when to try again, in whole seconds.
+func (p *Problem) GetHeaders() http.Header {
+	if p.after <= 0 {
+		return nil
+	}
+	seconds := (p.after + time.Second - 1) / time.Second
+	return http.Header{"Retry-After": {strconv.Itoa(int(seconds))}}
 }
 
 // Error gives code and title.
@@ -76,6 +93,13 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 		p.Detail = explained.Detail
 	}
 	p.Retry = code.Kind == citygate.Unavailable || code.Kind == citygate.TooMany || code.Kind == citygate.Internal
+	if p.Status == http.StatusServiceUnavailable || p.Code == errKeyRunning.Name {
+		p.after = retryAfter
+		var said interface{ RetryAfter() time.Duration }
+		if errors.As(err, &said) {
+			p.after = said.RetryAfter()
+		}
+	}
 	level := slog.LevelInfo
 	if p.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
@@ -87,8 +111,8 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 // write sends a problem from a plain gin handler or a middleware.
 func (e *Edge) write(c *gin.Context, err error) {
 	p := problem(c.Request.Context(), e.log, c.Request.Method+" "+c.FullPath(), err)
-	if p.Status == http.StatusServiceUnavailable || p.Code == errKeyRunning.Name {
-		c.Header("Retry-After", "2")
+	for name, values := range p.GetHeaders() {
+		c.Header(name, values[0])
 	}
 	body, marshalErr := json.Marshal(p)
 	if marshalErr != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -240,12 +241,35 @@ func (in *batch) flags(own chain, follow []link, conflicts int) map[fleet.Flag]s
 	return raised
 }
 
+// sightings gives the first and the last tap under each bundle in a row: which
+// one a terminal held says whether it was set back.
+func (in *batch) sightings() (taps []fleet.Sighting) {
+	for i := range in.items {
+		it := &in.items[i]
+		s := fleet.Sighting{Seq: it.Seq, Bundle: it.BundleVersion}
+		if it.Clock != tap.ClockUnknown {
+			s.At = time.UnixMilli(it.EventTime).UTC()
+		}
+		if n := len(taps); n > 1 && taps[n-1].Bundle == s.Bundle && taps[n-2].Bundle == s.Bundle {
+			taps[n-1] = s
+		} else {
+			taps = append(taps, s)
+		}
+	}
+	return taps
+}
+
 // report tells the fleet what the batch showed of its terminal: what it runs,
-// how its clock stands, and what is wrong with it.
-func report(ctx context.Context, tx *pg.Tx, in *batch, last []int64, raised map[fleet.Flag]string) error {
+// how its clock stands, and what is wrong with it. A batch without news shows
+// nothing: anybody may send it again.
+func report(ctx context.Context, tx *pg.Tx, in *batch, news bool, last []int64, raised map[fleet.Flag]string) error {
 	terminal, newest := in.Terminal, &in.items[len(in.items)-1]
-	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion); err != nil {
-		return fmt.Errorf("report terminal: %w", err)
+	if news {
+		wrong, err := fleet.Reported(ctx, tx, terminal, fleet.Report{Software: newest.SoftwareVersion, Taps: in.sightings()})
+		if err != nil {
+			return fmt.Errorf("report terminal: %w", err)
+		}
+		maps.Copy(raised, wrong)
 	}
 	if median, known, off := clockOff(last, newest.policy); known {
 		if err := fleet.Offset(ctx, tx, terminal, -time.Duration(median)*time.Millisecond); err != nil {

@@ -221,7 +221,7 @@ func write(ctx context.Context, tx *pg.Tx, in *batch, h held, fresh []stored, co
 	if len(more) == 0 {
 		last = nil // nothing new about the clock
 	}
-	return report(ctx, tx, in, last, raised)
+	return report(ctx, tx, in, len(fresh)+len(conflicts) > 0, last, raised)
 }
 
 // queueFresh adds the inserts of fresh records.

@@ -116,7 +116,7 @@ func (c *Client) open(ctx context.Context, config Config) error {
 	}
 	c.river, err = river.NewClient(driver, &river.Config{
 		Schema: schema,
-		Logger: config.Logger,
+		Logger: slog.New(troubles{config.Logger.Handler()}),
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max(config.Workers, 1)}},
 		// A job follows the commit that asked for it within milliseconds: the
 		// commit's notification wakes a fetch, and polling covers a lost one.

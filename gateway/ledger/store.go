@@ -180,19 +180,62 @@ func Balances(ctx context.Context, tx *pg.Tx, prefix string) ([]Balance, error) 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
 }
 
-// Rebuild adds up every balance again from the transfers. It locks all
-// balances of the tenant until the transaction ends.
-func Rebuild(ctx context.Context, tx *pg.Tx) error {
+// BalancesAfter gives the balances that [Balances] gives behind the one of an
+// account and currency, at most limit.
+func BalancesAfter(ctx context.Context, tx *pg.Tx, prefix, account string, currency citygate.Currency, limit int) ([]Balance, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT account, currency, debit_total, credit_total FROM balances
+		WHERE tenant_id = $1 AND account >= $2 AND account < $3 AND (account, currency) > ($4, $5) ORDER BY account, currency LIMIT $6`,
+		int64(tx.Tenant), prefix, prefix+"\U0010FFFF", account, string(currency), limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
+}
+
+// A Drift is a balance that was not the sum of its transfers.
+type Drift struct {
+	Tenant   citygate.TenantID `json:"tenant"`
+	Account  string            `json:"account"`
+	Currency citygate.Currency `json:"currency"`
+	Was      Sums              `json:"was"`
+	Is       Sums              `json:"is"` // what the transfers add up to
+}
+
+// Sums are the totals of an account.
+type Sums struct {
+	Debit  int64 `json:"debit"`
+	Credit int64 `json:"credit"`
+}
+
+// Drifted lists the balances of the transaction's tenant that are not the sums of
+// their transfers.
+func Drifted(ctx context.Context, tx *pg.Tx) (found []Drift, err error) {
+	err = eachDrift(ctx, tx, func(account, currency string, want, got Balance) {
+		found = append(found, Drift{tx.Tenant, account, citygate.Currency(currency), Sums{got.Debit, got.Credit}, Sums{want.Debit, want.Credit}})
+	})
+	return found, err
+}
+
+// Rebuild adds up every balance again from the transfers and gives those that
+// were wrong. It locks all balances of the tenant until the transaction ends: a
+// [Post] under way waits, or is waited for. What is wrong with the transfers
+// themselves it does not see; that is for [Check].
+func Rebuild(ctx context.Context, tx *pg.Tx, actor string) ([]Drift, error) {
 	rows, err := tx.Query(ctx, `SELECT account FROM balances WHERE tenant_id = $1 ORDER BY account, currency FOR UPDATE`, int64(tx.Tenant))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rows.Close()
 	if rows.Err() != nil {
-		return rows.Err()
+		return nil, rows.Err()
+	}
+	wrong, err := Drifted(ctx, tx)
+	if err != nil || len(wrong) == 0 {
+		return nil, err
 	}
 	// A balance without any transfer counts as zero and is not removed.
-	_, err = tx.Exec(ctx, `
+	if _, err = tx.Exec(ctx, `
 		INSERT INTO balances AS b (tenant_id, account, currency, debit_total, credit_total)
 		SELECT $1, account, currency, sum(debit), sum(credit) FROM (
 			SELECT account, currency, 0::bigint AS debit, 0::bigint AS credit FROM balances WHERE tenant_id = $1
@@ -200,8 +243,10 @@ func Rebuild(ctx context.Context, tx *pg.Tx) error {
 			UNION ALL SELECT credit, currency, 0, amount FROM transfers WHERE tenant_id = $1 AND phase IN ('posted', 'post')
 		) AS m GROUP BY account, currency ORDER BY account, currency
 		ON CONFLICT (tenant_id, account, currency) DO UPDATE
-		SET debit_total = excluded.debit_total, credit_total = excluded.credit_total`, int64(tx.Tenant))
-	return err
+		SET debit_total = excluded.debit_total, credit_total = excluded.credit_total`, int64(tx.Tenant)); err != nil {
+		return nil, err
+	}
+	return wrong, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "ledger.rebuild", Object: "balances", Before: wrong})
 }
 
 // eachDrift gives every account whose cached totals are not the sums of its

@@ -149,7 +149,7 @@ func (r *journeyRows) add(o *outcome) {
 		n = d.n
 		claimed = claimed || d.claim == claimPending || d.claim == claimAccepted
 		if d.claim == claimRefused { // without effect; the journey is decided again at once
-			state, reason = stateSetAside, claimRefused
+			state, reason = StateSetAside, claimRefused
 			if after.amount > 0 {
 				state, reason = statePriced, ""
 			}

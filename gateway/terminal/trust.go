@@ -77,6 +77,9 @@ func restoreBundle(raw []byte, tenant citygate.TenantID) (*bundle.Bundle, *accep
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := b.For(tenant); err != nil {
+		return nil, nil, err
+	}
 	rules, err := policyOf(b, tenant)
 	return b, rules, err
 }
@@ -143,9 +146,11 @@ func (t *trust) write(object string, raw []byte) error {
 	return nil
 }
 
-// InstallBundle verifies raw and then trusts it in place of the bundle held. An
-// older one, a forked one or one without a policy for this operator is refused
-// and nothing changes. The same bundle again does nothing.
+// InstallBundle verifies raw and then trusts it in place of the bundle held. One
+// that is refused, for a reason of [bundle.Refusals] or for its policy, changes
+// nothing: the old one stays in force. The same bundle again does nothing.
+// Rotations of the root keys that happened meanwhile are followed from what raw
+// carries.
 func (v *Verifier) InstallBundle(now int64, raw []byte) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -156,6 +161,9 @@ func (v *Verifier) InstallBundle(now int64, raw []byte) error {
 		next, err = bundle.Open(raw, v.config.Roots, v.config.Threshold, at/1000, 0)
 	} else {
 		next, err = v.trust.bundle.Follow(raw, at/1000)
+	}
+	if err == nil {
+		err = next.For(v.config.Tenant)
 	}
 	if err != nil {
 		return fmt.Errorf("install bundle: %w", err)

@@ -35,7 +35,7 @@ type Fixture struct {
 	Secrets keys.Secrets
 	// Again opens the same store as another process would.
 	Again func() (keys.Signer, keys.Secrets)
-	// RSA says that the signer has RSA keys, which Vault is not asked for.
+	// RSA says that the signer has RSA keys.
 	RSA bool
 }
 

@@ -62,6 +62,18 @@ func TestEachRuleRefusesWithItsOwnReason(t *testing.T) {
 		{"negative fare", func(_ *code.Code, f *accept.Facts) { f.Fare = fare(-1, "CNY") }, code.AmountOverCap},
 		{"currency", func(_ *code.Code, f *accept.Facts) { f.Fare = fare(1, "HKD") }, code.ProductNotValidHere},
 		{"unsure clock lowers the cap", func(_ *code.Code, f *accept.Facts) { f.ClockOK = false; f.Fare = fare(201, "CNY") }, code.AmountOverCap},
+		{"at the cap in minor units", func(c *code.Code, f *accept.Facts) { c.CapMinor = 70_000; f.Fare = fare(70_000, "CNY") }, ""},
+		{"over the cap in minor units", func(c *code.Code, f *accept.Facts) { c.CapMinor = 999; f.Fare = fare(1000, "CNY") }, code.AmountOverCap},
+		{"no cap", func(c *code.Code, f *accept.Facts) { c.CapMinor, c.Cap = code.CapNone, 0; f.Fare = fare(1<<40, "CNY") }, ""},
+		{"no cap, unsure clock", func(c *code.Code, f *accept.Facts) {
+			c.CapMinor, f.ClockOK = code.CapNone, false
+			f.Fare = fare(201, "CNY")
+		}, code.AmountOverCap},
+		{"last second of the issuer's certificate", func(c *code.Code, _ *accept.Facts) { c.CertExpiresAt = noon + 1 }, ""},
+		{"issuer's certificate over", func(c *code.Code, _ *accept.Facts) { c.CertExpiresAt = noon }, code.IssuerCertExpired},
+		{"says no time", func(c *code.Code, _ *accept.Facts) {
+			c.Timeless, c.IssuedAt, c.GeneratedAt, c.ExpiresAt = true, 0, 0, 0
+		}, ""},
 		{"last tap of the budget", func(c *code.Code, _ *accept.Facts) { c.Counter = 100 }, ""},
 		{"budget spent", func(c *code.Code, _ *accept.Facts) { c.Counter = 101 }, code.TapsExhausted},
 		{"no budget", func(c *code.Code, _ *accept.Facts) { c.Counter, c.Taps = 60000, 0 }, ""},

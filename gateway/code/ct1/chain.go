@@ -18,9 +18,9 @@ const (
 	chainContext = "CT1-chain\x00"
 	chainFlags   = 1<<4 | code.ClockUnknown<<2 | code.MediumBand
 
-	// ChainMax is the number of slots of the longest chain: five days of 60
-	// seconds. It bounds what a display can cost a validator, about 0.8 ms.
-	ChainMax = 7200
+	// ChainMax is the number of slots of the longest chain: four days of 60
+	// seconds. It bounds what a display can cost a validator, about 0.7 ms.
+	ChainMax = 5760
 )
 
 // A chainValue is one value of a chain.

@@ -136,7 +136,7 @@ func (c *city) fields() ct1.Credential {
 		IssuedAt: issuedAt, TTLHours: 168, Product: 0x0b0c, Cap: 0x0d0e, Taps: 200, Window: 30, DeviceKey: c.device,
 	}
 	if c.suite == ct1.SuiteChain {
-		f.Taps, f.Window, f.TTLHours = 0, 60, 120
+		f.Taps, f.Window, f.TTLHours = 0, 60, 96
 	}
 	return f
 }
@@ -250,7 +250,7 @@ func TestLayoutIsByteExact(t *testing.T) {
 			1: {192, 33, "24", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
 			2: {192, 33, "28", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
 			3: {192, 33, "2c", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
-			4: {127, 16, "30", "0078" + "0b0c" + "0d0e" + "00" + "3c", "03f480" + "19" + "10e0" + "0000"}, // slot 4320 of 60 s
+			4: {127, 16, "30", "0060" + "0b0c" + "0d0e" + "00" + "3c", "03f480" + "19" + "10e0" + "0000"}, // slot 4320 of 60 s
 		}[c.suite]
 		if len(raw) != want.size {
 			t.Fatalf("%d bytes, want %d", len(raw), want.size)
@@ -321,7 +321,7 @@ func TestParseGivesTheFields(t *testing.T) {
 			Raw: got.Raw, Credential: got.Raw[:len(got.Raw)-72], DeviceKey: c.device,
 		}
 		if c.suite == ct1.SuiteChain { // part B follows from the slot
-			want.GeneratedAt, want.Window, want.Taps, want.Counter, want.ExpiresAt = issuedAt+4320*60, 60, 0, 4320, issuedAt+120*3600
+			want.GeneratedAt, want.Window, want.Taps, want.Counter, want.ExpiresAt = issuedAt+4320*60, 60, 0, 4320, issuedAt+96*3600
 			want.Party, want.ClockQuality, want.Context, want.Credential = 1, code.ClockUnknown, 0, got.Raw[:len(got.Raw)-24]
 		}
 		a, _ := json.Marshal(got)

@@ -21,7 +21,7 @@ import (
 //
 // where tenant is the issuer number that stands on the code. A key of es256
 // (P-256) or sm2 is a compressed point of 33 bytes or an uncompressed one of 65.
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(params []byte) (code.Scheme, error) {
 	var p code.Common

@@ -511,7 +511,7 @@ func (m *maker) chains() {
 	bad("age-next-slot", "the age of the next slot", code.Malformed, func(d *draft) { d.age += 60 })
 	bad("counter", "the counter of the next slot", code.Malformed, func(d *draft) { d.ctr++ })
 	bad("counter-0", "counter 0 in another slot", code.Malformed, func(d *draft) { d.ctr = 0 })
-	bad("slot-7200", "a slot beyond the longest chain", code.Malformed, func(d *draft) { d.ttl, d.age, d.ctr = 168, ct1.ChainMax*60, ct1.ChainMax })
+	bad("behind-the-chain", "a slot beyond the longest chain", code.Malformed, func(d *draft) { d.ttl, d.age, d.ctr = 168, ct1.ChainMax*60, ct1.ChainMax })
 	bad("party-2", "a party nobody signed", code.Malformed, func(d *draft) { d.flags = 0x29 })
 	bad("medium-phone", "another medium", code.Malformed, func(d *draft) { d.flags = 0x18 })
 	bad("clock-0", "another clock quality", code.Malformed, func(d *draft) { d.flags = 0x11 })

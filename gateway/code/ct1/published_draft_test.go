@@ -147,7 +147,7 @@ func (m *maker) draft() *draft {
 		},
 	}
 	if m.suite == ct1.SuiteChain {
-		d.taps, d.win, d.flags, d.ttl = 0, 60, 0x19, 120
+		d.taps, d.win, d.flags, d.ttl = 0, 60, 0x19, 96
 		m.slot(d, 70)
 	}
 	return d

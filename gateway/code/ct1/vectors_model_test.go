@@ -225,7 +225,7 @@ func (m *model) canonical(age int64, flags byte) code.Reason {
 	case win == 0:
 		return code.Malformed
 	case flags>>4 != 1 && !m.is("chain: party"), flags&3 != 1 && !m.is("chain: medium"), flags>>2&3 != 2 && !m.is("chain: clock quality"),
-		m.u16(m.b+6) != 0 && !m.is("chain: context"), ctr >= 7200 && !m.is("chain: longest"):
+		m.u16(m.b+6) != 0 && !m.is("chain: context"), ctr >= 5760 && !m.is("chain: longest"):
 		return code.Malformed
 	case age != ctr*win && !m.is("chain: age and counter") && (age/win != ctr || !m.is("chain: age in the slot")):
 		return code.Malformed

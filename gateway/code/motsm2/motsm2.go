@@ -37,15 +37,15 @@ type layout struct {
 	made       int // field 16; the prefix byte of field 17 is 4 behind
 }
 
-func (l *layout) userAccount() int    { return l.account + 16 }
-func (l *layout) cardIssuer() int     { return l.account + 26 }
-func (l *layout) platform() int       { return l.account + 30 }
-func (l *layout) accountType() int    { return l.account + 34 }
-func (l *layout) highest() int        { return l.account + 35 }
-func (l *layout) userKey() int        { return l.account + 38 }
-func (l *layout) ends() int           { return l.account + 71 }
-func (l *layout) validity() int       { return l.account + 75 }
-func (l *layout) usig() int           { return l.made + 4 }
+func (l *layout) userAccount() int { return l.account + 16 }
+func (l *layout) cardIssuer() int  { return l.account + 26 }
+func (l *layout) platform() int    { return l.account + 30 }
+func (l *layout) accountType() int { return l.account + 34 }
+func (l *layout) highest() int     { return l.account + 35 }
+func (l *layout) userKey() int     { return l.account + 38 }
+func (l *layout) ends() int        { return l.account + 71 }
+func (l *layout) validity() int    { return l.account + 75 }
+func (l *layout) usig() int        { return l.made + 4 }
 
 // measure finds the fields of raw, or ok is false.
 func (s *Scheme) measure(raw []byte) (l layout, ok bool) {

@@ -8,7 +8,12 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/emvcpm"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
+	"github.com/cashlesscity/citygate/gateway/code/opaque"
+	"github.com/cashlesscity/citygate/gateway/code/rotating"
+	"github.com/cashlesscity/citygate/gateway/code/tokendefer"
+	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
 )
 
 // All gives every scheme, in the order a dispatcher would try them.
@@ -16,6 +21,11 @@ func All() []code.Plugin {
 	return []code.Plugin{
 		ct1.Plugin,
 		motsm2.Plugin,
+		uicdosipas.Plugin,
+		emvcpm.Plugin,
+		rotating.Plugin,
+		tokendefer.Plugin,
+		opaque.Plugin,
 	}
 }
 

@@ -79,7 +79,8 @@ func tenantTables(d *database) (map[string]bool, error) {
 	return tables, nil
 }
 
-// holdStatements fails t for every statement that breaks a rule.
+// holdStatements fails t for every statement that breaks a rule, and at its end
+// for every one whose plan reads more than one tenant.
 func holdStatements(t testing.TB, d *database) func(sql string) {
 	t.Helper()
 	tables, err := tenantTables(d)
@@ -87,7 +88,10 @@ func holdStatements(t testing.TB, d *database) func(sql string) {
 		t.Fatalf("pgtest: %v", err)
 	}
 	var seen sync.Map
+	var plans planCheck
+	t.Cleanup(func() { plans.run(t, d, func(name string) bool { return tables[name] }) })
 	return func(sql string) {
+		plans.add(sql)
 		if _, again := seen.LoadOrStore(sql, true); again {
 			return
 		}

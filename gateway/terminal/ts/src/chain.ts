@@ -1,6 +1,6 @@
 import type { Bytes } from "./types.js";
 
-// A chain of 7,200 links through WebCrypto's digest, which answers through a
+// A chain of 5,760 links through WebCrypto's digest, which answers through a
 // promise, takes over 100 ms; a block of SHA-256 here takes a microsecond. It
 // hashes public values only. The tests hold it to WebCrypto's answers.
 

@@ -15,7 +15,7 @@ const dynSize = 8; // of part B before the proof
 const maxExt = 21;
 const maxSize = fixed + 33 + 1 + maxExt + sigSize + dynSize + sigSize;
 const maxText = prefix.length + ((maxSize + 1) >> 1) * 3;
-export const chainMax = 7200; // slots
+export const chainMax = 5760; // slots
 const chainFlags = 0x19; // a party of one, clock unknown, band
 
 const keySize = [32, 33, 33, 33, 16];

@@ -1,0 +1,230 @@
+package uicdosipas
+
+import (
+	"crypto"
+	"crypto/dsa" //nolint:staticcheck // issuers of the field still sign with it, and no other library verifies it
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha1" //nolint:gosec // see Params.AllowDSA1024
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+)
+
+// An issuerKey is a level 1 key that may be used.
+type issuerKey struct {
+	ecdsa *ecdsa.PublicKey
+	dsa   *dsa.PublicKey
+}
+
+var errKey = errors.New("not a key of a kind supported here: ECDSA on P-224, P-256 or P-384, or DSA of 2048 or 3072 bits")
+
+// CheckIssuerKey reports why der, a SubjectPublicKeyInfo, must not be taken into
+// trust as a level 1 key. It takes time with DSA keys, whose parameters it holds
+// to each other: with a generator of another order anybody could sign. Verifying
+// relies on it having been asked.
+func CheckIssuerKey(der []byte) error {
+	key, err := parseIssuerKey(der, true)
+	if err != nil {
+		return err
+	}
+	if key.dsa != nil {
+		return checkDSA(key.dsa)
+	}
+	return nil
+}
+
+// parseIssuerKey reads a SubjectPublicKeyInfo and refuses kinds and sizes that
+// are not taken.
+func parseIssuerKey(der []byte, allowDSA1024 bool) (issuerKey, error) {
+	public, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return issuerKey{}, fmt.Errorf("%w (%w)", errKey, err)
+	}
+	switch key := public.(type) {
+	case *ecdsa.PublicKey:
+		if _, ok := naturalHash(key.Curve); ok {
+			return issuerKey{ecdsa: key}, nil
+		}
+	case *dsa.PublicKey:
+		switch l, n := key.P.BitLen(), key.Q.BitLen(); { // the sizes of FIPS 186-4
+		case l == 2048 && n == 224, l == 2048 && n == 256, l == 3072 && n == 256, l == 1024 && n == 160 && allowDSA1024:
+			return issuerKey{dsa: key}, nil
+		}
+	}
+	return issuerKey{}, errKey
+}
+
+func checkDSA(key *dsa.PublicKey) error {
+	one := big.NewInt(1)
+	ofOrderQ := func(v *big.Int) bool {
+		return v.Cmp(one) > 0 && v.Cmp(key.P) < 0 && new(big.Int).Exp(v, key.Q, key.P).Cmp(one) == 0
+	}
+	if !key.P.ProbablyPrime(8) || !key.Q.ProbablyPrime(8) || !ofOrderQ(key.G) || !ofOrderQ(key.Y) {
+		return errors.New("a DSA key whose parameters do not belong together")
+	}
+	return nil
+}
+
+// hash picks the hash of a level 1 signature: as the code says, when that is the
+// key's family and not weaker than the key; else as the key's size says.
+func (k issuerKey) hash(b *Barcode) (crypto.Hash, bool) {
+	var least crypto.Hash
+	if k.dsa != nil {
+		switch k.dsa.Q.BitLen() {
+		case 160:
+			least = crypto.SHA1
+		case 224:
+			least = crypto.SHA224
+		default:
+			least = crypto.SHA256
+		}
+	} else {
+		least, _ = naturalHash(k.ecdsa.Curve)
+	}
+	if b.level1SigningAlg.n == 0 {
+		return least, true
+	}
+	a, known := b.level1SigningAlg.find(b.raw)
+	if !known || a.dsa != (k.dsa != nil) {
+		return 0, false
+	}
+	if k.dsa != nil && k.dsa.P.BitLen() == 2048 && a.hash == crypto.SHA224 {
+		return a.hash, true // 112 bits, as much as the modulus gives
+	}
+	return a.hash, a.hash.Size() >= least.Size()
+}
+
+// verifyLevel1 checks the issuer's signature. supported is false when the code
+// asks for an algorithm that is not taken with this key.
+func verifyLevel1(b *Barcode, key issuerKey) (held, supported bool) {
+	h, ok := key.hash(b)
+	if !ok {
+		return false, false
+	}
+	var signed [MaxBytes]byte
+	var sum [64]byte
+	var sigBuf [maxSignature]byte
+	if !b.hasLevel1Sig || b.level1Sig.n > maxSignature {
+		return false, true
+	}
+	digest := digestOf(sum[:0], h, b.AppendLevel1(signed[:0]))
+	sig := b.level1Sig.appendTo(sigBuf[:0], b.raw)
+	if key.dsa != nil {
+		return verifyDSA(key.dsa, digest, sig), true
+	}
+	return ecdsa.VerifyASN1(key.ecdsa, digest, sig), true
+}
+
+// maxSignature bounds a signature: DER of two numbers of 384 bits takes 104.
+const maxSignature = 112
+
+func verifyDSA(key *dsa.PublicKey, digest, der []byte) bool {
+	var sig struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &sig)
+	if err != nil || len(rest) > 0 {
+		return false
+	}
+	digest = digest[:min(len(digest), key.Q.BitLen()/8)]
+	return dsa.Verify(key, digest, sig.R, sig.S)
+}
+
+// deviceKey reads the key that the issuer put into level 1.
+func (b *Barcode) deviceKey() (*ecdsa.PublicKey, error) {
+	var buf [maxDeviceKey]byte
+	if b.level2Key.n > maxDeviceKey {
+		return nil, errDeviceKey
+	}
+	key := b.level2Key.appendTo(buf[:0], b.raw)
+	if len(key) == 0 {
+		return nil, errDeviceKey
+	}
+	curve := b.level2KeyAlg.curve(b.raw)
+	named := b.level2KeyAlg.n == 0 || b.level2KeyAlg.is(b.raw, ECKey)
+	switch {
+	case key[0] == asn1SequenceTag && (curve != nil || named):
+		return deviceKeyInfo(key, curve)
+	case curve == nil:
+		return nil, errDeviceKey
+	case key[0] == 2 || key[0] == 3:
+		return decompress(curve, key)
+	case key[0] == 4:
+		return ecdsa.ParseUncompressedPublicKey(curve, key)
+	}
+	return nil, errDeviceKey
+}
+
+const (
+	maxDeviceKey    = 128 // a SubjectPublicKeyInfo on P-384 has 120 bytes
+	asn1SequenceTag = 0x30
+)
+
+var errDeviceKey = errors.New("not a device key of a kind supported here")
+
+func deviceKeyInfo(der []byte, curve elliptic.Curve) (*ecdsa.PublicKey, error) {
+	public, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := public.(*ecdsa.PublicKey)
+	if !ok || curve != nil && key.Curve != curve {
+		return nil, errDeviceKey
+	}
+	return key, nil
+}
+
+func decompress(curve elliptic.Curve, key []byte) (*ecdsa.PublicKey, error) {
+	x, y := elliptic.UnmarshalCompressed(curve, key)
+	if x == nil {
+		return nil, errDeviceKey
+	}
+	size := (curve.Params().BitSize + 7) / 8
+	point := make([]byte, 1+2*size)
+	point[0] = 4
+	x.FillBytes(point[1 : 1+size])
+	y.FillBytes(point[1+size:])
+	return ecdsa.ParseUncompressedPublicKey(curve, point)
+}
+
+// verifyLevel2 checks the device's signature.
+func verifyLevel2(b *Barcode, key *ecdsa.PublicKey) (held, supported bool) {
+	a, known := b.level2SigningAlg.find(b.raw)
+	least, _ := naturalHash(key.Curve)
+	if !known || a.dsa || a.hash.Size() < least.Size() {
+		return false, false
+	}
+	if !b.hasLevel2Sig || b.level2Sig.n > maxSignature {
+		return false, true
+	}
+	var signed [MaxBytes]byte
+	var sum [64]byte
+	var sigBuf [maxSignature]byte
+	digest := digestOf(sum[:0], a.hash, b.AppendLevel2(signed[:0]))
+	return ecdsa.VerifyASN1(key, digest, b.level2Sig.appendTo(sigBuf[:0], b.raw)), true
+}
+
+// digestOf appends the hash of msg to dst. The sums of crypto/sha* stay on the
+// stack; hash.Hash would not.
+func digestOf(dst []byte, h crypto.Hash, msg []byte) []byte {
+	switch h {
+	case crypto.SHA224:
+		s := sha256.Sum224(msg)
+		return append(dst, s[:]...)
+	case crypto.SHA256:
+		s := sha256.Sum256(msg)
+		return append(dst, s[:]...)
+	case crypto.SHA384:
+		s := sha512.Sum384(msg)
+		return append(dst, s[:]...)
+	case crypto.SHA512:
+		s := sha512.Sum512(msg)
+		return append(dst, s[:]...)
+	default:
+		s := sha1.Sum(msg) //nolint:gosec // see Params.AllowDSA1024
+		return append(dst, s[:]...)
+	}
+}
