@@ -98,6 +98,9 @@ func Open(c Config) (*Verifier, error) {
 	for _, l := range v.trust.lists {
 		v.clock.saw(l.BuiltAt * 1000)
 	}
+	for _, h := range v.trust.beats {
+		v.clock.saw(h.At * 1000)
+	}
 	return v, nil
 }
 
@@ -192,32 +195,13 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 		r.Evidence = raw
 	}
 	t := v.trust
-	d := Decider{
-		Schemes: v.config.Schemes, Credentials: v.config.Credentials, Seen: v.replay.seen,
-		Denied: func(c *code.Code) code.Reason { return t.denied(c.Rider, r) },
-	}
+	d := Decider{Schemes: v.config.Schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.config.Mode, Kind: in.Kind,
 		Fare: in.Fare, Context: in.Context}
 	if t.bundle != nil {
 		d.Rules, d.Keys = t.rules, t.bundle
 		facts.TrustExpired = r.EventTime >= t.bundle.Expires*1000
 	}
+	d.Denied = func(c *code.Code) code.Reason { return t.standing(c, r, facts) }
 	return d.Decide(c, raw, facts).Reason // of a deferred code too: nobody can be asked here
-}
-
-// denied looks the rider up; being on a list counts before the list's age.
-func (t *trust) denied(rider citygate.Rider, r *tap.Record) code.Reason {
-	l := t.lists[listID{rider.Issuer, rider.List}]
-	if l == nil {
-		return t.rules.ListReason(-1)
-	}
-	r.ListVersion = uint64(l.Seq)
-	if l.Denied(rider.Index) {
-		return code.Denied
-	}
-	seconds := r.EventTime / 1000
-	if seconds >= l.ValidUntil {
-		return code.StaleList
-	}
-	return t.rules.ListReason(max(0, seconds-l.BuiltAt))
 }

@@ -47,8 +47,9 @@ func (o *Operator) station(ctx context.Context, dir string, i int) (*station, er
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(s.key, m), nil },
 		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(4096),
 	}
-	if s.setup.Roots, err = o.Gateway.Bundles.Roots(ctx); err == nil {
-		s.setup.Threshold = 1
+	roots, err := o.Gateway.Bundles.Roots(ctx)
+	if err == nil {
+		s.setup.Roots, s.setup.Threshold = roots.Roots, int(roots.Threshold)
 		s.sdk, err = terminal.Open(s.setup)
 	}
 	if err != nil {

@@ -212,11 +212,12 @@ func (m *maker) issuers() {
 	m.add("key-too-new", "issued a second before the key was", code.UnknownKey, nil, func(v *vector) { v.Keys[0].NotBefore = issuedAt + 1 })
 }
 
-// list gives a fresh deny list, built age seconds before the default tap.
+// list gives a deny list, built age seconds before the default tap and not heard
+// of since.
 func (m *maker) list(age int64, denied ...uint32) vectorList {
 	d := m.draft()
 	built := d.iat + d.age + 5 - age
-	return vectorList{Issuer: vIssuer, List: vList, BuiltAt: built, ValidUntil: built + 7200, Denied: append([]uint32{}, denied...)}
+	return vectorList{Issuer: vIssuer, List: vList, BuiltAt: built, KnownAt: built, ValidUntil: built + 7200, Issued: vIndex + 100, Denied: append([]uint32{}, denied...)}
 }
 
 func (m *maker) lists() {
@@ -229,11 +230,12 @@ func (m *maker) lists() {
 	m.add("list-age", "a second older", code.StaleList, nil, with("lists", m.list(3601)))
 	m.add("list-from-ahead", "a list built after the validator's clock", "", nil, with("lists", m.list(-60)))
 	m.add("list-missing", "a list the validator does not hold", code.StaleList, nil, with("lists"))
-	m.add("list-missing-ok", "a missing list, where the rules allow it", "", nil, with("plain"))
+	m.add("list-missing-ok", "a missing list, where the rules allow it", "", nil, with("lists_or_none"))
 	old := m.list(7199)
 	m.add("list-last-second", "a list in its last second of validity", "", nil, with("lists_any_age", old))
 	old.BuiltAt, old.ValidUntil = old.BuiltAt-1, old.ValidUntil-1
 	m.add("list-ended", "a list in the second its validity ended", code.StaleList, nil, with("lists_any_age", old))
+	m.add("list-ended-not-missing", "an ended list is not a missing one", code.StaleList, nil, with("lists_or_none", old))
 	old.Denied = []uint32{vIndex}
 	m.add("denied-by-old-list", "a list past its time still denies", code.Denied, nil, with("lists_any_age", old))
 	other := m.list(60, vIndex)
@@ -241,6 +243,73 @@ func (m *maker) lists() {
 	m.add("denied-in-other-list", "the index is denied in another list", "", nil, with("plain", other))
 	other.List, other.Issuer = vList, 0x4321
 	m.add("denied-by-other-issuer", "the index is denied by another issuer", "", nil, with("plain", other))
+	heard := m.list(7000)
+	heard.KnownAt += 6000
+	m.add("list-heard-of", "an old list that was the newest 1,000 s ago", "", nil, with("lists", heard))
+	heard.KnownAt = heard.BuiltAt + 7000 - 3601
+	m.add("list-not-heard-of", "an old list that was the newest 3,601 s ago", code.StaleList, nil, with("lists", heard))
+	m.grey(with)
+	m.neverIssued(with)
+}
+
+// grey has riders who were last known to be good some while ago, by their list or
+// by their credential's issue, whichever is later.
+func (m *maker) grey(with func(string, ...vectorList) func(*vector)) {
+	fare := func(minor int64, around func(*vector)) func(*vector) {
+		return func(v *vector) {
+			around(v)
+			if v.Fare.Minor = minor; minor < 0 {
+				v.Fare = nil
+			}
+		}
+	}
+	list := func(age int64) vectorList {
+		l := m.list(age)
+		l.ValidUntil = l.BuiltAt + 86400
+		return l
+	}
+	m.add("grey-cap-edge", "a list of 3,601 s: the lower cap", "", nil, fare(150, with("lists_grey", list(3601))))
+	m.add("grey-cap-over", "a minor unit over it", code.AmountOverCap, nil, fare(151, with("lists_grey", list(3601))))
+	m.add("grey-not-yet", "a list of 3,600 s: the whole cap", "", nil, fare(151, with("lists_grey", list(3600))))
+	m.add("grey-fare-unknown", "no fare to hold against the lower cap", "", nil, fare(-1, with("lists_grey", list(3601))))
+	m.add("grey-edge", "the last second of the lower cap", "", nil, fare(150, with("lists_grey", list(10_800))))
+	m.add("grey-over", "a second later", code.StaleList, nil, fare(150, with("lists_grey", list(10_801))))
+	young := func(age int64, d *draft) { // shown shortly before age seconds after its issue
+		d.age = age - 5
+		if m.suite == ct1.SuiteChain {
+			m.slot(d, int(age-1)/60)
+		}
+	}
+	at := func(age int64, around func(*vector)) func(*vector) {
+		return func(v *vector) { around(v); v.At = (issuedAt + age) * 1000 }
+	}
+	m.add("credential-fresh", "no list, issued 3,600 s ago", "", func(d *draft) { young(3600, d) }, at(3600, with("lists")))
+	m.add("credential-not-fresh", "no list, issued 3,601 s ago", code.StaleList, func(d *draft) { young(3601, d) }, at(3601, with("lists")))
+	ended := m.list(0)
+	ended.BuiltAt, ended.KnownAt, ended.ValidUntil = issuedAt-9000, issuedAt+3600, issuedAt
+	m.add("credential-fresh-list-ended", "an ended list, issued 3,600 s ago", "", func(d *draft) { young(3600, d) }, at(3600, with("lists", ended)))
+	m.add("ended-list-proves-nothing", "an ended list heard of lately, issued 3,601 s ago", code.StaleList, func(d *draft) { young(3601, d) }, at(3601, with("lists", ended)))
+}
+
+// neverIssued has codes backdated with a stolen key, whose index a list that is
+// younger than the credential does not know.
+func (m *maker) neverIssued(with func(string, ...vectorList) func(*vector)) {
+	beyond := func(built int64, issued uint32) vectorList {
+		l := m.list(60)
+		l.BuiltAt, l.KnownAt, l.ValidUntil, l.Issued = built, built, issuedAt+90*86400, issued
+		return l
+	}
+	long := int64(issuedAt + 86400)
+	m.add("never-issued", "an index that was not issued a day after", code.NotIssued, nil, with("lists_any_age", beyond(long, vIndex)))
+	m.add("last-issued", "the last index issued", "", nil, with("lists_any_age", beyond(long, vIndex+1)))
+	m.add("issue-settles", "a list built 900 s after the issue may not show it yet", "", nil, with("lists_any_age", beyond(issuedAt+900, vIndex)))
+	m.add("issue-settled", "a second later it must", code.NotIssued, nil, with("lists_any_age", beyond(issuedAt+901, vIndex)))
+	denied := beyond(long, vIndex)
+	denied.Denied = []uint32{vIndex}
+	m.add("order-never-issued", "denied, and never issued", code.Denied, nil, with("lists_any_age", denied))
+	stale := beyond(long, vIndex)
+	stale.ValidUntil = long + 1
+	m.add("order-stale", "never issued, and the list ended", code.NotIssued, nil, with("lists_any_age", stale))
 }
 
 func (m *maker) use() vectorUse { return vectorUse{vIssuer, vList, vIndex, m.draft().ctr} }

@@ -148,7 +148,7 @@ func (m *maker) draft() *draft {
 	}
 	if m.suite == ct1.SuiteChain {
 		d.taps, d.win, d.flags, d.ttl = 0, 60, 0x19, 96
-		m.slot(d, 70)
+		m.slot(d, 4320)
 	}
 	return d
 }
@@ -224,7 +224,11 @@ func vectorRules() map[string]*accept.Rules {
 	}
 	rules := map[string]*accept.Rules{"plain": plain()}
 	for name, change := range map[string]func(*accept.Rules){
-		"lists":         func(r *accept.Rules) { r.MissingListOK, r.StaleListSeconds = false, 3600 },
+		"lists": func(r *accept.Rules) { r.MissingListOK, r.StaleListSeconds = false, 3600 },
+		"lists_grey": func(r *accept.Rules) {
+			r.MissingListOK, r.StaleListSeconds, r.StaleLimitSeconds, r.Issuers[0].StaleCapMinor = false, 3600, 10_800, 150
+		},
+		"lists_or_none": func(r *accept.Rules) { r.StaleListSeconds = 3600 },
 		"lists_any_age": func(r *accept.Rules) { r.MissingListOK = false },
 		"long":          func(r *accept.Rules) { r.MaxTTLHours, r.SkewSeconds = 24*366, 0 },
 		"other_schemes": func(r *accept.Rules) { r.Schemes = []code.SchemeID{"mot-sm2"} },

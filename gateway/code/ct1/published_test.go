@@ -67,7 +67,9 @@ type (
 		Issuer     citygate.Issuer `json:"issuer"`
 		List       uint16          `json:"list"`
 		BuiltAt    int64           `json:"built_at"`    // unix seconds
+		KnownAt    int64           `json:"known_at"`    // unix seconds: last known to be the newest
 		ValidUntil int64           `json:"valid_until"` // unix seconds, exclusive
+		Issued     uint32          `json:"issued"`      // indices from here up were not issued when it was built
 		Denied     []uint32        `json:"denied"`
 	}
 	vectorUse struct {
@@ -90,10 +92,11 @@ var notHere = map[code.Reason]string{
 	code.InternalError: "a fault of the validator itself, such as a full disk",
 }
 
-// validatorReasons are the reasons a validator gives; the rest is the gateway's.
+// validatorReasons are the reasons a validator gives; the rest is the gateway's
+// alone.
 func validatorReasons() []code.Reason {
 	all := code.Reasons()
-	return all[:slices.Index(all, code.SequenceConflict)]
+	return append(all[:slices.Index(all, code.SequenceConflict):slices.Index(all, code.SequenceConflict)], code.NotIssued)
 }
 
 const (
@@ -295,7 +298,6 @@ func decideVector(t testing.TB, f *vectorFile, v *vector, cache code.CredentialC
 	rules := f.Rules[v.Rules]
 	d := terminal.Decider{
 		Schemes: code.NewDispatcher(ct1.Scheme{}), Rules: rules, Keys: trust, Credentials: cache,
-		Denied: func(c *code.Code) code.Reason { return listReason(v, rules, c.Rider) },
 		Seen: func(u code.Use) bool {
 			return slices.Contains(v.Seen, vectorUse{u.Rider.Issuer, u.Rider.List, u.Rider.Index, u.Counter})
 		},
@@ -309,24 +311,26 @@ func decideVector(t testing.TB, f *vectorFile, v *vector, cache code.CredentialC
 	if v.Fare != nil {
 		facts.Fare = citygate.Money{Minor: v.Fare.Minor, Currency: v.Fare.Currency}
 	}
+	d.Denied = func(c *code.Code) code.Reason { return standing(v, rules, c, facts) }
 	var c code.Code
 	return d.Decide(&c, raw, facts)
 }
 
-func listReason(v *vector, rules *accept.Rules, rider citygate.Rider) code.Reason {
-	at := v.At / 1000
+// standing is what a terminal says of a rider by its lists.
+func standing(v *vector, rules *accept.Rules, c *code.Code, facts accept.Facts) code.Reason {
+	const settles = 15 * 60 // seconds from an issue until a list must show its index
 	for _, l := range v.Lists {
 		switch {
-		case l.Issuer != rider.Issuer || l.List != rider.List:
-		case slices.Contains(l.Denied, rider.Index):
+		case l.Issuer != c.Rider.Issuer || l.List != c.Rider.List:
+		case slices.Contains(l.Denied, c.Rider.Index):
 			return code.Denied
-		case at >= l.ValidUntil:
-			return code.StaleList
+		case c.Rider.Index >= l.Issued && c.IssuedAt+settles < l.BuiltAt:
+			return code.NotIssued
 		default:
-			return rules.ListReason(max(0, at-l.BuiltAt))
+			return rules.Freshness(c, facts, accept.List{Held: true, Expired: v.At/1000 >= l.ValidUntil, At: l.KnownAt})
 		}
 	}
-	return rules.ListReason(-1)
+	return rules.Freshness(c, facts, accept.List{})
 }
 
 func TestVectors(t *testing.T) {

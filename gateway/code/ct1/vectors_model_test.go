@@ -338,28 +338,57 @@ func (m *model) amount() code.Reason {
 }
 
 func (m *model) lists() code.Reason {
-	at := m.v.At / 1000
+	at, good := m.v.At/1000, m.iat
+	if m.is("freshness by the credential") {
+		good = 0
+	}
+	held, usable := false, false
 	for _, l := range m.v.Lists {
 		if int64(l.Issuer) != m.u16(2) && !m.is("issuer of the list") || int64(l.List) != m.u16(5) && !m.is("number of the list") {
 			continue
 		}
 		denied := slices.Contains(l.Denied, uint32(m.u32(7))) || m.is("exact index") && slices.Contains(l.Denied, uint32(m.u32(7)+1))
-		stale := at >= l.ValidUntil && !m.is("validity of the list") && (at > l.ValidUntil || !m.is("validity off by one")) ||
-			m.rules.StaleListSeconds > 0 && at-l.BuiltAt > m.rules.StaleListSeconds && !m.is("age of the list") ||
-			m.rules.StaleListSeconds > 0 && at-l.BuiltAt == m.rules.StaleListSeconds && m.is("list age off by one")
-		if stale && m.is("denied before stale") {
-			return code.StaleList
+		unknown := m.u32(7) >= int64(l.Issued) && m.iat+900 < l.BuiltAt && !m.is("never issued") ||
+			m.u32(7) >= int64(l.Issued) && m.iat+900 == l.BuiltAt && m.is("never issued: settling off by one") ||
+			m.u32(7) == int64(l.Issued)-1 && m.is("never issued: index off by one")
+		if unknown && m.is("denied before never issued") {
+			return code.NotIssued
 		}
 		if denied && !m.is("deny list") {
 			return code.Denied
 		}
-		if stale {
-			return code.StaleList
+		if unknown {
+			return code.NotIssued
 		}
-		return ""
+		ended := at >= l.ValidUntil && !m.is("validity of the list") && (at > l.ValidUntil || !m.is("validity off by one"))
+		held, usable = true, !ended
+		since := l.KnownAt
+		if m.is("heard of since") {
+			since = l.BuiltAt
+		}
+		if usable || m.is("ended list proves nothing") {
+			good = max(good, since)
+		}
+		break
 	}
-	if !m.rules.MissingListOK && !m.is("missing list") || m.is("missing list allowed") {
+	switch {
+	case !held && (m.rules.MissingListOK && !m.is("missing list allowed") || m.is("missing list")):
+		return ""
+	case m.rules.StaleListSeconds == 0 && usable:
+		return ""
+	case m.rules.StaleListSeconds == 0:
 		return code.StaleList
+	}
+	age := at - good
+	switch limit := m.rules.StaleListSeconds; {
+	case age < limit, age == limit && !m.is("list age off by one"), m.is("age of the list"):
+		return ""
+	case age > m.rules.StaleLimitSeconds && !m.is("end of the lower cap"), age == m.rules.StaleLimitSeconds && m.is("end of the lower cap off by one"):
+		return code.StaleList
+	}
+	if rule := m.issuerRule(); m.v.Fare != nil && rule.StaleCapMinor > 0 && !m.is("lower cap") &&
+		(m.v.Fare.Minor > rule.StaleCapMinor || m.v.Fare.Minor == rule.StaleCapMinor && m.is("lower cap off by one")) {
+		return code.AmountOverCap
 	}
 	return ""
 }

@@ -137,17 +137,17 @@ func citygate_decide(h C.citygate_handle, in *C.citygate_tap, into *C.citygate_v
 		if err != nil {
 			return err
 		}
-		at := int64(in.at_ms)
+		facts := accept.Facts{
+			At: int64(in.at_ms), ClockOK: in.clock != C.CITYGATE_CLOCK_UNKNOWN, Mode: shared.mode, Kind: tap.Kind(in.kind),
+			Fare: fare(in), Context: uint16(in.context), TrustExpired: in.trust_expired != 0,
+		}
 		d := shared.Decider
-		d.Denied = func(c *code.Code) code.Reason { return listReason(shared.lists, d.Rules, c.Rider, at) }
+		d.Denied = func(c *code.Code) code.Reason { return shared.standing(c, facts) }
 		var c code.Code
 		raw, err := d.Schemes.Binary(nil, scanned)
 		verdict := code.Refuse(code.ReasonOf(err))
 		if err == nil {
-			verdict = d.Decide(&c, raw, accept.Facts{
-				At: at, ClockOK: in.clock != C.CITYGATE_CLOCK_UNKNOWN, Mode: shared.mode, Kind: tap.Kind(in.kind),
-				Fare: fare(in), Context: uint16(in.context), TrustExpired: in.trust_expired != 0,
-			})
+			verdict = d.Decide(&c, raw, facts)
 		}
 		rider(into, &c)
 		put(into.strength[:], string(verdict.Strength))

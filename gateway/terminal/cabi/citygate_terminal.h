@@ -102,12 +102,14 @@ int32_t citygate_abi(void);
  *    "mode": "bus",
  *    "keys": [{"issuer":7,"kid":1,"alg":"ed25519|es256|sm2","public_hex":"..",
  *              "not_before":0,"expires":4294967296,"revoked":false}],
- *    "lists": [{"issuer":7,"list":1,"built_at":..,"valid_until":..,"denied":[3,14]}],
+ *    "lists": [{"issuer":7,"list":1,"built_at":..,"known_at":..,"valid_until":..,"issued":900,"denied":[3,14]}],
  *    "seen": [{"issuer":7,"list":1,"index":3,"counter":9}]}
  *
  * keys: public_hex is 32 bytes of Ed25519 or a compressed point; not_before and
  * expires (exclusive) are unix seconds that the credential's time of issue is
- * held against. seen are displays accepted before.
+ * held against. A list was last known to be the newest at known_at (built_at, or
+ * a later heartbeat) and knows the indices below issued. seen are displays
+ * accepted before.
  */
 int32_t citygate_decider_open(const char *setup, citygate_handle *decider, citygate_error *error);
 

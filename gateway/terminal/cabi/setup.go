@@ -48,7 +48,9 @@ type denyList struct {
 	Issuer     citygate.Issuer `json:"issuer"`
 	List       uint16          `json:"list"`
 	BuiltAt    int64           `json:"built_at"`
+	KnownAt    int64           `json:"known_at"`
 	ValidUntil int64           `json:"valid_until"`
+	Issued     uint32          `json:"issued"`
 	Denied     []uint32        `json:"denied"`
 }
 
@@ -91,22 +93,25 @@ func newDecider(setup string) (*decider, error) {
 // credentials is how many riders a decider or terminal remembers.
 const credentials = 4096
 
-// listReason answers by the lists of the set-up at an instant, unix milliseconds.
-func listReason(lists []denyList, rules *accept.Rules, rider citygate.Rider, at int64) code.Reason {
-	seconds := at / 1000
-	for _, l := range lists {
-		if l.Issuer != rider.Issuer || l.List != rider.List {
+// issueSettles is how long after its issue a credential must show in a list, in
+// seconds: as in gateway/denylist.
+const issueSettles = 15 * 60
+
+// standing says why a rider may not ride by the lists of the set-up, "" if he may.
+func (d *decider) standing(c *code.Code, f accept.Facts) code.Reason {
+	for _, l := range d.lists {
+		if l.Issuer != c.Rider.Issuer || l.List != c.Rider.List {
 			continue
 		}
-		if _, denied := slices.BinarySearch(l.Denied, rider.Index); denied {
+		if _, denied := slices.BinarySearch(l.Denied, c.Rider.Index); denied {
 			return code.Denied
 		}
-		if seconds >= l.ValidUntil {
-			return code.StaleList
+		if c.Rider.Index >= l.Issued && c.IssuedAt+issueSettles < l.BuiltAt {
+			return code.NotIssued
 		}
-		return rules.ListReason(max(0, seconds-l.BuiltAt))
+		return d.Rules.Freshness(c, f, accept.List{Held: true, Expired: f.At/1000 >= l.ValidUntil, At: l.KnownAt})
 	}
-	return rules.ListReason(-1)
+	return d.Rules.Freshness(c, f, accept.List{})
 }
 
 // A keyTable is the issuers' keys of a set-up.

@@ -5,7 +5,7 @@
  * package gateway/code/ct1, held by its published vectors.
  */
 import { decode, parse, Refusal } from "./parse.js";
-import { beforeSignatures, listReason } from "./policy.js";
+import { beforeSignatures, standing } from "./policy.js";
 import type { Bytes, Code, DenyList, IssuerKey, Reason, Rules, Tap, Use, Verdict } from "./types.js";
 import { type Device, strength, verifyCredential, verifyDisplay } from "./verify.js";
 
@@ -52,7 +52,7 @@ export class Verifier {
   async #check(c: Code, tap: Tap): Promise<void> {
     const { rules, lists = [], seen } = this.#trust;
     refuse(beforeSignatures(rules, c, tap));
-    refuse(listReason(rules, lists, c, tap.at));
+    refuse(standing(rules, lists, c, tap));
     if (seen?.({ issuer: c.issuer, list: c.list, index: c.index, counter: c.counter })) refuse("replayed");
     const name = await fingerprint(c.credential);
     let device = this.#held.get(name);

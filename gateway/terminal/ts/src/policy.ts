@@ -37,13 +37,32 @@ function times(rules: Rules, c: Code, tap: Tap): Reason | "" {
   return "";
 }
 
+/** How long after its issue a credential must show in a list, in seconds. */
+const issueSettles = 15 * 60;
+
 /** Looks the rider up; being on a list counts before the list's age. */
-export function listReason(rules: Rules, lists: readonly DenyList[], c: Code, at: number): Reason | "" {
+export function standing(rules: Rules, lists: readonly DenyList[], c: Code, tap: Tap): Reason | "" {
   const list = lists.find((l) => l.issuer === c.issuer && l.list === c.list);
-  if (list === undefined) return rules.missing_list_ok ? "" : "stale_list";
-  if (list.denied(c.index)) return "denied";
-  const seconds = Math.floor(at / 1000);
-  if (seconds >= list.validUntil) return "stale_list";
-  if (rules.stale_list_seconds > 0 && seconds - list.builtAt > rules.stale_list_seconds) return "stale_list";
-  return "";
+  if (list !== undefined) {
+    if (list.denied(c.index)) return "denied";
+    if (c.index >= list.issued && c.issuedAt + issueSettles < list.builtAt) return "not_issued";
+  }
+  return freshness(rules, c, tap, list);
+}
+
+/**
+ * A rider was good when the list that lacks him was the newest, and when his
+ * credential was issued. The later of the two counts: all is well for a while
+ * after it, then a lower cap applies, then nothing does.
+ */
+function freshness(rules: Rules, c: Code, tap: Tap, list: DenyList | undefined): Reason | "" {
+  const seconds = Math.floor(tap.at / 1000);
+  const usable = list !== undefined && seconds < list.validUntil;
+  if (list === undefined && rules.missing_list_ok) return "";
+  if (rules.stale_list_seconds === 0) return usable ? "" : "stale_list";
+  const age = seconds - (usable ? Math.max(c.issuedAt, list.knownAt) : c.issuedAt);
+  if (age <= rules.stale_list_seconds) return "";
+  if (age > (rules.stale_limit_seconds ?? 0)) return "stale_list";
+  const cap = rules.issuers.find((r) => r.issuer === c.issuer)?.stale_cap_minor ?? 0;
+  return tap.fare !== undefined && cap > 0 && tap.fare.minor > cap ? "amount_over_cap" : "";
 }

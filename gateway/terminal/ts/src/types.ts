@@ -6,7 +6,7 @@ export type Reason =
   | "malformed" | "unsupported" | "unknown_issuer" | "unknown_key" | "key_revoked" | "issuer_cert_expired"
   | "bad_issuer_signature" | "bad_device_signature" | "bad_secret" | "expired_credential" | "expired_code"
   | "not_yet_valid" | "amount_over_cap" | "taps_exhausted" | "product_not_valid_here" | "denied" | "stale_list"
-  | "replayed" | "wrong_vehicle";
+  | "not_issued" | "replayed" | "wrong_vehicle";
 
 export type Outcome = "accept" | "reject";
 
@@ -67,13 +67,14 @@ export interface IssuerKey {
 
 /** The part of an operator's acceptance policy that is needed here, as trust bundles carry it. */
 export interface Rules {
-  issuers: { issuer: number; currency: string; cap_unit_minor: number; unsure_cap_minor: number }[];
+  issuers: { issuer: number; currency: string; cap_unit_minor: number; unsure_cap_minor: number; stale_cap_minor?: number }[];
   schemes: string[];
   modes: { mode: string; kinds: string[]; products: number[] }[];
   skew_seconds: number;
   max_window_seconds: number;
   max_ttl_hours: number;
   stale_list_seconds: number;
+  stale_limit_seconds?: number;
   missing_list_ok: boolean;
 }
 
@@ -81,9 +82,12 @@ export interface Rules {
 export interface DenyList {
   issuer: number;
   list: number;
-  /** Unix seconds; validUntil is exclusive. */
+  /** Unix seconds; knownAt is when it was last known to be the newest, validUntil is exclusive. */
   builtAt: number;
+  knownAt: number;
   validUntil: number;
+  /** Indices from here up were not issued when it was built. */
+  issued: number;
   denied(index: number): boolean;
 }
 

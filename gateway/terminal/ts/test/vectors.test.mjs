@@ -26,7 +26,8 @@ function verifier(c, remember = 1024) {
       notBefore: k.not_before, expires: k.expires, revoked: k.revoked,
     })),
     lists: c.lists.map((l) => ({
-      issuer: l.issuer, list: l.list, builtAt: l.built_at, validUntil: l.valid_until, denied: (i) => l.denied.includes(i),
+      issuer: l.issuer, list: l.list, builtAt: l.built_at, knownAt: l.known_at, validUntil: l.valid_until,
+      issued: l.issued, denied: (i) => l.denied.includes(i),
     })),
     seen: (u) => c.seen.some((s) => s.issuer === u.issuer && s.list === u.list && s.index === u.index && s.counter === u.counter),
     remember,
