@@ -89,6 +89,7 @@ var ours = map[string][]string{
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
+	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
 	"gateway/fare":                   {"gateway/journey"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},

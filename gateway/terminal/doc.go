@@ -47,4 +47,60 @@
 //
 // One directory belongs to one Verifier at a time; a Verifier is safe for
 // concurrent use and takes one tap at a time.
+//
+// # Tutorial
+//
+// The examples beside this page run; the package example is this tutorial in one
+// piece.
+//
+// Enrolment gives the terminal an operator's tenant number, a key id for its own
+// key, and the platform's root keys. The private key may stay in secure hardware:
+// [Config.Sign] is called for uploads alone. Then
+//
+//	root, err := os.OpenRoot("/var/lib/validator") // on storage that keeps what was synced
+//	v, err := terminal.Open(terminal.Config{
+//		Files: terminal.Dir(root), Tenant: tenant, KeyID: keyID, Sign: sign,
+//		Mode: accept.Bus, Software: "acme-4.2", BootID: boots, // another one after each start
+//		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(4096),
+//		Roots: roots, Threshold: threshold,
+//	})
+//
+// Whenever there is a network, and it need not be the terminal's own: fetch
+// /v1/tenants/{tenant}/bundle and, for each issuer in it, /v1/issuers/{issuer}/lists
+// and the lists named there, and hand the bytes over. Neither the way they came
+// nor the server needs to be trusted; what is refused changes nothing.
+//
+//	err = v.InstallBundle(now, raw)
+//	err = v.InstallList(now, raw)
+//
+// For each code that the reader gives, bytes or text:
+//
+//	d, err := v.Tap(now, scanned, terminal.Input{
+//		MonotonicMS: sinceBoot, Clock: tap.ClockGNSS, Kind: tap.Single, Vehicle: "bus-7", Fare: fare,
+//	})
+//	if err == nil && d.Open {
+//		gate.Open()
+//	}
+//
+// d.Reason says what to tell the rider: expired_code and not_yet_valid "show a
+// fresh code", expired_credential, taps_exhausted and stale_list "open the app
+// online once", amount_over_cap, denied and product_not_valid_here "pay another
+// way", replayed "already used here". An error means that the tap is not on disk
+// and the gate stays shut: the storage needs attention.
+//
+// Whenever there is a network, upload until nothing is left. Ask for the next
+// batch only after the answer to the one before; after a lost answer, a crash or
+// a week, the same bytes come out again, and the gateway counts no tap twice.
+//
+//	for {
+//		batch, err := v.NextBatch(0) // nil: nothing is left
+//		...                          // POST /v1/tap-batches, as it is; wait for 200
+//		parsed, err := tap.ParseBatch(batch)
+//		err = v.Ack(parsed.Hash)
+//	}
+//
+// [Verifier.Status] is what a terminal can tell support. "citygate terminal sim"
+// plays readers made of this package through an hour offline, and "citygate
+// terminal bench" says what one presentation costs on a machine. For other
+// languages see gateway/terminal/cabi (C) and gateway/terminal/ts (TypeScript).
 package terminal
