@@ -274,8 +274,10 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 }
 
 // EnsurePlatform makes the platform's own keys: three roots of which two sign
-// bundles, unless a root set was imported before, and the token key. created says whether the token key is new, which is when the
-// first administrator needs a token.
+// bundles, unless a root set was imported before, and the token key. created
+// says whether the token key is new, which is when the first administrator needs
+// a token. A key store that is not this database's is refused; one that is away
+// is met later.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
 	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err
@@ -285,6 +287,11 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 	if err != nil && !created {
 		return false, err
 	}
-	_, err = g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519)
-	return created, err
+	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519); err != nil {
+		return false, err
+	}
+	if err := g.Ring.Confirm(ctx, keys.Platform, keys.Token); err != nil && !errors.Is(err, keys.ErrUnavailable) {
+		return false, err
+	}
+	return created, nil
 }

@@ -36,6 +36,7 @@ func (g *Gateway) assemble() error {
 	g.Ring = keys.NewRing(g.DB, g.Signer)
 	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
+	g.Ring.Wait(g.Fleet)
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}

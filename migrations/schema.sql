@@ -1045,6 +1045,24 @@ CREATE INDEX audit_log_at ON platform.audit_log USING btree (at, entry_id);
 GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
 GRANT SELECT ON platform.audit_log TO citygate_auditor;
 
+CREATE TABLE platform.key_holders (
+    tenant_id bigint NOT NULL,
+    purpose text NOT NULL,
+    kid smallint NOT NULL,
+    operator_id bigint NOT NULL,
+    first_held bigint NOT NULL,
+    last_held bigint NOT NULL,
+    CONSTRAINT key_holders_pkey PRIMARY KEY (tenant_id, purpose, kid, operator_id),
+    CONSTRAINT key_holders_check CHECK ((last_held >= first_held)),
+    CONSTRAINT key_holders_first_held_check CHECK ((first_held > 0)),
+    CONSTRAINT key_holders_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT key_holders_purpose_check CHECK ((purpose ~ '^[a-z][a-z0-9-]{0,39}$'::text))
+);
+COMMENT ON TABLE platform.key_holders IS 'Which operator''s bundles hold a tenant''s key: the first and the last version that does.';
+GRANT INSERT, SELECT ON platform.key_holders TO citygate_app;
+GRANT SELECT ON platform.key_holders TO citygate_auditor;
+GRANT UPDATE (last_held) ON platform.key_holders TO citygate_app;
+
 CREATE TABLE platform.platform_keys (
     tenant_id bigint NOT NULL,
     purpose text NOT NULL,
