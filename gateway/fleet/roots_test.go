@@ -197,7 +197,7 @@ func TestWhatIsImportedIsWhatWasPrepared(t *testing.T) {
 	_, err = p.Import(ctx, actor, sign(draft.Body, "ada", "mallory"))
 	want(t, "a stranger signs", err, bundle.ErrNotTrusted)
 	_, err = p.Import(ctx, actor, draft.Body)
-	want(t, "nobody signed", err, bundle.ErrMalformed)
+	want(t, "nobody signed", err, bundle.ErrUnderThreshold)
 	if _, err := ring.Revoke(ctx, actor, harbour, keys.DenyList, 1); err != nil {
 		t.Fatal(err)
 	}
