@@ -96,7 +96,7 @@ var ours = map[string][]string{
 	"gateway/jobs":                   {"tenants/pg"},
 	"gateway/credential":             {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},
 	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept"},
-	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/tap", "gateway/fleet"},
+	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},

@@ -274,10 +274,10 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 }
 
 // EnsurePlatform makes the platform's own keys: three roots of which two sign
-// bundles, unless a root set was imported before, and the token key. created
-// says whether the token key is new, which is when the first administrator needs
-// a token. A key store that is not this database's is refused; one that is away
-// is met later.
+// bundles, unless a root set was imported before, and the token key. created says
+// whether the token key is new, which is when the first administrator needs a
+// token. A key store that is not this database's is refused; one that is away is
+// met later.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
 	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err

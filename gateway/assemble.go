@@ -43,6 +43,7 @@ func (g *Gateway) assemble() error {
 	var err error
 	g.Intake, err = intake.New(intake.Config{
 		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
+		Blocks: g.blocksOf,
 	})
 	if err != nil {
 		return err
@@ -53,7 +54,8 @@ func (g *Gateway) assemble() error {
 	}
 	g.Collector = collect.New(collect.Config{
 		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
-		Prove: collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
+		Recorded: g.recorded,
+		Prove:    collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
 	g.Pricing, err = pricing.New(pricing.Config{
 		DB: g.DB, Directory: heldDirectory{g}, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules,

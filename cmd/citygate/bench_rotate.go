@@ -171,7 +171,10 @@ func benchRotate(ctx context.Context, sys *system, o rotateOptions) (f *rotateFi
 	r.ring.Wait(r.fleet)
 	r.publisher = fleet.NewPublisher(db, r.ring, r.directory)
 	say(sys, fmt.Sprintf("making %d tenants, each with a key, a bundle and a terminal", o.tenants))
-	if r.roots, err = r.publisher.EnsureRoots(ctx, rotateActor); err != nil {
+	if _, err := r.publisher.EnsureRoots(ctx, rotateActor); err != nil {
+		return nil, err
+	}
+	if r.roots, err = r.publisher.Roots(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.each(ctx, r.begin); err != nil {
@@ -263,7 +266,7 @@ func (r *rotation) publish(ctx context.Context, i int) error {
 	}
 	r.terminals[i].held.Store(held)
 	return r.db.InTenant(ctx, id, func(tx *pg.Tx) error {
-		_, err := fleet.Reported(ctx, tx, 1, fleet.Report{Software: "bench", Taps: []fleet.Sighting{{Seq: published.Version, Bundle: published.Version}}})
+		_, err := fleet.Reported(ctx, tx, 1, fleet.Report{Software: "bench", Taps: []fleet.Sighting{{Seq: published.Version, At: tx.Now, Bundle: published.Version}}})
 		return err
 	})
 }

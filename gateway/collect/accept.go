@@ -40,6 +40,9 @@ func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.Ten
 	if err := c.prove(ctx, tx, operator, settings.CapUnit, claims); err != nil {
 		return nil, nil, err
 	}
+	if err := c.record(ctx, tx, claims); err != nil {
+		return nil, nil, err
+	}
 	if err := c.identify(ctx, tx, claims); err != nil {
 		return nil, nil, err
 	}
@@ -118,6 +121,44 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 		if !cl.settled() {
 			cl.hold(proofs[at:at+len(cl.Taps)], capUnit)
 			at += len(cl.Taps)
+		}
+	}
+	return nil
+}
+
+// record refuses codes whose signatures hold and whose credential the issuer did
+// not issue.
+func (c *Collector) record(ctx context.Context, tx *pg.Tx, claims []*claim) error {
+	if c.Recorded == nil {
+		return nil
+	}
+	var raw [][]byte
+	for _, cl := range claims {
+		if !cl.settled() && len(cl.refused) == 0 {
+			for i := range cl.Taps {
+				raw = append(raw, cl.Taps[i].Evidence)
+			}
+		}
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	recorded, err := c.Recorded(ctx, tx, raw)
+	if err != nil {
+		return err
+	}
+	if len(recorded) != len(raw) {
+		return fmt.Errorf("collect: %d answers for %d codes", len(recorded), len(raw))
+	}
+	for _, cl := range claims {
+		if !cl.settled() && len(cl.refused) == 0 {
+			of := recorded[:len(cl.Taps)]
+			recorded = recorded[len(cl.Taps):]
+			for i, ok := range of {
+				if !ok {
+					cl.refuse(&cl.Taps[i], code.NotIssued)
+				}
+			}
 		}
 	}
 	return nil

@@ -6,6 +6,9 @@
 // refused. A [Flag] says what is wrong with a terminal (its clock, its batches)
 // and never refuses taps.
 //
+// [UsedLists] says by which deny lists terminals decided, and how old those were:
+// a list that nobody loads protects nobody.
+//
 // A payee is who gets the money of a ride: the driver's payee if the driver is
 // assigned one at that time, else the vehicle's, else the operator's default
 // payee. An assignment holds from its date until the next one of the same

@@ -35,22 +35,20 @@ const (
 	selectNewest = `SELECT coalesce(max(version), 0) FROM bundles WHERE tenant_id = $1`
 )
 
-// purposeOf gives the purpose of a key in a bundle: usages are kept apart, so
-// there is one.
-var purposeOf = map[bundle.Usage]keys.Purpose{
-	keys.Credential.Usage(): keys.Credential, keys.DenyList.Usage(): keys.DenyList, keys.Policy.Usage(): keys.Policy,
-}
-
-// noteHolders notes which keys a bundle of the transaction's tenant holds.
+// noteHolders notes which keys a bundle that is in force for the transaction's
+// tenant holds, as the bundle itself says.
 func noteHolders(ctx context.Context, tx *pg.Tx, b Published) error {
 	content, _, err := bundle.Inspect(b.Body)
 	if err != nil {
 		return err
 	}
-	held := content.Keys
-	tenants, purposes, kids := make([]int64, len(held)), make([]string, len(held)), make([]int16, len(held))
-	for i, k := range held {
-		tenants[i], purposes[i], kids[i] = int64(k.Tenant), string(purposeOf[k.Usage]), int16(k.KeyID)
+	tenants, purposes, kids := make([]int64, 0, len(content.Keys)), make([]string, 0, len(content.Keys)), make([]int16, 0, len(content.Keys))
+	for _, k := range content.Keys {
+		for _, p := range []keys.Purpose{keys.Credential, keys.DenyList, keys.Policy} {
+			if p.Usage() == k.Usage {
+				tenants, purposes, kids = append(tenants, int64(k.Tenant)), append(purposes, string(p)), append(kids, int16(k.KeyID))
+			}
+		}
 	}
 	_, err = tx.Exec(ctx, upsertHolders, tenants, purposes, kids, int64(tx.Tenant), int64(b.Version))
 	return err

@@ -22,9 +22,16 @@
 // record of a ride that was not taken. A code copied to a second terminal
 // inside its window is accepted there; the gateway finds it at upload.
 //
+// Deny lists come as snapshots, deltas and heartbeats, by any channel and in any
+// order; [Verifier.Install] takes them all. What is held stays in use until what
+// replaces it was verified and is on disk, its sequence number only grows, and a
+// list that is not exactly what its issuer signed is refused. A rider on no list is
+// as good as the later of two instants says: when that list was last known to be
+// the newest, and when his credential was issued ([accept.Rules.Freshness]).
+//
 // The package asks nobody for the time: the caller passes the wall clock (unix
 // milliseconds) and the milliseconds since boot. The terminal's own time never
-// goes back: it is at least the last signed time seen (bundle or deny list) and
+// goes back: it is at least the last signed time seen (bundle, deny list or heartbeat) and
 // at least the last accepted tap plus the monotonic time since. Refused taps do
 // not move that floor, so that a clock that jumps ahead for a while does not
 // lock the terminal once it is put right. While the given clock is behind the

@@ -98,6 +98,9 @@ func Open(c Config) (*Verifier, error) {
 	for _, l := range v.trust.lists {
 		v.clock.saw(l.BuiltAt * 1000)
 	}
+	for _, h := range v.trust.beats {
+		v.clock.saw(h.At * 1000)
+	}
 	return v, nil
 }
 
@@ -203,7 +206,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if reason := t.rules.BeforeSignatures(c, facts); reason != "" {
 		return reason
 	}
-	if reason := t.denied(c.Rider, r); reason != "" {
+	if reason := t.standing(c, r, facts); reason != "" {
 		return reason
 	}
 	if v.replay.seen(c.Use()) {
@@ -217,21 +220,4 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 		return code.Replayed
 	}
 	return ""
-}
-
-// denied looks the rider up; being on a list counts before the list's age.
-func (t *trust) denied(rider citygate.Rider, r *tap.Record) code.Reason {
-	l := t.lists[listID{rider.Issuer, rider.List}]
-	if l == nil {
-		return t.rules.ListReason(-1)
-	}
-	r.ListVersion = uint64(l.Seq)
-	if l.Denied(rider.Index) {
-		return code.Denied
-	}
-	seconds := r.EventTime / 1000
-	if seconds >= l.ValidUntil {
-		return code.StaleList
-	}
-	return t.rules.ListReason(max(0, seconds-l.BuiltAt))
 }
