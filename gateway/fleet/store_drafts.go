@@ -69,9 +69,12 @@ func (p *Publisher) discard(ctx context.Context, operator citygate.TenantID, d P
 // they are kept and the answer is a draft. Only what was prepared here can be
 // imported: roots that sign something else do not decide what is published.
 func (p *Publisher) Import(ctx context.Context, actor string, raw []byte) (Published, error) {
-	b, _, err := bundle.Inspect(raw)
+	b, signers, err := bundle.Inspect(raw)
 	if err != nil {
 		return Published{}, err
+	}
+	if len(signers) == 0 {
+		return Published{}, bundle.ErrUnderThreshold.Explain("nobody signed bundle %d", b.Number)
 	}
 	home, ok := b.Home()
 	if !ok {

@@ -25,6 +25,13 @@ const (
 	selectHolders = `
 		SELECT operator_id, max(last_held), coalesce(max(first_held) FILTER (WHERE kid = $3), 0), coalesce(max(last_held) FILTER (WHERE kid = $3), 0)
 		FROM platform.key_holders WHERE tenant_id = $1 AND purpose = $2 GROUP BY operator_id ORDER BY operator_id`
+	// A terminal that went back acknowledged more than it holds.
+	selectBehind = `
+		SELECT t.terminal_id, t.name, t.bundle_floor, t.seen_at FROM terminals t
+		WHERE t.tenant_id = $1 AND t.state = 'active' AND t.seen_at >= $2 AND (t.bundle_floor < $3 OR EXISTS (
+			SELECT FROM terminal_flags f
+			WHERE f.tenant_id = $1 AND f.terminal_id = t.terminal_id AND f.flag = '` + string(BundleRollback) + `' AND f.cleared_at IS NULL))
+		ORDER BY t.terminal_id LIMIT $4`
 	selectNewest = `SELECT coalesce(max(version), 0) FROM bundles WHERE tenant_id = $1`
 )
 

@@ -33,9 +33,6 @@ const (
 	lastTerminal        = `SELECT coalesce(max(terminal_id), 0) FROM terminals WHERE tenant_id = $1`
 	updateTerminalState = `UPDATE terminals SET state = $3 WHERE tenant_id = $1 AND terminal_id = $2`
 	updateOffset        = `UPDATE terminals SET clock_offset_ms = $3 WHERE tenant_id = $1 AND terminal_id = $2`
-	selectBehind        = `
-		SELECT terminal_id, name, bundle_floor, seen_at FROM terminals
-		WHERE tenant_id = $1 AND state = 'active' AND seen_at >= $2 AND bundle_floor < $3 ORDER BY terminal_id LIMIT $4`
 )
 
 // Enrol adds a terminal under a public key. The same terminal again gives the
