@@ -2,7 +2,6 @@ package collect
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -19,10 +18,6 @@ import (
 type aggregationKey struct {
 	account citygate.UUID
 	date    citygate.Date
-}
-
-func (k aggregationKey) compare(o aggregationKey) int {
-	return cmp.Or(bytes.Compare(k.account[:], o.account[:]), k.date.Compare(o.date))
 }
 
 // An addition is what a batch of claims adds to one account's fares of a date.

@@ -119,8 +119,8 @@ func (a arrayOf[T]) Encode(value any, buf []byte) ([]byte, error) {
 	nulls := len(buf)
 	buf = binary.BigEndian.AppendUint32(buf, 0) // whether there are nulls
 	buf = binary.BigEndian.AppendUint32(buf, a.element)
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(list))) //nolint:gosec // a statement has room for far fewer
-	buf = binary.BigEndian.AppendUint32(buf, 1)                 // the first index
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(list)))
+	buf = binary.BigEndian.AppendUint32(buf, 1) // the first index
 	for i := range list {
 		at := len(buf)
 		buf = a.appendTo(buf, list[i])
@@ -152,22 +152,22 @@ func appendInt2(buf []byte, v int16) []byte {
 }
 
 func appendInt4(buf []byte, v int32) []byte {
-	return binary.BigEndian.AppendUint32(append(buf, 0, 0, 0, 4), uint32(v)) //nolint:gosec // the same bits
+	return binary.BigEndian.AppendUint32(append(buf, 0, 0, 0, 4), uint32(v))
 }
 
 func appendInt8(buf []byte, v int64) []byte {
-	return binary.BigEndian.AppendUint64(append(buf, 0, 0, 0, 8), uint64(v)) //nolint:gosec // the same bits
+	return binary.BigEndian.AppendUint64(append(buf, 0, 0, 0, 8), uint64(v))
 }
 
 func appendText(buf []byte, v string) []byte {
-	return append(binary.BigEndian.AppendUint32(buf, uint32(len(v))), v...) //nolint:gosec // no text is that long
+	return append(binary.BigEndian.AppendUint32(buf, uint32(len(v))), v...)
 }
 
 func appendBytes(buf, v []byte) []byte {
 	if v == nil {
 		return binary.BigEndian.AppendUint32(buf, null)
 	}
-	return append(binary.BigEndian.AppendUint32(buf, uint32(len(v))), v...) //nolint:gosec // nor are any bytes
+	return append(binary.BigEndian.AppendUint32(buf, uint32(len(v))), v...)
 }
 
 func appendUUID(buf []byte, v citygate.UUID) []byte {
@@ -197,5 +197,5 @@ func appendDate(buf []byte, v citygate.Date) []byte { return appendDateOf(buf, v
 func appendDateOf(buf []byte, v time.Time) []byte {
 	year, month, day := v.Date()
 	days := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() / 86_400
-	return appendInt4(buf, int32(days-epochDays)) //nolint:gosec // a date's range
+	return appendInt4(buf, int32(days-epochDays))
 }
