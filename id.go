@@ -32,6 +32,30 @@ type Rider struct {
 // String gives "issuer/list/index".
 func (r Rider) String() string { return fmt.Sprintf("%d/%d/%d", r.Issuer, r.List, r.Index) }
 
+// ParseRider reads the form of [Rider.String].
+func ParseRider(s string) (Rider, error) {
+	var r Rider
+	parts := strings.Split(s, "/")
+	if len(parts) != 3 {
+		return Rider{}, fmt.Errorf("rider %q: want issuer/list/index", s)
+	}
+	for i, bits := range []int{16, 16, 32} {
+		n, err := strconv.ParseUint(parts[i], 10, bits)
+		if err != nil {
+			return Rider{}, fmt.Errorf("rider %q: %w", s, err)
+		}
+		switch i {
+		case 0:
+			r.Issuer = Issuer(n)
+		case 1:
+			r.List = uint16(n)
+		default:
+			r.Index = uint32(n)
+		}
+	}
+	return r, nil
+}
+
 // Compare orders riders by issuer, list and index: the order in which their
 // rows are locked.
 func (r Rider) Compare(o Rider) int {

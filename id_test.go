@@ -90,3 +90,16 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 		t.Errorf("the secret shows in %q", all)
 	}
 }
+
+func TestParseRiderReadsWhatStringWrites(t *testing.T) {
+	for _, r := range []citygate.Rider{{}, {Issuer: 101, List: 2944, Index: 17}, {Issuer: 65535, List: 65535, Index: 1<<32 - 1}} {
+		if got, err := citygate.ParseRider(r.String()); err != nil || got != r {
+			t.Errorf("ParseRider(%s) = %s, %v", r, got, err)
+		}
+	}
+	for _, s := range []string{"", "1", "1/2", "1/2/3/4", "65536/1/1", "1/65536/1", "1/1/4294967296", "-1/1/1", "a/b/c", "1/2/"} {
+		if got, err := citygate.ParseRider(s); err == nil {
+			t.Errorf("ParseRider(%q) = %s", s, got)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package citygate_test
 
 import (
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +25,8 @@ var doors = map[string][]string{
 	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
 	"github.com/veraison/go-cose":      {"keys/bundle"},
 	"github.com/spf13/cobra":           {"cmd/citygate"},
+	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
+	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
 	"rsc.io/qr":                        {"cmd/citygate"},
 	"github.com/bojanz/currency":       {"cmd/citygate", "gateway/edge", "gateway/settle"},
 	"golang.org/x/text":                {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
@@ -37,23 +40,24 @@ var doors = map[string][]string{
 // stores are the packages that own tables: pgx types appear in their store.go.
 var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
-	"gateway/credential", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
+	"gateway/credential", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city",
 }
 
 // public packages are pure: standard library, root and each other, plus what
 // their entry names.
 var public = map[string][]string{
-	"gateway/code":     nil,
-	"gateway/code/ct1": nil,
-	"gateway/denylist": nil,
-	"gateway/tap":      nil,
-	"gateway/journey":  nil,
-	"gateway/fare":     nil,
-	"gateway/terminal": nil,
-	"policies/accept":  nil,
-	"adapters/driver":  nil,
-	"keys/bundle":      {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
+	"gateway/code":            nil,
+	"gateway/code/sm2":        {"github.com/emmansun/gmsm"}, // the curve of the Chinese schemes
+	"gateway/code/schemetest": nil,
+	"gateway/denylist":        nil,
+	"gateway/tap":             nil,
+	"gateway/journey":         nil,
+	"gateway/fare":            nil,
+	"gateway/terminal":        nil,
+	"policies/accept":         nil,
+	"adapters/driver":         nil,
+	"keys/bundle":             {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
 }
 
 // ours says which packages of the module each package may import. A package
@@ -69,10 +73,12 @@ var ours = map[string][]string{
 	"keys":                           {"keys/bundle", "tenants/pg"},
 	"keys/local":                     {"keys"},
 	"keys/keystest":                  {"keys"},
+	"keys/softsm2":                   {"keys", "gateway/code/sm2"},
 	"keys/vault":                     {"keys"},
 	"keys/vault/vaulttest":           {"keys/vault", "deploy"},
 	"keys/vault/vaulttest/withvault": {"keys/vault/vaulttest"},
 	"keys/bundle":                    {"gateway/code", "policies/accept"},
+	"keys/offline":                   {"keys/bundle"},
 	"policies/accept":                {"gateway/code", "gateway/tap"},
 	"adapters":                       {"adapters/driver"},
 	"adapters/wire":                  {"adapters/driver"},
@@ -80,22 +86,47 @@ var ours = map[string][]string{
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay":                {"adapters/driver", "adapters/wire"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
-	"gateway/code/ct1":               {"gateway/code"},
+	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
+	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
 	"gateway/fare":                   {"gateway/journey"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
+	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},
 	"gateway/interbook":              {"tenants", "tenants/pg", "gateway/code"},
 	"gateway/jobs":                   {"tenants/pg"},
 	"gateway/credential":             {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},
 	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept"},
-	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/tap", "gateway/fleet"},
+	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
+	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
 	"gateway/audit":                  {"tenants", "tenants/pg", "keys"},
+}
+
+// A code scheme is a folder of gateway/code and needs no entry: all of them are
+// public, may import gateway/code and the SM2 curve, and are put together by
+// gateway/code/schemes alone. schemetest is the kit they pass.
+const schemeFolder = "gateway/code/"
+
+func init() {
+	folders, err := filepath.Glob(schemeFolder + "*/doc.go")
+	if err != nil {
+		panic(err)
+	}
+	for _, doc := range folders {
+		scheme := filepath.ToSlash(filepath.Dir(doc))
+		if _, listed := public[scheme]; !listed { // schemetest has a doc.go too
+			public[scheme] = nil
+			ours[scheme] = []string{"gateway/code", "gateway/code/sm2"}
+			ours[schemeFolder+"schemes"] = append(ours[schemeFolder+"schemes"], scheme)
+		}
+	}
+	public[schemeFolder+"schemes"] = nil
+	ours[schemeFolder+"schemes"] = append(ours[schemeFolder+"schemes"], "gateway/code")
 }
 
 // above are the packages that put the others together.
@@ -202,6 +233,8 @@ func TestImportsRefuses(t *testing.T) {
 		{"gateway/terminal", module + "/gateway/intake"},
 		{"gateway/pricing", module + "/gateway/collect"},
 		{"gateway/code", module + "/gateway/code/ct1"},
+		{"gateway/code/ct1", module + "/gateway/code/schemes"},
+		{"gateway/code/ct1", "github.com/emmansun/gmsm/sm2"},
 		{"gateway/recon", module + "/cmd/citygate"},
 		{"gateway", module + "/gateway/city"},
 		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},

@@ -2,21 +2,17 @@ package gateway
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"io/fs"
 	"mime"
 	"net/url"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/cashlesscity/citygate"
-	"github.com/cashlesscity/citygate/gateway/code"
-	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/collect"
-	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
-	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
@@ -31,10 +27,13 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, Lists: g.listHeads, List: g.listObject, JWKS: g.jwks,
-		Enrol: g.enrol, Terminals: g.terminals, Issue: g.issue, Deny: g.deny,
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
+		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
+		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
+		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(),
+		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
-		Windows: g.windows, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
+		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }
 
@@ -43,6 +42,9 @@ func (g *Gateway) recordTaps(ctx context.Context, raw []byte) ([]edge.TapReceipt
 	if err != nil {
 		return nil, err
 	}
+	// Taps that nobody prices are of no use yet: a flood of them gives way, for a
+	// moment, to the work on those that are here.
+	g.Jobs.Yield(ctx)
 	receipt, err := g.Intake.Record(ctx, b.Tenant, raw)
 	if err != nil {
 		return nil, err
@@ -59,137 +61,22 @@ func (g *Gateway) bundleObject(ctx context.Context, tenant citygate.TenantID) ([
 	return published.Body, strings.Trim(published.ETag, `"`), err
 }
 
-// ofIssuer runs fn in the transaction of the tenant that signs as issuer.
-func (g *Gateway) ofIssuer(ctx context.Context, issuer citygate.Issuer, fn func(*pg.Tx) error) error {
-	t, err := g.Tenants.ByIssuer(ctx, issuer)
-	if err != nil {
-		return err
-	}
-	return g.DB.InTenant(ctx, t.ID, fn)
-}
-
-func (g *Gateway) listHeads(ctx context.Context, issuer citygate.Issuer) (heads []edge.ListHead, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) error {
-		published, err := credential.Lists(ctx, tx)
-		heads = make([]edge.ListHead, len(published))
-		for i, p := range published {
-			heads[i] = edge.ListHead{List: p.List, Seq: p.Seq, ValidUntil: p.ValidUntil, ETag: strings.Trim(p.ETag, `"`)}
-		}
-		return err
-	})
-	return heads, err
-}
-
-func (g *Gateway) listObject(ctx context.Context, issuer citygate.Issuer, list uint16) (raw []byte, etag string, err error) {
-	err = g.ofIssuer(ctx, issuer, func(tx *pg.Tx) (err error) {
-		raw, etag, err = credential.LatestList(ctx, tx, list)
-		return err
-	})
-	return raw, strings.Trim(etag, `"`), err
-}
-
-func (g *Gateway) enrol(ctx context.Context, actor string, tenant citygate.TenantID, t edge.EnrolTerminal) (edge.Terminal, error) {
-	if len(t.PublicKey) != ed25519.PublicKeySize {
-		return edge.Terminal{}, fleet.ErrInvalid.Explain("public_key: want an Ed25519 key of %d bytes", ed25519.PublicKeySize)
-	}
-	mode := fleet.Single
-	if t.Kind == string(fleet.Gate) {
-		mode = fleet.OnOff
-	}
-	enrolled, err := g.Fleet.Enrol(ctx, actor, tenant, fleet.Terminal{
-		ID: t.ID, Name: t.Name, Kind: fleet.Kind(t.Kind), Mode: mode, Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle,
-	}, ed25519.PublicKey(t.PublicKey))
-	return terminalView(enrolled, nil), err
-}
-
-func terminalView(t fleet.Terminal, flags []string) edge.Terminal {
-	return edge.Terminal{ID: t.ID, Name: t.Name, Kind: string(t.Kind), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, State: string(t.State), Flags: flags}
-}
-
-func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID) (list []edge.Terminal, err error) {
-	const most = 10_000
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		all, err := fleet.List(ctx, tx, 0, most)
-		if err != nil {
-			return err
-		}
-		flagged, err := fleet.Flags(ctx, tx)
-		if err != nil {
-			return err
-		}
-		flags := map[uint32][]string{}
-		for _, f := range flagged {
-			flags[f.Terminal] = append(flags[f.Terminal], string(f.Flag))
-		}
-		list = make([]edge.Terminal, len(all))
-		for i, t := range all {
-			list[i] = terminalView(t, flags[t.ID])
-		}
-		return nil
-	})
-	return list, err
-}
-
-// issue opens the riders' accounts, unless they are open, and gives each device
-// its credential.
-func (g *Gateway) issue(ctx context.Context, actor string, tenant citygate.TenantID, requests []edge.IssueCredential) ([]edge.IssuedCredential, error) {
-	accounts := make([]credential.Account, len(requests))
-	for i, r := range requests {
-		accounts[i] = credential.Account{Contract: r.Contract, RiderRef: r.RiderRef}
-	}
-	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		accounts, err = credential.OpenAccounts(ctx, tx, actor, accounts)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	wanted := make([]credential.Request, len(requests))
-	for i, r := range requests {
-		wanted[i] = credential.Request{
-			Account: accounts[i].ID, Suite: ct1.SuiteP256, Medium: code.MediumPhone, DeviceKey: r.DeviceKey,
-			Product: r.Product, Cap: r.Cap, Taps: r.Taps, Window: r.Window, TTLHours: r.TTLHours,
-		}
-		if len(r.DeviceKey) == ed25519.PublicKeySize {
-			wanted[i].Suite, wanted[i].Medium = ct1.SuiteEd25519, code.MediumBand
-		}
-	}
-	issues, err := g.Credentials.IssueBatch(ctx, actor, tenant, wanted)
-	if err != nil {
-		return nil, err
-	}
-	issued := make([]edge.IssuedCredential, len(issues))
-	for i, x := range issues {
-		issued[i] = edge.IssuedCredential{Account: accounts[i].ID.Text("acc_"), List: x.Rider.List, Index: x.Rider.Index, Credential: x.Credential}
-	}
-	return issued, nil
-}
-
-func (g *Gateway) deny(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error {
-	t, err := g.Tenants.ByID(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		return credential.Deny(ctx, tx, actor, reason, credential.Targets{Riders: []citygate.Rider{{Issuer: t.Issuer, List: list, Index: index}}})
-	})
-}
-
 func journeyView(j pricing.Journey) edge.Journey {
 	v := edge.Journey{ID: j.ID.Text(pricing.Prefix), Rider: j.Rider.String(), State: j.State, Unknown: j.Reason}
 	for _, t := range j.Taps {
 		v.Taps = append(v.Taps, t.String())
 	}
-	if j.Amount.Currency != "" {
+	v.Currency = j.Amount.Currency
+	if j.Amount.Currency != "" && j.State != pricing.StateSetAside { // an unknown fare is not a fare of zero
 		fare := j.Amount
-		v.Fare, v.Currency = &fare, fare.Currency
+		v.Fare = &fare
 	}
 	return v
 }
 
-func (g *Gateway) journeys(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.Journey, err error) {
+func (g *Gateway) journeys(ctx context.Context, tenant citygate.TenantID, state string, rider citygate.Rider, page edge.Page) (list []edge.Journey, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.List(ctx, tx, page.After, page.Limit)
+		found, err := pricing.List(ctx, tx, pricing.Filter{State: state, Rider: rider}, page.After, page.Limit)
 		list = make([]edge.Journey, len(found))
 		for i, j := range found {
 			list[i] = journeyView(j)
@@ -230,16 +117,28 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 	return list, err
 }
 
-func (g *Gateway) balances(ctx context.Context, tenant citygate.TenantID, prefix string) (list []edge.Balance, err error) {
+func (g *Gateway) balances(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) (list []edge.Balance, err error) {
+	account, currency := cutID(after)
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := ledger.Balances(ctx, tx, prefix)
+		found, err := ledger.BalancesAfter(ctx, tx, prefix, account, currency, limit)
 		list = make([]edge.Balance, len(found))
 		for i, b := range found {
-			list[i] = edge.Balance{Account: b.Account, Currency: b.Currency, Debit: b.Debit, Credit: b.Credit}
+			list[i] = edge.Balance{ID: idOf(b.Account, b.Currency), Account: b.Account, Currency: b.Currency, Debit: b.Debit, Credit: b.Credit}
 		}
 		return err
 	})
 	return list, err
+}
+
+// idOf names a row that is one of a name and a currency; the name may have slashes.
+func idOf(name string, currency citygate.Currency) string { return name + "/" + string(currency) }
+
+// cutID takes an id of idOf apart. What is none is a place in the list all the same.
+func cutID(id string) (name string, currency citygate.Currency) {
+	if i := strings.LastIndexByte(id, '/'); i >= 0 {
+		return id[:i], citygate.Currency(id[i+1:])
+	}
+	return id, ""
 }
 
 func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) (list []edge.Window, err error) {
@@ -247,11 +146,54 @@ func (g *Gateway) windows(ctx context.Context, tenant citygate.TenantID, after c
 		found, err := settle.Windows(ctx, tx, after, limit)
 		list = make([]edge.Window, len(found))
 		for i, w := range found {
-			list[i] = edge.Window{BusinessDate: w.BusinessDate.String(), State: w.State, OpensAt: w.OpensAt, ClosesAt: w.ClosesAt}
+			list[i] = edge.Window{
+				BusinessDate: w.BusinessDate.String(), State: w.State, Terms: w.Terms, OpensAt: w.OpensAt.UTC(), EndsAt: w.EndsAt.UTC(),
+				ClosesAt: w.ClosesAt.UTC(), PaysAt: w.PaysAt.UTC(), ClosedAt: inUTC(w.ClosedAt), PaidAt: inUTC(w.PaidAt),
+			}
 		}
 		return err
 	})
 	return list, err
+}
+
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return orNever(t.UTC())
+}
+
+// terms gives the default terms and every version that was added to them.
+func (g *Gateway) terms(ctx context.Context, tenant citygate.TenantID) (list []edge.Terms, err error) {
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		all, err := settle.AllTerms(ctx, tx)
+		list = []edge.Terms{termsView(settle.DefaultTerms())}
+		for _, t := range all {
+			list = append(list, termsView(t))
+		}
+		return err
+	})
+	return list, err
+}
+
+func termsView(t settle.Terms) edge.Terms {
+	v := edge.Terms{Version: t.Version, CloseAfterMinutes: int(t.CloseAfter / time.Minute), PayAfterMinutes: int(t.PayAfter / time.Minute)}
+	if t.Version > 0 {
+		v.From = t.From.String()
+	}
+	return v
+}
+
+func (g *Gateway) addTerms(ctx context.Context, actor string, tenant citygate.TenantID, t edge.Terms) error {
+	from, err := citygate.ParseDate(t.From)
+	if err != nil {
+		return settle.ErrTerms.Explain("from: want a date, such as 2026-11-23")
+	}
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return settle.AddTerms(ctx, tx, actor, settle.Terms{
+			Version: t.Version, From: from, CloseAfter: time.Duration(t.CloseAfterMinutes) * time.Minute, PayAfter: time.Duration(t.PayAfterMinutes) * time.Minute,
+		})
+	})
 }
 
 func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.Payout, err error) {
@@ -334,12 +276,13 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 	})
 }
 
-// EnsurePlatform makes the platform's own keys: the root that signs bundles and
-// the token key. created says whether the token key is new, which is when the
-// first administrator needs a token. A key store that is not this database's is
-// refused; one that is away is met later.
+// EnsurePlatform makes the platform's own keys: three roots of which two sign
+// bundles, unless a root set was imported before, and the token key. created says
+// whether the token key is new, which is when the first administrator needs a
+// token. A key store that is not this database's is refused; one that is away is
+// met later.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
-	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Root, keys.Ed25519); err != nil {
+	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err
 	}
 	_, _, err = g.Ring.Active(ctx, keys.Platform, keys.Token)

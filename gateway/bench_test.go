@@ -47,6 +47,7 @@ type office struct {
 	t     *testing.T
 	micro atomic.Int64
 	audit *pgtest.Conn // reads every tenant's rows
+	owner *pgtest.Conn // changes them behind the gateway's back
 	token string       // of a platform administrator
 	calls int
 }
@@ -85,7 +86,7 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 	o := &office{t: t}
 	o.micro.Store(pgtest.Epoch.UnixMicro())
 	db := pgtest.New(t)
-	o.audit = pgtest.As(t, db, pglocal.Auditor)
+	o.audit, o.owner = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db)
 	store := keep(o)
 	root, err := os.OpenRoot(t.TempDir())
 	o.must(err)
@@ -111,6 +112,27 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 // call sends a request to the HTTP handler and gives the body of its answer.
 func (o *office) call(method, path, contentType string, body []byte) []byte {
 	o.t.Helper()
+	w := o.ask(method, path, contentType, body)
+	if w.Code != http.StatusOK {
+		o.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+	}
+	return w.Body.Bytes()
+}
+
+// refused sends a request that must be refused, and gives the code.
+func (o *office) refused(method, path string, body any) string {
+	o.t.Helper()
+	raw, err := json.Marshal(body)
+	o.must(err)
+	w := o.ask(method, path, "application/json", raw)
+	var p edge.Problem
+	if o.must(json.Unmarshal(w.Body.Bytes(), &p)); w.Code < 400 || w.Code >= 500 {
+		o.t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
+	}
+	return p.Code
+}
+
+func (o *office) ask(method, path, contentType string, body []byte) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(o.t.Context(), method, path, bytes.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("Authorization", "Bearer "+o.token)
@@ -118,10 +140,7 @@ func (o *office) call(method, path, contentType string, body []byte) []byte {
 	r.Header.Set("Idempotency-Key", fmt.Sprintf("test-%d", o.calls))
 	w := httptest.NewRecorder()
 	o.Handler().ServeHTTP(w, r)
-	if w.Code != http.StatusOK {
-		o.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
-	}
-	return w.Body.Bytes()
+	return w
 }
 
 // send is call with JSON in and out; answer may be nil.

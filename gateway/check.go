@@ -21,8 +21,8 @@ var clearingAccounts = []string{
 }
 
 // CheckBooks holds the books of all tenants against what happened. It proves
-// books_rederive, interbook_pairs, clearing_zero and payouts_equal_receipts, and
-// names every row that breaks one of them.
+// books_rederive, interbook_pairs, clearing_zero, payouts_equal_receipts and
+// closed_windows_hold, and names every row that breaks one of them.
 //
 // Each tenant is read in transactions of its own, with the rights of the running
 // gateway. Between two books the check is exact only while no message is on its
@@ -59,6 +59,11 @@ func (g *Gateway) CheckBooks(ctx context.Context) (ledger.Report, error) {
 		return report, err
 	}
 	report.Merge(payouts)
+	windows, err := settle.CheckWindows(ctx, g.DB, ids)
+	if err != nil {
+		return report, err
+	}
+	report.Merge(windows)
 	return report, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
@@ -29,6 +30,16 @@ type DueJob struct {
 // Kind implements [pg.Job].
 func (DueJob) Kind() string { return "due" }
 
+// A ListsJob asks for a tenant's deny lists to be published. It is a job of its
+// own because riders that are denied must be on a list within the minute, and what
+// else is due may wait for a provider for longer than that.
+type ListsJob struct {
+	Tenant citygate.TenantID `json:"tenant"`
+}
+
+// Kind implements [pg.Job].
+func (ListsJob) Kind() string { return "lists" }
+
 // handlers are the jobs this program works. Each is idempotent: a job may run
 // again after the process that ran it died.
 func (g *Gateway) handlers() map[string]jobs.Handler {
@@ -41,6 +52,7 @@ func (g *Gateway) handlers() map[string]jobs.Handler {
 		}),
 		interbook.CarryJob{}.Kind(): handler(g.carry),
 		DueJob{}.Kind():             handler(g.due),
+		ListsJob{}.Kind():           handler(g.lists),
 	}
 }
 
@@ -137,6 +149,33 @@ func (g *Gateway) publishLists(ctx context.Context, tenant citygate.TenantID) er
 	return err
 }
 
+// lists publishes what changed on a tenant's deny lists.
+func (g *Gateway) lists(ctx context.Context, j ListsJob) error {
+	g.unlisted.begun(j.Tenant)
+	t, err := g.Tenants.ByID(ctx, j.Tenant)
+	if err != nil || t.Issuer == 0 || t.State != tenants.Active && t.State != tenants.Suspended {
+		return err
+	}
+	if err := g.publishLists(ctx, j.Tenant); err != nil {
+		g.unlisted.add(g.Clock(), j.Tenant) // the queue runs the job again
+		return errors.Join(err, g.warnLate(ctx, j.Tenant))
+	}
+	return nil
+}
+
+// warnLate writes to the log when denials have waited for too long to be
+// published.
+func (g *Gateway) warnLate(ctx context.Context, tenant citygate.TenantID) error {
+	l, err := g.denyLatency(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if standing := credential.Standing(l.Standing); standing == credential.Alarm || standing == credential.Breach {
+		g.Log.ErrorContext(ctx, "denials are not published", "standing", standing, "tenant", tenant, "pending", l.Pending, "oldest_s", l.OldestSeconds)
+	}
+	return nil
+}
+
 // forget drops answers that nobody may ask for again.
 func (g *Gateway) forget(ctx context.Context, tenant citygate.TenantID) error {
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return edge.ForgetAnswers(ctx, tx) })
@@ -191,23 +230,28 @@ func (g *Gateway) Tick(ctx context.Context) error {
 	}
 	now := g.Clock()
 	var due []pg.Job
-	var asked []citygate.TenantID
-	for _, t := range all {
-		if !g.waiting.has(now, t.ID) {
-			due, asked = append(due, DueJob{t.ID}), append(asked, t.ID)
+	var noted []func() // take back what follows
+	ask := func(waiting *waitingSet, id citygate.TenantID, job pg.Job) {
+		if waiting.has(now, id) {
+			return
 		}
+		// Noted before the commit: a worker may begin a job before this call goes on.
+		waiting.add(now, id)
+		due, noted = append(due, job), append(noted, func() { waiting.begun(id) })
+	}
+	for _, t := range all {
+		if t.Issuer != 0 {
+			ask(&g.unlisted, t.ID, ListsJob{t.ID})
+		}
+		ask(&g.waiting, t.ID, DueJob{t.ID})
 	}
 	if len(due) == 0 {
 		return nil
 	}
-	// Noted before the commit: a worker may begin a job before this call goes on.
-	for _, id := range asked {
-		g.waiting.add(now, id)
-	}
 	err = g.DB.InSystem(ctx, func(tx *pg.Tx) error { return tx.Enqueue(ctx, due...) })
 	if err != nil {
-		for _, id := range asked {
-			g.waiting.begun(id)
+		for _, takeBack := range noted {
+			takeBack()
 		}
 	}
 	return err

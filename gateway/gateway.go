@@ -18,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/jobs"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
@@ -62,6 +63,7 @@ type Gateway struct {
 	Fleet       *fleet.Fleet
 	Bundles     *fleet.Publisher
 	Credentials *credential.Registry
+	Issuance    *issuance.Office
 	Intake      *intake.Recorder
 	Pricing     *pricing.Engine
 	Collector   *collect.Collector
@@ -74,6 +76,8 @@ type Gateway struct {
 	trust     trustCache
 	held      held
 	waiting   waitingSet
+	blocks    blockCache
+	unlisted  waitingSet // waits for its lists to be published
 	providers providerCache
 	handler   http.Handler
 }

@@ -35,28 +35,50 @@ func (o *office) credential(device string) []byte {
 	return answer.Issued[0].Credential
 }
 
+const validatorID = 1
+
 // validator enrols a terminal and installs what the gateway publishes for it.
 func (o *office) validator() *terminal.Verifier {
 	o.t.Helper()
-	const id = 1
+	return o.validatorIn(o.t.TempDir())
+}
+
+// validatorIn does it in a directory; the same one again is the same validator
+// after a restart.
+func (o *office) validatorIn(path string) *terminal.Verifier {
+	o.t.Helper()
 	o.send(http.MethodPost, busPath("terminals"), edge.EnrolTerminal{
-		ID: id, Name: "bus 12", PublicKey: key("validator")[ed25519.SeedSize:], Kind: "validator", Route: "12", Vehicle: "V-12",
+		ID: validatorID, Name: "bus 12", PublicKey: key("validator")[ed25519.SeedSize:], Kind: "validator", Route: "12", Vehicle: "V-12",
 	}, nil)
 	o.settleDown() // the first deny lists are published
+	v := o.start(path, 1)
+	o.sync(v)
+	return v
+}
+
+// start opens the validator's directory, in its boot-th life.
+func (o *office) start(path string, boot uint32) *terminal.Verifier {
+	o.t.Helper()
 	roots, err := o.Bundles.Roots(o.t.Context())
 	o.must(err)
-	dir, err := os.OpenRoot(o.t.TempDir())
+	dir, err := os.OpenRoot(path)
 	o.must(err)
 	v, err := terminal.Open(terminal.Config{
-		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: accept.Bus, Software: "test/1",
+		Files: terminal.Dir(dir), Tenant: bus, KeyID: validatorID, Mode: accept.Bus, Software: "test/1",
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key("validator"), m), nil },
-		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots, Threshold: 1, BootID: 1,
+		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: boot,
 	})
 	o.must(err)
 	o.t.Cleanup(func() {
 		_ = v.Close()
 		_ = dir.Close()
 	})
+	return v
+}
+
+// sync has a validator install what the gateway publishes.
+func (o *office) sync(v *terminal.Verifier) {
+	o.t.Helper()
 	clock := o.now().UnixMilli()
 	o.must(v.InstallBundle(clock, o.call(http.MethodGet, busPath("bundle"), "", nil)))
 	var heads struct {
@@ -66,7 +88,6 @@ func (o *office) validator() *terminal.Verifier {
 	for _, l := range heads.Lists {
 		o.must(v.InstallList(clock, o.call(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists/%d", issuer, l.List), "", nil)))
 	}
-	return v
 }
 
 // board shows a phone's code at a validator, both offline, and gives the batch

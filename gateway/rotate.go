@@ -85,13 +85,13 @@ func (g *Gateway) republish(ctx context.Context, tenant citygate.TenantID, purpo
 		return err
 	}
 	for _, operator := range operators {
-		held, heldErr := g.Bundles.Latest(ctx, operator)
-		if heldErr == nil {
-			_, heldErr = g.renew(ctx, operator, held)
-			g.trust.forget(operator)
+		next, failed := g.Bundles.Renew(ctx, renewer, operator)
+		g.trust.forget(operator)
+		if next.Draft {
+			g.Log.WarnContext(ctx, "a trust bundle waits for the signatures of offline roots; see citygate bundle prepare", "tenant", operator, "bundle", next.Version)
 		}
-		if heldErr != nil { // the others get theirs
-			err = errors.Join(err, fmt.Errorf("bundle of operator %d: %w", operator, heldErr))
+		if failed != nil { // the others get theirs
+			err = errors.Join(err, fmt.Errorf("bundle of operator %d: %w", operator, failed))
 		}
 	}
 	return err

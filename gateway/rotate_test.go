@@ -100,7 +100,7 @@ func TestAKeysLife(t *testing.T) {
 	if !strings.Contains(set, `"kid":"1"`) || !strings.Contains(set, `"kid":"2"`) || strings.Contains(set, "root") {
 		t.Errorf("the platform's key set: %s", set)
 	}
-	if w := o.ask(http.MethodGet, "/.well-known/tenants/999/jwks.json", ""); w.Code != http.StatusNotFound {
+	if w := o.ask(http.MethodGet, "/.well-known/tenants/999/jwks.json", "", nil); w.Code != http.StatusNotFound {
 		t.Errorf("the key set of nobody: %d", w.Code)
 	}
 }

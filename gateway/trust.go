@@ -9,7 +9,6 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
-	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -23,6 +22,7 @@ const trustFor = 2 * time.Second
 type trustCache struct {
 	mu      sync.Mutex
 	bundles map[citygate.TenantID]cachedBundle
+	waiting map[citygate.TenantID]waiting
 	rules   map[ruleKey]*accept.Rules
 }
 
@@ -57,33 +57,12 @@ func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle
 	if age := now.Sub(cached.read); ok && age >= 0 && age < trustFor {
 		return cached.bundle, nil
 	}
-	published, err := g.Bundles.Latest(ctx, tenant)
+	opened, err := g.readBundle(ctx, tenant, cached.bundle, now)
 	if err != nil {
 		return nil, err
 	}
-	if life := published.ExpiresAt.Sub(published.IssuedAt); now.Sub(published.IssuedAt) > life/4 {
-		renewed, err := g.renew(ctx, tenant, published)
-		switch {
-		case err == nil:
-			published = renewed
-		case errors.Is(err, keys.ErrUnavailable) && now.Before(published.ExpiresAt):
-			// The key store is away: what it signed is good for as long as it
-			// says, and taps come in meanwhile.
-			g.Log.WarnContext(ctx, "the bundle is not renewed yet", "tenant", tenant, "expires", published.ExpiresAt, "err", err)
-		default:
-			return nil, err
-		}
-	}
-	changed := !ok || cached.bundle.Version() != published.Version
-	if changed {
-		roots, err := g.Bundles.Roots(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if cached.bundle, err = bundle.Open(published.Body, roots, 1, now.Unix(), 0); err != nil {
-			return nil, err
-		}
-	}
+	changed := !ok || cached.bundle.Version() != opened.Version()
+	cached.bundle = opened
 	g.trust.mu.Lock()
 	defer g.trust.mu.Unlock()
 	if g.trust.bundles == nil {
@@ -94,6 +73,30 @@ func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle
 		delete(g.trust.rules, ruleKey{tenant, 0})
 	}
 	return cached.bundle, nil
+}
+
+// readBundle gives the newest bundle, renewed if it is time; held is what is
+// known of it, or nil.
+func (g *Gateway) readBundle(ctx context.Context, tenant citygate.TenantID, held *bundle.Bundle, now time.Time) (*bundle.Bundle, error) {
+	published, err := g.Bundles.Latest(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := g.Bundles.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signed, _, err := bundle.Inspect(published.Body)
+	if err != nil {
+		return nil, err
+	}
+	if g.trust.due(tenant, published, signed.RootSet(), roots, now) {
+		published = g.renew(ctx, tenant, published)
+	}
+	if held != nil && held.Version() == published.Version {
+		return held, nil
+	}
+	return g.Bundles.Open(ctx, published)
 }
 
 // held gives the keys of a tenant's bundle without any I/O, for use inside a
@@ -161,7 +164,8 @@ func (g *Gateway) keepRules(k ruleKey, rules *accept.Rules) {
 }
 
 // PublishPolicy stores the next version of an operator's acceptance rules and
-// the bundle that carries it to its terminals.
+// the bundle that carries it to its terminals. With offline roots that bundle is
+// a draft until they have signed.
 func (g *Gateway) PublishPolicy(ctx context.Context, actor string, rules *accept.Rules, accepts ...citygate.TenantID) (fleet.Published, error) {
 	if err := policies.Publish(ctx, g.DB, actor, rules); err != nil {
 		return fleet.Published{}, err
@@ -170,9 +174,13 @@ func (g *Gateway) PublishPolicy(ctx context.Context, actor string, rules *accept
 	if err != nil {
 		return fleet.Published{}, err
 	}
-	published, err := g.Bundles.Publish(ctx, actor, fleet.Profile{
-		Operator: rules.Tenant, Accepts: accepts, Policy: fleet.Policy{Version: rules.Version, Body: body}, MaxTTLHours: uint32(rules.MaxTTLHours),
-	})
+	profile, err := g.Bundles.Profile(ctx, rules.Tenant) // for what policies do not say
+	if err != nil && !errors.Is(err, fleet.ErrNoBundle) {
+		return fleet.Published{}, err
+	}
+	profile.Operator, profile.Accepts, profile.Policy = rules.Tenant, accepts, fleet.Policy{Version: rules.Version, Body: body}
+	profile.MaxTTLHours = uint32(rules.MaxTTLHours)
+	published, err := g.Bundles.Publish(ctx, actor, profile)
 	g.trust.forget(rules.Tenant)
 	return published, err
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ func TestSealedVault(t *testing.T) {
 		RiderRef: "rider-2", Contract: "sandbox", DeviceKey: key("watch")[ed25519.SeedSize:], Product: 1, Cap: 50, Window: 30, TTLHours: 48,
 	}}})
 	o.must(err)
-	w := o.ask(http.MethodPost, busPath("credentials"), string(body))
+	w := o.ask(http.MethodPost, busPath("credentials"), "application/json", body)
 	var p edge.Problem
 	o.must(json.Unmarshal(w.Body.Bytes(), &p))
 	seconds, err := strconv.Atoi(w.Header().Get("Retry-After"))
@@ -59,24 +58,11 @@ func TestSealedVault(t *testing.T) {
 		t.Errorf("starting while Vault is sealed: %v, %v", created, err)
 	}
 	server.Unseal(t)
-	o.move(10 * time.Second)
+	o.move(renewEvery) // a renewal that failed is tried again
 	o.credential("watch")
 	b, err := o.Bundle(t.Context(), bus)
 	o.must(err)
 	if b.Version() < 2 {
 		t.Errorf("the bundle is still version %d after Vault came back", b.Version())
 	}
-}
-
-// ask sends a request and gives the answer, whatever it is.
-func (o *office) ask(method, path, body string) *httptest.ResponseRecorder {
-	o.t.Helper()
-	r := httptest.NewRequestWithContext(o.t.Context(), method, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+o.token)
-	o.calls++
-	r.Header.Set("Idempotency-Key", "ask-"+strconv.Itoa(o.calls))
-	w := httptest.NewRecorder()
-	o.Handler().ServeHTTP(w, r)
-	return w
 }

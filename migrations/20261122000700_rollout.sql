@@ -1,11 +1,6 @@
--- How far a key has come: when a terminal was heard of last, and which
--- operators' bundles hold which key.
+-- How far a key has come: which operators' bundles hold which key.
 
 -- +goose Up
-
-ALTER TABLE terminals ADD COLUMN seen_at timestamptz;
-COMMENT ON COLUMN terminals.seen_at IS 'When a batch of it was taken last, to an hour; NULL: never.';
-GRANT UPDATE (seen_at) ON terminals TO citygate_app;
 
 CREATE TABLE platform.key_holders (
     tenant_id   bigint   NOT NULL,

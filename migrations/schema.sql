@@ -13,6 +13,7 @@ CREATE TABLE accounts (
     category text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    proof_expires_at timestamp with time zone,
     CONSTRAINT accounts_pkey PRIMARY KEY (tenant_id, account_id),
     CONSTRAINT accounts_category_check CHECK ((length(category) <= 40)),
     CONSTRAINT accounts_contract_check CHECK ((contract <> ''::text)),
@@ -21,6 +22,7 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_state_check CHECK ((state = ANY (ARRAY['active'::text, 'closed'::text])))
 );
 COMMENT ON TABLE accounts IS 'Who pays: rider_ref is the provider''s name for the payer under the contract. Nothing else about a person is kept.';
+COMMENT ON COLUMN accounts.proof_expires_at IS 'Until when the category is proven; none: it needs no proof.';
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE accounts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON accounts
@@ -28,7 +30,7 @@ CREATE POLICY tenant ON accounts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON accounts TO citygate_app;
 GRANT SELECT ON accounts TO citygate_auditor;
-GRANT UPDATE (category, state) ON accounts TO citygate_app;
+GRANT UPDATE (category, state, proof_expires_at) ON accounts TO citygate_app;
 
 CREATE TABLE advices (
     tenant_id bigint NOT NULL,
@@ -76,11 +78,10 @@ CREATE TABLE aggregations (
     CONSTRAINT aggregations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT aggregations_ordinal_check CHECK ((ordinal > 0)),
     CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
-    CONSTRAINT aggregations_tenant_id_account_id_currency_business_date_or_key UNIQUE (tenant_id, account_id, currency, business_date, ordinal),
     CONSTRAINT aggregations_total_check CHECK ((total >= 0))
 ) WITH (fillfactor=60);
-COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at, aggregation_id) WHERE (state = 'open'::text);
+COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge. The id follows from account, currency, date and ordinal, so the key holds those unique too.';
+CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations
@@ -155,6 +156,24 @@ CREATE POLICY tenant ON balances
 GRANT INSERT, SELECT ON balances TO citygate_app;
 GRANT SELECT ON balances TO citygate_auditor;
 GRANT UPDATE (debit_total, credit_total) ON balances TO citygate_app;
+
+CREATE TABLE bundle_drafts (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    prepared_at timestamp with time zone NOT NULL,
+    CONSTRAINT bundle_drafts_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT bundle_drafts_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE bundle_drafts IS 'The next bundle of an operator while too few roots have signed it: the payload, or the signatures that are there. Not in force.';
+ALTER TABLE bundle_drafts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bundle_drafts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON bundle_drafts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON bundle_drafts TO citygate_app;
+GRANT SELECT ON bundle_drafts TO citygate_auditor;
+GRANT UPDATE (version, body, prepared_at) ON bundle_drafts TO citygate_app;
 
 CREATE TABLE bundles (
     tenant_id bigint NOT NULL,
@@ -315,6 +334,7 @@ CREATE TABLE claims (
     state text COLLATE "C" NOT NULL,
     business_date date NOT NULL,
     at timestamp with time zone NOT NULL,
+    accepted_n integer NOT NULL DEFAULT 0,
     CONSTRAINT claims_pkey PRIMARY KEY (tenant_id, operator_id, journey_id),
     CONSTRAINT claims_amount_check CHECK ((amount >= 0)),
     CONSTRAINT claims_check CHECK (((state = 'refused'::text) OR (account_id IS NOT NULL))),
@@ -329,7 +349,7 @@ CREATE POLICY tenant ON claims
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON claims TO citygate_app;
 GRANT SELECT ON claims TO citygate_auditor;
-GRANT UPDATE (n, account_id, amount, state, business_date, at) ON claims TO citygate_app;
+GRANT UPDATE (n, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
 
 CREATE TABLE code_conflicts (
     tenant_id bigint NOT NULL,
@@ -371,7 +391,10 @@ CREATE TABLE code_use (
     n integer NOT NULL,
     event_time timestamp with time zone NOT NULL,
     evidence bytea NOT NULL,
-    CONSTRAINT code_use_pkey PRIMARY KEY (tenant_id, list, idx, ctr)
+    held_by uuid,
+    held_n integer,
+    CONSTRAINT code_use_pkey PRIMARY KEY (tenant_id, list, idx, ctr),
+    CONSTRAINT code_use_check CHECK (((held_by IS NULL) = (held_n IS NULL)))
 );
 COMMENT ON TABLE code_use IS 'The first claim of each display of each credential we issued, with the code as evidence of the charge.';
 CREATE INDEX code_use_journey ON code_use USING btree (tenant_id, operator_id, journey_id);
@@ -382,6 +405,34 @@ CREATE POLICY tenant ON code_use
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON code_use TO citygate_app;
 GRANT SELECT ON code_use TO citygate_auditor;
+GRANT UPDATE (held_by, held_n) ON code_use TO citygate_app;
+
+CREATE TABLE credential_blocks (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    first bigint NOT NULL,
+    size bigint NOT NULL,
+    day integer NOT NULL,
+    taken bigint NOT NULL,
+    order_key bytea NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    CONSTRAINT credential_blocks_pkey PRIMARY KEY (tenant_id, list, first),
+    CONSTRAINT credential_blocks_check CHECK (((size > 0) AND ((first + size) <= '4294967295'::bigint))),
+    CONSTRAINT credential_blocks_check1 CHECK (((taken >= 0) AND (taken <= size))),
+    CONSTRAINT credential_blocks_day_check CHECK ((day >= 0)),
+    CONSTRAINT credential_blocks_first_check CHECK (((first >= 0) AND (first <= '4294967295'::bigint))),
+    CONSTRAINT credential_blocks_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT credential_blocks_order_key_check CHECK ((octet_length(order_key) = 32))
+);
+COMMENT ON TABLE credential_blocks IS 'Ranges of a list''s indices, one or more a day of issue (days since 1970, UTC), without a gap. The n-th credential of a block has the index first + p(n), p being the permutation order_key names: whoever reads this table reads the order in credentials.created_at too, and who collects codes reads it nowhere.';
+ALTER TABLE credential_blocks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE credential_blocks FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON credential_blocks
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON credential_blocks TO citygate_app;
+GRANT SELECT ON credential_blocks TO citygate_auditor;
+GRANT UPDATE (taken) ON credential_blocks TO citygate_app;
 
 CREATE TABLE credential_lists (
     tenant_id bigint NOT NULL,
@@ -389,11 +440,12 @@ CREATE TABLE credential_lists (
     issued bigint NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     opened_at timestamp with time zone NOT NULL,
+    read_issued bigint NOT NULL DEFAULT '-1'::integer,
     CONSTRAINT credential_lists_pkey PRIMARY KEY (tenant_id, list),
     CONSTRAINT credential_lists_issued_check CHECK (((issued >= 0) AND (issued <= '4294967295'::bigint))),
     CONSTRAINT credential_lists_list_check CHECK (((list >= 0) AND (list <= 65535)))
 );
-COMMENT ON TABLE credential_lists IS 'Status lists: issued is the next free index, expires_at when the last credential of the list has run out.';
+COMMENT ON TABLE credential_lists IS 'Status lists: issued is the number of credentials, expires_at when the last one has run out, read_issued the number when the deny list was last looked at.';
 ALTER TABLE credential_lists ENABLE ROW LEVEL SECURITY;
 ALTER TABLE credential_lists FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON credential_lists
@@ -401,7 +453,7 @@ CREATE POLICY tenant ON credential_lists
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON credential_lists TO citygate_app;
 GRANT SELECT ON credential_lists TO citygate_auditor;
-GRANT UPDATE (issued, expires_at) ON credential_lists TO citygate_app;
+GRANT UPDATE (issued, expires_at, read_issued) ON credential_lists TO citygate_app;
 
 CREATE TABLE credentials (
     tenant_id bigint NOT NULL,
@@ -422,11 +474,13 @@ CREATE TABLE credentials (
     state text COLLATE "C" NOT NULL,
     part_a bytea,
     created_at timestamp with time zone NOT NULL,
+    device_id uuid,
     CONSTRAINT credentials_pkey PRIMARY KEY (tenant_id, list, idx),
     CONSTRAINT credentials_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
     CONSTRAINT credentials_cap_check CHECK (((cap >= 0) AND (cap <= 65535))),
     CONSTRAINT credentials_check CHECK (((state = 'issued'::text) = (part_a IS NOT NULL))),
-    CONSTRAINT credentials_device_key_check CHECK (((octet_length(device_key) >= 32) AND (octet_length(device_key) <= 33))),
+    CONSTRAINT credentials_device FOREIGN KEY (tenant_id, device_id) REFERENCES devices(tenant_id, device_id),
+    CONSTRAINT credentials_device_key_check CHECK (((octet_length(device_key) >= 16) AND (octet_length(device_key) <= 33))),
     CONSTRAINT credentials_idx_check CHECK (((idx >= 0) AND (idx <= '4294967294'::bigint))),
     CONSTRAINT credentials_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
     CONSTRAINT credentials_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
@@ -441,6 +495,7 @@ CREATE TABLE credentials (
 );
 COMMENT ON TABLE credentials IS 'Every credential ever signed, as (list, idx) on codes; part_a is the credential as the device holds it. A reserved one was never handed out.';
 CREATE INDEX credentials_of_account ON credentials USING btree (tenant_id, account_id);
+CREATE INDEX credentials_of_device ON credentials USING btree (tenant_id, device_id, issued_at) WHERE (device_id IS NOT NULL);
 ALTER TABLE credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE credentials FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON credentials
@@ -484,6 +539,48 @@ GRANT INSERT, SELECT ON debts TO citygate_app;
 GRANT SELECT ON debts TO citygate_auditor;
 GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at) ON debts TO citygate_app;
 
+CREATE TABLE deny_changes (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    seq bigint NOT NULL,
+    CONSTRAINT deny_changes_pkey PRIMARY KEY (tenant_id, list, idx),
+    CONSTRAINT deny_changes_list FOREIGN KEY (tenant_id, list) REFERENCES credential_lists(tenant_id, list),
+    CONSTRAINT deny_changes_seq_check CHECK (((seq >= 1) AND (seq <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE deny_changes IS 'The publication in which an index last came onto or left a deny list. Deltas are made of it; it is a cache that the snapshots could give again.';
+CREATE INDEX deny_changes_seq ON deny_changes USING btree (tenant_id, list, seq);
+ALTER TABLE deny_changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_changes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_changes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_changes TO citygate_app;
+GRANT SELECT ON deny_changes TO citygate_auditor;
+GRANT UPDATE (seq) ON deny_changes TO citygate_app;
+
+CREATE TABLE deny_deltas (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    to_seq bigint NOT NULL,
+    from_seq bigint NOT NULL,
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    CONSTRAINT deny_deltas_pkey PRIMARY KEY (tenant_id, list, to_seq, from_seq),
+    CONSTRAINT deny_deltas_check CHECK (((from_seq >= 0) AND (from_seq <= (to_seq - 1)))),
+    CONSTRAINT deny_deltas_sha256_check CHECK ((octet_length(sha256) = 32)),
+    CONSTRAINT deny_deltas_snapshot FOREIGN KEY (tenant_id, list, to_seq) REFERENCES deny_snapshots(tenant_id, list, seq),
+    CONSTRAINT deny_deltas_to_seq_check CHECK (((to_seq >= 1) AND (to_seq <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE deny_deltas IS 'Signed deltas of deny lists as validators fetch them: each leads from every publication from from_seq on to to_seq. Old ones are removed.';
+ALTER TABLE deny_deltas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_deltas FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_deltas
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_deltas TO citygate_app;
+GRANT SELECT ON deny_deltas TO citygate_auditor;
+
 CREATE TABLE deny_entries (
     tenant_id bigint NOT NULL,
     entry_id uuid NOT NULL,
@@ -495,6 +592,8 @@ CREATE TABLE deny_entries (
     since timestamp with time zone NOT NULL,
     lifted_at timestamp with time zone,
     lifted_by text,
+    announced_at timestamp with time zone,
+    lift_announced_at timestamp with time zone,
     CONSTRAINT deny_entries_pkey PRIMARY KEY (tenant_id, entry_id),
     CONSTRAINT deny_entries_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
     CONSTRAINT deny_entries_actor_check CHECK ((actor <> ''::text)),
@@ -504,9 +603,11 @@ CREATE TABLE deny_entries (
     CONSTRAINT deny_entries_lifted_by_check CHECK ((lifted_by <> ''::text)),
     CONSTRAINT deny_entries_reason_check CHECK ((reason ~ '^[a-z][a-z_]{0,39}$'::text))
 );
-COMMENT ON TABLE deny_entries IS 'Who must be refused, and why: an account with all its credentials, or one credential. A lifted entry stays as history.';
+COMMENT ON TABLE deny_entries IS 'Who must be refused, and why: an account with all its credentials, or one credential. A lifted entry stays as history. announced_at and lift_announced_at say when a published list first knew.';
+CREATE INDEX deny_entries_announced ON deny_entries USING btree (tenant_id, announced_at);
 CREATE UNIQUE INDEX deny_entries_open_account ON deny_entries USING btree (tenant_id, account_id, reason) WHERE ((lifted_at IS NULL) AND (account_id IS NOT NULL));
 CREATE UNIQUE INDEX deny_entries_open_credential ON deny_entries USING btree (tenant_id, list, idx, reason) WHERE ((lifted_at IS NULL) AND (list IS NOT NULL));
+CREATE INDEX deny_entries_pending ON deny_entries USING btree (tenant_id, entry_id) WHERE ((announced_at IS NULL) OR ((lifted_at IS NOT NULL) AND (lift_announced_at IS NULL)));
 ALTER TABLE deny_entries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deny_entries FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON deny_entries
@@ -514,7 +615,26 @@ CREATE POLICY tenant ON deny_entries
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_entries TO citygate_app;
 GRANT SELECT ON deny_entries TO citygate_auditor;
-GRANT UPDATE (lifted_at, lifted_by) ON deny_entries TO citygate_app;
+GRANT UPDATE (lifted_at, lifted_by, announced_at, lift_announced_at) ON deny_entries TO citygate_app;
+
+CREATE TABLE deny_heartbeats (
+    tenant_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone NOT NULL,
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    CONSTRAINT deny_heartbeats_pkey PRIMARY KEY (tenant_id, at),
+    CONSTRAINT deny_heartbeats_check CHECK ((valid_until > at)),
+    CONSTRAINT deny_heartbeats_sha256_check CHECK ((octet_length(sha256) = 32))
+);
+COMMENT ON TABLE deny_heartbeats IS 'Signed heartbeats: which lists an issuer has and that there was nothing newer at that time. Only the last ones are kept.';
+ALTER TABLE deny_heartbeats ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_heartbeats FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_heartbeats
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON deny_heartbeats TO citygate_app;
+GRANT SELECT ON deny_heartbeats TO citygate_auditor;
 
 CREATE TABLE deny_snapshots (
     tenant_id bigint NOT NULL,
@@ -526,7 +646,7 @@ CREATE TABLE deny_snapshots (
     kid smallint NOT NULL,
     built_at timestamp with time zone NOT NULL,
     valid_until timestamp with time zone NOT NULL,
-    body bytea NOT NULL,
+    body bytea,
     sha256 bytea NOT NULL,
     CONSTRAINT deny_snapshots_pkey PRIMARY KEY (tenant_id, list, seq),
     CONSTRAINT deny_snapshots_check CHECK ((valid_until > built_at)),
@@ -538,7 +658,7 @@ CREATE TABLE deny_snapshots (
     CONSTRAINT deny_snapshots_set_hash_check CHECK ((octet_length(set_hash) = 32)),
     CONSTRAINT deny_snapshots_sha256_check CHECK ((octet_length(sha256) = 32))
 );
-COMMENT ON TABLE deny_snapshots IS 'Signed deny lists as validators fetch them. The highest seq of a list is the one to use; the others are evidence of what validators knew.';
+COMMENT ON TABLE deny_snapshots IS 'Signed deny lists as validators fetch them. The highest seq of a list is the one to use; the others are evidence of what validators knew, and those long replaced have lost their body.';
 ALTER TABLE deny_snapshots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deny_snapshots FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON deny_snapshots
@@ -546,6 +666,63 @@ CREATE POLICY tenant ON deny_snapshots
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_snapshots TO citygate_app;
 GRANT SELECT ON deny_snapshots TO citygate_auditor;
+GRANT UPDATE (body) ON deny_snapshots TO citygate_app;
+
+CREATE TABLE device_challenges (
+    tenant_id bigint NOT NULL,
+    challenge bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT device_challenges_pkey PRIMARY KEY (tenant_id, challenge),
+    CONSTRAINT device_challenges_challenge_check CHECK ((octet_length(challenge) = 32))
+);
+COMMENT ON TABLE device_challenges IS 'Challenges a device signs to prove that it holds its key; each is good for one device.';
+CREATE INDEX device_challenges_expiry ON device_challenges USING btree (tenant_id, expires_at);
+ALTER TABLE device_challenges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE device_challenges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON device_challenges
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON device_challenges TO citygate_app;
+GRANT SELECT ON device_challenges TO citygate_auditor;
+GRANT UPDATE (used_at) ON device_challenges TO citygate_app;
+
+CREATE TABLE devices (
+    tenant_id bigint NOT NULL,
+    device_id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    phone_id uuid,
+    suite smallint NOT NULL,
+    public_key bytea NOT NULL,
+    assurance text COLLATE "C" NOT NULL,
+    evidence jsonb NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    bound_at timestamp with time zone NOT NULL,
+    lost_at timestamp with time zone,
+    CONSTRAINT devices_pkey PRIMARY KEY (tenant_id, device_id),
+    CONSTRAINT devices_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT devices_assurance_check CHECK ((assurance = ANY (ARRAY['hardware'::text, 'vouched'::text, 'none'::text]))),
+    CONSTRAINT devices_check CHECK (((kind = 'band'::text) = (phone_id IS NOT NULL))),
+    CONSTRAINT devices_check1 CHECK (((state <> 'lost'::text) OR (lost_at IS NOT NULL))),
+    CONSTRAINT devices_kind_check CHECK ((kind = ANY (ARRAY['phone'::text, 'band'::text]))),
+    CONSTRAINT devices_phone FOREIGN KEY (tenant_id, phone_id) REFERENCES devices(tenant_id, device_id),
+    CONSTRAINT devices_public_key_check CHECK (((octet_length(public_key) >= 16) AND (octet_length(public_key) <= 33))),
+    CONSTRAINT devices_state_check CHECK ((state = ANY (ARRAY['bound'::text, 'lost'::text, 'released'::text]))),
+    CONSTRAINT devices_suite_check CHECK (((suite >= 0) AND (suite <= 7)))
+);
+COMMENT ON TABLE devices IS 'Phones and bands: a band is bound to one phone. A key is held by one device until it is released, or lost for the waiting period.';
+CREATE UNIQUE INDEX devices_key ON devices USING btree (tenant_id, public_key) WHERE (state <> 'released'::text);
+CREATE INDEX devices_of_account ON devices USING btree (tenant_id, account_id);
+CREATE INDEX devices_of_phone ON devices USING btree (tenant_id, phone_id) WHERE (phone_id IS NOT NULL);
+ALTER TABLE devices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE devices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON devices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON devices TO citygate_app;
+GRANT SELECT ON devices TO citygate_auditor;
+GRANT UPDATE (state, lost_at) ON devices TO citygate_app;
 
 CREATE TABLE external_files (
     tenant_id bigint NOT NULL,
@@ -688,6 +865,25 @@ CREATE POLICY tenant ON inbox
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON inbox TO citygate_app;
 GRANT SELECT ON inbox TO citygate_auditor;
+
+CREATE TABLE issuance_policies (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    body jsonb NOT NULL,
+    actor text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT issuance_policies_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT issuance_policies_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT issuance_policies_version_check CHECK ((version >= 1))
+);
+COMMENT ON TABLE issuance_policies IS 'What an issuer gives to devices: immutable versions, the highest one is in force.';
+ALTER TABLE issuance_policies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE issuance_policies FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON issuance_policies
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON issuance_policies TO citygate_app;
+GRANT SELECT ON issuance_policies TO citygate_auditor;
 
 CREATE TABLE journeys (
     tenant_id bigint NOT NULL,
@@ -894,6 +1090,17 @@ CREATE UNIQUE INDEX platform_keys_active ON platform.platform_keys USING btree (
 GRANT INSERT, SELECT ON platform.platform_keys TO citygate_app;
 GRANT SELECT ON platform.platform_keys TO citygate_auditor;
 GRANT UPDATE (state, not_issued_after) ON platform.platform_keys TO citygate_app;
+
+CREATE TABLE platform.root_sets (
+    version bigint NOT NULL,
+    body bytea NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT root_sets_pkey PRIMARY KEY (version),
+    CONSTRAINT root_sets_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.root_sets IS 'Who signs bundles, one signed root set (TR1) a row, verbatim: each signed by a threshold of the set before and of its own. Private keys are never here.';
+GRANT INSERT, SELECT ON platform.root_sets TO citygate_app;
+GRANT SELECT ON platform.root_sets TO citygate_auditor;
 
 CREATE TABLE platform.tenants (
     tenant_id bigint NOT NULL,
@@ -1120,6 +1327,28 @@ CREATE POLICY tenant ON refunds
 GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
 GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
+
+CREATE TABLE settlement_terms (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    from_date date NOT NULL,
+    close_minutes integer NOT NULL,
+    pay_minutes integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT settlement_terms_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT settlement_terms_close_minutes_check CHECK (((close_minutes >= 0) AND (close_minutes <= 10080))),
+    CONSTRAINT settlement_terms_order CHECK ((close_minutes <= pay_minutes)),
+    CONSTRAINT settlement_terms_pay_minutes_check CHECK (((pay_minutes >= 0) AND (pay_minutes <= 44640))),
+    CONSTRAINT settlement_terms_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE settlement_terms IS 'Immutable versions of how long after its business date a window closes and is paid, in minutes. The highest version that is not from later than the date holds; without any it is 2 and 32 hours.';
+ALTER TABLE settlement_terms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE settlement_terms FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON settlement_terms
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON settlement_terms TO citygate_app;
+GRANT SELECT ON settlement_terms TO citygate_auditor;
 
 CREATE TABLE tap_batches (
     tenant_id bigint NOT NULL,
@@ -1492,6 +1721,30 @@ GRANT INSERT, SELECT ON terminal_flags TO citygate_app;
 GRANT SELECT ON terminal_flags TO citygate_auditor;
 GRANT UPDATE (since, last_seen, times, detail, cleared_at) ON terminal_flags TO citygate_app;
 
+CREATE TABLE terminal_lists (
+    tenant_id bigint NOT NULL,
+    terminal_id bigint NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    seq bigint NOT NULL,
+    proven_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone NOT NULL,
+    CONSTRAINT terminal_lists_pkey PRIMARY KEY (tenant_id, terminal_id, issuer, list),
+    CONSTRAINT terminal_lists_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
+    CONSTRAINT terminal_lists_list_check CHECK (((list >= 0) AND (list <= 65535))),
+    CONSTRAINT terminal_lists_seq_check CHECK (((seq >= 1) AND (seq <= '4294967295'::bigint))),
+    CONSTRAINT terminal_lists_terminal FOREIGN KEY (tenant_id, terminal_id) REFERENCES terminals(tenant_id, terminal_id)
+);
+COMMENT ON TABLE terminal_lists IS 'The deny list a terminal last decided by, as its taps say: used_at is the tap, proven_at when that list was last known to be the newest.';
+ALTER TABLE terminal_lists ENABLE ROW LEVEL SECURITY;
+ALTER TABLE terminal_lists FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON terminal_lists
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON terminal_lists TO citygate_app;
+GRANT SELECT ON terminal_lists TO citygate_auditor;
+GRANT UPDATE (seq, proven_at, used_at) ON terminal_lists TO citygate_app;
+
 CREATE TABLE terminals (
     tenant_id bigint NOT NULL,
     terminal_id bigint NOT NULL,
@@ -1508,6 +1761,8 @@ CREATE TABLE terminals (
     software text NOT NULL,
     clock_offset_ms bigint,
     enrolled_at timestamp with time zone NOT NULL,
+    floor_seq bigint,
+    floor_at timestamp with time zone,
     seen_at timestamp with time zone,
     CONSTRAINT terminals_pkey PRIMARY KEY (tenant_id, terminal_id),
     CONSTRAINT terminals_algorithm_check CHECK ((algorithm = ANY (ARRAY['ed25519'::text, 'ecdsa-p256'::text]))),
@@ -1521,7 +1776,10 @@ CREATE TABLE terminals (
     CONSTRAINT terminals_terminal_id_check CHECK (((terminal_id >= 1) AND (terminal_id <= '4294967295'::bigint)))
 );
 COMMENT ON TABLE terminals IS 'Terminal keys. A device that gets a new key is a new row: the id names the key that signed its taps for ever.';
-COMMENT ON COLUMN terminals.seen_at IS 'When a batch of it was taken last, to an hour; NULL: never.';
+COMMENT ON COLUMN terminals.bundle_floor IS 'The highest bundle that a tap named. A later tap that names a lower one shows a terminal set back to an old copy of its memory.';
+COMMENT ON COLUMN terminals.floor_seq IS 'Number of the first tap known that named bundle_floor.';
+COMMENT ON COLUMN terminals.floor_at IS 'Event time of that tap.';
+COMMENT ON COLUMN terminals.seen_at IS 'Last upload, to within ten minutes.';
 ALTER TABLE terminals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE terminals FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON terminals
@@ -1529,7 +1787,7 @@ CREATE POLICY tenant ON terminals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON terminals TO citygate_app;
 GRANT SELECT ON terminals TO citygate_auditor;
-GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, seen_at) ON terminals TO citygate_app;
+GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, floor_seq, floor_at, seen_at) ON terminals TO citygate_app;
 
 CREATE TABLE transfers (
     tenant_id bigint NOT NULL,
@@ -1595,14 +1853,17 @@ CREATE TABLE windows (
     closed_at timestamp with time zone,
     paid_at timestamp with time zone,
     totals_hash bytea,
+    terms_version integer NOT NULL,
     CONSTRAINT windows_pkey PRIMARY KEY (tenant_id, business_date),
     CONSTRAINT windows_closed CHECK ((((state = 'open'::text) = (closed_at IS NULL)) AND ((state = 'open'::text) = (totals_hash IS NULL)))),
     CONSTRAINT windows_order CHECK (((opens_at < ends_at) AND (ends_at <= closes_at) AND (closes_at <= pays_at))),
     CONSTRAINT windows_paid CHECK (((state = 'paid'::text) = (paid_at IS NOT NULL))),
-    CONSTRAINT windows_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'paid'::text])))
+    CONSTRAINT windows_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text, 'paid'::text]))),
+    CONSTRAINT windows_terms_version_check CHECK ((terms_version >= 0))
 );
 COMMENT ON TABLE windows IS 'Settlement windows, one per business date. The instants follow from the calendar and are fixed when the window is first needed. A window is never opened again.';
 COMMENT ON COLUMN windows.totals_hash IS 'SHA-256 of what each payee earned by the decisions in the window, taken when it closed.';
+COMMENT ON COLUMN windows.terms_version IS 'The settlement terms its instants follow from; 0 = those of a tenant that has set none.';
 CREATE INDEX windows_unpaid ON windows USING btree (tenant_id, business_date) WHERE (state <> 'paid'::text);
 ALTER TABLE windows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE windows FORCE ROW LEVEL SECURITY;

@@ -5,6 +5,8 @@ import "github.com/spf13/cobra"
 // benchmarks lists the sub-commands of bench; each lives in bench_<name>.go.
 var benchmarks = []func(*system) *cobra.Command{
 	newBenchVerifyCommand,
+	newBenchDenylistCommand,
+	newBenchSchemesCommand,
 	newBenchIngestCommand,
 	newBenchSendCommand,
 	newBenchDayCommand,

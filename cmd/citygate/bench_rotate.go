@@ -118,7 +118,7 @@ type rotation struct {
 	fleet     *fleet.Fleet
 	publisher *fleet.Publisher
 	directory *tenants.Directory
-	roots     []bundle.RootKey
+	roots     bundle.RootSet
 	terminals []terminalTrust // by tenant
 }
 
@@ -173,7 +173,7 @@ func benchRotate(ctx context.Context, sys *system, o rotateOptions) (f *rotateFi
 	r.ring.Wait(r.fleet)
 	r.publisher = fleet.NewPublisher(db, r.ring, r.directory)
 	say(sys, fmt.Sprintf("making %d tenants, each with a key, a bundle and a terminal", o.tenants))
-	if _, err := r.ring.Ensure(ctx, rotateActor, keys.Platform, keys.Root, keys.Ed25519); err != nil {
+	if _, err := r.publisher.EnsureRoots(ctx, rotateActor); err != nil {
 		return nil, err
 	}
 	if r.roots, err = r.publisher.Roots(ctx); err != nil {
@@ -278,12 +278,15 @@ func (r *rotation) publish(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	held, err := bundle.Open(published.Body, r.roots, 1, r.now().Unix(), published.Version)
+	held, err := bundle.Open(published.Body, r.roots.Roots, int(r.roots.Threshold), r.now().Unix(), published.Version)
 	if err != nil {
 		return err
 	}
 	r.terminals[i].held.Store(held)
-	return r.db.InTenant(ctx, id, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, 1, published.Version, "bench", true) })
+	return r.db.InTenant(ctx, id, func(tx *pg.Tx) error {
+		_, err := fleet.Reported(ctx, tx, 1, fleet.Report{Software: "bench", Taps: []fleet.Sighting{{Seq: published.Version, At: tx.Now, Bundle: published.Version}}})
+		return err
+	})
 }
 
 // rotate makes the tenant's next key and announces it.

@@ -12,16 +12,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/keys/bundle"
 )
 
 func newBundleCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bundle",
-		Short: "Look at trust bundles: what terminals accept codes by",
+		Short: "Trust bundles: what terminals accept codes by, and who signs them",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newBundleInspectCommand(sys))
+	c.AddCommand(newBundleInspectCommand(sys), newBundleRootCommand(sys), newBundleRootsCommand(sys), newBundlePrepareCommand(sys), newBundleImportCommand(sys))
 	return c
 }
 
@@ -31,17 +32,21 @@ func newBundleInspectCommand(sys *system) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "inspect FILE",
-		Short: "Print a trust bundle, and check it if root keys are given",
-		Long: `Print what a trust bundle (TB1) says. FILE may be - for standard input.
+		Short: "Print a trust bundle or root set, and check it if root keys are given",
+		Long: `Print what a trust bundle (TB1) or a root set (TR1) says, signed or only prepared. FILE may be - for
+standard input.
 
-With --root (64 hexadecimal digits, may be repeated) the bundle is also opened
-as a terminal would: the exit code is then 1 unless enough of these roots
-signed it and it is valid now. Without --root nothing is checked but the form.`,
+With --root (64 hexadecimal digits, may be repeated) a bundle is also opened as a terminal would that was
+enrolled with these roots: the exit code is then 1 unless they lead to those that signed it and it is valid
+now. Without --root nothing is checked but the form.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			raw, err := readBounded(sys, args[0], bundle.BytesMax)
 			if err != nil {
 				return err
+			}
+			if set, err := bundle.InspectRoots(raw); err == nil && !asJSON && len(roots) == 0 {
+				return printRootSet(sys.Stdout, &set)
 			}
 			b, signers, err := bundle.Inspect(raw)
 			if err != nil {
@@ -65,7 +70,7 @@ signed it and it is valid now. Without --root nothing is checked but the form.`,
 		},
 	}
 	c.Flags().StringArrayVar(&roots, "root", nil, "a root key to trust, in hexadecimal")
-	c.Flags().IntVar(&threshold, "threshold", 1, "how many of the roots must have signed")
+	c.Flags().IntVar(&threshold, "threshold", bundle.ThresholdMin, "how many of the roots must have signed")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on one line")
 	return c
 }
@@ -106,13 +111,22 @@ type bundleJSON struct {
 	Expires    time.Time          `json:"expires"`
 	Prev       string             `json:"prev"`
 	Trust      string             `json:"trust"`
+	RootSet    uint64             `json:"root_set"`
 	Threshold  uint8              `json:"threshold"`
 	Roots      []string           `json:"roots"`
 	SignedBy   []string           `json:"signed_by"`
 	MinBundle  uint64             `json:"min_bundle"`
 	Tenants    []bundleTenantJSON `json:"tenants"`
 	Keys       []bundleKeyJSON    `json:"keys"`
+	Schemes    []bundleSchemeJSON `json:"schemes,omitempty"`
 	DenyFloors int                `json:"deny_floors"`
+}
+
+type bundleSchemeJSON struct {
+	Tenant citygate.TenantID `json:"tenant"`
+	ID     code.SchemeID     `json:"id"`
+	Params string            `json:"params"` // hexadecimal: what it is the scheme knows
+	Roots  int               `json:"foreign_roots"`
 }
 
 type bundleTenantJSON struct {
@@ -144,6 +158,11 @@ func describeBundle(b *bundle.Bundle, signers [][8]byte, trust string) bundleJSO
 		Version: b.Number, Issued: time.Unix(b.Issued, 0).UTC(), Expires: time.Unix(b.Expires, 0).UTC(), Prev: hex.EncodeToString(b.Prev[:]),
 		Trust: trust, Threshold: b.Threshold, MinBundle: b.MinBundle, DenyFloors: len(b.DenyFloors),
 	}
+	set := b.RootSet()
+	out.RootSet = set.Version
+	for _, s := range b.Schemes {
+		out.Schemes = append(out.Schemes, bundleSchemeJSON{s.Tenant, s.ID, hex.EncodeToString(s.Params), len(s.Roots)})
+	}
 	for _, r := range b.Roots {
 		out.Roots = append(out.Roots, hex.EncodeToString(r.Public))
 	}
@@ -172,6 +191,7 @@ func printBundle(w io.Writer, b *bundle.Bundle, signers [][8]byte, trust string)
 	var out strings.Builder
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&out, format+"\n", args...) }
 	line("bundle %d: issued %s, expires %s, %s", d.Version, d.Issued.Format(time.RFC3339), d.Expires.Format(time.RFC3339), trust)
+	line("root set %d: %d of %d sign", d.RootSet, d.Threshold, len(d.Roots))
 	for _, id := range d.SignedBy {
 		line("signed by root %s", id)
 	}
@@ -188,6 +208,9 @@ func printBundle(w io.Writer, b *bundle.Bundle, signers [][8]byte, trust string)
 	for _, k := range d.Keys {
 		line("key of tenant %d: issuer %d, kid %d, %s, %s, %s, from %s until %s", k.Tenant, k.Issuer, k.KeyID, k.Algorithm,
 			strings.Join(k.Usage, "+"), k.State, k.NotBefore.Format(time.DateOnly), k.Expires.Format(time.DateOnly))
+	}
+	for _, s := range d.Schemes {
+		line("scheme %s of tenant %d: %d bytes of parameters, %d foreign roots", s.ID, s.Tenant, len(s.Params)/2, s.Roots)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

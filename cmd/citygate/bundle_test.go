@@ -15,20 +15,37 @@ import (
 	"github.com/cashlesscity/citygate/keys/bundle"
 )
 
+// testRoot is a root key of the tests.
+func testRoot(n byte) bundle.RootSigner {
+	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, 32))
+	public, _ := private.Public().(ed25519.PublicKey)
+	return bundle.RootSigner{Root: bundle.RootKey{Public: public}, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(private, m), nil }}
+}
+
 // bundleFile writes a bundle of one issuer, valid from 2026-11-21 for a day,
-// and gives its path and its root key.
-func bundleFile(t *testing.T) (path, root string) {
+// and gives its path and the root keys: two of three signed.
+func bundleFile(t *testing.T) (path string, roots []string) {
 	t.Helper()
-	private := ed25519.NewKeyFromSeed(make([]byte, 32))
 	issuer := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)).Public().(ed25519.PublicKey)
-	public := private.Public().(ed25519.PublicKey)
 	issued := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC).Unix()
+	set, err := bundle.NextRoots(nil, issued, 2, testRoot(7).Root, testRoot(8).Root, testRoot(9).Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, err := set.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := bundle.Cosign(draft, testRoot(7), testRoot(8))
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw, err := bundle.Sign(&bundle.Bundle{
-		Number: 3, Issued: issued, Expires: issued + 86400, Threshold: 1, Roots: []bundle.RootKey{{Public: public}},
+		Number: 3, Issued: issued, Expires: issued + 86400, RootSets: [][]byte{signed},
 		Tenants: []bundle.Tenant{{ID: 20, Issuer: 7, Name: "Harbour City", Currency: "CNY"}},
 		Keys: []bundle.Key{{Tenant: 20, Issuer: 7, KeyID: 1, Algorithm: bundle.Ed25519, Public: issuer, Usage: bundle.ForCredential,
 			NotBefore: issued, Expires: issued + 86400, State: bundle.Active}},
-	}, bundle.RootSigner{Root: bundle.RootKey{Public: public}, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(private, m), nil }})
+	}, testRoot(7), testRoot(8))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +53,14 @@ func bundleFile(t *testing.T) (path, root string) {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path, hex.EncodeToString(public)
+	for n := range byte(3) {
+		roots = append(roots, "--root", hex.EncodeToString(testRoot(7+n).Root.Public))
+	}
+	return path, roots
 }
 
 func TestBundleInspectTrustsOnlyWhatTheRootsSigned(t *testing.T) {
-	path, root := bundleFile(t)
+	path, roots := bundleFile(t)
 	at := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		what string
@@ -50,10 +70,12 @@ func TestBundleInspectTrustsOnlyWhatTheRootsSigned(t *testing.T) {
 		says string
 	}{
 		{"no root", nil, at, 0, "not checked"},
-		{"its root", []string{"--root", root}, at, 0, "trusted"},
+		{"its roots", roots, at, 0, "trusted"},
+		{"two of its roots", roots[:4], at, 0, "trusted"},
 		{"another root", []string{"--root", strings.Repeat("ab", 32)}, at, 1, "bundle.not_trusted"},
-		{"two signatures wanted", []string{"--root", root, "--threshold", "2"}, at, 1, "bundle.not_trusted"},
-		{"a day late", []string{"--root", root}, at.Add(24 * time.Hour), 1, "bundle.expired"},
+		{"one of its roots", roots[:2], at, 1, "bundle.under_threshold"},
+		{"one root would do", append([]string{"--threshold", "1"}, roots[:2]...), at, 1, "bundle.not_trusted"},
+		{"a day late", roots, at.Add(24 * time.Hour), 1, "bundle.expired"},
 		{"no root at all", []string{"--root", "xyz"}, at, 2, "64 hexadecimal digits"},
 	} {
 		var out, errs bytes.Buffer

@@ -28,7 +28,7 @@ func newCodeCommand(sys *system) *cobra.Command {
 		Short: "Issue, show, verify and inspect ride codes, without a server",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newCodeIssueCommand(sys), newCodeShowCommand(sys), newCodeVerifyCommand(sys), newCodeInspectCommand(sys))
+	c.AddCommand(newCodeIssueCommand(sys), newCodeShowCommand(sys), newCodeVerifyCommand(sys), newCodeInspectCommand(sys), newCodeSchemesCommand(sys))
 	return c
 }
 
@@ -44,7 +44,7 @@ type codeFile struct {
 	Device struct {
 		Suite   uint8    `json:"suite"`
 		Public  hexBytes `json:"public,omitempty"`
-		Private hexBytes `json:"private,omitempty"` // Ed25519 seed or P-256 scalar
+		Private hexBytes `json:"private,omitempty"` // Ed25519 seed, P-256 scalar or seed of a hash chain
 	} `json:"device"`
 	Credential hexBytes `json:"credential,omitempty"`
 	Counter    uint16   `json:"counter"` // of the last display
@@ -116,6 +116,12 @@ func (k *codeFile) newKeys(random io.Reader, suite uint8) error {
 			return err
 		}
 		k.Device.Suite, k.Device.Private = suite, scalar
+		if suite == ct1.SuiteChain {
+			k.Device.Private = scalar[:16]
+			anchor, err := ct1.ChainAnchor(k.Device.Private)
+			k.Device.Public = anchor
+			return err
+		}
 		private, err := k.device()
 		if err != nil {
 			continue
@@ -137,6 +143,18 @@ func (k *codeFile) device() (crypto.Signer, error) {
 		return ed25519.NewKeyFromSeed(k.Device.Private), nil
 	}
 	return nil, fmt.Errorf("suite %d is not known", k.Device.Suite)
+}
+
+// sign gives what the device signs its displays with.
+func (k *codeFile) sign() (func(msg []byte) ([]byte, error), error) {
+	if k.Device.Suite == ct1.SuiteChain {
+		return ct1.ChainSigner(k.Device.Private)
+	}
+	private, err := k.device()
+	if err != nil {
+		return nil, err
+	}
+	return ct1.Signer(private)
 }
 
 type codeIssueFlags struct {
@@ -168,7 +186,7 @@ issuer key never leaves its signer, a phone's real key never leaves the phone.`,
 	flags.Uint8Var(&f.kid, "kid", 1, "issuer key id")
 	flags.Uint16Var(&f.list, "list", 1, "status list")
 	flags.Uint32Var(&f.index, "index", 0, "index in the list (default one after the last)")
-	flags.Uint8Var(&f.suite, "suite", ct1.SuiteP256, "3 = P-256 device (phone), 0 = Ed25519 device (band)")
+	flags.Uint8Var(&f.suite, "suite", ct1.SuiteP256, "3 = P-256 device (phone), 0 = Ed25519 device (band), 4 = hash chain (band without keys)")
 	flags.Uint16Var(&f.product, "product", 1, "product or concession class")
 	flags.Uint16Var(&f.cap, "cap", 1000, "highest fare for one tap, in the issuer's cap units")
 	flags.Uint8Var(&f.taps, "taps", 0, "highest counter accepted, 0 = unlimited")
@@ -180,6 +198,9 @@ issuer key never leaves its signer, a phone's real key never leaves the phone.`,
 func codeIssue(sys *system, f codeIssueFlags, changed func(string) bool) error {
 	if f.keys == "" {
 		return &usageError{errors.New("code issue: --keys FILE is required")}
+	}
+	if f.suite != ct1.SuiteP256 && f.suite != ct1.SuiteEd25519 {
+		return &usageError{fmt.Errorf("code issue: --suite %d: sample codes are of suite 3 or 0; gateway/code/ct1 makes the others", f.suite)}
 	}
 	at, err := instant(sys, f.at)
 	if err != nil {

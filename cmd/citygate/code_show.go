@@ -63,11 +63,7 @@ func codeShow(sys *system, f codeShowFlags, counterGiven bool) error {
 	if err != nil {
 		return err
 	}
-	private, err := k.device()
-	if err != nil {
-		return err
-	}
-	sign, err := ct1.Signer(private)
+	sign, err := k.sign()
 	if err != nil {
 		return err
 	}
@@ -77,9 +73,13 @@ func codeShow(sys *system, f codeShowFlags, counterGiven bool) error {
 	} else if k.Counter == 0 {
 		return errors.New("the counter is used up; issue a new credential")
 	}
-	raw, err := ct1.Display(k.Credential, ct1.Dynamic{
+	display := ct1.Dynamic{
 		GeneratedAt: at.Unix(), Counter: k.Counter, Context: f.context, Party: f.party, ClockQuality: f.clock, Medium: f.medium,
-	}, sign)
+	}
+	if k.Device.Suite == ct1.SuiteChain { // which counts time itself and can state nothing else
+		k.Counter, display.Counter, display.ClockQuality, display.Medium = 0, 0, code.ClockUnknown, code.MediumBand
+	}
+	raw, err := ct1.Display(k.Credential, display, sign)
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,15 @@ type codeVerifyFlags struct {
 	roots            []string
 	threshold        int
 	skew             int64
+
+	scheme, params, trust string
+	amount                int64
 }
 
 func newCodeVerifyCommand(sys *system) *cobra.Command {
 	var f codeVerifyFlags
 	c := &cobra.Command{
-		Use:   "verify [CODE|-] (--keys FILE | --bundle FILE --root KEY)",
+		Use:   "verify [CODE|-] (--keys FILE | --bundle FILE --root KEY | --scheme ID)",
 		Short: "Verify a code offline; exits 0 accept, 1 reject, 3 defer",
 		Long: `Verify a code offline and print {"outcome","reason","strength"}.
 
@@ -44,10 +47,27 @@ cap, deny list, replay.
 Without any keys the answer for a well-formed code inside its window is defer:
 only the issuer can prove it.
 
+With --scheme the code is of that scheme and given in hexadecimal, whatever its
+form is on a screen; the answer names in "checked" what held. --params is the
+scheme's parameters and --trust its keys and secrets, both files of one JSON
+object that 'citygate code schemes' and the scheme's package describe. The skew
+is then "skew_s" of the parameters, 0 if it is not there, and --amount is held
+against the code's highest fare.
+
 Exits 0 for accept, 1 for reject, 3 for defer, 2 for wrong usage.`,
 		Example: `  citygate code show --keys demo.json --quiet | citygate code verify - --keys demo.json`,
 		Args:    cobra.MaximumNArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return codeVerify(sys, f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.scheme != "" {
+				return codeVerifyScheme(sys, f, args, c.Flags().Changed)
+			}
+			for _, name := range []string{"params", "trust", "amount"} {
+				if c.Flags().Changed(name) {
+					return &usageError{fmt.Errorf("code verify: --%s needs --scheme", name)}
+				}
+			}
+			return codeVerify(sys, f, args)
+		},
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.keys, "keys", "", "key file that code issue wrote")
@@ -55,6 +75,10 @@ Exits 0 for accept, 1 for reject, 3 for defer, 2 for wrong usage.`,
 	flags.StringArrayVar(&f.roots, "root", nil, "platform root key that the bundle is signed with, hexadecimal; may be repeated")
 	flags.IntVar(&f.threshold, "root-threshold", 1, "root signatures the bundle needs")
 	flags.StringVar(&f.at, "at", "", "time of the tap, RFC 3339 or unix seconds (default now)")
+	flags.StringVar(&f.scheme, "scheme", "", "code scheme, such as ct1 or mot-sm2; CODE is then hexadecimal")
+	flags.StringVar(&f.params, "params", "", "JSON file with the scheme's parameters")
+	flags.StringVar(&f.trust, "trust", "", "JSON file with the scheme's keys and secrets")
+	flags.Int64Var(&f.amount, "amount", 0, "fare in minor units, to hold against the code's highest fare")
 	flags.Int64Var(&f.skew, "skew", 30, "seconds allowed between the clocks of device and validator")
 	return c
 }
@@ -73,9 +97,14 @@ func codeVerify(sys *system, f codeVerifyFlags, args []string) error {
 		return err
 	}
 	verdict := verdictOf(raw, at.UnixMilli(), f.skew, source)
-	if err := printJSON(sys, verdict); err != nil {
+	if err := printJSON(sys, map[string]any{"outcome": verdict.Outcome, "reason": verdict.Reason, "strength": verdict.Strength}); err != nil {
 		return err
 	}
+	return exitFor(verdict)
+}
+
+// exitFor gives the exit status that says the verdict: 0, 1 or 3.
+func exitFor(verdict code.Verdict) error {
 	switch verdict.Outcome {
 	case code.Reject:
 		return &exitError{code: 1}
@@ -237,6 +266,6 @@ func inspected(c *code.Code) any {
 		c.Scheme, len(c.Raw), c.Suite, c.Rider.Issuer, c.KeyID, c.Rider.List, c.Rider.Index,
 		c.IssuedAt, c.ExpiresAt, c.GeneratedAt, c.Window, c.Product, c.Cap, c.Taps, c.Counter,
 		c.Party, c.ClockQuality, c.Medium, c.Context, c.DeviceKey, ct1.Extensions(c),
-		c.Credential[len(c.Credential)-64:], c.Raw[len(c.Raw)-64:], ct1.Text(c.Raw),
+		c.Credential[len(c.Credential)-64:], ct1.Proof(c), ct1.Text(c.Raw),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/spf13/cobra"
 )
@@ -18,7 +19,7 @@ func newLedgerCommand(sys *system) *cobra.Command {
 		Short: "The books",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newLedgerCheckCommand(sys))
+	c.AddCommand(newLedgerCheckCommand(sys), newLedgerRebuildCommand(sys))
 	return c
 }
 
@@ -31,7 +32,8 @@ func newLedgerCheckCommand(sys *system) *cobra.Command {
 		Long: `Derives again every transfer that should exist, from fare decisions, claims, charges, refunds, bills,
 receipts and payouts, and compares with the books of every tenant row by row, both ways. Then it holds
 balances against transfers, each tenant's book against the others', clearing accounts against what open
-exceptions and unfinished work explain, and payouts against receipts.
+exceptions and unfinished work explain, payouts against receipts, and closed settlement windows against the
+totals that were fingerprinted when they were closed.
 
 Prints each finding on a line of its own and exits 1; if there is none it says what it read and exits 0.
 It changes nothing, needs no keys and may run beside a gateway; while work is going on, what is on its way
@@ -44,6 +46,88 @@ between two books can look like a difference, so then run it again.`,
 	f.databaseOnly(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on one line: what was read and every finding")
 	return c
+}
+
+func newLedgerRebuildCommand(sys *system) *cobra.Command {
+	var f gatewayFlags
+	var name string
+	var dryRun, asJSON bool
+	c := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Add up every balance again from its transfers",
+		Long: `Balances are a cache: totals that save adding up an account's transfers. Where "ledger check" says
+balance_cache, this adds them up again and prints each balance that was wrong, with what it was and what it is.
+
+It changes no transfer and needs no keys. It may run beside a gateway, which waits with its postings to a
+tenant while that tenant's balances are added up. What is wrong with transfers themselves it does not mend.`,
+		Example: `  citygate ledger rebuild --data /var/lib/citygate/serve --dry-run
+  citygate ledger rebuild --database-url postgres://db.example/citygate --tenant harbour-metro`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ledgerRebuild(cmd.Context(), sys, f, name, dryRun, asJSON)
+		},
+	}
+	f.databaseOnly(c)
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (default: every tenant)")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "print what is wrong and change nothing")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line for each balance")
+	return c
+}
+
+func ledgerRebuild(ctx context.Context, sys *system, f gatewayFlags, name string, dryRun, asJSON bool) (err error) {
+	in, err := f.reading(ctx, sys)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	all, err := in.Tenants.All(ctx)
+	if name != "" {
+		var t tenants.Tenant
+		t, err = in.tenant(ctx, name)
+		all = []tenants.Tenant{t}
+	}
+	if err != nil {
+		return err
+	}
+	mended := 0
+	for _, t := range all {
+		var wrong []ledger.Drift
+		err := in.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) (err error) {
+			if dryRun {
+				wrong, err = ledger.Drifted(ctx, tx)
+			} else {
+				wrong, err = ledger.Rebuild(ctx, tx, actor(sys))
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", t, err)
+		}
+		for _, d := range wrong {
+			if err := printDrift(sys, d, asJSON); err != nil {
+				return err
+			}
+		}
+		mended += len(wrong)
+	}
+	switch {
+	case mended == 0:
+		say(sys, "every balance is the sum of its transfers")
+	case dryRun:
+		say(sys, fmt.Sprintf("%d balances are not the sums of their transfers; without --dry-run they are added up again", mended))
+	default:
+		say(sys, fmt.Sprintf("%d balances were added up again", mended))
+	}
+	return nil
+}
+
+func printDrift(sys *system, d ledger.Drift, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(sys.Stdout).Encode(d)
+	}
+	_, err := fmt.Fprintf(sys.Stdout, "tenant %d: account=%s currency=%s debit %d -> %d credit %d -> %d\n",
+		d.Tenant, d.Account, d.Currency, d.Was.Debit, d.Is.Debit, d.Was.Credit, d.Is.Credit)
+	return err
 }
 
 func ledgerCheck(ctx context.Context, sys *system, f gatewayFlags, asJSON bool) (err error) {

@@ -45,7 +45,8 @@ func newServeCommand(sys *system) *cobra.Command {
 
 Without --database-url or DATABASE_URL it runs a private PostgreSQL in the data directory, which it makes
 on the first start. The private keys lie sealed in --keys and open with --key-file, which lies elsewhere:
-back up both, apart from each other. The directory of a finished "citygate demo" can be served as it is.
+back up both, apart from each other. The directory of a finished "citygate demo" can be served as it is;
+the payment provider that the demo simulated is not there any more, and what is asked of it waits.
 With --vault-addr private keys and provider credentials are in Vault instead: see deploy/vault/README.md.
 Environment variables of Vault's tools count for nothing.
 
@@ -110,6 +111,10 @@ func serve(ctx context.Context, sys *system, f serveFlags) (err error) {
 	return shutdown(ctx, server)
 }
 
+// demoProvidersGone is said once; what is asked of a provider that is away waits
+// for it and fails nothing else.
+const demoProvidersGone = "these are the cities of a demo: the simulated Alipay ended with it, so what is charged, refunded or asked there waits; the sandbox of Hillside works"
+
 // greet says where the API is and how to get a token.
 func (in *installation) greet(ctx context.Context, sys *system, address net.Addr, first bool) error {
 	text := fmt.Sprintf("listening on http://%s\n", address)
@@ -123,6 +128,9 @@ func (in *installation) greet(ctx context.Context, sys *system, address net.Addr
 	}
 	if _, err := io.WriteString(sys.Stdout, text); err != nil {
 		return err
+	}
+	if in.flags.isDemo() {
+		say(sys, demoProvidersGone)
 	}
 	if !first {
 		say(sys, "for a token: citygate key token "+in.flags.where(sys)+" --scope platform")

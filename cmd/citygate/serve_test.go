@@ -158,8 +158,31 @@ func TestServe(t *testing.T) {
 	if printed := s.stop(t); printed != "" {
 		t.Errorf("the second start printed %q", printed)
 	}
+	if strings.Contains(s.errs.String(), demoProvidersGone) {
+		t.Errorf("it takes the installation for a demo's: %s", s.errs)
+	}
 	if !strings.Contains(s.errs.String(), "citygate key token --data "+data+" --scope platform") {
 		t.Errorf("the second start does not say how to get a token: %s", s.errs)
+	}
+}
+
+// Whoever serves a demo's directory is told once that its simulated provider is
+// gone.
+func TestServeOfADemoSaysThatItsProviderIsGone(t *testing.T) {
+	data, _ := servedDir(t)
+	if err := os.MkdirAll(data, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, demoMarker), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServing(t, "--data", data)
+	if status, body := s.get(t, "/healthz", ""); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	s.stop(t)
+	if n := strings.Count(s.errs.String(), demoProvidersGone); n != 1 {
+		t.Errorf("said %d times: %s", n, s.errs)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,12 +10,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 )
@@ -28,9 +36,12 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE command ...      the command's exit status is CODE
 //	database                    makes an empty migrated database and sets $DATABASE to its URL
+//	value NAME FILE             sets $NAME to the line in FILE
+//	trust TENANT VERSION        makes the tenant's keys and prepares the bundle with that version of its policy
 //	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
-//	                            transfer of code WHAT, close for an open exception of kind WHAT; sets
-//	                            $CHANGED to its id
+//	                            transfer of code WHAT, close for an open exception of kind WHAT, drift for
+//	                            a balance of an account that begins with WHAT, stuff for the totals of
+//	                            a window in state WHAT; sets $CHANGED to its id
 func TestStories(t *testing.T) {
 	root, err := os.MkdirTemp("/tmp", "citygate-stories-") // the database's user cannot reach t.TempDir
 	if err != nil {
@@ -57,7 +68,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper,
+			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
 		},
 	})
 }
@@ -92,6 +103,51 @@ func storyDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("DATABASE", u.String())
 }
 
+func storyValue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: value NAME FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func storyTrust(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: trust TENANT VERSION")
+	}
+	tenant, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	version, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	u, err := url.Parse(ts.Getenv("DATABASE"))
+	ts.Check(err)
+	q := u.Query()
+	q.Set("user", string(pglocal.App))
+	u.RawQuery = q.Encode()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	db, err := pg.Open(ctx, pg.Config{URL: u.String(), Clock: time.Now, Random: rand.Reader})
+	ts.Check(err)
+	defer db.Close()
+	keyFile := ts.MkAbs("tenants.key")
+	if !exists(keyFile) {
+		ts.Check(local.CreateKeyFile(keyFile, rand.Reader))
+	}
+	store, err := local.Open(local.Config{Dir: ts.MkAbs("tenants"), KeyFile: keyFile, Random: rand.Reader, Clock: time.Now})
+	ts.Check(err)
+	ring := keys.NewRing(db, store)
+	id := citygate.TenantID(tenant)
+	for _, p := range []keys.Purpose{keys.Credential, keys.DenyList} {
+		_, err := ring.Ensure(ctx, "user:story", id, p, keys.Ed25519)
+		ts.Check(err)
+	}
+	published, err := fleet.NewPublisher(db, ring, tenants.NewDirectory(db, time.Now)).Publish(ctx, "user:story",
+		fleet.Profile{Operator: id, Policy: fleet.Policy{Version: version, Body: []byte(args[1])}})
+	ts.Check(err)
+	if !published.Draft {
+		ts.Fatalf("bundle %d is in force although the roots are offline", published.Version)
+	}
+}
+
 // tampering gives, for each way, a statement that changes one row of tenant $1
 // and code or kind $2 and returns its id.
 var tampering = map[string]string{
@@ -103,11 +159,15 @@ var tampering = map[string]string{
 		SELECT transfer_id FROM transfers WHERE tenant_id = $1 AND code = $2 ORDER BY transfer_id DESC LIMIT 1) RETURNING transfer_id::text`,
 	"close": `UPDATE recon_items SET state = 'resolved', resolved_at = opened_at WHERE tenant_id = $1 AND item = (
 		SELECT item FROM recon_items WHERE tenant_id = $1 AND kind = $2 AND state = 'open' ORDER BY item LIMIT 1) RETURNING item`,
+	"drift": `UPDATE balances SET debit_total = debit_total + 5 WHERE tenant_id = $1 AND account = (
+		SELECT account FROM balances WHERE tenant_id = $1 AND account LIKE $2 || '%' ORDER BY account LIMIT 1) RETURNING account`,
+	"stuff": `UPDATE windows SET totals_hash = sha256(totals_hash) WHERE tenant_id = $1 AND business_date = (
+		SELECT business_date FROM windows WHERE tenant_id = $1 AND state = $2 ORDER BY business_date LIMIT 1) RETURNING business_date::text`,
 }
 
 func storyTamper(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 || tampering[args[2]] == "" {
-		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close WHAT")
+		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close|drift|stuff WHAT")
 	}
 	tenant, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)

@@ -94,7 +94,7 @@ func (w *world) onboard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.simKeys.KeySource, err = bundle.Open(raw, roots, 1, w.clock.now().Unix(), 0); err != nil {
+	if w.simKeys.KeySource, err = bundle.Open(raw, roots.Roots, int(roots.Threshold), w.clock.now().Unix(), 0); err != nil {
 		return err
 	}
 	w.empties()

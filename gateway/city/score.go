@@ -157,6 +157,7 @@ var proves = map[string]string{
 	"tap_once":               "every accepted tap is in one journey, no refused one in any",
 	"one_final_fare":         "each closed journey has one final fare",
 	"one_charge_per_attempt": "our succeeded charges are the provider's, one to one, to the cent",
+	"closed_windows_hold":    "what a day held when it was closed, it holds still",
 	"payouts_equal_receipts": "each payee is paid what was cleared for it, no more and no less",
 	"tenant_isolation":       "no row of another tenant is visible in any table of a tenant",
 	"refunds_made":           "no provider declined to give back what was corrected",

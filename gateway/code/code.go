@@ -54,6 +54,33 @@ type Code struct {
 
 	Credential []byte // all of part A, with the issuer's signature
 	DeviceKey  []byte
+
+	// What schemes state that have no dense index or no issuer's cap units. The
+	// sums are made by [Digest]; zero means that Rider, Counter and Cap say it.
+	Account  [32]byte // who rides, in the scheme's own terms
+	Once     [32]byte // what makes this display different from every other
+	CapMinor int64    // highest fare for one tap in minor units; 0 = see Cap, CapNone = not stated
+
+	// CertExpiresAt is when the issuer's certificate on the code ends, exclusive,
+	// unix seconds; 0 = there is none.
+	CertExpiresAt int64
+
+	// Timeless says that the code does not say when it was made, or says it
+	// without proof: see [Code.Place].
+	Timeless bool
+}
+
+// CapNone is the CapMinor of a code that states no highest fare.
+const CapNone int64 = -1
+
+// Place puts a code that says no time of its own at the instant of the tap, in
+// unix seconds; any other code stays as it is. Verify of such a scheme judges
+// the code at that instant and may then move GeneratedAt to what the code
+// proves, which can change [Code.Use] too.
+func (c *Code) Place(at int64) {
+	if c.Timeless {
+		c.IssuedAt, c.GeneratedAt, c.ExpiresAt = at, at, at+max(c.Window, 1)
+	}
 }
 
 // What a device says of its clock.
@@ -72,14 +99,26 @@ const (
 )
 
 // A Use is the replay key: one display of one credential. It is never the raw
-// bytes, which can be re-encoded.
+// bytes, which can be re-encoded. Once is zero for schemes with an index and a
+// counter, and names the display on its own for the others.
 type Use struct {
 	Rider   citygate.Rider
 	Counter uint16
+	Once    [32]byte
 }
 
-// Use gives the replay key of c.
-func (c *Code) Use() Use { return Use{c.Rider, c.Counter} }
+// Use gives the replay key of c. A scheme that learns which display it was only
+// by verifying (see [Code.Place]) completes it in Verify.
+func (c *Code) Use() Use { return Use{c.Rider, c.Counter, c.Once} }
+
+// A Subject is who rides: what deny lists and velocity rules ask about.
+type Subject struct {
+	Rider   citygate.Rider
+	Account [32]byte
+}
+
+// Subject gives who rides on c.
+func (c *Code) Subject() Subject { return Subject{c.Rider, c.Account} }
 
 // A Scheme parses and verifies one family of codes. It is pure: no clock, no
 // I/O, no globals; safe for concurrent use.
@@ -92,7 +131,9 @@ type Scheme interface {
 	// Errors are ErrMalformed or ErrUnsupported.
 	Parse(raw []byte, c *Code) error
 	// Verify checks signatures only; windows, lists and policy are elsewhere.
-	// credentials may be nil.
+	// credentials may be nil. A scheme that needs more than issuer keys finds
+	// out whether keys also is a [ForeignKeySource] or a [SecretSource]; without
+	// it the scheme refuses or defers, and never accepts.
 	Verify(c *Code, keys KeySource, credentials CredentialCache) Verdict
 }
 
@@ -136,14 +177,32 @@ const (
 )
 
 // A Verdict is the outcome of checking a code, with the reason of a refusal.
+// Checked names what held: everything on Accept, what came before the fault on
+// Reject.
 type Verdict struct {
 	Outcome  Outcome  `json:"outcome"`
-	Reason   Reason   `json:"reason"` // "" when accepted
+	Reason   Reason   `json:"reason"` // "" when accepted and only then
 	Strength Strength `json:"strength"`
+	Checked  Checks   `json:"checked"`
 }
 
-// Refuse gives the verdict for reason.
-func Refuse(reason Reason) Verdict { return Verdict{Reject, reason, Unverified} }
+// Refuse gives the verdict for reason, nothing having held.
+func Refuse(reason Reason) Verdict {
+	return Verdict{Outcome: Reject, Reason: reason, Strength: Unverified}
+}
+
+// Deferred gives the verdict on a well-formed code that only its issuer can
+// prove. Its reason is unknown_key, no key held here proves it, so that a caller
+// who looks at the reason alone does not let it pass.
+func Deferred(checked Checks) Verdict {
+	return Verdict{Outcome: Defer, Reason: UnknownKey, Strength: Unverified, Checked: checked}
+}
+
+// After gives v with what held before it.
+func (v Verdict) After(checked Checks) Verdict {
+	v.Checked |= checked
+	return v
+}
 
 // A Reason is why a code or tap was refused: a closed set, the same words at
 // the validator, in uploads, in rows and at the API.

@@ -38,9 +38,12 @@ type claim struct {
 	delta   int64
 	refused []interbook.TapVerdict
 	reason  interbook.ClaimReason // it is refused whatever its taps are, and leaves no trace
+	stored  bool                  // a claim for the journey was stored before
 	first   bool                  // nothing was accepted of the journey before
 	stale   bool                  // a claim as new or newer is stored; accepted says what became of it
 	was     bool                  // the stale claim was accepted
+
+	withdrawn bool // it is refused, and what was accepted before rests on a tap another journey has now
 }
 
 // newest gives the last claim of each journey, ordered by rider, time and
@@ -124,16 +127,24 @@ func uses(operator citygate.TenantID, claims []*claim) []*use {
 	}
 	slices.SortFunc(out, func(a, b *use) int {
 		return cmp.Or(a.key().compare(b.key()), a.tap.EventTime.Compare(b.tap.EventTime),
-			cmp.Compare(a.tap.Terminal, b.tap.Terminal), cmp.Compare(a.tap.Seq, b.tap.Seq))
+			cmp.Compare(a.tap.Terminal, b.tap.Terminal), cmp.Compare(a.tap.Seq, b.tap.Seq),
+			a.claim.at().Compare(b.claim.at()), bytes.Compare(a.claim.Journey[:], b.claim.Journey[:]))
 	})
 	return out
 }
 
-// A holder is the tap that has a display.
+// A holder is the tap that has a display, and the claim that named it last.
 type holder struct {
 	operator      citygate.TenantID
 	terminal, seq int64
 	digest        []byte
+	journey       citygate.UUID
+	n             int
+}
+
+// tap reports whether u is the holder's own tap.
+func (h *holder) tap(u *use) bool {
+	return h.operator == u.operator && h.terminal == int64(u.tap.Terminal) && h.seq == int64(u.tap.Seq)
 }
 
 // judge refuses the taps of uses that another tap holds and gives those, with
@@ -141,7 +152,7 @@ type holder struct {
 func judge(all []*use, holders map[useKey]holder) (conflicts []*use, cloned []citygate.Rider) {
 	for _, u := range all {
 		h, ok := holders[u.key()]
-		if !ok || h.operator == u.operator && h.terminal == int64(u.tap.Terminal) && h.seq == int64(u.tap.Seq) {
+		if !ok || h.tap(u) {
 			continue
 		}
 		reason := code.DoubleUse

@@ -21,6 +21,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/ledger/ledgertest"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 )
@@ -272,17 +273,9 @@ func (c *city) count() (n Counters) {
 }
 
 // net gives the sum of all accounts with prefix.
-func (c *city) net(prefix string) (sum int64) {
+func (c *city) net(prefix string) int64 {
 	c.t.Helper()
-	c.in(func(tx *pg.Tx) error {
-		all, err := ledger.Balances(c.t.Context(), tx, prefix)
-		sum = 0
-		for _, b := range all {
-			sum += b.Net()
-		}
-		return err
-	})
-	return sum
+	return ledgertest.Net(c.t, c.DB, issuer, prefix)
 }
 
 // settled proves that the books follow from the rows, that the provider's book

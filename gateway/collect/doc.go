@@ -10,9 +10,12 @@
 // keys, unless the operator is this tenant, whose intake did so. The first
 // claim of a display (list, index, counter) has it: the same bytes from another
 // tap are double_use, other bytes under the same counter are a clone, which also
-// puts the credential on the deny list. A refused claim posts nothing and names
-// the taps; an accepted one changes the books by the difference to what was
-// accepted of the journey before.
+// puts the credential on the deny list. A display pays for one journey at a time:
+// a tap that another journey lives on is double_use as well, unless the same
+// message claims that journey again without it, as an operator does when late taps
+// change the pairing. A refused claim posts nothing and names the taps; an accepted
+// one changes the books by the difference to what was accepted of the journey
+// before.
 //
 // A claim must be proven: an amount needs codes, made within a day of their taps,
 // whose caps add up to it, and a journey keeps its rider and is claimed in the
@@ -57,7 +60,5 @@
 // Limits: the sum accepted of one journey is claimed in one currency; a debt is
 // never written off here; a refund that the provider finally declines stays on
 // the rider's account as money we owe, is not passed on to the operator and is
-// listed ([RefusedRefunds]) until somebody has it tried again ([RetryRefund]). A
-// display is held to one tap and not to one journey, as taps move between journeys
-// when late ones come: an operator that claims one tap in two is not found here.
+// listed as declined ([Refunds]) until somebody has it tried again ([RetryRefund]).
 package collect

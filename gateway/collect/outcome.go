@@ -166,17 +166,6 @@ func (c *Collector) lowerDebt(ctx context.Context, tx *pg.Tx, aggregation cityga
 	return nil
 }
 
-// RetryDebts makes the open debts of an account due now, as when the rider asks
-// to be let ride again. What is being collected already is left alone.
-func RetryDebts(ctx context.Context, tx *pg.Tx, account citygate.UUID) (int, error) {
-	tag, err := tx.Exec(ctx, `
-		UPDATE debts d SET retry_at = $3
-		WHERE d.tenant_id = $1 AND d.account_id = $2 AND d.state = 'open' AND NOT EXISTS (
-			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))`,
-		tx.Tenant, account, tx.Now)
-	return int(tag.RowsAffected()), err
-}
-
 // A BillProof is a payment or refund that a provider's bill names.
 type BillProof struct {
 	OurID       string

@@ -14,7 +14,7 @@ import (
 )
 
 // refuseRefund has the provider decline the one refund that is on its way.
-func (c *city) refuseRefund() RefusedRefund {
+func (c *city) refuseRefund() RefundView {
 	c.t.Helper()
 	c.in(func(tx *pg.Tx) error {
 		batch, err := takeRefunds(c.t.Context(), tx, "box", 10, tx.Now.Add(time.Minute))
@@ -35,15 +35,18 @@ func (c *city) refuseRefund() RefusedRefund {
 	return refused[0]
 }
 
-func (c *city) refused() (list []RefusedRefund) {
+func (c *city) refused() (list []RefundView) {
 	c.t.Helper()
-	c.in(func(tx *pg.Tx) (err error) { list, err = RefusedRefunds(c.t.Context(), tx); return err })
+	c.in(func(tx *pg.Tx) (err error) {
+		list, err = Refunds(c.t.Context(), tx, "declined", citygate.UUID{}, 100)
+		return err
+	})
 	return list
 }
 
 // A refund that the provider declines is named until somebody has it made; until
 // then the operator is not paid the fare that was corrected away.
-func TestRefusedRefundIsNobodysFare(t *testing.T) {
+func TestRefundViewIsNobodysFare(t *testing.T) {
 	c := newCity(t)
 	c.claim(metro, ride(1, 1, 1, 1, 1000), ride(2, 1, 2, 1, 500))
 	c.clock.set(closed)
@@ -56,6 +59,17 @@ func TestRefusedRefundIsNobodysFare(t *testing.T) {
 	if n := c.count(); n.RefundsRefused != 1 {
 		t.Errorf("counted %d", n.RefundsRefused)
 	}
+	c.in(func(tx *pg.Tx) error {
+		for _, state := range []string{"lost", "declined' OR '' = '"} {
+			if _, err := Refunds(t.Context(), tx, state, citygate.UUID{}, 1); !errors.Is(err, ErrFilter) {
+				t.Errorf("refunds that are %s: %v", state, err)
+			}
+			if _, err := Debts(t.Context(), tx, state, citygate.UUID{}, citygate.UUID{}, 1); !errors.Is(err, ErrFilter) {
+				t.Errorf("debts that are %s: %v", state, err)
+			}
+		}
+		return nil
+	})
 	kept := map[string]int64{"fee": 9, "cleared": 300 + 500 - 9}
 	c.release()
 	c.wantAdvice(metro, kept)

@@ -183,3 +183,19 @@ func unrelease(ctx context.Context, tx *pg.Tx, charge citygate.UUID) error {
 	_, err := tx.Exec(ctx, `UPDATE charges SET released = false WHERE tenant_id = $1 AND charge_id = $2 AND released`, tx.Tenant, charge)
 	return err
 }
+
+// RetryDebts makes the open debts of an account due now, as when the rider asks
+// to be let ride again, and gives how many there are. What is being collected
+// already is left alone.
+func RetryDebts(ctx context.Context, tx *pg.Tx, actor string, account citygate.UUID) (int, error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE debts d SET retry_at = $3
+		WHERE d.tenant_id = $1 AND d.account_id = $2 AND d.state = 'open' AND NOT EXISTS (
+			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))`,
+		tx.Tenant, account, tx.Now)
+	due := int(tag.RowsAffected())
+	if err != nil || due == 0 {
+		return 0, err
+	}
+	return due, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "debts.retry", Object: "account:" + account.Text("acc_"), After: map[string]any{"debts": due}})
+}

@@ -83,23 +83,30 @@ func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 	return ids, err
 }
 
+// LATERAL and OFFSET 0 make every look-up one of an index, whatever the planner
+// knows of the tables: joined as sets, all that is owed may be compared with all
+// that was told.
+const owedOfDebts = `
+	SELECT d.aggregation_id, l.operator_id, l.journey_id, CASE d.state WHEN 'open' THEN l.amount ELSE 0 END, coalesce(t.amount, 0), coalesce(t.parts, 0),
+	       a.contract, a.currency, a.business_date
+	FROM unnest($2::uuid[]) AS u (id)
+	CROSS JOIN LATERAL (
+		SELECT aggregation_id, state FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
+	CROSS JOIN LATERAL (
+		SELECT contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
+	CROSS JOIN LATERAL (
+		SELECT operator_id, journey_id, sum(delta)::bigint AS amount FROM claim_lines
+		WHERE tenant_id = $1 AND aggregation_id = u.id GROUP BY operator_id, journey_id) AS l
+	CROSS JOIN LATERAL (
+		SELECT sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END)::bigint AS amount, count(*)::int AS parts FROM advices
+		WHERE tenant_id = $1 AND ref_id = u.id AND operator_id = l.operator_id AND journey_id = l.journey_id AND kind IN ('uncollected', 'recovered')) AS t
+	ORDER BY d.aggregation_id, l.operator_id, l.journey_id`
+
 // owedByJourney gives, for each journey of the debts, what is owed and what was
 // told. What was corrected while a recovery is under way is not owed any more,
 // whether it will be refunded or come off the debt.
 func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owedJourney, error) {
-	rows, err := tx.Query(ctx, `
-		WITH owed AS (
-			SELECT l.aggregation_id, l.operator_id, l.journey_id,
-			       sum(CASE d.state WHEN 'open' THEN l.delta ELSE 0 END)::bigint AS amount
-			FROM claim_lines l JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = l.aggregation_id
-			WHERE l.tenant_id = $1 AND l.aggregation_id = ANY($2::uuid[]) GROUP BY 1, 2, 3),
-		told AS (
-			SELECT ref_id, operator_id, journey_id, sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END)::bigint AS amount, count(*)::int AS parts
-			FROM advices WHERE tenant_id = $1 AND ref_id = ANY($2::uuid[]) AND kind IN ('uncollected', 'recovered') GROUP BY 1, 2, 3)
-		SELECT o.aggregation_id, o.operator_id, o.journey_id, o.amount, coalesce(t.amount, 0), coalesce(t.parts, 0), a.contract, a.currency, a.business_date
-		FROM owed o JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = o.aggregation_id
-		LEFT JOIN told t ON t.ref_id = o.aggregation_id AND t.operator_id = o.operator_id AND t.journey_id = o.journey_id
-		ORDER BY o.aggregation_id, o.operator_id, o.journey_id`, tx.Tenant, debts)
+	rows, err := tx.Query(ctx, owedOfDebts, tx.Tenant, debts)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,11 @@ import (
 // ErrNotRefused says that there is nothing to try again.
 var ErrNotRefused = &citygate.Code{Name: "collect.refund_not_refused", Kind: citygate.Conflict, Title: "The provider did not decline this refund. Look at its state; only a declined one is tried again."}
 
-// A RefusedRefund is money that a rider is owed and the provider declined to
-// give back: somebody has to find out why.
-type RefusedRefund struct {
+// A RefundView is a refund as people look at it: a correction below what was
+// collected. One that is declined is money that a rider is owed and the provider
+// declined to give back: somebody has to find out why. None of them is forgotten:
+// it stands on the rider's account, and the operator is not paid what it corrects.
+type RefundView struct {
 	ID           citygate.UUID
 	Charge       citygate.UUID
 	OurID        string
@@ -27,26 +29,35 @@ type RefusedRefund struct {
 	Account      citygate.UUID
 	Amount       citygate.Money
 	BusinessDate citygate.Date
+	State        string
 	Reason       string // the provider's own code
 	Attempt      int
-	RefusedAt    time.Time
+	CreatedAt    time.Time
+	FinalAt      time.Time // zero while it is open
 }
 
-// RefusedRefunds lists the refunds that were finally declined and not tried
-// again, the oldest first. None of them is forgotten: it stands on the rider's
-// account, and the operator is not paid what it corrects.
-func RefusedRefunds(ctx context.Context, tx *pg.Tx) ([]RefusedRefund, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT r.refund_id, r.charge_id, r.our_id, c.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.reason, r.attempt, r.final_at
-		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
-		WHERE r.tenant_id = $1 AND r.state = 'declined' ORDER BY r.final_at, r.our_id`, tx.Tenant)
+// Refunds lists refunds in one state, or in any for "", by id, which grows with
+// the time they were asked for, after one of them, at most limit.
+func Refunds(ctx context.Context, tx *pg.Tx, state string, after citygate.UUID, limit int) ([]RefundView, error) {
+	where, err := inState("r.state", state, "waiting", "created", "sent", "unknown", "succeeded", "declined", refundVoid, refundReplaced)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r RefusedRefund, err error) {
+	rows, err := tx.Query(ctx, `
+		SELECT r.refund_id, r.charge_id, r.our_id, c.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.state, r.reason, r.attempt,
+		       r.created_at, r.final_at
+		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.refund_id > $2`+where+` ORDER BY r.refund_id LIMIT $3`, tx.Tenant, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r RefundView, err error) {
+		var final *time.Time
 		err = row.Scan(&r.ID, &r.Charge, &r.OurID, &r.ChargeOurID, &r.Contract, &r.Account, &r.Amount.Minor, &r.Amount.Currency, &r.BusinessDate,
-			&r.Reason, &r.Attempt, &r.RefusedAt)
-		r.RefusedAt = r.RefusedAt.UTC()
+			&r.State, &r.Reason, &r.Attempt, &r.CreatedAt, &final)
+		if r.CreatedAt = r.CreatedAt.UTC(); final != nil {
+			r.FinalAt = final.UTC()
+		}
 		return r, err
 	})
 }

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,5 +39,67 @@ func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]
 			&v.Reason, &v.EverUnknown, &v.CreatedAt)
 		v.CreatedAt = v.CreatedAt.UTC()
 		return v, err
+	})
+}
+
+// ErrFilter says that nothing can be in such a list.
+var ErrFilter = &citygate.Code{Name: "collect.filter", Kind: citygate.Invalid, Title: "There is no such state. Ask for one that the document names."}
+
+// inState gives the condition on a state, "" for any. The state is written out: a
+// partial index serves the list only if the planner sees which one it is.
+func inState(column, state string, among ...string) (string, error) {
+	switch {
+	case state == "":
+		return "", nil
+	case !slices.Contains(among, state):
+		return "", ErrFilter.Explain("state %q", state)
+	}
+	return " AND " + column + " = '" + state + "'", nil
+}
+
+// A DebtView is a debt as people look at it: what a rider owes after a declined
+// charge.
+type DebtView struct {
+	ID           citygate.UUID // of what was to be collected
+	Account      citygate.UUID
+	Opened       citygate.Money // what was declined
+	Left         citygate.Money // what is still owed of it
+	BusinessDate citygate.Date
+	State        string // open, recovered, corrected
+	Tries        int
+	RetryAt      time.Time // zero: not by itself any more
+	OpenedAt     time.Time
+	ClosedAt     time.Time // zero while it is open
+}
+
+// Debts lists debts in one state, or in any for "", of one account, or of all for
+// the zero id, after one of them, at most limit.
+func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate.UUID, limit int) ([]DebtView, error) {
+	where, err := inState("state", state, "open", "recovered", "corrected")
+	if err != nil {
+		return nil, err
+	}
+	args := []any{tx.Tenant, after, limit}
+	if !account.IsZero() {
+		where += " AND account_id = $4"
+		args = append(args, account)
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, opened_at, closed_at FROM debts
+		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
+		var retry, closed *time.Time
+		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.OpenedAt, &closed)
+		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
+		if retry != nil {
+			d.RetryAt = retry.UTC()
+		}
+		if closed != nil {
+			d.ClosedAt = closed.UTC()
+		}
+		return d, err
 	})
 }

@@ -3,6 +3,8 @@ package credential
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"io"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -48,6 +50,7 @@ type Account struct {
 // A Request asks for one credential.
 type Request struct {
 	Account   citygate.UUID
+	Device    citygate.UUID // of package issuance; zero = the device has no record
 	Suite     uint8
 	Medium    uint8 // what the device is: see package code
 	DeviceKey []byte
@@ -74,6 +77,15 @@ type Credential struct {
 	PartA   []byte
 }
 
+// A DeviceCredential is one that a device holds and that has not run out.
+type DeviceCredential struct {
+	Rider     citygate.Rider
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	PartA     []byte   // nil: it is being signed, or whoever signed it died
+	Denied    []string // why it is on the deny list, in alphabetical order
+}
+
 // Issued reports whether c shows this very credential. A code can carry the
 // rider of a genuine credential and another device key, if somebody signs with
 // a stolen issuer key: only the record tells them apart.
@@ -92,6 +104,11 @@ type Config struct {
 	// ListValidity is how long a deny list may be used; 0 = 72 hours. It is
 	// published again, changed or not, when half of it is over.
 	ListValidity time.Duration
+	// HeartbeatEvery is how often validators are told that there is nothing newer;
+	// 0 = 5 minutes.
+	HeartbeatEvery time.Duration
+	// Random makes the keys of the secret orders; nil = crypto/rand.
+	Random io.Reader
 }
 
 // A Registry issues credentials and publishes deny lists for every tenant. Safe
@@ -102,6 +119,12 @@ type Registry struct{ Config }
 func New(c Config) *Registry {
 	if c.ListValidity == 0 {
 		c.ListValidity = 72 * time.Hour
+	}
+	if c.HeartbeatEvery == 0 {
+		c.HeartbeatEvery = 5 * time.Minute
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
 	}
 	return &Registry{c}
 }

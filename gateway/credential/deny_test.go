@@ -67,9 +67,14 @@ func TestDeniedAccountIsOnTheNextListAndOffAfterRecovery(t *testing.T) {
 		riders = append(riders, o.mustIssue(harbour, accounts[a]).Rider)
 	}
 	week := riders[0].List
-	state := func(step string, seq uint32, want ...uint32) {
+	state := func(step string, seq uint32, denied ...int) {
 		t.Helper()
 		l := o.fetch(harbour, week)
+		var want []uint32
+		for _, i := range denied {
+			want = append(want, riders[i].Index)
+		}
+		slices.Sort(want)
 		if got := slices.Collect(l.All); l.Seq != seq || !slices.Equal(got, want) {
 			t.Errorf("%s: seq %d denies %v, want seq %d and %v", step, l.Seq, got, seq, want)
 		}
@@ -106,13 +111,21 @@ func TestDeniedAccountIsOnTheNextListAndOffAfterRecovery(t *testing.T) {
 
 	// A renewed credential of an account that is denied later is on the list.
 	o.clock.move(time.Second)
-	renewed := o.mustIssue(harbour, accounts[1]).Rider
+	riders = append(riders, o.mustIssue(harbour, accounts[1]).Rider)
 	o.deny("declined", accountsOf(accounts[1]))
 	o.publish(harbour)
-	state("denied again", 6, 1, 3, renewed.Index)
+	state("denied again", 6, 1, 3, 4)
 
 	o.in(harbour, func(tx *pg.Tx) error {
-		got, err := credential.Entries(t.Context(), tx, accounts[1].ID)
+		got, err := credential.Entries(t.Context(), tx, accounts[1].ID, citygate.UUID{}, 10)
+		if err != nil {
+			return err
+		}
+		if len(got) == 3 {
+			if page, err := credential.Entries(t.Context(), tx, accounts[1].ID, got[0].ID, 1); err != nil || len(page) != 1 || page[0] != got[1] {
+				t.Errorf("the entry behind the first: %+v, %v", page, err)
+			}
+		}
 		if len(got) != 3 || got[0].LiftedAt.IsZero() || !got[2].LiftedAt.IsZero() || got[2].Reason != "declined" || !got[2].WholeAccount {
 			t.Errorf("history: %+v", got)
 		}
@@ -126,7 +139,7 @@ func TestDenyRefusals(t *testing.T) {
 	rider := o.mustIssue(harbour, account).Rider
 	foreign := o.accounts(hill, 1)[0]
 	never, other := rider, rider
-	never.Index, other.Issuer = 77, 121
+	never.Index, other.Issuer = rider.Index^1, 121
 	for name, test := range map[string]struct {
 		reason string
 		t      credential.Targets
@@ -224,8 +237,9 @@ func TestPublishersRunningTogetherLoseNothing(t *testing.T) {
 func TestSlowPublisherHidesNothing(t *testing.T) {
 	o := open(t)
 	accounts := o.accounts(harbour, 2)
+	var second citygate.Rider
 	for _, a := range accounts {
-		o.mustIssue(harbour, a)
+		second = o.mustIssue(harbour, a).Rider
 	}
 	slowHasRead, slowMayStore, slowIsDone := make(chan bool), make(chan bool), make(chan bool)
 	calls := 0 // the three calls follow one another by the channels
@@ -248,8 +262,8 @@ func TestSlowPublisherHidesNothing(t *testing.T) {
 	<-slowHasRead
 	o.deny("declined", accountsOf(accounts[1]))
 	o.publish(harbour)
-	if l := o.fetch(harbour, credential.Week(o.clock.now())); !l.Denied(1) || l.Seq != 2 {
-		t.Errorf("seq %d, denied: %v", l.Seq, l.Denied(1))
+	if l := o.fetch(harbour, credential.Week(o.clock.now())); !l.Denied(second.Index) || l.Seq != 2 {
+		t.Errorf("seq %d, denied: %v", l.Seq, l.Denied(second.Index))
 	}
 }
 

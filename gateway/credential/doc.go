@@ -17,13 +17,23 @@
 // credentials, later ones included) or a single credential; it is lifted, never
 // deleted. Doing either twice changes nothing.
 //
-// [Registry.PublishLists] makes entries known to validators: a signed snapshot
-// (package denylist) with the next sequence number for every live list whose
-// content changed, or whose last snapshot is half-way through its validity. A
-// list is dropped when its last credential has run out.
+// [Registry.PublishLists] makes entries known to validators: with the next
+// sequence number, for every live list whose content changed or whose last
+// version is half-way through its validity, a signed snapshot and deltas to it
+// (package denylist), then a heartbeat. [Updates] names the one object a terminal
+// needs. A delta fits whoever was away since it starts, so a few of them (from the
+// last version, the 2nd to the 64th last in doubling steps, and those of an hour
+// to a week ago) serve everybody; nothing is kept about single terminals. A list is
+// dropped when its last credential has run out. [PublishLatency] says how old
+// denials are that no list has yet.
 //
-// Limits: idx follows the order of issue, so whoever collects codes can see how
-// fast a tenant issues; a keyed permutation of the indices would hide that and
-// is not done. The count of issued credentials that a list states is rounded up
-// to a multiple of 256 for the same reason. Snapshots only, no deltas.
+// Indices are dense but tell nothing of the order of issue: each day of a list has
+// a block of them, sized by the day before, and gives them out by a secret
+// permutation. The blocks are public ([Blocks]), so that whoever meets a code can
+// say that its index was not issued on the day it claims (reason not_issued);
+// whether it was issued at all the issuer's record says. The number of credentials
+// that a list states is where its last block ends.
+//
+// Limits: a database that was restored from a backup publishes sequence numbers
+// that validators have seen, which they refuse until they are passed.
 package credential

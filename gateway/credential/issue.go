@@ -30,6 +30,13 @@ func (r *Registry) Issue(ctx context.Context, actor string, tenant citygate.Tena
 // IssueBatch gives one credential per request, in their order, or none: a
 // request that cannot be met refuses the whole batch before anything is signed.
 func (r *Registry) IssueBatch(ctx context.Context, actor string, tenant citygate.TenantID, requests []Request) ([]Issue, error) {
+	return r.IssueIf(ctx, actor, tenant, requests, func(*pg.Tx) error { return nil })
+}
+
+// IssueIf is [Registry.IssueBatch] for a caller that decides in the transaction
+// that reserves the indices: an error of may is given back, and nothing was
+// reserved.
+func (r *Registry) IssueIf(ctx context.Context, actor string, tenant citygate.TenantID, requests []Request, may func(*pg.Tx) error) ([]Issue, error) {
 	if len(requests) == 0 {
 		return nil, nil
 	}
@@ -49,7 +56,10 @@ func (r *Registry) IssueBatch(ctx context.Context, actor string, tenant citygate
 	}
 	var batch []reserved
 	err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		batch, err = reserve(ctx, tx, actor, issuer, kid, filled)
+		if err := may(tx); err != nil {
+			return err
+		}
+		batch, err = r.reserve(ctx, tx, actor, issuer, kid, filled)
 		return err
 	})
 	if err != nil {
@@ -103,7 +113,7 @@ type reserved struct {
 }
 
 // reserve gives every request its index in this week's list.
-func reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issuer, kid uint8, requests []Request) ([]reserved, error) {
+func (r *Registry) reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issuer, kid uint8, requests []Request) ([]reserved, error) {
 	if err := mayHold(ctx, tx, requests); err != nil {
 		return nil, err
 	}
@@ -113,13 +123,13 @@ func reserve(ctx context.Context, tx *pg.Tx, actor string, issuer citygate.Issue
 		longest = max(longest, req.TTLHours)
 	}
 	list := Week(issuedAt)
-	first, err := takeIndices(ctx, tx, list, len(requests), issuedAt.Add(time.Duration(longest)*time.Hour))
+	indices, err := takeIndices(ctx, tx, r.Random, list, len(requests), issuedAt, issuedAt.Add(time.Duration(longest)*time.Hour))
 	if err != nil {
 		return nil, err
 	}
 	batch := make([]reserved, len(requests))
 	for i, req := range requests {
-		rider := citygate.Rider{Issuer: issuer, List: list, Index: first + uint32(i)}
+		rider := citygate.Rider{Issuer: issuer, List: list, Index: indices[i]}
 		batch[i] = reserved{Request: req, rider: rider, kid: kid, issuedAt: issuedAt}
 	}
 	if err := insertReserved(ctx, tx, batch); err != nil {

@@ -3,7 +3,6 @@ package credential
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,11 +22,14 @@ const (
 		SELECT $1, u.account_id, u.contract, u.rider_ref, u.category, 'active', $2
 		FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[]) AS u (account_id, contract, rider_ref, category)
 		ON CONFLICT DO NOTHING`
+	// LATERAL and OFFSET 0 make it one index look-up a rider, whatever the
+	// planner knows of the tables; so below.
 	accountsByRef = `
 		SELECT a.account_id, a.contract, a.rider_ref, a.category, a.state
-		FROM accounts a
-		JOIN unnest($2::text[], $3::text[]) AS u (contract, rider_ref) ON a.contract = u.contract AND a.rider_ref = u.rider_ref
-		WHERE a.tenant_id = $1`
+		FROM unnest($2::text[], $3::text[]) AS u (contract, rider_ref)
+		CROSS JOIN LATERAL (
+			SELECT account_id, contract, rider_ref, category, state FROM accounts
+			WHERE tenant_id = $1 AND contract = u.contract AND rider_ref = u.rider_ref OFFSET 0) AS a`
 	accountByID = `
 		SELECT account_id, contract, rider_ref, category, state FROM accounts WHERE tenant_id = $1 AND account_id = $2`
 	closeAccount = `
@@ -41,26 +43,18 @@ const (
 		WHERE a.tenant_id = $1 AND a.account_id = ANY ($2::uuid[])
 		ORDER BY a.account_id
 		FOR SHARE OF a`
-	takeIndex = `
-		INSERT INTO credential_lists (tenant_id, list, issued, expires_at, opened_at)
-		VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (tenant_id, list) DO UPDATE
-		SET issued = credential_lists.issued + excluded.issued, expires_at = greatest(credential_lists.expires_at, excluded.expires_at)
-		RETURNING issued`
 	insertCredentials = `
 		INSERT INTO credentials (tenant_id, list, idx, issuer, account_id, kid, suite, medium, device_key, issued_at, ttl_hours,
-			product, cap, taps, win, state, created_at)
+			product, cap, taps, win, state, created_at, device_id)
 		SELECT $1, $2, u.idx, $3, u.account_id, $4, u.suite, u.medium, u.device_key, $5, u.ttl_hours,
-			u.product, u.cap, u.taps, u.win, 'reserved', $6
+			u.product, u.cap, u.taps, u.win, 'reserved', $6, u.device_id
 		FROM unnest($7::bigint[], $8::uuid[], $9::smallint[], $10::smallint[], $11::bytea[], $12::int[], $13::int[], $14::int[],
-			$15::smallint[], $16::smallint[]) AS u (idx, account_id, suite, medium, device_key, ttl_hours, product, cap, taps, win)
+			$15::smallint[], $16::smallint[], $17::uuid[]) AS u (idx, account_id, suite, medium, device_key, ttl_hours, product, cap, taps, win, device_id)
 		ON CONFLICT DO NOTHING`
 	storeCredentials = `
 		UPDATE credentials c SET state = 'issued', part_a = u.part_a
 		FROM unnest($3::bigint[], $4::bytea[]) AS u (idx, part_a)
 		WHERE c.tenant_id = $1 AND c.list = $2 AND c.idx = u.idx AND c.state = 'reserved'`
-	// LATERAL and OFFSET 0 make it one index look-up a rider, whatever the
-	// planner knows of the tables.
 	accountsOfRiders = `
 		SELECT c.issuer, c.list, c.idx, a.account_id, a.contract, a.rider_ref, a.category, a.state
 		FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)
@@ -70,6 +64,12 @@ const (
 		CROSS JOIN LATERAL (
 			SELECT account_id, contract, rider_ref, category, state FROM accounts
 			WHERE tenant_id = $1 AND account_id = c.account_id OFFSET 0) AS a`
+	credentialsOfDevices = `
+		SELECT c.device_id, c.issuer, c.list, c.idx, c.issued_at, c.ttl_hours, c.part_a, ARRAY(
+			SELECT d.reason FROM deny_entries d WHERE d.tenant_id = $1 AND d.list = c.list AND d.idx = c.idx AND d.lifted_at IS NULL ORDER BY d.reason)
+		FROM credentials c
+		WHERE c.tenant_id = $1 AND c.device_id = ANY ($2::uuid[]) AND c.issued_at + c.ttl_hours * interval '1 hour' > $3
+		ORDER BY c.device_id, c.issued_at DESC, c.list DESC, c.idx DESC`
 	credentialsOfRiders = `
 		SELECT c.issuer, c.list, c.idx, c.account_id, c.part_a
 		FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx)
@@ -198,36 +198,24 @@ func standings(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygat
 	return out, err
 }
 
-// takeIndices takes n indices of a list that lives at least until expires, and
-// gives the first.
-func takeIndices(ctx context.Context, tx *pg.Tx, list uint16, n int, expires time.Time) (uint32, error) {
-	var issued int64
-	if err := tx.QueryRow(ctx, takeIndex, tx.Tenant, int32(list), int64(n), expires, tx.Now).Scan(&issued); err != nil {
-		if pg.SQLState(err) == "23514" { // the CHECK on issued
-			return 0, ErrListFull.Explain("list %d", list)
-		}
-		return 0, err
-	}
-	if issued > math.MaxUint32 {
-		return 0, ErrListFull.Explain("list %d", list)
-	}
-	return uint32(issued - int64(n)), nil
-}
-
 func insertReserved(ctx context.Context, tx *pg.Tx, batch []reserved) error {
 	for part := range slices.Chunk(batch, rowsMax) {
 		n := len(part)
 		idx, account, key := make([]int64, n), make([]citygate.UUID, n), make([][]byte, n)
 		suite, medium, taps, win := make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n)
 		ttl, product, limit := make([]int32, n), make([]int32, n), make([]int32, n)
+		device := make([]*citygate.UUID, n)
 		for i, b := range part {
+			if !b.Device.IsZero() {
+				device[i] = &part[i].Device
+			}
 			idx[i], account[i], key[i] = int64(b.rider.Index), b.Account, b.DeviceKey
 			suite[i], medium[i], taps[i], win[i] = int16(b.Suite), int16(b.Medium), int16(b.Taps), int16(b.Window)
 			ttl[i], product[i], limit[i] = int32(b.TTLHours), int32(b.Product), int32(b.Cap)
 		}
 		first := part[0]
 		tag, err := tx.Exec(ctx, insertCredentials, tx.Tenant, int32(first.rider.List), int32(first.rider.Issuer), int16(first.kid), first.issuedAt, tx.Now,
-			idx, account, suite, medium, key, ttl, product, limit, taps, win)
+			idx, account, suite, medium, key, ttl, product, limit, taps, win, device)
 		if err != nil {
 			return err
 		}
@@ -283,6 +271,27 @@ func AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) (map[ci
 		}
 	}
 	return out, nil
+}
+
+// OfDevices gives the credentials of devices that have not run out, the newest of
+// each device first. The caller holds whatever lock keeps others from issuing.
+func OfDevices(ctx context.Context, tx *pg.Tx, devices []citygate.UUID) (map[citygate.UUID][]DeviceCredential, error) {
+	rows, err := tx.Query(ctx, credentialsOfDevices, tx.Tenant, devices, tx.Now)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[citygate.UUID][]DeviceCredential, len(devices))
+	var device citygate.UUID
+	var h DeviceCredential
+	var hours int
+	_, err = pgx.ForEachRow(rows, []any{&device, &h.Rider.Issuer, &h.Rider.List, &h.Rider.Index, &h.IssuedAt, &hours, &h.PartA, &h.Denied}, func() error {
+		h.IssuedAt = h.IssuedAt.UTC()
+		h.ExpiresAt = h.IssuedAt.Add(time.Duration(hours) * time.Hour)
+		out[device] = append(out[device], h)
+		h = DeviceCredential{}
+		return nil
+	})
+	return out, err
 }
 
 // Issued gives the record of each rider's credential; a rider the tenant bound

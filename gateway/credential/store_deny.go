@@ -3,8 +3,6 @@ package credential
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"regexp"
 	"slices"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cashlesscity/citygate"
-	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -35,34 +32,11 @@ const (
 		FROM unnest($5::int[], $6::bigint[]) AS u (list, idx)
 		WHERE d.tenant_id = $1 AND d.reason = $2 AND d.lifted_at IS NULL AND d.list = u.list AND d.idx = u.idx`
 	entriesOfAccount = `
-		SELECT d.account_id IS NOT NULL, coalesce(d.list, 0), coalesce(d.idx, 0), d.reason, d.actor, d.since, d.lifted_at
+		SELECT d.entry_id, d.account_id IS NOT NULL, coalesce(d.list, 0), coalesce(d.idx, 0), d.reason, d.actor, d.since, d.lifted_at
 		FROM deny_entries d
-		WHERE d.tenant_id = $1 AND (d.account_id = $2 OR EXISTS (
+		WHERE d.tenant_id = $1 AND d.entry_id > $3 AND (d.account_id = $2 OR EXISTS (
 			SELECT 1 FROM credentials c WHERE c.tenant_id = $1 AND c.account_id = $2 AND c.list = d.list AND c.idx = d.idx))
-		ORDER BY d.since, d.reason, d.lifted_at NULLS LAST, d.entry_id`
-	liveLists = `
-		SELECT list, issued FROM credential_lists WHERE tenant_id = $1 AND expires_at > $2 ORDER BY list`
-	deniedOfList = `
-		SELECT c.idx
-		FROM deny_entries d CROSS JOIN LATERAL (
-			SELECT idx FROM credentials WHERE tenant_id = $1 AND account_id = d.account_id AND list = $2 OFFSET 0) AS c
-		WHERE d.tenant_id = $1 AND d.lifted_at IS NULL AND d.account_id IS NOT NULL
-		UNION
-		SELECT d.idx FROM deny_entries d WHERE d.tenant_id = $1 AND d.list = $2 AND d.lifted_at IS NULL
-		ORDER BY 1`
-	latestSeq = `
-		SELECT seq, set_hash, built_at FROM deny_snapshots WHERE tenant_id = $1 AND list = $2 ORDER BY seq DESC LIMIT 1`
-	insertSnapshot = `
-		INSERT INTO deny_snapshots (tenant_id, list, seq, issued, denied, set_hash, kid, built_at, valid_until, body, sha256)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT DO NOTHING`
-	latestBody = `
-		SELECT body, sha256 FROM deny_snapshots WHERE tenant_id = $1 AND list = $2 ORDER BY seq DESC LIMIT 1`
-	publishedLists = `
-		SELECT DISTINCT ON (s.list) s.list, s.seq, s.issued, s.denied, s.built_at, s.valid_until, s.sha256
-		FROM deny_snapshots s JOIN credential_lists l ON l.tenant_id = $1 AND l.list = s.list
-		WHERE s.tenant_id = $1 AND l.expires_at > $2
-		ORDER BY s.list, s.seq DESC`
+		ORDER BY d.entry_id LIMIT $4`
 )
 
 // Targets are what [Deny] and [Lift] act on: whole accounts, single
@@ -195,6 +169,7 @@ func (d Denier) DenyRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rid
 
 // An Entry is one deny entry, open or lifted.
 type Entry struct {
+	ID           citygate.UUID
 	WholeAccount bool
 	List         uint16 // of a single credential
 	Index        uint32
@@ -204,108 +179,22 @@ type Entry struct {
 	LiftedAt     time.Time // zero = open
 }
 
-// Entries gives the deny entries of an account and of its credentials, oldest
-// first, with those that were lifted.
-func Entries(ctx context.Context, tx *pg.Tx, account citygate.UUID) ([]Entry, error) {
-	rows, err := tx.Query(ctx, entriesOfAccount, tx.Tenant, account)
+// Entries gives the deny entries of an account and of its credentials, with those
+// that were lifted, by id, which grows with the time they were made, after one of
+// them, at most limit.
+func Entries(ctx context.Context, tx *pg.Tx, account, after citygate.UUID, limit int) ([]Entry, error) {
+	rows, err := tx.Query(ctx, entriesOfAccount, tx.Tenant, account, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Entry, error) {
 		var e Entry
 		var lifted *time.Time
-		err := row.Scan(&e.WholeAccount, &e.List, &e.Index, &e.Reason, &e.Actor, &e.Since, &lifted)
+		err := row.Scan(&e.ID, &e.WholeAccount, &e.List, &e.Index, &e.Reason, &e.Actor, &e.Since, &lifted)
 		e.Since = e.Since.UTC()
 		if lifted != nil {
 			e.LiftedAt = lifted.UTC()
 		}
 		return e, err
-	})
-}
-
-// A snapshot is the state of one list, read in one transaction.
-type snapshot struct {
-	header  denylist.Header
-	denied  []uint32
-	hash    []byte // of the last one published; nil = none
-	builtAt time.Time
-}
-
-// readLists gives the state of the tenant's live lists.
-func readLists(ctx context.Context, tx *pg.Tx, issuer citygate.Issuer, validity time.Duration) ([]snapshot, error) {
-	rows, err := tx.Query(ctx, liveLists, tx.Tenant, tx.Now)
-	if err != nil {
-		return nil, err
-	}
-	lists, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (snapshot, error) {
-		var s snapshot
-		err := row.Scan(&s.header.List, &s.header.Issued)
-		return s, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range lists {
-		s := &lists[i]
-		rows, err := tx.Query(ctx, deniedOfList, tx.Tenant, int32(s.header.List))
-		if err != nil {
-			return nil, err
-		}
-		if s.denied, err = pgx.CollectRows(rows, pgx.RowTo[uint32]); err != nil {
-			return nil, err
-		}
-		err = tx.QueryRow(ctx, latestSeq, tx.Tenant, int32(s.header.List)).Scan(&s.header.Seq, &s.hash, &s.builtAt)
-		if err != nil && !pg.IsNoRows(err) {
-			return nil, err
-		}
-		s.header.Seq++
-		s.header.Issuer = issuer
-		s.header.Issued = roundUp(s.header.Issued)
-		s.header.BuiltAt, s.header.ValidUntil = tx.Now.Unix(), tx.Now.Add(validity).Unix()
-	}
-	return lists, nil
-}
-
-// storeSnapshot stores l unless its sequence number was taken meanwhile.
-func storeSnapshot(ctx context.Context, tx *pg.Tx, l *denylist.List) (bool, error) {
-	hash, sum := l.Hash(), sha256.Sum256(l.Bytes())
-	tag, err := tx.Exec(ctx, insertSnapshot, tx.Tenant, int32(l.List), int64(l.Seq), int64(l.Issued), int32(l.Count()), hash[:], int16(l.KeyID),
-		time.Unix(l.BuiltAt, 0), time.Unix(l.ValidUntil, 0), l.Bytes(), sum[:])
-	return err == nil && tag.RowsAffected() == 1, err
-}
-
-// LatestList gives the newest snapshot of a list and its entity tag.
-func LatestList(ctx context.Context, tx *pg.Tx, list uint16) (raw []byte, etag string, err error) {
-	var sum []byte
-	err = tx.QueryRow(ctx, latestBody, tx.Tenant, int32(list)).Scan(&raw, &sum)
-	if pg.IsNoRows(err) {
-		return nil, "", ErrNoList.Explain("list %d", list)
-	}
-	return raw, hex.EncodeToString(sum), err
-}
-
-// A Published list is the newest snapshot of a live list, without its bytes.
-type Published struct {
-	List       uint16
-	Seq        uint32
-	Issued     uint32
-	Denied     int
-	BuiltAt    time.Time
-	ValidUntil time.Time
-	ETag       string
-}
-
-// Lists gives what is published of the tenant's live lists.
-func Lists(ctx context.Context, tx *pg.Tx) ([]Published, error) {
-	rows, err := tx.Query(ctx, publishedLists, tx.Tenant, tx.Now)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Published, error) {
-		var p Published
-		var sum []byte
-		err := row.Scan(&p.List, &p.Seq, &p.Issued, &p.Denied, &p.BuiltAt, &p.ValidUntil, &sum)
-		p.BuiltAt, p.ValidUntil, p.ETag = p.BuiltAt.UTC(), p.ValidUntil.UTC(), hex.EncodeToString(sum)
-		return p, err
 	})
 }

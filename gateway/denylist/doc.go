@@ -1,33 +1,58 @@
 // Package denylist is the signed list of denied credentials that a validator
-// holds while it is offline.
+// holds while it is offline, and how it is kept fresh.
 //
 // Every credential has a dense index inside a list of its issuer, so a deny
 // list is a set of small integers and needs no filter: [List.Denied] is exact,
-// without false positives, and 100,000 of 10,000,000 fit into about 105 KB
+// without false positives, and 1,000,000 of 100,000,000 fit into 1.07 MB
 // (Golomb-Rice, within 6 % of what counting allows).
 //
-// An issuer makes a list with [Build] and [List.Sign]; a validator reads one
-// with [Open], which checks the signature before it looks inside, and asks
-// [List.Replaces] whether it may take the place of the one it holds. What to do
-// without a fresh list is policy and not decided here.
+// An issuer makes a list with [Build] and [List.Sign], and the delta that leads
+// to it with [List.To]. A validator reads one with [Open] or [OpenDelta], which
+// check the signature before they look inside, makes the next list of a delta with
+// [Delta.Apply], asks [List.Replaces] whether it may take the place of the one it
+// holds, and keeps [List.Stored] on its disk. A [Heartbeat] tells it that there is
+// nothing newer. What to do without a fresh list is policy and not decided here.
 //
-// The snapshot, big endian:
+// All integers are big endian. The snapshot:
 //
 //	"DL1S" | issuer 2 | list 2 | seq 4 | built_at 4 | valid_until 4 | n 4 | r 4 | k 1 | 7 |
 //	skip index: (first index 4, bit offset 4) per block of 128 |
 //	gaps: per index after a block's first, gap-1 in Rice code | set hash 32 | kid 1 | signature 64
 //
-// n is the number of credentials issued in the list, r the number denied. The
-// gaps are one stream of bits, least significant bit of each byte first: a
-// quotient in ones ended by a zero, then k low bits. k is the one that makes the
-// list smallest, the smaller of two equal. The set hash is SHA-256 over n and
-// the sorted indices, each 4 bytes. The signature is pure Ed25519 over every
+// n is the number of credentials issued in the list, rounded up; r the number
+// denied. The gaps are one stream of bits, least significant bit of each byte
+// first: a quotient in ones ended by a zero, then k low bits. k is the one that
+// makes the list smallest, the smaller of two equal. The set hash is SHA-256 over
+// n and the sorted indices, each 4 bytes. The signature is pure Ed25519 over every
 // byte before it; the magic keeps it apart from everything else the key signs.
 //
-// Promises: one set has one byte form (what [Parse] takes, [List.Sign] makes
-// again, fuzzed); a decoder reads at most [MaxBytes] and allocates in proportion
-// to its input; a list that is not what its hash says is refused.
+// The delta:
 //
-// Limits: snapshots only. A delta would be an object of its own ("DL1D") that
-// ends in the same set hash, which is why the hash is in the format already.
+//	"DL1D" | issuer 2 | list 2 | from_seq 4 | to_seq 4 | built_at 4 | valid_until 4 | n 4 |
+//	adds 2 | removes 2 | gaps of the adds, then of the removes | set hash 32 | kid 1 | signature 64
+//
+// The first gap of each set counts from 0, the others are gap-1; both sets are one
+// stream. k is not written: it is the floor of log2(n / count), at most 24. n and
+// the set hash are those of the list at to_seq.
+//
+// A delta says of every index that changed after from_seq whether it is denied at
+// to_seq. So it fits every list from from_seq to just before to_seq and not only
+// the one at from_seq: where an index came and went in between, it says that it is
+// gone. A handful of deltas a publication then serves everybody who was away for
+// up to a week with one object; without it every sequence number of that week
+// would need a delta of its own. The set hash decides: a result that is not what
+// the issuer signed is refused as [ErrForked].
+//
+// The heartbeat:
+//
+//	"DL1H" | issuer 2 | time 4 | per list: list 2, seq 4, mark 16 | valid_until 4 | kid 1 | signature 64
+//
+// with every live list of the issuer, ascending. The mark is the first half of the
+// set hash, and zeros for a list that denies nobody.
+//
+// Promises: one set, one change and one heartbeat have one byte form each (what is
+// parsed marshals back, fuzzed); a delta makes, byte for byte, the code of the
+// snapshot it leads to; a decoder reads at most [MaxBytes] and allocates in
+// proportion to its input; a list that is not what its hash says is refused.
+// Applying a delta keeps no second copy of the set in memory.
 package denylist

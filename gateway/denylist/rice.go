@@ -1,54 +1,46 @@
 package denylist
 
-import "math/bits"
-
-// bestRice gives the k that codes denied in the fewest bits, the smaller of two
-// equal ones; 0 when there is no gap to code.
-func bestRice(denied []uint32) uint8 {
-	var quotients [maxRice + 1]uint64
-	gaps := uint64(0)
-	for i, idx := range denied {
-		if i%blockSize == 0 {
-			continue
-		}
-		gap := uint64(idx - denied[i-1] - 1)
-		gaps++
-		for k := 0; gap > 0 && k <= maxRice; k++ {
-			quotients[k] += gap
-			gap >>= 1
-		}
-	}
-	best := 0
-	for k := range quotients {
-		if quotients[k]+gaps*uint64(k) < quotients[best]+gaps*uint64(best) {
-			best = k
-		}
-	}
-	return uint8(best)
-}
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // A bitWriter appends bits, the least significant of each byte first.
 type bitWriter struct {
 	bytes []byte
-	bits  uint64
+	held  uint64 // the bits after bytes
+	n     uint   // how many: below 32 between calls
 }
 
-func (w *bitWriter) put(bit uint32) {
-	if w.bits%8 == 0 {
-		w.bytes = append(w.bytes, 0)
+// put appends the n low bits of v, which has no others; n is at most 32.
+func (w *bitWriter) put(v uint64, n uint) {
+	w.held |= v << w.n
+	if w.n += n; w.n >= 32 {
+		w.bytes = binary.LittleEndian.AppendUint32(w.bytes, uint32(w.held))
+		w.held >>= 32
+		w.n -= 32
 	}
-	w.bytes[w.bits/8] |= byte(bit) << (w.bits % 8)
-	w.bits++
 }
 
 func (w *bitWriter) rice(gap uint32, k uint8) {
-	for range gap >> k {
-		w.put(1)
+	quotient := gap >> k
+	for ; quotient >= 32; quotient -= 32 {
+		w.put(1<<32-1, 32)
 	}
-	w.put(0)
-	for i := range k {
-		w.put(gap >> i & 1)
+	w.put(1<<quotient-1, uint(quotient)+1) // the ones and the zero; 32 bits at most
+	w.put(uint64(gap)&(1<<k-1), uint(k))
+}
+
+// bits gives the number of bits written.
+func (w *bitWriter) bits() uint64 { return uint64(len(w.bytes))*8 + uint64(w.n) }
+
+// end gives all bytes, the last one padded with zeros. Nothing is written after.
+func (w *bitWriter) end() []byte {
+	for held, n := w.held, int(w.n); n > 0; n -= 8 {
+		w.bytes = append(w.bytes, byte(held))
+		held >>= 8
 	}
+	return w.bytes
 }
 
 type bitReader struct {
@@ -60,15 +52,25 @@ type bitReader struct {
 func (r *bitReader) window() uint64 {
 	i, w := r.at/8, uint64(0)
 	if i+8 <= uint64(len(r.bytes)) {
-		b := r.bytes[i : i+8 : i+8]
-		w = uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
-			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		w = binary.LittleEndian.Uint64(r.bytes[i:])
 	} else {
 		for j := uint64(0); i+j < uint64(len(r.bytes)); j++ {
 			w |= uint64(r.bytes[i+j]) << (8 * j)
 		}
 	}
 	return w >> (r.at % 8)
+}
+
+// gap reads one gap of a stream that was checked when it was read or made.
+func (r *bitReader) gap(k uint8) uint32 {
+	w := r.window()
+	quotient := uint(bits.TrailingZeros64(^w))
+	if quotient+1+uint(k) > 57 {
+		gap, _ := r.rice(k, 1<<32-1)
+		return gap
+	}
+	r.at += uint64(quotient) + 1 + uint64(k)
+	return uint32(quotient)<<k | uint32(w>>(quotient+1))&(1<<k-1)
 }
 
 // rice reads one gap whose quotient is at most limit. ok is false when the
@@ -99,4 +101,53 @@ func (r *bitReader) rice(k uint8, limit uint32) (gap uint32, ok bool) {
 // done reports whether all that is left is the zero padding of the last byte.
 func (r *bitReader) done() bool {
 	return (r.at+7)/8 == uint64(len(r.bytes)) && r.window() == 0
+}
+
+// A riceCost adds up what coding gaps takes for a few neighbouring k.
+//
+// The number of bits is a convex function of k: from one k to the next it grows
+// by one for each gap and shrinks by the sum of (gap>>k + 1) / 2, which only
+// falls. So a minimum among neighbours is the minimum.
+type riceCost struct {
+	lo, hi uint8 // inclusive
+	gaps   uint64
+	sums   [maxRice + 1]uint64 // of the quotients, by k
+}
+
+func costsAround(k, reach uint8) riceCost {
+	c := riceCost{hi: min(k+reach, maxRice)}
+	if k > reach {
+		c.lo = k - reach
+	}
+	return c
+}
+
+func (c *riceCost) add(gap uint32) {
+	c.gaps++
+	for k := c.lo; k <= c.hi; k++ {
+		c.sums[k] += uint64(gap >> k)
+	}
+}
+
+func (c *riceCost) bits(k uint8) uint64 { return c.sums[k] + c.gaps*(uint64(k)+1) }
+
+// best gives the k that takes the fewest bits, the smaller of two equal ones;
+// sure is false when it may lie outside of what was added up.
+func (c *riceCost) best() (best uint8, sure bool) {
+	best = c.lo
+	for k := c.lo; k <= c.hi; k++ {
+		if c.bits(k) < c.bits(best) {
+			best = k
+		}
+	}
+	return best, (best > c.lo || c.lo == 0) && (best < c.hi || c.hi == maxRice)
+}
+
+// usualRice gives the k that suits count of issued at random: the floor of
+// log2(issued / count), at most maxRice; 0 for no indices.
+func usualRice(issued, count uint32) uint8 {
+	if count == 0 || issued/count == 0 {
+		return 0
+	}
+	return uint8(min(bits.Len32(issued/count)-1, maxRice))
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,8 +74,11 @@ func newBench(t *testing.T) *testBench {
 			}
 			return nil
 		},
-		Balances: func(context.Context, citygate.TenantID, string) ([]edge.Balance, error) {
-			return []edge.Balance{{Account: "bank", Currency: "CNY", Debit: 1, Credit: 2}}, nil
+		Balances: func(_ context.Context, _ citygate.TenantID, prefix, after string, limit int) ([]edge.Balance, error) {
+			return []edge.Balance{{ID: after, Account: prefix, Currency: "CNY", Debit: int64(limit), Credit: 2}}, nil
+		},
+		Terminals: func(_ context.Context, _ citygate.TenantID, after uint32, limit int) ([]edge.Terminal, error) {
+			return []edge.Terminal{{ID: after + 1, Name: strconv.Itoa(limit)}}, nil
 		},
 		Bundle: func(_ context.Context, tenant citygate.TenantID) ([]byte, string, error) {
 			if tenant == 2 {
@@ -160,7 +164,7 @@ func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
 			continue
 		}
 		tokens++
-		concrete := strings.NewReplacer(":tenant", "1", ":journey", "jrn_00", ":name", "x", ":item", "x").Replace(path)
+		concrete := regexp.MustCompile(`:[a-z]+`).ReplaceAllString(strings.Replace(path, ":tenant", "1", 1), "1")
 		if w := b.call(method, concrete, "", ""); w.Code != http.StatusUnauthorized || code(w) != "auth.token_invalid" {
 			t.Errorf("%s without a token: %d %s", route, w.Code, code(w))
 		}
@@ -448,6 +452,17 @@ func TestListsComePageByPage(t *testing.T) {
 		"payouts?after=chg_01a20bb5e600787895f9b766d1ec1045":                `request.invalid`,
 		"payouts?limit=501":                                                 `request.invalid`,
 		"reconciliation?state=resolved&after=main/row/2026-11-21/4&limit=5": `"id":"main/row/2026-11-21/4"`,
+		"balances?prefix=payable:&after=payable:a/CNY&limit=9":              `"id":"payable:a/CNY","account":"payable:","currency":"CNY","debit":9`,
+		"balances?limit=0":                                                  `request.invalid`,
+		"balances":                                                          `"debit":100`,
+		"terminals?after=41&limit=2":                                        `"id":42,"name":"2"`,
+		"terminals?after=-1":                                                `request.invalid`,
+		"terminals":                                                         `"id":1,"name":"100"`,
+		"journeys?rider=7":                                                  `request.invalid`,
+		"journeys?state=lost":                                               `request.invalid`,
+		"debts?account=chg_1":                                               `request.invalid`,
+		"refunds?state=lost":                                                `request.invalid`,
+		"accounts/acc_1":                                                    `request.not_found`,
 		"reconciliation?state=matched":                                      `request.invalid`,
 	} {
 		if w := b.call("GET", "/v1/tenants/1/"+path, reader, ""); !strings.Contains(w.Body.String(), want) {

@@ -62,7 +62,9 @@ func post(id, path, summary, tag string) huma.Operation {
 func (e *Edge) routes() {
 	e.tenantRoutes()
 	e.fleetRoutes()
+	e.trustRoutes()
 	e.riderRoutes()
+	e.deviceRoutes()
 	e.moneyRoutes()
 	e.signedRoutes()
 }
@@ -136,58 +138,24 @@ func (e *Edge) tenantRoutes() {
 	})
 }
 
-func (e *Edge) fleetRoutes() {
-	register(e, get("list-terminals", "/v1/tenants/{tenant}/terminals", "Terminals and what is wrong with them", "fleet"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terminal]], error) {
-			return respondList(e.Terminals(ctx, r.id()))
-		})
-	register(e, post("enrol-terminal", "/v1/tenants/{tenant}/terminals", "Enrol a terminal's key", "fleet"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body EnrolTerminal
-		}) (*body[Terminal], error) {
-			return respond(e.Enrol(ctx, who.Subject, r.id(), r.Body))
-		})
-}
-
-func (e *Edge) riderRoutes() {
-	register(e, post("issue-credentials", "/v1/tenants/{tenant}/credentials", "Issue CT1 credentials for device keys", "riders"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body struct {
-				Requests []IssueCredential `json:"requests" minItems:"1" maxItems:"500"`
-			}
-		}) (*body[struct {
-			ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-			Issued     []IssuedCredential `json:"issued"`
-		}], error) {
-			issued, err := e.Issue(ctx, who.Subject, r.id(), r.Body.Requests)
-			return respond(struct {
-				ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-				Issued     []IssuedCredential `json:"issued"`
-			}{e.Clock().Unix(), issued}, err)
-		})
-	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Body struct {
-				List   uint16 `json:"list"`
-				Index  uint32 `json:"index"`
-				Reason string `json:"reason" enum:"lost,stolen,fraud,closed"`
-			}
-		}) (*body[struct{}], error) {
-			return respond(struct{}{}, e.Deny(ctx, who.Subject, r.id(), r.Body.List, r.Body.Index, r.Body.Reason))
-		})
-}
-
 func (e *Edge) moneyRoutes() {
 	register(e, get("list-journeys", "/v1/tenants/{tenant}/journeys", "Journeys with their final fares", "money"),
-		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Journey]], error) {
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State string `query:"state" enum:"open,priced,set_aside,empty" doc:"set_aside: without a price, reason says why"`
+			Rider string `query:"rider" doc:"issuer/list/index" example:"101/2944/17"`
+		}) (*body[list[Journey]], error) {
 			page, err := r.page("jrn_")
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Journeys(ctx, r.id(), page))
+			var rider citygate.Rider
+			if r.Rider != "" {
+				if rider, err = citygate.ParseRider(r.Rider); err != nil {
+					return nil, errBody.Explain("rider: want issuer/list/index, such as 101/2944/17")
+				}
+			}
+			return respondList(e.Journeys(ctx, r.id(), r.State, rider, page))
 		})
 	register(e, get("get-journey", "/v1/tenants/{tenant}/journeys/{journey}", "Why a journey cost what it cost", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -210,10 +178,10 @@ func (e *Edge) moneyRoutes() {
 		})
 	register(e, get("list-balances", "/v1/tenants/{tenant}/balances", "Balances of the tenant's book", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
+			Named
 			Prefix string `query:"prefix" doc:"first letters of the account's name" example:"payable:"`
 		}) (*body[list[Balance]], error) {
-			return respondList(e.Balances(ctx, r.id(), r.Prefix))
+			return respondList(e.Balances(ctx, r.id(), r.Prefix, r.After, r.Limit))
 		})
 	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows, newest first", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -229,6 +197,17 @@ func (e *Edge) moneyRoutes() {
 				}
 			}
 			return respondList(e.Windows(ctx, r.id(), after, r.Limit))
+		})
+	register(e, get("list-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "When windows close and are paid: every version, and the default", "money"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terms]], error) {
+			return respondList(e.Terms(ctx, r.id()))
+		})
+	register(e, post("add-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "Add the next version of when windows close and are paid", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body Terms
+		}) (*done, error) {
+			return respond(struct{}{}, e.AddTerms(ctx, who.Subject, r.id(), r.Body))
 		})
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
 		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Payout]], error) {
@@ -252,6 +231,7 @@ func (e *Edge) moneyRoutes() {
 				_, _ = c.BodyWriter().Write(file)
 			}}, nil
 		})
+	e.owedRoutes()
 	e.reconRoutes()
 }
 
@@ -275,12 +255,14 @@ func (e *Edge) reconRoutes() {
 		})
 }
 
-func (r *Paged) page(prefix string) (Page, error) {
-	p := Page{Limit: r.Limit}
-	if r.After == "" {
+func (r *Paged) page(prefix string) (Page, error) { return pageOf(prefix, r.After, r.Limit) }
+
+func pageOf(prefix, after string, limit int) (Page, error) {
+	p := Page{Limit: limit}
+	if after == "" {
 		return p, nil
 	}
-	id, err := citygate.ParseUUID(prefix, r.After)
+	id, err := citygate.ParseUUID(prefix, after)
 	if err != nil {
 		return Page{}, errBody.Explain("after: want the id of a row, such as %s…", prefix)
 	}
@@ -307,23 +289,9 @@ func (e *Edge) signedRoutes() {
 			return
 		}
 		raw, etag, err := e.Bundle(c.Request.Context(), citygate.TenantID(id))
-		e.object(c, raw, etag, err)
+		e.object(c, raw, etag, cacheSoon, err)
 	}, signedObject("get-bundle", "The trust bundle of an operator's terminals (TB1)"))
-	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists", e.listHeads, &huma.Operation{
-		OperationID: "list-deny-lists", Summary: "The deny lists of an issuer", Tags: []string{"terminals"},
-		Responses: map[string]*huma.Response{"200": {Description: "the newest version of each list", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[listHeads](), true, "DenyLists")},
-		}}, "304": {Description: "what If-None-Match names is current"}},
-	})
-	e.plain(public, http.MethodGet, "/v1/issuers/:issuer/lists/:list", func(c *gin.Context) {
-		issuer, list, ok := listName(c)
-		if !ok {
-			e.write(c, errNotFound)
-			return
-		}
-		raw, etag, err := e.List(c.Request.Context(), issuer, list)
-		e.object(c, raw, etag, err)
-	}, signedObject("get-deny-list", "A deny list snapshot (DL1S)"))
+	e.denyListRoutes()
 	e.plain(public, http.MethodGet, "/.well-known/jwks.json", func(c *gin.Context) { e.keySet(c, 0) },
 		keySetOperation("get-platform-keys", "The keys that sign access tokens, the next one among them"))
 	e.plain(public, http.MethodGet, "/.well-known/tenants/:tenant/jwks.json", func(c *gin.Context) {
@@ -344,10 +312,6 @@ func (e *Edge) signedRoutes() {
 
 type receipts struct {
 	Results []TapReceipt `json:"results"`
-}
-
-type listHeads struct {
-	Lists []ListHead `json:"lists"`
 }
 
 func signedObject(id, summary string) *huma.Operation {
@@ -392,39 +356,21 @@ func (e *Edge) uploadTaps(c *gin.Context) {
 	c.JSON(http.StatusOK, receipts{results})
 }
 
-func (e *Edge) listHeads(c *gin.Context) {
-	issuer, err := strconv.ParseUint(c.Param("issuer"), 10, 16)
-	if err != nil {
-		e.write(c, errNotFound)
-		return
-	}
-	heads, err := e.Lists(c.Request.Context(), citygate.Issuer(issuer))
-	if err != nil {
-		e.write(c, err)
-		return
-	}
-	etag := `"`
-	for _, h := range heads {
-		etag += strconv.FormatUint(uint64(h.List), 10) + "." + strconv.FormatUint(uint64(h.Seq), 10) + " "
-	}
-	etag += `"`
-	if e.current(c, etag) {
-		return
-	}
-	if heads == nil {
-		heads = []ListHead{}
-	}
-	c.JSON(http.StatusOK, listHeads{heads})
-}
+// What caches may do with a signed object: one that is replaced is asked for
+// again soon, one whose name stands for its content never.
+const (
+	cacheSoon    = "public, max-age=30"
+	cacheForever = "public, max-age=31536000, immutable"
+)
 
 // object sends a signed object with its entity tag, or says that the caller
 // holds it already.
-func (e *Edge) object(c *gin.Context, raw []byte, etag string, err error) {
+func (e *Edge) object(c *gin.Context, raw []byte, etag, cache string, err error) {
 	if err != nil {
 		e.write(c, err)
 		return
 	}
-	if !e.current(c, strconv.Quote(etag)) {
+	if !e.current(c, strconv.Quote(etag), cache) {
 		c.Data(http.StatusOK, "application/octet-stream", raw)
 	}
 }
@@ -437,7 +383,7 @@ func (e *Edge) keySet(c *gin.Context, tenant citygate.TenantID) {
 		return
 	}
 	sum := sha256.Sum256(raw)
-	if !e.current(c, strconv.Quote(hex.EncodeToString(sum[:16]))) {
+	if !e.current(c, strconv.Quote(hex.EncodeToString(sum[:16])), cacheSoon) {
 		c.Data(http.StatusOK, "application/jwk-set+json", raw)
 	}
 }
@@ -452,18 +398,12 @@ func keySetOperation(id, summary string) *huma.Operation {
 	}
 }
 
-func (e *Edge) current(c *gin.Context, etag string) bool {
+func (e *Edge) current(c *gin.Context, etag, cache string) bool {
 	c.Header("ETag", etag)
-	c.Header("Cache-Control", "public, max-age=30")
+	c.Header("Cache-Control", cache)
 	if c.GetHeader("If-None-Match") != etag {
 		return false
 	}
 	c.Status(http.StatusNotModified)
 	return true
-}
-
-func listName(c *gin.Context) (citygate.Issuer, uint16, bool) {
-	issuer, err1 := strconv.ParseUint(c.Param("issuer"), 10, 16)
-	list, err2 := strconv.ParseUint(c.Param("list"), 10, 16)
-	return citygate.Issuer(issuer), uint16(list), err1 == nil && err2 == nil
 }

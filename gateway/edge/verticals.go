@@ -24,20 +24,48 @@ type Verticals struct {
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)
 	// Bundle gives the operator's trust bundle and its entity tag.
 	Bundle func(ctx context.Context, tenant citygate.TenantID) (body []byte, etag string, err error)
-	// Lists names the deny lists of an issuer, List gives one.
-	Lists func(ctx context.Context, issuer citygate.Issuer) ([]ListHead, error)
-	List  func(ctx context.Context, issuer citygate.Issuer, list uint16) (body []byte, etag string, err error)
+	// BundleReach tells which terminals seen in so many days hold a bundle.
+	BundleReach func(ctx context.Context, tenant citygate.TenantID, version uint64, days int) (BundleReach, error)
+	DenyLists
 	// JWKS gives the public keys of a tenant as a key set, of the platform for 0.
 	JWKS func(ctx context.Context, tenant citygate.TenantID) ([]byte, error)
 
-	Enrol     func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
-	Terminals func(ctx context.Context, tenant citygate.TenantID) ([]Terminal, error)
-	Issue     func(ctx context.Context, actor string, tenant citygate.TenantID, requests []IssueCredential) ([]IssuedCredential, error)
-	Deny      func(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error
-	Journeys  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Journey, error)
-	Journey   func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
-	Charges   func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
-	Balances  func(ctx context.Context, tenant citygate.TenantID, prefix string) ([]Balance, error)
+	Devices Devices
+
+	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
+	// Terminals gives terminals with numbers above after.
+	Terminals   func(ctx context.Context, tenant citygate.TenantID, after uint32, limit int) ([]Terminal, error)
+	SetTerminal func(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, state string) error
+	ClearFlag   func(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, flag string) error
+	Vehicles    func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Vehicle, error)
+	PutVehicles func(ctx context.Context, actor string, tenant citygate.TenantID, vehicles []Vehicle) error
+	Payees      func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Payee, error)
+	PutPayees   func(ctx context.Context, actor string, tenant citygate.TenantID, payees []PutPayee) error
+	Assign      func(ctx context.Context, actor string, tenant citygate.TenantID, assignments []Assignment) error
+	PayeeOf     func(ctx context.Context, tenant citygate.TenantID, ride RideQuery) (string, error)
+	Issue       func(ctx context.Context, actor string, tenant citygate.TenantID, requests []IssueCredential) ([]IssuedCredential, error)
+	Deny        func(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error
+	Lift        func(ctx context.Context, actor string, tenant citygate.TenantID, list uint16, index uint32, reason string) error
+	// Credential gives the record of a credential; code may be nil.
+	Credential   func(ctx context.Context, tenant citygate.TenantID, list uint16, index uint32, code []byte) (Credential, error)
+	Account      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (Account, error)
+	CloseAccount func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) error
+	Denials      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID, page Page) ([]Denial, error)
+	RetryDebts   func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (int, error)
+	// Debts gives debts in a state, "" for any, of an account, the zero id for all.
+	Debts       func(ctx context.Context, tenant citygate.TenantID, state string, account citygate.UUID, page Page) ([]Debt, error)
+	Refunds     func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Refund, error)
+	RetryRefund func(ctx context.Context, actor string, tenant citygate.TenantID, refund citygate.UUID) (citygate.UUID, error)
+	// Carried gives what payees have to make good, behind a row's id.
+	Carried func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Carried, error)
+	// Journeys gives journeys in a state, "" for any, of a rider, zero for all.
+	Journeys func(ctx context.Context, tenant citygate.TenantID, state string, rider citygate.Rider, page Page) ([]Journey, error)
+	Journey  func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
+	Charges  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
+	// Balances gives accounts whose names begin with prefix, behind a row's id.
+	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)
+	Terms    func(ctx context.Context, tenant citygate.TenantID) ([]Terms, error)
+	AddTerms func(ctx context.Context, actor string, tenant citygate.TenantID, t Terms) error
 	// Windows gives windows before the date after, all for the zero date.
 	Windows    func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)
 	Payouts    func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Payout, error)
@@ -58,57 +86,6 @@ type TapReceipt struct {
 	Seq     uint64      `json:"seq"`
 	Outcome string      `json:"outcome" enum:"recorded,duplicate,refused"`
 	Reason  code.Reason `json:"reason,omitempty" doc:"why it was refused; the same word everywhere"`
-}
-
-// A ListHead names the newest version of a deny list.
-type ListHead struct {
-	List       uint16    `json:"list"`
-	Seq        uint32    `json:"seq"`
-	ValidUntil time.Time `json:"valid_until"`
-	ETag       string    `json:"etag"`
-}
-
-// EnrolTerminal asks for a terminal key to be known.
-type EnrolTerminal struct {
-	ID        uint32 `json:"id" minimum:"1" doc:"terminal key id, unique inside the tenant"`
-	Name      string `json:"name" minLength:"1" maxLength:"80"`
-	PublicKey []byte `json:"public_key" doc:"Ed25519, 32 bytes, base64"`
-	Kind      string `json:"kind" enum:"gate,validator,taximeter"`
-	Stop      string `json:"stop,omitempty"`
-	Route     string `json:"route,omitempty"`
-	Vehicle   string `json:"vehicle,omitempty"`
-}
-
-// A Terminal is an enrolled terminal.
-type Terminal struct {
-	ID      uint32   `json:"id"`
-	Name    string   `json:"name"`
-	Kind    string   `json:"kind"`
-	Stop    string   `json:"stop,omitempty"`
-	Route   string   `json:"route,omitempty"`
-	Vehicle string   `json:"vehicle,omitempty"`
-	State   string   `json:"state"`
-	Flags   []string `json:"flags,omitempty" doc:"what is wrong with it, such as clock_suspect"`
-}
-
-// IssueCredential asks for one CT1 credential.
-type IssueCredential struct {
-	RiderRef  string `json:"rider_ref" minLength:"1" maxLength:"64" doc:"the payment provider's name for the payer"`
-	Contract  string `json:"contract" doc:"provider contract the account is collected under"`
-	DeviceKey []byte `json:"device_key" doc:"compressed P-256 point (33 bytes) or Ed25519 key (32 bytes), base64"`
-	Product   uint16 `json:"product" doc:"concession class: 1 adult, 2 student, 3 elderly"`
-	Cap       uint16 `json:"cap" doc:"highest fare for one tap, in the tenant's cap units"`
-	Taps      uint8  `json:"taps,omitempty" doc:"taps until renewal, 0 = no limit"`
-	Window    uint8  `json:"window" minimum:"1" doc:"seconds one display lives"`
-	TTLHours  uint16 `json:"ttl_hours" minimum:"1"`
-}
-
-// An IssuedCredential is part A of the rider's codes.
-type IssuedCredential struct {
-	Account    string `json:"account"`
-	List       uint16 `json:"list"`
-	Index      uint32 `json:"index"`
-	Credential []byte `json:"credential" doc:"base64"`
 }
 
 // A Journey is a journey with its final fare and why.
@@ -140,6 +117,7 @@ type Charge struct {
 
 // A Balance is one account of the tenant's book.
 type Balance struct {
+	ID       string            `json:"id" doc:"for the next page"`
 	Account  string            `json:"account"`
 	Currency citygate.Currency `json:"currency"`
 	Debit    int64             `json:"debit"`
@@ -148,10 +126,24 @@ type Balance struct {
 
 // A Window is one settlement window.
 type Window struct {
-	BusinessDate string    `json:"business_date" format:"date"`
-	State        string    `json:"state"`
-	OpensAt      time.Time `json:"opens_at"`
-	ClosesAt     time.Time `json:"closes_at"`
+	BusinessDate string     `json:"business_date" format:"date"`
+	State        string     `json:"state" enum:"open,closed,paid"`
+	Terms        int        `json:"terms" doc:"version of the settlement terms its instants follow from, 0 = the default ones"`
+	OpensAt      time.Time  `json:"opens_at"`
+	EndsAt       time.Time  `json:"ends_at"`
+	ClosesAt     time.Time  `json:"closes_at"`
+	PaysAt       time.Time  `json:"pays_at"`
+	ClosedAt     *time.Time `json:"closed_at,omitempty"`
+	PaidAt       *time.Time `json:"paid_at,omitempty"`
+}
+
+// Terms say when windows close and are paid, counted from the end of their
+// business date.
+type Terms struct {
+	Version           int    `json:"version" minimum:"0" doc:"the next number, from 1; 0 are the default terms"`
+	From              string `json:"from,omitempty" format:"date" doc:"first business date they hold for: one that has no window yet"`
+	CloseAfterMinutes int    `json:"close_after_minutes" minimum:"0" maximum:"10080" doc:"late uploads still join their own day until then"`
+	PayAfterMinutes   int    `json:"pay_after_minutes" minimum:"0" maximum:"44640" doc:"the provider's bill must have come and be reconciled by then"`
 }
 
 // A Payout is money owed to a payee, and the files that pay it.

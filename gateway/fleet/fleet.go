@@ -59,7 +59,8 @@ type Terminal struct {
 	Route       string // of a validator on a vehicle
 	Vehicle     string
 	State       State
-	BundleFloor uint64 // highest bundle it said it held
+	BundleFloor uint64    // highest bundle that a tap of it named: it has acknowledged that one
+	SeenAt      time.Time // last upload, to within ten minutes; zero = never
 	Software    string
 	ClockOffset *time.Duration // its clock minus ours; nil = not measured
 	EnrolledAt  time.Time
@@ -89,6 +90,8 @@ const (
 	BatchGap         Flag = "batch_gap"         // a batch of its chain never came
 	BatchFork        Flag = "batch_fork"        // two batches name one predecessor
 	ClockWrong       Flag = "clock_wrong"
+	BundleRollback   Flag = "bundle_rollback" // it went back to a bundle below one it had acknowledged
+	BundleUnknown    Flag = "bundle_unknown"  // it names a bundle that was never published
 )
 
 // A Raised flag is a flag with its story.

@@ -32,9 +32,14 @@ func TestAKeyWaitsForTerminals(t *testing.T) {
 		}
 		return b.Version
 	}
+	var taps uint64
 	report := func(of citygate.TenantID, terminal uint32, holds uint64) {
 		t.Helper()
-		in(t, db, of, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, terminal, holds, "1", true) })
+		in(t, db, of, func(tx *pg.Tx) error {
+			taps++
+			_, err := fleet.Reported(ctx, tx, terminal, fleet.Report{Software: "1", Taps: []fleet.Sighting{{Seq: taps, At: tx.Now, Bundle: holds}}})
+			return err
+		})
 	}
 	before := operators[hillsid]
 	before.Accepts = []citygate.TenantID{harbour}
@@ -141,7 +146,10 @@ func TestTerminalsThatAreAwayAreNotWaitedFor(t *testing.T) {
 	if _, err := f.Enrol(ctx, actor, metro, gate(1), public("a")); err != nil {
 		t.Fatal(err)
 	}
-	in(t, db, metro, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, 1, 1, "1", true) })
+	in(t, db, metro, func(tx *pg.Tx) error {
+		_, err := fleet.Reported(ctx, tx, 1, fleet.Report{Software: "1", Taps: []fleet.Sighting{{Seq: 1, At: tx.Now, Bundle: 1}}})
+		return err
+	})
 	if _, err := ring.Rotate(ctx, actor, harbour, keys.Credential, c.now(), c.now().Add(keys.DefaultLife)); err != nil {
 		t.Fatal(err)
 	}
@@ -153,8 +161,6 @@ func TestTerminalsThatAreAwayAreNotWaitedFor(t *testing.T) {
 		t.Errorf("a terminal that was heard of a week ago: %v, want keys.laggards", err)
 	}
 	c.move(time.Second)
-	// Somebody sends an old batch of it again.
-	in(t, db, metro, func(tx *pg.Tx) error { return fleet.Report(ctx, tx, 1, 1, "1", false) })
 	if k, err := ring.Activate(ctx, actor, harbour, keys.Credential, 2); err != nil || k.State != bundle.Active {
 		t.Errorf("a terminal that was not heard of for longer: %v", err)
 	}

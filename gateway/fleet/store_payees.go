@@ -20,14 +20,14 @@ const (
 		INSERT INTO vehicles (tenant_id, vehicle, kind, plate)
 		SELECT $1, v.vehicle, v.kind, v.plate FROM unnest($2::text[], $3::text[], $4::text[]) AS v (vehicle, kind, plate)
 		ON CONFLICT (tenant_id, vehicle) DO UPDATE SET kind = excluded.kind, plate = excluded.plate`
-	selectVehicles = `SELECT vehicle, kind, plate FROM vehicles WHERE tenant_id = $1 AND vehicle = ANY($2::text[]) ORDER BY vehicle`
+	listVehicles = `SELECT vehicle, kind, plate FROM vehicles WHERE tenant_id = $1 AND vehicle > $2 ORDER BY vehicle LIMIT $3`
 
 	upsertPayee = `
 		INSERT INTO payees (tenant_id, payee, kind, name, account, bank_id, is_default)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (tenant_id, payee) DO UPDATE SET name = excluded.name, account = excluded.account, bank_id = excluded.bank_id`
 	lockPayees    = `SELECT payee, kind, name, account, bank_id, is_default FROM payees WHERE tenant_id = $1 AND payee = ANY($2::text[]) ORDER BY payee FOR UPDATE`
-	selectPayees  = `SELECT payee, kind, name, account, bank_id, is_default FROM payees WHERE tenant_id = $1 ORDER BY payee`
+	listPayees    = `SELECT payee, kind, name, account, bank_id, is_default FROM payees WHERE tenant_id = $1 AND payee > $2 ORDER BY payee LIMIT $3`
 	selectDefault = `SELECT payee FROM payees WHERE tenant_id = $1 AND is_default`
 
 	insertAssignments = `
@@ -71,9 +71,9 @@ func (f *Fleet) PutVehicles(ctx context.Context, actor string, tenant citygate.T
 	})
 }
 
-// Vehicles gives those of the named vehicles that there are, by name.
-func Vehicles(ctx context.Context, tx *pg.Tx, ids ...string) ([]Vehicle, error) {
-	rows, err := tx.Query(ctx, selectVehicles, tx.Tenant, ids)
+// Vehicles lists vehicles by name, after one of them, at most limit.
+func Vehicles(ctx context.Context, tx *pg.Tx, after string, limit int) ([]Vehicle, error) {
+	rows, err := tx.Query(ctx, listVehicles, tx.Tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +124,10 @@ func (f *Fleet) PutPayees(ctx context.Context, actor string, tenant citygate.Ten
 	})
 }
 
-// Payees lists the payees of the transaction's tenant by id.
-func Payees(ctx context.Context, tx *pg.Tx) ([]Payee, error) {
-	return readPayees(ctx, tx, selectPayees, tx.Tenant)
+// Payees lists the payees of the transaction's tenant by id, after one of them,
+// at most limit.
+func Payees(ctx context.Context, tx *pg.Tx, after string, limit int) ([]Payee, error) {
+	return readPayees(ctx, tx, listPayees, tx.Tenant, after, limit)
 }
 
 func readPayees(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]Payee, error) {

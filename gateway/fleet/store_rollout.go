@@ -8,6 +8,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -24,16 +25,32 @@ const (
 	selectHolders = `
 		SELECT operator_id, max(last_held), coalesce(max(first_held) FILTER (WHERE kid = $3), 0), coalesce(max(last_held) FILTER (WHERE kid = $3), 0)
 		FROM platform.key_holders WHERE tenant_id = $1 AND purpose = $2 GROUP BY operator_id ORDER BY operator_id`
+	// A terminal that went back acknowledged more than it holds.
+	selectBehind = `
+		SELECT t.terminal_id, t.name, t.bundle_floor, t.seen_at FROM terminals t
+		WHERE t.tenant_id = $1 AND t.state = 'active' AND t.seen_at >= $2 AND (t.bundle_floor < $3 OR EXISTS (
+			SELECT FROM terminal_flags f
+			WHERE f.tenant_id = $1 AND f.terminal_id = t.terminal_id AND f.flag = '` + string(BundleRollback) + `' AND f.cleared_at IS NULL))
+		ORDER BY t.terminal_id LIMIT $4`
 	selectNewest = `SELECT coalesce(max(version), 0) FROM bundles WHERE tenant_id = $1`
 )
 
-// noteHolders notes that a bundle of the transaction's tenant holds the keys.
-func noteHolders(ctx context.Context, tx *pg.Tx, version uint64, held []keys.Key) error {
-	tenants, purposes, kids := make([]int64, len(held)), make([]string, len(held)), make([]int16, len(held))
-	for i, k := range held {
-		tenants[i], purposes[i], kids[i] = int64(k.Tenant), string(k.Purpose), int16(k.KeyID)
+// noteHolders notes which keys a bundle that is in force for the transaction's
+// tenant holds, as the bundle itself says.
+func noteHolders(ctx context.Context, tx *pg.Tx, b Published) error {
+	content, _, err := bundle.Inspect(b.Body)
+	if err != nil {
+		return err
 	}
-	_, err := tx.Exec(ctx, upsertHolders, tenants, purposes, kids, int64(tx.Tenant), int64(version))
+	tenants, purposes, kids := make([]int64, 0, len(content.Keys)), make([]string, 0, len(content.Keys)), make([]int16, 0, len(content.Keys))
+	for _, k := range content.Keys {
+		for _, p := range []keys.Purpose{keys.Credential, keys.DenyList, keys.Policy} {
+			if p.Usage() == k.Usage {
+				tenants, purposes, kids = append(tenants, int64(k.Tenant)), append(purposes, string(p)), append(kids, int16(k.KeyID))
+			}
+		}
+	}
+	_, err = tx.Exec(ctx, upsertHolders, tenants, purposes, kids, int64(tx.Tenant), int64(b.Version))
 	return err
 }
 

@@ -21,24 +21,18 @@ type Fleet struct{ db *pg.DB }
 func New(db *pg.DB) *Fleet { return &Fleet{db} }
 
 const (
-	terminalColumns = `terminal_id, name, public_key, algorithm, kind, mode, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, enrolled_at`
+	terminalColumns = `terminal_id, name, public_key, algorithm, kind, mode, stop, route, vehicle, state, bundle_floor, seen_at, software, clock_offset_ms, enrolled_at`
 
 	insertTerminal = `
 		INSERT INTO terminals (tenant_id, ` + terminalColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', 0, '', NULL, $11)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', 0, NULL, '', NULL, $11)
 		ON CONFLICT DO NOTHING`
 	selectTerminals     = `SELECT ` + terminalColumns + ` FROM terminals WHERE tenant_id = $1 AND terminal_id = ANY($2::bigint[]) ORDER BY terminal_id`
 	selectTerminalByKey = `SELECT ` + terminalColumns + ` FROM terminals WHERE tenant_id = $1 AND public_key = $2`
 	listTerminals       = `SELECT ` + terminalColumns + ` FROM terminals WHERE tenant_id = $1 AND terminal_id > $2 ORDER BY terminal_id LIMIT $3`
 	lastTerminal        = `SELECT coalesce(max(terminal_id), 0) FROM terminals WHERE tenant_id = $1`
 	updateTerminalState = `UPDATE terminals SET state = $3 WHERE tenant_id = $1 AND terminal_id = $2`
-	updateReport        = `
-		UPDATE terminals SET bundle_floor = greatest(bundle_floor, $3), software = $4, seen_at = CASE WHEN $7 THEN $5 ELSE seen_at END
-		WHERE tenant_id = $1 AND terminal_id = $2 AND (bundle_floor < $3 OR software <> $4 OR $7 AND (seen_at IS NULL OR seen_at < $6))`
-	selectBehind = `
-		SELECT terminal_id, name, bundle_floor, seen_at FROM terminals
-		WHERE tenant_id = $1 AND state = 'active' AND seen_at >= $2 AND bundle_floor < $3 ORDER BY terminal_id LIMIT $4`
-	updateOffset = `UPDATE terminals SET clock_offset_ms = $3 WHERE tenant_id = $1 AND terminal_id = $2`
+	updateOffset        = `UPDATE terminals SET clock_offset_ms = $3 WHERE tenant_id = $1 AND terminal_id = $2`
 )
 
 // Enrol adds a terminal under a public key. The same terminal again gives the
@@ -78,7 +72,7 @@ func enrol(ctx context.Context, tx *pg.Tx, actor string, t Terminal) (Terminal, 
 		}
 		if tag.RowsAffected() == 1 {
 			got := t
-			got.ID, got.State, got.BundleFloor, got.Software, got.ClockOffset, got.EnrolledAt = uint32(id), Active, 0, "", nil, tx.Now
+			got.ID, got.State, got.BundleFloor, got.SeenAt, got.Software, got.ClockOffset, got.EnrolledAt = uint32(id), Active, 0, time.Time{}, "", nil, tx.Now
 			return got, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "terminal.enrol", Object: terminalName(got.ID), After: got})
 		}
 		held, err := terminals(ctx, tx, selectTerminalByKey, tx.Tenant, t.Public)
@@ -140,10 +134,14 @@ func terminals(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]Termi
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Terminal, error) {
 		var t Terminal
 		var offset *int64
-		err := row.Scan(&t.ID, &t.Name, &t.Public, &t.Algorithm, &t.Kind, &t.Mode, &t.Stop, &t.Route, &t.Vehicle, &t.State, &t.BundleFloor, &t.Software, &offset, &t.EnrolledAt)
+		var seen *time.Time
+		err := row.Scan(&t.ID, &t.Name, &t.Public, &t.Algorithm, &t.Kind, &t.Mode, &t.Stop, &t.Route, &t.Vehicle, &t.State, &t.BundleFloor, &seen, &t.Software, &offset, &t.EnrolledAt)
 		if offset != nil {
 			d := time.Duration(*offset) * time.Millisecond
 			t.ClockOffset = &d
+		}
+		if seen != nil {
+			t.SeenAt = seen.UTC()
 		}
 		t.EnrolledAt = t.EnrolledAt.UTC()
 		return t, err
@@ -166,19 +164,6 @@ func (f *Fleet) SetState(ctx context.Context, actor string, tenant citygate.Tena
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "terminal." + string(state), Object: terminalName(id), Before: before.State, After: state})
 	})
-}
-
-// seenStep is how exactly it is kept when a terminal was heard of: a batch that
-// says nothing new writes nothing.
-const seenStep = time.Hour
-
-// Report notes what a terminal said it runs: the highest bundle and its
-// software. A report that came late does not lower the bundle. One in a batch
-// with nothing fresh in it does not say that the terminal is there: whoever has
-// the batch can send it again.
-func Report(ctx context.Context, tx *pg.Tx, id uint32, bundleVersion uint64, software string, fresh bool) error {
-	_, err := tx.Exec(ctx, updateReport, tx.Tenant, int64(id), int64(min(bundleVersion, math.MaxInt64)), software, tx.Now, tx.Now.Add(-seenStep), fresh)
-	return err
 }
 
 // Offset notes how far a terminal's clock is ahead of ours.

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -240,12 +242,40 @@ func (in *batch) flags(own chain, follow []link, conflicts int) map[fleet.Flag]s
 	return raised
 }
 
+// sightings gives the first and the last tap under each bundle in a row: which
+// one a terminal held says whether it was set back.
+func (in *batch) sightings() (taps []fleet.Sighting) {
+	for i := range in.items {
+		it := &in.items[i]
+		s := fleet.Sighting{Seq: it.Seq, Bundle: it.BundleVersion}
+		if it.Clock != tap.ClockUnknown {
+			s.At = time.UnixMilli(it.EventTime).UTC()
+		}
+		if n := len(taps); n > 1 && taps[n-1].Bundle == s.Bundle && taps[n-2].Bundle == s.Bundle {
+			taps[n-1] = s
+		} else {
+			taps = append(taps, s)
+		}
+	}
+	return taps
+}
+
 // report tells the fleet what the batch showed of its terminal: what it runs,
-// how its clock stands, and what is wrong with it.
-func report(ctx context.Context, tx *pg.Tx, in *batch, fresh int, last []int64, raised map[fleet.Flag]string) error {
+// how its clock stands, and what is wrong with it. A batch without news shows
+// nothing: anybody may send it again.
+func report(ctx context.Context, tx *pg.Tx, in *batch, news bool, last []int64, raised map[fleet.Flag]string) error {
 	terminal, newest := in.Terminal, &in.items[len(in.items)-1]
-	if err := fleet.Report(ctx, tx, terminal, newest.BundleVersion, newest.SoftwareVersion, fresh > 0); err != nil {
-		return fmt.Errorf("report terminal: %w", err)
+	if news {
+		wrong, err := fleet.Reported(ctx, tx, terminal, fleet.Report{Software: newest.SoftwareVersion, Taps: in.sightings()})
+		if err != nil {
+			return fmt.Errorf("report terminal: %w", err)
+		}
+		maps.Copy(raised, wrong)
+	}
+	if used := in.lists(tx.Now); len(used) > 0 {
+		if err := fleet.ReportLists(ctx, tx, terminal, used); err != nil {
+			return fmt.Errorf("report terminal's deny lists: %w", err)
+		}
 	}
 	if median, known, off := clockOff(last, newest.policy); known {
 		if err := fleet.Offset(ctx, tx, terminal, -time.Duration(median)*time.Millisecond); err != nil {
@@ -261,4 +291,29 @@ func report(ctx context.Context, tx *pg.Tx, in *batch, fresh int, last []int64, 
 		}
 	}
 	return nil
+}
+
+// lists gives the deny list of each issuer and number that the batch's last tap
+// with it was decided by.
+func (in *batch) lists(now time.Time) []fleet.UsedList {
+	last := map[citygate.Rider]fleet.UsedList{} // by issuer and list
+	for i := range in.items {
+		it := &in.items[i]
+		if !it.parsed || it.ListAt == 0 || it.ListVersion > math.MaxUint32 {
+			continue
+		}
+		at := time.UnixMilli(min(it.EventTime, now.UnixMilli())) // a clock that is ahead must not outdo later taps
+		key := citygate.Rider{Issuer: it.rider.Issuer, List: it.rider.List}
+		if old, ok := last[key]; !ok || !at.Before(old.UsedAt) {
+			last[key] = fleet.UsedList{
+				Issuer: key.Issuer, List: key.List, Seq: uint32(it.ListVersion), ProvenAt: time.Unix(min(it.ListAt, at.Unix()), 0), UsedAt: at,
+			}
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(last), citygate.Rider.Compare)
+	used := make([]fleet.UsedList, len(keys))
+	for i, k := range keys {
+		used[i] = last[k]
+	}
+	return used
 }

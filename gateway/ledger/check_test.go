@@ -50,7 +50,7 @@ func TestCheckNamesDroppedDoubledAndAltered(t *testing.T) {
 			t.Fatalf("%s touched %d rows", sql, n)
 		}
 	}
-	if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) error { return Rebuild(t.Context(), tx) }); err != nil {
+	if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) error { _, err := Rebuild(t.Context(), tx, "test"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	r := check(t, db, ts)

@@ -15,15 +15,21 @@ import (
 
 const rowsMax = 2_000 // rows of one statement
 
-const insertTransfers = `
+const insertTransfers = insertRows + `
+	ON CONFLICT (tenant_id, transfer_id) DO NOTHING
+	RETURNING transfer_id`
+
+// attemptTransfers fails on a transfer that is stored. RETURNING keeps a
+// distributed database from making COPY of it, which row-level security refuses.
+const attemptTransfers = insertRows + ` RETURNING amount`
+
+const insertRows = `
 	INSERT INTO transfers (tenant_id, transfer_id, debit, credit, amount, currency, code, event,
 	                       interbook_id, link_id, phase, pending_id, effective_at, business_date, recorded_at)
 	SELECT $1, id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date, $2
 	FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
 	            $10::uuid[], $11::uuid[], $12::text[], $13::uuid[], $14::timestamptz[], $15::date[])
-	     AS u (id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date)
-	ON CONFLICT (tenant_id, transfer_id) DO NOTHING
-	RETURNING transfer_id`
+	     AS u (id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date)`
 
 // The rows come sorted by account and currency and are locked in that order.
 const addBalances = `
@@ -46,17 +52,17 @@ func Post(ctx context.Context, tx *pg.Tx, transfers []Transfer) error {
 	}
 	fresh := sorted[:0:0]
 	for chunk := range slices.Chunk(sorted, rowsMax) {
-		isNew, err := insert(ctx, tx, chunk)
+		isNew, all, err := insert(ctx, tx, chunk)
 		if err != nil {
 			return err
 		}
-		if len(isNew) == len(chunk) && len(sorted) == len(chunk) {
+		if all && len(sorted) == len(chunk) {
 			fresh = chunk
 			break
 		}
-		stored := make([]Transfer, 0, len(chunk)-len(isNew))
+		var stored []Transfer
 		for i := range chunk {
-			if len(isNew) == len(chunk) || isNew[chunk[i].ID] {
+			if all || isNew[chunk[i].ID] {
 				fresh = append(fresh, chunk[i])
 			} else {
 				stored = append(stored, chunk[i])
@@ -83,8 +89,13 @@ func Post(ctx context.Context, tx *pg.Tx, transfers []Transfer) error {
 	return nil
 }
 
-// insert gives the ids that were not stored before.
-func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (map[citygate.UUID]bool, error) {
+// attemptFrom is the number of transfers from which it pays to try whether all of
+// them are new.
+const attemptFrom = 32
+
+// insert stores the transfers that are not stored yet: all of them, or those
+// whose ids it gives.
+func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (isNew map[citygate.UUID]bool, all bool, err error) {
 	n := len(ts)
 	var (
 		ids, interbooks, links, pendings = make([]pgtype.UUID, n), make([]pgtype.UUID, n), make([]pgtype.UUID, n), make([]pgtype.UUID, n)
@@ -101,18 +112,23 @@ func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (map[citygate.UUID]bo
 		amounts[i] = t.Amount
 		ats[i], dates[i] = t.EffectiveAt, t.BusinessDate.Time()
 	}
-	rows, err := tx.Query(ctx, insertTransfers, int64(tx.Tenant), tx.Now, ids, debits, credits, amounts, currencies, codes, events,
-		interbooks, links, phases, pendings, ats, dates)
-	if err != nil {
-		return nil, err
+	args := []any{int64(tx.Tenant), tx.Now, ids, debits, credits, amounts, currencies, codes, events, interbooks, links, phases, pendings, ats, dates}
+	if n >= attemptFrom {
+		if taken, err := tx.Attempt(ctx, attemptTransfers, args...); err != nil || !taken {
+			return nil, true, err
+		}
 	}
-	isNew := make(map[citygate.UUID]bool, n)
+	rows, err := tx.Query(ctx, insertTransfers, args...)
+	if err != nil {
+		return nil, false, err
+	}
+	isNew = make(map[citygate.UUID]bool, n)
 	var id [16]byte
 	_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
 		isNew[citygate.UUID(id)] = true
 		return nil
 	})
-	return isNew, err
+	return isNew, len(isNew) == n, err
 }
 
 // sameAsStored refuses a transfer that differs from the stored one of its id.
@@ -180,19 +196,62 @@ func Balances(ctx context.Context, tx *pg.Tx, prefix string) ([]Balance, error) 
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
 }
 
-// Rebuild adds up every balance again from the transfers. It locks all
-// balances of the tenant until the transaction ends.
-func Rebuild(ctx context.Context, tx *pg.Tx) error {
+// BalancesAfter gives the balances that [Balances] gives behind the one of an
+// account and currency, at most limit.
+func BalancesAfter(ctx context.Context, tx *pg.Tx, prefix, account string, currency citygate.Currency, limit int) ([]Balance, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT account, currency, debit_total, credit_total FROM balances
+		WHERE tenant_id = $1 AND account >= $2 AND account < $3 AND (account, currency) > ($4, $5) ORDER BY account, currency LIMIT $6`,
+		int64(tx.Tenant), prefix, prefix+"\U0010FFFF", account, string(currency), limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
+}
+
+// A Drift is a balance that was not the sum of its transfers.
+type Drift struct {
+	Tenant   citygate.TenantID `json:"tenant"`
+	Account  string            `json:"account"`
+	Currency citygate.Currency `json:"currency"`
+	Was      Sums              `json:"was"`
+	Is       Sums              `json:"is"` // what the transfers add up to
+}
+
+// Sums are the totals of an account.
+type Sums struct {
+	Debit  int64 `json:"debit"`
+	Credit int64 `json:"credit"`
+}
+
+// Drifted lists the balances of the transaction's tenant that are not the sums of
+// their transfers.
+func Drifted(ctx context.Context, tx *pg.Tx) (found []Drift, err error) {
+	err = eachDrift(ctx, tx, func(account, currency string, want, got Balance) {
+		found = append(found, Drift{tx.Tenant, account, citygate.Currency(currency), Sums{got.Debit, got.Credit}, Sums{want.Debit, want.Credit}})
+	})
+	return found, err
+}
+
+// Rebuild adds up every balance again from the transfers and gives those that
+// were wrong. It locks all balances of the tenant until the transaction ends: a
+// [Post] under way waits, or is waited for. What is wrong with the transfers
+// themselves it does not see; that is for [Check].
+func Rebuild(ctx context.Context, tx *pg.Tx, actor string) ([]Drift, error) {
 	rows, err := tx.Query(ctx, `SELECT account FROM balances WHERE tenant_id = $1 ORDER BY account, currency FOR UPDATE`, int64(tx.Tenant))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rows.Close()
 	if rows.Err() != nil {
-		return rows.Err()
+		return nil, rows.Err()
+	}
+	wrong, err := Drifted(ctx, tx)
+	if err != nil || len(wrong) == 0 {
+		return nil, err
 	}
 	// A balance without any transfer counts as zero and is not removed.
-	_, err = tx.Exec(ctx, `
+	if _, err = tx.Exec(ctx, `
 		INSERT INTO balances AS b (tenant_id, account, currency, debit_total, credit_total)
 		SELECT $1, account, currency, sum(debit), sum(credit) FROM (
 			SELECT account, currency, 0::bigint AS debit, 0::bigint AS credit FROM balances WHERE tenant_id = $1
@@ -200,8 +259,10 @@ func Rebuild(ctx context.Context, tx *pg.Tx) error {
 			UNION ALL SELECT credit, currency, 0, amount FROM transfers WHERE tenant_id = $1 AND phase IN ('posted', 'post')
 		) AS m GROUP BY account, currency ORDER BY account, currency
 		ON CONFLICT (tenant_id, account, currency) DO UPDATE
-		SET debit_total = excluded.debit_total, credit_total = excluded.credit_total`, int64(tx.Tenant))
-	return err
+		SET debit_total = excluded.debit_total, credit_total = excluded.credit_total`, int64(tx.Tenant)); err != nil {
+		return nil, err
+	}
+	return wrong, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "ledger.rebuild", Object: "balances", Before: wrong})
 }
 
 // eachDrift gives every account whose cached totals are not the sums of its

@@ -187,11 +187,20 @@ func TestRebuildRestoresBalances(t *testing.T) {
 	if r.Wrong != 2 || r.Findings[0].Kind != Unbalanced || r.Findings[0].Account != "payable:metro" || r.Findings[0].Want != "800" || r.Findings[0].Got != "801" {
 		t.Errorf("drift: %+v", r)
 	}
-	if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) error { return Rebuild(t.Context(), tx) }); err != nil {
-		t.Fatal(err)
+	for _, want := range []string{"[{1 payable:metro CNY {0 801} {0 800}} {1 rider_receivable:ann CNY {0 0} {500 0}}]", "[]"} {
+		var mended []Drift
+		if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) (err error) { mended, err = Rebuild(t.Context(), tx, "test"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(mended); got != want {
+			t.Errorf("rebuilt %s, want %s", got, want)
+		}
 	}
 	if r := check(t, db, ts); !r.OK() {
 		t.Errorf("after the rebuild: %+v", r)
+	}
+	if n := owner.Count(1, `SELECT count(*) FROM audit_log WHERE tenant_id = 1 AND verb = 'ledger.rebuild' AND actor = 'test'`); n != 1 {
+		t.Errorf("%d rebuilds in the audit log, want the one that changed something", n)
 	}
 }
 

@@ -115,7 +115,7 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	case d.Known:
 		o.state = statePriced
 	default:
-		o.state, o.reason = stateSetAside, d.Reason
+		o.state, o.reason = StateSetAside, d.Reason
 	}
 	if d.Known {
 		o.decision = &decision{amount: d.Amount.Minor}
@@ -139,7 +139,7 @@ func (r *run) refusal(c *change) fare.Reason {
 	if v, ok := r.refused[c.id]; ok && v.N == c.old.lastN {
 		return fare.Reason(claimRejected + string(v.Reason))
 	}
-	if c.old.state == stateSetAside && strings.HasPrefix(c.old.reason, claimRejected) {
+	if c.old.state == StateSetAside && strings.HasPrefix(c.old.reason, claimRejected) {
 		return fare.Reason(c.old.reason)
 	}
 	return ""

@@ -3,6 +3,7 @@ package pricing
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -43,13 +44,14 @@ type world struct {
 	now    time.Time
 	taps   *uploads
 	issuer *ownIssuer
+	held   held              // by the city
 	payees map[string]string // by vehicle; others are paid to "operator"
 	engine *Engine
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{now: pgtest.Epoch, taps: &uploads{known: map[citygate.TapID]Tap{}}, issuer: &ownIssuer{refuse: map[citygate.TapID]bool{}}, payees: map[string]string{}}
+	w := &world{now: pgtest.Epoch, taps: &uploads{known: map[citygate.TapID]Tap{}}, issuer: &ownIssuer{refuse: map[citygate.TapID]bool{}, held: held{}}, held: held{}, payees: map[string]string{}}
 	w.db = pgtest.New(t, pgtest.WithClock(func() time.Time { return w.now }), pgtest.WithEnqueuer(nowhere{}))
 	var err error
 	w.engine, err = New(Config{DB: w.db, Directory: directory{}, Taps: w.taps, Payees: w, Windows: w, Issuer: w.issuer,
@@ -114,7 +116,7 @@ func (w *world) at(t testing.TB, now time.Time) {
 // carry delivers messages both ways; the city answers claims with refuse.
 func (w *world) carry(t testing.TB, refuse map[citygate.TapID]bool) []interbook.Claim {
 	t.Helper()
-	b := &otherIssuer{refuse: refuse}
+	b := &otherIssuer{refuse: refuse, held: w.held}
 	if err := interbook.Carry(t.Context(), w.db, metro, map[string]interbook.Handler{interbook.KindClaims: b.claims}); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func (w *world) journeys(t testing.TB) []string {
 	t.Helper()
 	var out []string
 	w.in(t, metro, func(tx *pg.Tx) error {
-		list, err := List(t.Context(), tx, citygate.UUID{}, 100_000)
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 100_000)
 		out = nil
 		for _, j := range list {
 			if j.State == "empty" {
@@ -179,7 +181,7 @@ func (w *world) only(t testing.TB) (Journey, []Decision) {
 	var j Journey
 	var d []Decision
 	w.in(t, metro, func(tx *pg.Tx) error {
-		list, err := List(t.Context(), tx, citygate.UUID{}, 10)
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 10)
 		if err != nil {
 			return err
 		}
@@ -258,10 +260,10 @@ func (u *uploads) OfRiders(_ context.Context, _ *pg.Tx, riders []citygate.Rider,
 	}), nil
 }
 
-func (u *uploads) Evidence(_ context.Context, _ *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error) {
-	out := make(map[citygate.TapID][]byte, len(ids))
-	for _, id := range ids {
-		out[id] = fmt.Appendf(nil, "code of %s", id)
+func (u *uploads) Evidence(_ context.Context, _ *pg.Tx, taps []Tap) (map[citygate.TapID][]byte, error) {
+	out := make(map[citygate.TapID][]byte, len(taps))
+	for _, t := range taps {
+		out[t.ID] = fmt.Appendf(nil, "code of %s", t.ID)
 	}
 	return out, nil
 }
@@ -283,6 +285,7 @@ type ownIssuer struct {
 	mu     sync.Mutex
 	refuse map[citygate.TapID]bool
 	seen   []interbook.Claim
+	held   held
 }
 
 func accountOf(r citygate.Rider) citygate.UUID { return citygate.UUID{0xac, 15: byte(r.Index)} }
@@ -290,6 +293,9 @@ func accountOf(r citygate.Rider) citygate.UUID { return citygate.UUID{0xac, 15: 
 func (o *ownIssuer) AcceptOwn(_ context.Context, _ *pg.Tx, _ citygate.Currency, claims []interbook.Claim) ([]Answer, []ledger.Transfer, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.held.take(claims); err != nil {
+		return nil, nil, err
+	}
 	out := make([]Answer, len(claims))
 	for i, c := range claims {
 		out[i] = Answer{verdict(c, o.refuse), accountOf(c.Rider)}
@@ -312,15 +318,43 @@ func verdict(c interbook.Claim, refuse map[citygate.TapID]bool) interbook.Verdic
 	return v
 }
 
+// held is which journey was claimed last with which taps.
+type held map[citygate.TapID]citygate.UUID
+
+// take fails if two journeys would be paid for one tap after a message: an
+// issuer then takes the operator for one that claims twice.
+func (h held) take(claims []interbook.Claim) error {
+	for _, c := range claims {
+		maps.DeleteFunc(h, func(_ citygate.TapID, j citygate.UUID) bool { return j == c.Journey })
+	}
+	for i, c := range claims {
+		if c.Amount == 0 || slices.ContainsFunc(claims, func(o interbook.Claim) bool { return o.Journey == c.Journey && o.N > claims[i].N }) {
+			continue
+		}
+		for _, t := range c.Taps {
+			id := citygate.TapID{Terminal: t.Terminal, Seq: t.Seq}
+			if other, ok := h[id]; ok && other != c.Journey {
+				return fmt.Errorf("tap %s is claimed for journeys %s and %s", id, other, c.Journey)
+			}
+			h[id] = c.Journey
+		}
+	}
+	return nil
+}
+
 // otherIssuer is the city: it answers claims by message.
 type otherIssuer struct {
 	refuse map[citygate.TapID]bool
 	seen   []interbook.Claim
+	held   held
 }
 
 func (o *otherIssuer) claims(ctx context.Context, tx *pg.Tx, from citygate.TenantID, body []byte) error {
 	m, err := decodeClaims(body)
 	if err != nil {
+		return err
+	}
+	if err := o.held.take(m.Items); err != nil {
 		return err
 	}
 	var answer interbook.Verdicts

@@ -17,7 +17,7 @@ import (
 const (
 	stateOpen     = "open"
 	statePriced   = "priced"
-	stateSetAside = "set_aside"
+	StateSetAside = "set_aside" // its fare is unknown, the reason says why
 	stateEmpty    = "empty"
 )
 

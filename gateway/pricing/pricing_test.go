@@ -274,7 +274,10 @@ func TestUnknownFareIsSetAside(t *testing.T) {
 	w.upload(t, ghost, stranger, early)
 	var got []string
 	w.in(t, metro, func(tx *pg.Tx) error {
-		list, err := SetAside(t.Context(), tx, citygate.UUID{}, 10)
+		if _, err := List(t.Context(), tx, Filter{State: "lost' OR '' = '"}, citygate.UUID{}, 10); !errors.Is(err, ErrFilter) {
+			t.Errorf("a state that is none: %v", err)
+		}
+		list, err := List(t.Context(), tx, Filter{State: "set_aside"}, citygate.UUID{}, 10)
 		got = nil
 		for _, j := range list {
 			got = append(got, j.Reason)
@@ -340,7 +343,7 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 		if _, _, err := Find(t.Context(), tx, j.ID); !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("found another tenant's journey: %w", err)
 		}
-		list, err := List(t.Context(), tx, citygate.UUID{}, 10)
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 10)
 		if len(list) != 0 {
 			t.Errorf("lists %+v", list)
 		}
@@ -351,7 +354,7 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.in(t, city, func(tx *pg.Tx) error {
-		list, err := SetAside(t.Context(), tx, citygate.UUID{}, 10)
+		list, err := List(t.Context(), tx, Filter{State: "set_aside"}, citygate.UUID{}, 10)
 		if len(list) != 1 || list[0].ID == j.ID {
 			t.Errorf("set aside %+v", list)
 		}

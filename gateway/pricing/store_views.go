@@ -122,29 +122,36 @@ func Find(ctx context.Context, tx *pg.Tx, id citygate.UUID) (Journey, []Decision
 	return found[0], decisions, err
 }
 
+// A Filter says which journeys a list gives; the zero Filter is all of them.
+type Filter struct {
+	State string // one of the states of a journey
+	Rider citygate.Rider
+}
+
+// States are written out: a partial index serves one only if the planner sees
+// which one it is.
+var filterState = map[string]string{
+	"": "", "open": " AND j.state = 'open'", "priced": " AND j.state = 'priced'", "set_aside": " AND j.state = 'set_aside'", "empty": " AND j.state = 'empty'",
+}
+
+// ErrFilter says that no journey can be in such a list.
+var ErrFilter = &citygate.Code{Name: "pricing.filter", Kind: citygate.Invalid, Title: "Journeys are open, priced, set_aside or empty. Ask for one of these states."}
+
 // List gives journeys in the order of their ids, which grow with the time of
-// the first tap, from after on.
-func List(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]Journey, error) {
+// the first tap, from after on. Those that were set aside have no price yet; their
+// reason says what is missing.
+func List(ctx context.Context, tx *pg.Tx, f Filter, after citygate.UUID, limit int) ([]Journey, error) {
+	where, ok := filterState[f.State]
+	if !ok {
+		return nil, ErrFilter.Explain("state %q", f.State)
+	}
+	args := []any{int64(tx.Tenant), after, limit}
+	if f.Rider != (citygate.Rider{}) {
+		where += " AND j.issuer = $4 AND j.list = $5 AND j.idx = $6"
+		args = append(args, int32(f.Rider.Issuer), int32(f.Rider.List), int64(f.Rider.Index))
+	}
 	return collectViews(tx.Query(ctx, `
-		SELECT `+viewColumns+` FROM journeys j WHERE j.tenant_id = $1 AND j.journey_id > $2 ORDER BY j.journey_id LIMIT $3`,
-		int64(tx.Tenant), after, limit))
-}
-
-// OfRider gives the journeys of a rider that start between from and to, the
-// oldest first, empty ones left out.
-func OfRider(ctx context.Context, tx *pg.Tx, rider citygate.Rider, from, to time.Time) ([]Journey, error) {
-	return collectViews(tx.Query(ctx, `
-		SELECT `+viewColumns+` FROM journeys j
-		WHERE j.tenant_id = $1 AND j.issuer = $2 AND j.list = $3 AND j.idx = $4 AND j.starts_at BETWEEN $5 AND $6 AND j.state <> 'empty'
-		ORDER BY j.starts_at, j.journey_id`, int64(tx.Tenant), int32(rider.Issuer), int32(rider.List), int64(rider.Index), from, to))
-}
-
-// SetAside gives journeys whose fare is unknown, in the order of their ids from
-// after on.
-func SetAside(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]Journey, error) {
-	return collectViews(tx.Query(ctx, `
-		SELECT `+viewColumns+` FROM journeys j WHERE j.tenant_id = $1 AND j.state = 'set_aside' AND j.journey_id > $2
-		ORDER BY j.journey_id LIMIT $3`, int64(tx.Tenant), after, limit))
+		SELECT `+viewColumns+` FROM journeys j WHERE j.tenant_id = $1 AND j.journey_id > $2`+where+` ORDER BY j.journey_id LIMIT $3`, args...))
 }
 
 // A Payee is who is paid for a journey, and the tenant it was claimed from.

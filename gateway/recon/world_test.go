@@ -16,6 +16,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/ledger/ledgertest"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
@@ -263,17 +264,9 @@ func (w *world) held() (list []citygate.UUID) {
 }
 
 // balance is what an account owes us.
-func (w *world) balance(account string) (net int64) {
+func (w *world) balance(account string) int64 {
 	w.t.Helper()
-	w.in(func(tx *pg.Tx) error {
-		all, err := ledger.Balances(w.t.Context(), tx, account)
-		net = 0
-		for _, b := range all {
-			net += b.Net()
-		}
-		return err
-	})
-	return net
+	return ledgertest.Net(w.t, w.db, tenant, account)
 }
 
 // settled checks that what the provider still owes is what exceptions explain,

@@ -5,9 +5,10 @@
 //
 // A window is a business date of a tenant, cut by its calendar: open, then
 // closed, then paid, and never open again. Its instants are rows, fixed when
-// the window is first needed: it closes [Grace] after its business date ends,
-// and is paid [PayAfter] after that end, when the provider's bill of the charges
-// has come and was reconciled. [Settler.CloseDue] and [Settler.PayDue] look what
+// the window is first needed: it closes some time after its business date ends,
+// [Grace] unless the tenant's [Terms] say otherwise, and is paid some time after
+// that end, [PayAfter], when the provider's bill of the charges has come and was
+// reconciled. [Settler.CloseDue] and [Settler.PayDue] look what
 // is due by the transaction's time; they may run at any moment and any number
 // of times.
 //

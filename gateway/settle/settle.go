@@ -10,7 +10,8 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// The due times of a window, from the end of its business date.
+// The due times of a window, from the end of its business date, where the tenant
+// has set no [Terms].
 const (
 	Grace    = 2 * time.Hour  // until it closes: late uploads still join their own day
 	PayAfter = 32 * time.Hour // until it is paid: the bill of the next calendar day has come and was reconciled
@@ -22,6 +23,7 @@ var (
 	ErrAdvice   = &citygate.Code{Name: "settle.advice", Kind: citygate.Invalid, Title: "An advice item cannot be booked. The issuer must send it again correctly."}
 	ErrNoPayee  = &citygate.Code{Name: "settle.no_payee", Kind: citygate.Conflict, Title: "An advice names a journey that was never decided here. It waits until it is."}
 	ErrConflict = &citygate.Code{Name: "settle.conflict", Kind: citygate.Conflict, Title: "The same advice came again with other content. Nothing was booked; ask the issuer."}
+	ErrTerms    = &citygate.Code{Name: "settle.terms", Kind: citygate.Invalid, Title: "These settlement terms cannot be added. Correct the named field; versions that exist never change."}
 	ErrFile     = &citygate.Code{Name: "settle.file_differs", Kind: citygate.Conflict, Title: "A payout file of that name exists with other content. It was left alone; move it away if it is not the right one."}
 	ErrPayFile  = &citygate.Code{Name: "settle.payment_file", Kind: citygate.Internal, Title: "The payment file does not add up and was not written."}
 )

@@ -147,19 +147,28 @@ func outstanding(ctx context.Context, tx *pg.Tx) ([]total, error) {
 	return totals(ctx, tx, stillCarried, tx.Tenant)
 }
 
-// Carried adds up, by currency, what payees' refunds exceeded their money by and
-// no window has set off yet: never positive. Over the paid windows what came in
-// is what was paid out and what is carried.
-func Carried(ctx context.Context, tx *pg.Tx) (map[citygate.Currency]int64, error) {
-	all, err := outstanding(ctx, tx)
+// A Carry is what a payee still has to make good in a currency: refunds exceeded
+// its money by so much, and no window has set it off yet.
+type Carry struct {
+	Payee    string
+	Currency citygate.Currency
+	Amount   int64 // positive
+}
+
+// Carried lists what payees still have to make good, by payee and currency, after
+// one of these, at most limit. Over the paid windows what came in is what was paid
+// out less what is carried.
+func Carried(ctx context.Context, tx *pg.Tx, after Carry, limit int) ([]Carry, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT payee, currency, sum(amount)::bigint FROM receipts
+		WHERE tenant_id = $1 AND journey_id = '00000000-0000-0000-0000-000000000000' AND kind = 'carried'
+		AND (payee COLLATE "C", currency) > ($2, $3)
+		GROUP BY payee, currency HAVING sum(amount) <> 0 ORDER BY payee COLLATE "C", currency LIMIT $4`,
+		tx.Tenant, after.Payee, string(after.Currency), limit)
 	if err != nil {
 		return nil, err
 	}
-	sums := map[citygate.Currency]int64{}
-	for _, t := range all {
-		sums[t.currency] += t.amount
-	}
-	return sums, nil
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Carry])
 }
 
 // A look-up by the primary key for each journey, whatever the planner thinks of

@@ -12,9 +12,9 @@ import (
 )
 
 const insertWindows = `
-	INSERT INTO windows (tenant_id, business_date, calendar_version, state, opens_at, ends_at, closes_at, pays_at)
-	SELECT $1, date, $2, 'open', opens, ends, closes, pays
-	FROM unnest($3::date[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) AS u (date, opens, ends, closes, pays)
+	INSERT INTO windows (tenant_id, business_date, calendar_version, terms_version, state, opens_at, ends_at, closes_at, pays_at)
+	SELECT $1, date, $2, terms, 'open', opens, ends, closes, pays
+	FROM unnest($3::date[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[]) AS u (date, terms, opens, ends, closes, pays)
 	ON CONFLICT (tenant_id, business_date) DO NOTHING`
 
 // gapMax bounds the windows made at once for days without any.
@@ -31,14 +31,20 @@ func ensure(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Da
 	if next := last.AddDays(1); last != (citygate.Date{}) && next.Compare(d) < 0 && next.AddDays(gapMax).Compare(d) > 0 {
 		from = next
 	}
+	all, err := AllTerms(ctx, tx)
+	if err != nil {
+		return err
+	}
 	var dates []citygate.Date
+	var versions []int
 	var opens, ends, closes, pays []time.Time
 	for ; from.Compare(d) <= 0; from = from.AddDays(1) {
 		start, end := cal.Window(from)
-		dates, opens, ends = append(dates, from), append(opens, start), append(ends, end)
-		closes, pays = append(closes, end.Add(Grace)), append(pays, end.Add(PayAfter))
+		terms := termsOf(all, from)
+		dates, versions, opens, ends = append(dates, from), append(versions, terms.Version), append(opens, start), append(ends, end)
+		closes, pays = append(closes, end.Add(terms.CloseAfter)), append(pays, end.Add(terms.PayAfter))
 	}
-	_, err = tx.Exec(ctx, insertWindows, tx.Tenant, cal.Version, dates, opens, ends, closes, pays)
+	_, err = tx.Exec(ctx, insertWindows, tx.Tenant, cal.Version, dates, versions, opens, ends, closes, pays)
 	return err
 }
 
@@ -151,6 +157,7 @@ func totals(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]total, e
 // A Window is a settlement window as it stands.
 type Window struct {
 	BusinessDate citygate.Date
+	Terms        int    // version of the [Terms] its instants follow from
 	State        string // open, closed, paid
 	OpensAt      time.Time
 	EndsAt       time.Time
@@ -167,7 +174,7 @@ func Windows(ctx context.Context, tx *pg.Tx, before citygate.Date, limit int) ([
 		before = citygate.Date{Year: 9999, Month: 12, Day: 31}
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT business_date, state, opens_at, ends_at, closes_at, pays_at, closed_at, paid_at, totals_hash
+		SELECT business_date, terms_version, state, opens_at, ends_at, closes_at, pays_at, closed_at, paid_at, totals_hash
 		FROM windows WHERE tenant_id = $1 AND business_date < $2 ORDER BY business_date DESC LIMIT $3`, tx.Tenant, before, limit)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -170,12 +172,56 @@ func hashTotals(tenant citygate.TenantID, d citygate.Date, totals []total) []byt
 	return h.Sum(nil)
 }
 
-// VerifyWindow reports whether a closed window still holds what it held when it
-// was closed.
-func VerifyWindow(ctx context.Context, tx *pg.Tx, w Window) (bool, error) {
-	totals, err := earned(ctx, tx, w.BusinessDate)
-	if err != nil {
-		return false, err
+// ClosedWindowsHold is the name of the invariant that [CheckWindows] proves.
+const ClosedWindowsHold = "closed_windows_hold"
+
+// CheckWindows proves that every closed window still holds what it held when it
+// was closed: its decisions add up to the totals whose hash was taken then.
+func CheckWindows(ctx context.Context, db *pg.DB, tenants []citygate.TenantID) (ledger.Report, error) {
+	report := ledger.Report{Findings: []ledger.Finding{}}
+	for _, tenant := range tenants {
+		var changed []ledger.Finding
+		err := db.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			changed, err = changedWindows(ctx, tx)
+			return err
+		})
+		if err != nil {
+			return report, fmt.Errorf("window check of tenant %d: %w", tenant, err)
+		}
+		report.Tenants++
+		report.Wrong += len(changed)
+		report.Findings = append(report.Findings, changed...)
 	}
-	return string(hashTotals(tx.Tenant, w.BusinessDate, totals)) == string(w.TotalsHash), nil
+	return report, nil
+}
+
+// changedWindows names the closed windows of the transaction's tenant that hold
+// something else now, the newest first.
+func changedWindows(ctx context.Context, tx *pg.Tx) (changed []ledger.Finding, err error) {
+	const page = 500
+	for before := (citygate.Date{}); ; {
+		windows, err := Windows(ctx, tx, before, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range windows {
+			before = w.BusinessDate
+			if w.ClosedAt == nil {
+				continue
+			}
+			totals, err := earned(ctx, tx, w.BusinessDate)
+			if err != nil {
+				return nil, err
+			}
+			if now := hashTotals(tx.Tenant, w.BusinessDate, totals); !bytes.Equal(now, w.TotalsHash) {
+				changed = append(changed, ledger.Finding{
+					Tenant: tx.Tenant, Invariant: ClosedWindowsHold, Kind: "window_changed", Field: "window " + w.BusinessDate.String(),
+					Want: hex.EncodeToString(w.TotalsHash), Got: hex.EncodeToString(now),
+				})
+			}
+		}
+		if len(windows) < page {
+			return changed, nil
+		}
+	}
 }

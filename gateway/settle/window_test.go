@@ -68,13 +68,15 @@ func TestClosedWindowShowsWhetherItStillHoldsTheSame(t *testing.T) {
 	w.decide(ride(2, 2), 1, "owner:2", 700)
 	w.at(local(day, 24+4).Add(Grace))
 	w.run()
-	verify := func() (ok bool) {
-		closed := w.window(day)
-		w.in(operator, func(ctx context.Context, tx *pg.Tx) (err error) {
-			ok, err = VerifyWindow(ctx, tx, closed)
-			return err
-		})
-		return ok
+	verify := func() bool {
+		report, err := CheckWindows(t.Context(), w.db, []citygate.TenantID{issuer, operator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !report.OK() && (report.Wrong != 1 || report.Findings[0].Field != "window "+day.String() || report.Findings[0].Tenant != operator) {
+			t.Errorf("found %+v", report)
+		}
+		return report.OK()
 	}
 	if !verify() {
 		t.Error("an untouched window does not verify")
@@ -295,4 +297,59 @@ func TestPendingNamesTheNextInstant(t *testing.T) {
 	if due := pending(); due.Windows != 0 || due.Files != 0 {
 		t.Errorf("Pending after the payment = %+v", due)
 	}
+}
+
+// The windows of a tenant follow the terms it set for their date, and those it had
+// before keep what they were made with.
+func TestWindowsFollowTheTermsOfTheirDate(t *testing.T) {
+	w := newWorld(t)
+	w.run()
+	add := func(terms Terms) error {
+		return w.try(operator, func(ctx context.Context, tx *pg.Tx) error { return AddTerms(ctx, tx, "test", terms) })
+	}
+	soon := Terms{Version: 1, From: day.AddDays(2), CloseAfter: 0, PayAfter: 90 * time.Minute}
+	for range 2 {
+		if err := add(soon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := Terms{Version: 2, From: day.AddDays(3), CloseAfter: 5 * time.Hour, PayAfter: 5 * time.Hour}
+	if err := add(later); err != nil {
+		t.Fatal(err)
+	}
+	other := soon
+	other.PayAfter = time.Hour
+	for what, terms := range map[string]Terms{
+		"another content":     other,
+		"a version too early": {Version: 4, From: day.AddDays(9), PayAfter: time.Hour},
+		"version 0":           {From: day.AddDays(9), PayAfter: time.Hour},
+		"no date":             {Version: 3, PayAfter: time.Hour},
+		"a day with a window": {Version: 3, From: day, PayAfter: time.Hour},
+		"pay before close":    {Version: 3, From: day.AddDays(9), CloseAfter: time.Hour, PayAfter: time.Minute},
+		"seconds":             {Version: 3, From: day.AddDays(9), PayAfter: time.Second},
+		"close after weeks":   {Version: 3, From: day.AddDays(9), CloseAfter: closeMost + time.Minute, PayAfter: payMost},
+		"pay after months":    {Version: 3, From: day.AddDays(9), PayAfter: payMost + time.Minute},
+	} {
+		if err := add(terms); !errors.Is(err, ErrTerms) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	w.at(local(day.AddDays(4), 12))
+	w.run()
+	for n, want := range []Terms{DefaultTerms(), DefaultTerms(), soon, later, later} {
+		got := w.window(day.AddDays(n))
+		if got.Terms != want.Version || got.ClosesAt.Sub(got.EndsAt) != want.CloseAfter || got.PaysAt.Sub(got.EndsAt) != want.PayAfter {
+			t.Errorf("day %d: %+v, want by %+v", n, got, want)
+		}
+	}
+	if got := w.window(day.AddDays(2)); got.State != "paid" {
+		t.Errorf("the window that is paid soon is %s", got.State)
+	}
+	w.in(issuer, func(ctx context.Context, tx *pg.Tx) error {
+		all, err := AllTerms(ctx, tx)
+		if len(all) != 0 {
+			t.Errorf("another tenant has %+v", all)
+		}
+		return err
+	})
 }

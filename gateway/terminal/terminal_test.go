@@ -85,6 +85,20 @@ func rules(version uint64) *accept.Rules {
 
 func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rules) []byte {
 	t.Helper()
+	return makeBundle(t, policy, func(b *bundle.Bundle) { b.Number, b.Prev = number, prev })
+}
+
+// bundleWith gives a bundle of the first policy, changed.
+func bundleWith(t testing.TB, number uint64, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
+	return makeBundle(t, rules(1), func(b *bundle.Bundle) {
+		b.Number = number
+		change(b)
+	})
+}
+
+func makeBundle(t testing.TB, policy *accept.Rules, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
 	encoded, err := policy.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -93,14 +107,42 @@ func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rul
 		return bundle.Key{Tenant: 20, Issuer: issuer, KeyID: 1, Algorithm: bundle.Ed25519, Public: public(name), Usage: usage,
 			NotBefore: start - 5000, Expires: start + 1_000_000, State: bundle.Active}
 	}
-	root := bundle.RootKey{Public: public("root")}
-	raw, err := bundle.Sign(&bundle.Bundle{
-		Number: number, Issued: start - 600, Expires: start + 1_000_000, Prev: prev, Threshold: 1, Roots: []bundle.RootKey{root},
+	b := &bundle.Bundle{
+		Issued: start - 600, Expires: start + 1_000_000, RootSets: [][]byte{rootSet(t)},
 		Tenants: []bundle.Tenant{
 			{ID: 20, Issuer: issuer, Name: "Issuer", Currency: "CNY", CapUnit: 100},
 			{ID: tenant, Name: "Bus", Currency: "CNY", Policy: encoded, PolicyVersion: policy.Version, Home: true}},
 		Keys: []bundle.Key{key(bundle.ForCredential, "credential"), key(bundle.ForDenyList, "denylist")},
-	}, bundle.RootSigner{Root: root, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(privateKey("root"), m), nil }})
+	}
+	change(b)
+	raw, err := bundle.Sign(b, rootSigner("root"), rootSigner("root two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// roots are the root keys that the terminals of the tests are enrolled with; two
+// of them sign.
+func roots() []bundle.RootKey {
+	return []bundle.RootKey{{Public: public("root")}, {Public: public("root two")}, {Public: public("root three")}}
+}
+
+func rootSigner(name string) bundle.RootSigner {
+	return bundle.RootSigner{Root: bundle.RootKey{Public: public(name)}, Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(privateKey(name), m), nil }}
+}
+
+func rootSet(t testing.TB) []byte {
+	t.Helper()
+	set, err := bundle.NextRoots(nil, start-6000, 2, roots()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, err := set.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := bundle.Cosign(draft, rootSigner("root"), rootSigner("root two"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +165,7 @@ func signedList(t testing.TB, seq uint32, builtAt int64, denied ...uint32) []byt
 func config(files terminal.Files) terminal.Config {
 	return terminal.Config{Files: files, Tenant: tenant, KeyID: keyID, Mode: accept.Bus, Software: "test", BootID: 1,
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(privateKey("terminal"), m), nil },
-		Schemes: code.NewDispatcher(toy{}), Roots: []bundle.RootKey{{Public: public("root")}}, Threshold: 1}
+		Schemes: code.NewDispatcher(toy{}), Roots: roots(), Threshold: 2}
 }
 
 func mustOpen(t testing.TB, files terminal.Files) *terminal.Verifier {

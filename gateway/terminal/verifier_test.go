@@ -211,7 +211,7 @@ func TestInstallRefusesWhatIsOlderOrForged(t *testing.T) {
 	d := newDisk()
 	v := ready(t, d)
 	first := signedBundle(t, 1, [32]byte{}, rules(1))
-	opened, err := bundle.Open(first, config(d).Roots, 1, start, 0)
+	opened, err := bundle.Open(first, config(d).Roots, 2, start, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

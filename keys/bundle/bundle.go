@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
-	"crypto/sha256"
 	"slices"
 
 	"github.com/cashlesscity/citygate"
@@ -14,69 +13,87 @@ import (
 // Limits of a bundle. A validator has half a megabyte for everything it keeps.
 const (
 	BytesMax   = 512 << 10
-	RootsMax   = 8
 	TenantsMax = 1024
 	KeysMax    = 4096
+	SchemesMax = 256 // entries of schemes
 	PolicyMax  = 32 << 10
+	ParamsMax  = 16 << 10       // of one scheme of one tenant
+	ForeignMax = 1024           // foreign roots of one scheme of one tenant
 	LifeMax    = 92 * 24 * 3600 // seconds from Issued to Expires
-)
-
-// The refusals of [Open] and [Bundle.Follow].
-var (
-	ErrMalformed  = &citygate.Code{Name: "bundle.malformed", Kind: citygate.Invalid, Title: "This is not a trust bundle in its one canonical form. Fetch it again."}
-	ErrNotTrusted = &citygate.Code{Name: "bundle.not_trusted", Kind: citygate.Forbidden, Title: "Too few of the trusted root keys signed this bundle. Check the root keys installed."}
-	ErrExpired    = &citygate.Code{Name: "bundle.expired", Kind: citygate.Forbidden, Title: "The trust bundle has expired. Fetch the latest one."}
-	ErrOlder      = &citygate.Code{Name: "bundle.older", Kind: citygate.Conflict, Title: "The trust bundle is older than one already seen. Fetch the latest one."}
-	ErrWrongUsage = &citygate.Code{Name: "bundle.wrong_usage", Kind: citygate.Invalid, Title: "A key in the bundle mixes usages that must be kept apart. Publish the bundle again with one key per usage."}
-	ErrEmpty      = &citygate.Code{Name: "bundle.empty", Kind: citygate.Invalid, Title: "The bundle trusts no issuer. Publish an issuer's credential key first."}
-	ErrDropsKeys  = &citygate.Code{Name: "bundle.drops_keys", Kind: citygate.Conflict, Title: "The bundle drops most of the keys held. Revoke keys one by one, or enrol the terminal again."}
-	ErrForked     = &citygate.Code{Name: "bundle.forked", Kind: citygate.Conflict, Title: "The bundle does not follow the one held. Two publishers are at work: stop one."}
 )
 
 // A Tenant is what a terminal must know about a tenant: how to read its codes
 // and, if it is the terminal's own, which policy to apply.
 type Tenant struct {
-	ID            citygate.TenantID `cbor:"1,keyasint"`
-	Issuer        citygate.Issuer   `cbor:"2,keyasint,omitempty"` // 0 = issues no codes
-	Name          string            `cbor:"3,keyasint"`
-	Currency      citygate.Currency `cbor:"4,keyasint"`
-	CapUnit       int64             `cbor:"5,keyasint,omitempty"` // minor units of one cap step on its codes
-	MaxTTLHours   uint32            `cbor:"6,keyasint,omitempty"` // longest life of its credentials
-	PolicyVersion uint64            `cbor:"7,keyasint,omitempty"`
-	Policy        []byte            `cbor:"8,keyasint,omitempty"` // opaque here
-	Home          bool              `cbor:"9,keyasint,omitempty"` // the operator the terminal belongs to
+	ID            citygate.TenantID
+	Issuer        citygate.Issuer // 0 = issues no codes
+	Name          string
+	Currency      citygate.Currency
+	CapUnit       int64  // minor units of one cap step on its codes
+	MaxTTLHours   uint32 // longest life of its credentials
+	PolicyVersion uint64
+	Policy        []byte // opaque here
+	Home          bool   // the operator the terminal belongs to
 }
 
 // A DenyFloor is the lowest sequence number of a deny list that may be used:
 // an older list would let riders through again.
 type DenyFloor struct {
-	Issuer citygate.Issuer `cbor:"1,keyasint"`
-	List   uint16          `cbor:"2,keyasint"`
-	Seq    uint32          `cbor:"3,keyasint"`
+	Issuer citygate.Issuer
+	List   uint16
+	Seq    uint32
 }
 
-// A Bundle is what terminals trust from Issued to Expires. Fill one and [Sign]
-// it; only one that came from [Open] or [Bundle.Follow] answers look-ups.
-type Bundle struct {
-	Format     string      `cbor:"1,keyasint"` // "TB1"; set by Sign
-	Number     uint64      `cbor:"2,keyasint"` // version of the bundle, from 1, strictly increasing
-	Issued     int64       `cbor:"3,keyasint"` // unix seconds
-	Expires    int64       `cbor:"4,keyasint"` // unix seconds, exclusive
-	Prev       [32]byte    `cbor:"5,keyasint"` // Digest of the bundle before; zero on the first
-	Threshold  uint8       `cbor:"6,keyasint"` // signatures of Roots that the next bundle needs
-	Roots      []RootKey   `cbor:"7,keyasint"`
-	Tenants    []Tenant    `cbor:"8,keyasint"`
-	Keys       []Key       `cbor:"9,keyasint"`
-	MinBundle  uint64      `cbor:"10,keyasint,omitempty"` // bundles below are refused from now on
-	DenyFloors []DenyFloor `cbor:"11,keyasint,omitempty"`
+// A Scheme is how a tenant's codes of one scheme are read: parameters and keys
+// that are not ours. Everything in it is opaque here; the scheme's own package
+// says what the bytes are and checks them.
+type Scheme struct {
+	Tenant citygate.TenantID
+	ID     code.SchemeID
+	Params []byte // as [code.Plugin] takes them
+	Roots  []ForeignRoot
+}
 
-	raw     []byte
+// A ForeignRoot is a key of somebody else's trust: a certificate authority of a
+// ministry, a key of a payment provider's list. The fields but Key name it as
+// [code.KeyName] does. In one bundle a name stands for one key, whoever of the
+// tenants brings it.
+type ForeignRoot struct {
+	Owner string // at most 64 bytes, as List and Kind
+	List  string
+	Kind  string
+	ID    uint32
+	Key   []byte // in the encoding that the scheme states, 1 byte to 2 KiB
+}
+
+// A Bundle is what terminals of one operator trust from Issued to Expires: that
+// operator and those it accepts, not the whole world. Fill one and [Sign] it;
+// only one that came from [Open] or [Bundle.Follow] answers look-ups.
+type Bundle struct {
+	Number     uint64   // version of the bundle, from 1, strictly increasing
+	Issued     int64    // unix seconds
+	Expires    int64    // unix seconds, exclusive
+	Prev       [32]byte // Digest of the bundle before; zero on the first
+	RootSets   [][]byte // signed [RootSet]s, oldest first; the last one signs this bundle
+	Tenants    []Tenant
+	Keys       []Key
+	Schemes    []Scheme
+	MinBundle  uint64 // bundles below are refused from now on
+	DenyFloors []DenyFloor
+
+	// Roots and Threshold are those of the last root set, filled in by Open.
+	Roots     []RootKey
+	Threshold uint8
+
+	m       *message
+	sets    []RootSet
 	keys    map[slot]trusted
 	tenants map[citygate.TenantID]int
 	issuers map[citygate.Issuer]int
+	foreign map[code.KeyName][]byte
 }
 
-var _ code.KeySource = (*Bundle)(nil)
+var _ code.ForeignKeySource = (*Bundle)(nil)
 
 // slot is where a key is looked up: one usage bit at a time, so that a key of
 // another usage is simply not there.
@@ -95,10 +112,29 @@ type trusted struct {
 
 // Raw gives the signed bytes the bundle was opened from. The caller must not
 // change them.
-func (b *Bundle) Raw() []byte { return b.raw }
+func (b *Bundle) Raw() []byte {
+	if b.m == nil {
+		return nil
+	}
+	return b.m.raw
+}
 
-// Digest is the SHA-256 of the signed bytes: Prev of the next bundle.
-func (b *Bundle) Digest() [32]byte { return sha256.Sum256(b.raw) }
+// Digest is the SHA-256 of what the bundle says, without the signatures: Prev
+// of the next bundle. Which of the roots signed makes no other bundle.
+func (b *Bundle) Digest() [32]byte {
+	if b.m == nil {
+		return [32]byte{}
+	}
+	return b.m.digest()
+}
+
+// RootSet gives the root set that signed the bundle.
+func (b *Bundle) RootSet() RootSet {
+	if len(b.sets) == 0 {
+		return RootSet{}
+	}
+	return b.sets[len(b.sets)-1]
+}
 
 // Version gives the bundle's number, as [code.KeySource] wants it.
 func (b *Bundle) Version() uint64 { return b.Number }
@@ -175,6 +211,40 @@ func (b *Bundle) Home() (Tenant, bool) {
 	return b.Tenants[i], true
 }
 
+// For refuses a bundle that was not made for the terminals of operator.
+func (b *Bundle) For(operator citygate.TenantID) error {
+	home, ok := b.Home()
+	switch {
+	case !ok:
+		return ErrWrongTenant.Explain("bundle %d names no operator", b.Number)
+	case home.ID != operator:
+		return ErrWrongTenant.Explain("bundle %d is for tenant %d, not %d", b.Number, home.ID, operator)
+	}
+	return nil
+}
+
+// Scheme gives a tenant's entry of a code scheme.
+func (b *Bundle) Scheme(tenant citygate.TenantID, id code.SchemeID) (Scheme, bool) {
+	i, ok := slices.BinarySearchFunc(b.Schemes, Scheme{Tenant: tenant, ID: id}, compareSchemes)
+	if !ok {
+		return Scheme{}, false
+	}
+	return b.Schemes[i], true
+}
+
+// ForeignKey gives a key of a scheme whose issuers are not the platform's.
+func (b *Bundle) ForeignKey(name code.KeyName) ([]byte, code.Reason) {
+	if key, ok := b.foreign[name]; ok {
+		return key, ""
+	}
+	for held := range b.foreign {
+		if held.Scheme == name.Scheme && held.Owner == name.Owner {
+			return nil, code.UnknownKey
+		}
+	}
+	return nil, code.UnknownIssuer
+}
+
 // DenyFloor gives the lowest sequence number of an issuer's deny list that may
 // be used; 0 = any.
 func (b *Bundle) DenyFloor(issuer citygate.Issuer, list uint16) uint32 {
@@ -194,6 +264,14 @@ func compareTenants(a, b Tenant) int { return cmp.Compare(a.ID, b.ID) }
 
 func compareKeys(a, b Key) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Usage, b.Usage), cmp.Compare(a.KeyID, b.KeyID))
+}
+
+func compareSchemes(a, b Scheme) int {
+	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
+}
+
+func compareForeign(a, b ForeignRoot) int {
+	return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.List, b.List), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 }
 
 func compareFloors(a, b DenyFloor) int {

@@ -2,24 +2,40 @@
 // it accepts, by which keys, under which policy.
 //
 // A bundle is a COSE_Sign message (RFC 9052) over deterministic CBOR, signed by
-// the platform's root keys. [Sign] makes one and [Open] is the only way to get
-// a [Bundle] that answers questions; what Open accepts encodes back to the same
-// bytes, so two different files are never one bundle.
+// the platform's root keys: always at least two, and more than half of them.
+// [Bundle.Prepare] gives the bytes to be signed, [Cosign] adds one root's
+// signature and [Merge] unites those of several machines; [Sign] does all of it
+// where the roots are at hand. [Open] is the only way to get a [Bundle] that
+// answers questions; what Open accepts encodes back to the same bytes, and every
+// signature in it must hold, so two different files are never one bundle and no
+// bit of a file is free.
 //
-// Open refuses a bundle with too few valid root signatures, one that expired,
-// one below the caller's floor (an old bundle would bring revoked keys back),
-// one with a key outside its usage, a malformed one and one that trusts nobody,
-// each with its own error. [Bundle.Follow] opens the next bundle of a terminal
-// and also refuses a fork and a bundle that drops most keys: a publisher's
-// mistake must not close every gate of a city. Roots rotate by a bundle that a
-// threshold of the old AND of the new roots signed.
+// A bundle is made for the terminals of one operator: it names that operator as
+// home ([Bundle.For] refuses any other's) and the issuers it accepts, not the
+// whole world.
+//
+// [Open] refuses a bundle that is malformed, tampered with, signed twice by one
+// root, signed by too few or by the wrong ones, expired, below the caller's
+// floor (an old bundle would bring revoked keys back), one with a key outside
+// its usage and one that trusts nobody, each with its own error ([Refusals]).
+// [Bundle.Follow] opens the next bundle of a terminal and also refuses a fork
+// and a bundle that drops most keys: a publisher's mistake must not close every
+// gate of a city.
+//
+// Roots rotate by a [RootSet] that a threshold of the old AND of the new roots
+// signed. Bundles carry the sets so far, so a terminal that missed several
+// rotations follows them from the one bundle somebody hands it. Only the first
+// set, that of its enrolment, a terminal must get by a way it trusts.
 //
 // An opened Bundle is immutable, safe for concurrent use and implements
-// [code.KeySource]; a look-up costs one map access and allocates nothing.
+// [code.KeySource]; a look-up costs one map access and allocates nothing. A key
+// takes about 54 bytes; 500 keys of 125 tenants are 41 KB (TestBundle500Keys).
 //
 // The package is pure: it reads no clock (the caller passes now) and verifies
 // with Go's crypto/ed25519 alone. Root keys are Ed25519. It does not fetch,
-// store or choose bundles, and it does not read policies: Policy is bytes here.
+// store or choose bundles, and it does not read policies or the entries of code
+// schemes: both are bytes here. It cannot notice that a terminal was set back to
+// an old copy of its own memory; gateway/fleet does.
 //
 // States and usages of keys are declared here and nowhere else.
 package bundle

@@ -89,24 +89,19 @@ func (s State) valid() bool {
 
 // A Key is one public key of a tenant.
 type Key struct {
-	Tenant    citygate.TenantID `cbor:"1,keyasint"`
-	Issuer    citygate.Issuer   `cbor:"2,keyasint"` // of the tenant; 0 = it issues no codes
-	KeyID     uint8             `cbor:"3,keyasint"` // "kid", unique per tenant and usage
-	Algorithm Algorithm         `cbor:"4,keyasint"`
-	Public    []byte            `cbor:"5,keyasint"` // form of [EncodePublic]
-	Usage     Usage             `cbor:"6,keyasint"`
-	NotBefore int64             `cbor:"7,keyasint"` // unix seconds
-	Expires   int64             `cbor:"8,keyasint"` // unix seconds, exclusive; nothing is issued from then on
-	State     State             `cbor:"9,keyasint"`
+	Tenant    citygate.TenantID
+	Issuer    citygate.Issuer // of the tenant; 0 = it issues no codes
+	KeyID     uint8           // "kid", unique per tenant and usage
+	Algorithm Algorithm
+	Public    []byte // form of [EncodePublic]
+	Usage     Usage
+	NotBefore int64 // unix seconds
+	Expires   int64 // unix seconds, exclusive; nothing is issued from then on
+	State     State
 	// NotIssuedAfter is the last instant (unix seconds) at which the key is
 	// trusted to have signed, 0 = no limit. It lets a key that was stolen keep
 	// its good past: credentials issued before stay valid.
-	NotIssuedAfter int64 `cbor:"10,keyasint,omitempty"`
-}
-
-// A RootKey is a platform root key: Ed25519, 32 bytes.
-type RootKey struct {
-	Public []byte `cbor:"1,keyasint"`
+	NotIssuedAfter int64
 }
 
 // EncodePublic gives the one encoding of a public key that bundles use: 32

@@ -2,79 +2,58 @@ package bundle
 
 import (
 	"bytes"
-	"crypto/ed25519"
+	"regexp"
 	"slices"
 
-	"github.com/fxamacker/cbor/v2"
-	"github.com/veraison/go-cose"
-
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
 )
 
-// decoder refuses what deterministic CBOR does not have, and bounds what a
-// hostile file can make us build before any signature was checked.
-var decoder = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		MaxNestedLevels:   6,
-		MaxArrayElements:  KeysMax,
-		MaxMapPairs:       16,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		UTF8:              cbor.UTF8RejectInvalid,
-		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
-		NaN:               cbor.NaNDecodeForbidden,
-		Inf:               cbor.InfDecodeForbidden,
-		BignumTag:         cbor.BignumTagForbidden,
-	}.DecMode()
-	if err != nil {
-		panic(err) // constant options
-	}
-	return mode
-}()
-
-// Open reads raw if at least threshold of roots signed it, it has not expired
-// at now (unix seconds) and its number is not below floor. A bundle that
-// carries other roots is also signed by its own threshold of those.
+// Open reads raw if the terminal that was enrolled with roots and threshold may
+// trust it: the last root set it carries signed it, and that is either the set
+// of the enrolment, or follows from it by rotations, or threshold of roots are
+// among the signers themselves. It has not expired at now (unix seconds) and
+// its number is not below floor.
 //
 // A holder of a bundle uses [Bundle.Follow] instead, which knows more to
 // refuse.
 func Open(raw []byte, roots []RootKey, threshold int, now int64, floor uint64) (*Bundle, error) {
-	m, err := readMessage(raw)
+	b, err := read(raw)
 	if err != nil {
 		return nil, err
 	}
-	if threshold < 1 || m.signedBy(roots) < threshold {
-		return nil, ErrNotTrusted.Because(nil, "%d valid root signatures of %d known roots, %d needed", m.signedBy(roots), len(roots), threshold)
+	if threshold < ThresholdMin {
+		return nil, ErrNotTrusted.Because(nil, "threshold %d: one root alone is never enough", threshold)
 	}
-	b, err := m.bundle()
-	if err != nil {
-		return nil, err
+	known := slices.ContainsFunc(b.sets, func(s RootSet) bool { return s.same(roots, threshold) })
+	switch n := b.m.count(roots); {
+	case known || n >= threshold:
+	case n > 0:
+		return nil, ErrUnderThreshold.Explain("%d of the trusted roots signed bundle %d, %d are needed", n, b.Number, threshold)
+	default:
+		return nil, ErrNotTrusted.Explain("bundle %d is signed by root set %d", b.Number, b.RootSet().Version)
 	}
-	if m.signedBy(b.Roots) < int(b.Threshold) {
-		return nil, ErrNotTrusted.Because(nil, "the roots the bundle brings did not sign it")
-	}
-	switch {
-	case b.Number < max(floor, b.MinBundle):
-		return nil, ErrOlder.Explain("bundle %d, at least %d is needed", b.Number, max(floor, b.MinBundle))
-	case now >= b.Expires:
-		return nil, ErrExpired.Explain("bundle %d expired at %d", b.Number, b.Expires)
-	}
-	return b, nil
+	return b.admit(now, floor)
 }
 
-// Follow opens the bundle that replaces b, under b's own roots, threshold and
-// floor. The same bytes again give b. It refuses a fork and a bundle that
-// drops more than half of the keys b can use: a key leaves by being revoked.
+// Follow opens the bundle that replaces b, under b's root set or one that
+// follows from it by rotations, and b's floor. The same bundle again gives b.
+// It refuses a fork and a bundle that drops more than half of the keys b can
+// use: a key leaves by being revoked.
 func (b *Bundle) Follow(raw []byte, now int64) (*Bundle, error) {
-	if bytes.Equal(raw, b.raw) && now < b.Expires {
-		return b, nil
-	}
-	next, err := Open(raw, b.Roots, int(b.Threshold), now, b.Floor())
-	switch {
-	case err != nil:
+	next, err := read(raw)
+	if err != nil {
 		return nil, err
+	}
+	if err := b.rotated(next); err != nil {
+		return nil, err
+	}
+	if next, err = next.admit(now, b.Floor()); err != nil {
+		return nil, err
+	}
+	switch {
+	case next.Digest() == b.Digest():
+		return b, nil
 	case next.Number == b.Number:
 		return nil, ErrForked.Explain("two bundles have the number %d", b.Number)
 	case next.Number == b.Number+1 && next.Prev != b.Digest():
@@ -96,117 +75,117 @@ func (b *Bundle) Follow(raw []byte, now int64) (*Bundle, error) {
 	return next, nil
 }
 
-// Inspect reads a bundle without trusting it, for people and tools. What it
-// gives answers no look-up.
+// rotated checks that next's root set is b's or was reached from it.
+func (b *Bundle) rotated(next *Bundle) error {
+	held, oldest, newest := b.RootSet(), next.sets[0], next.RootSet()
+	switch {
+	case newest.Version < held.Version:
+		return ErrOlder.Explain("bundle %d is signed by root set %d, %d is held", next.Number, newest.Version, held.Version)
+	case oldest.Version > held.Version:
+		// The chain was cut. It may begin right behind the set held.
+		if oldest.Version == held.Version+1 && oldest.Prev == held.Digest() {
+			return oldest.follows(&held)
+		}
+		return ErrNotTrusted.Explain("root set %d is held and the rotations of bundle %d begin with %d: enrol the terminal again", held.Version, next.Number, oldest.Version)
+	case next.sets[held.Version-oldest.Version].Digest() != held.Digest():
+		return ErrNotTrusted.Explain("root set %d of bundle %d is not the one held", held.Version, next.Number)
+	}
+	return nil
+}
+
+// admit refuses what came too late.
+func (b *Bundle) admit(now int64, floor uint64) (*Bundle, error) {
+	switch {
+	case b.Number < max(floor, b.MinBundle):
+		return nil, ErrOlder.Explain("bundle %d, at least %d is needed", b.Number, max(floor, b.MinBundle))
+	case now >= b.Expires:
+		return nil, ErrExpired.Explain("bundle %d expired at %d", b.Number, b.Expires)
+	}
+	return b, nil
+}
+
+// Inspect reads a bundle, signed or only prepared, without trusting it, for
+// people and tools. What it gives answers no look-up.
 func Inspect(raw []byte) (*Bundle, [][8]byte, error) {
-	m, err := readMessage(raw)
+	content, m := raw, (*message)(nil)
+	var signers [][8]byte
+	if signed(raw) {
+		var err error
+		if m, err = readMessage(raw, bundleKind); err != nil {
+			return nil, nil, err
+		}
+		content, signers = m.cose.Payload, m.signers
+	} else if len(raw) > BytesMax {
+		return nil, nil, ErrMalformed.Because(nil, "%d bytes", len(raw))
+	}
+	b, err := decode(content)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := m.bundle()
-	if err != nil {
+	if err := b.index(); err != nil {
 		return nil, nil, err
 	}
-	b.keys, b.tenants, b.issuers = nil, nil, nil
-	return b, m.signers, nil
+	b.m, b.keys, b.tenants, b.issuers, b.foreign = m, nil, nil, nil, nil
+	return b, signers, nil
 }
 
-// message is a COSE_Sign in canonical form whose signatures are not checked.
-type message struct {
-	raw     []byte
-	cose    *cose.SignMessage
-	signers [][8]byte
-}
-
-func readMessage(raw []byte) (*message, error) {
-	const tag = 2 // bytes of the COSE_Sign tag, the only tag allowed
-	if len(raw) > BytesMax {
-		return nil, ErrMalformed.Because(nil, "%d bytes", len(raw))
-	}
-	if len(raw) < tag || raw[0] != 0xd8 || raw[1] != cose.CBORTagSignMessage {
-		return nil, ErrMalformed.Because(nil, "no COSE_Sign tag")
-	}
-	if err := decoder.Wellformed(raw[tag:]); err != nil {
-		return nil, ErrMalformed.Because(err, "envelope")
-	}
-	m := &message{raw: bytes.Clone(raw), cose: cose.NewSignMessage()}
-	if err := m.cose.UnmarshalCBOR(m.raw); err != nil {
-		return nil, ErrMalformed.Because(err, "envelope")
-	}
-	if len(m.cose.Payload) == 0 || len(m.cose.Signatures) > RootsMax {
-		return nil, ErrMalformed.Because(nil, "payload or signatures out of bounds")
-	}
-	canonical := newMessage(m.cose.Payload)
-	for _, s := range m.cose.Signatures {
-		kid, ok := s.Headers.Protected[cose.HeaderLabelKeyID].([]byte)
-		if !ok || len(kid) != 8 || len(s.Signature) != ed25519.SignatureSize {
-			return nil, ErrMalformed.Because(nil, "signature without a root id")
-		}
-		m.signers = append(m.signers, [8]byte(kid))
-		canonical.Signatures = append(canonical.Signatures, newSignature([8]byte(kid), s.Signature))
-	}
-	if !ascending(m.signers, func(a, b [8]byte) int { return bytes.Compare(a[:], b[:]) }) {
-		return nil, ErrMalformed.Because(nil, "signatures out of order or twice")
-	}
-	// Everything go-cose was lenient about shows as a difference here.
-	if again, err := canonical.MarshalCBOR(); err != nil || !bytes.Equal(again, raw) {
-		return nil, ErrMalformed.Because(err, "envelope is not canonical")
-	}
-	return m, nil
-}
-
-// signedBy counts the roots that signed m. Each root counts once, however
-// often it is listed.
-func (m *message) signedBy(roots []RootKey) int {
-	protected, err := m.cose.Headers.MarshalProtected()
+// read decodes raw and checks all that does not depend on the time or the
+// holder: the signatures of the root set it carries first.
+func read(raw []byte) (*Bundle, error) {
+	m, err := readMessage(raw, bundleKind)
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	n := 0
-	for i, s := range m.cose.Signatures {
-		at := slices.IndexFunc(roots, func(r RootKey) bool { return r.ID() == m.signers[i] })
-		if at < 0 || len(roots[at].Public) != ed25519.PublicKeySize {
-			continue
-		}
-		v, err := cose.NewVerifier(cose.AlgorithmEdDSA, ed25519.PublicKey(roots[at].Public))
-		if err == nil && s.Verify(v, protected, m.cose.Payload, nil) == nil {
-			n++
-		}
+	b, err := decode(m.cose.Payload)
+	if err != nil {
+		return nil, err
 	}
-	return n
-}
-
-// bundle decodes the payload. Canonical means: encoded again it is the same.
-func (m *message) bundle() (*Bundle, error) {
-	b := new(Bundle)
-	if err := decoder.Unmarshal(m.cose.Payload, b); err != nil {
-		return nil, ErrMalformed.Because(err, "payload")
+	if err := b.rootSets(); err != nil {
+		return nil, err
 	}
-	if again, err := encoder.Marshal(b); err != nil || !bytes.Equal(again, m.cose.Payload) {
-		return nil, ErrMalformed.Because(err, "payload is not canonical")
+	if err := m.check(b.Roots); err != nil {
+		return nil, err
+	}
+	if n := m.count(b.Roots); n < int(b.Threshold) {
+		return nil, ErrUnderThreshold.Explain("%d roots signed bundle %d, %d are needed", n, b.Number, b.Threshold)
 	}
 	if err := b.index(); err != nil {
 		return nil, err
 	}
-	b.raw = m.raw
+	b.m = m
 	return b, nil
+}
+
+func (b *Bundle) rootSets() (err error) {
+	if b.sets, err = openChain(b.RootSets); err != nil {
+		return err
+	}
+	last := b.sets[len(b.sets)-1]
+	b.Roots, b.Threshold = last.Roots, last.Threshold
+	return nil
 }
 
 // index checks everything that does not depend on the time or the holder, and
 // builds the look-up tables.
 func (b *Bundle) index() error {
 	switch {
-	case b.Format != format || b.Number == 0 || b.Issued <= 0 || b.Expires <= b.Issued || b.Expires-b.Issued > LifeMax:
-		return ErrMalformed.Explain("format, number or life of the bundle is out of bounds")
-	case len(b.Roots) == 0 || len(b.Roots) > RootsMax || b.Threshold == 0 || int(b.Threshold) > len(b.Roots):
-		return ErrMalformed.Explain("a bundle carries 1 to %d roots and a threshold they can reach", RootsMax)
-	case len(b.Tenants) > TenantsMax || len(b.Keys) > KeysMax:
-		return ErrMalformed.Explain("more than %d tenants or %d keys", TenantsMax, KeysMax)
-	case !ascending(b.Roots, compareRoots) || !ascending(b.Tenants, compareTenants) ||
-		!ascending(b.Keys, compareKeys) || !ascending(b.DenyFloors, compareFloors):
+	case b.Number == 0 || b.Issued <= 0 || b.Expires <= b.Issued || b.Expires-b.Issued > LifeMax:
+		return ErrMalformed.Explain("number or life of the bundle is out of bounds")
+	case len(b.Tenants) > TenantsMax || len(b.Keys) > KeysMax || len(b.Schemes) > SchemesMax:
+		return ErrMalformed.Explain("more than %d tenants, %d keys or %d schemes", TenantsMax, KeysMax, SchemesMax)
+	case !ascending(b.Tenants, compareTenants) || !ascending(b.Keys, compareKeys) ||
+		!ascending(b.Schemes, compareSchemes) || !ascending(b.DenyFloors, compareFloors):
 		return ErrMalformed.Explain("an entry is listed twice or out of order")
 	}
+	if b.sets == nil {
+		if err := b.rootSets(); err != nil {
+			return err
+		}
+	}
 	if err := b.indexTenants(); err != nil {
+		return err
+	}
+	if err := b.checkSchemes(); err != nil {
 		return err
 	}
 	return b.indexKeys()
@@ -238,14 +217,42 @@ func (b *Bundle) indexTenants() error {
 	return nil
 }
 
+var schemeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+func (b *Bundle) checkSchemes() error {
+	const nameMax, keyMax = 64, 2 << 10
+	b.foreign = make(map[code.KeyName][]byte)
+	for _, s := range b.Schemes {
+		_, ok := b.tenants[s.Tenant]
+		switch {
+		case !ok:
+			return ErrMalformed.Explain("scheme %s belongs to no tenant of the bundle", s.ID)
+		case !schemeForm.MatchString(string(s.ID)) || len(s.Params) > ParamsMax || len(s.Roots) > ForeignMax:
+			return ErrMalformed.Explain("scheme %q of tenant %d is out of bounds", s.ID, s.Tenant)
+		case !ascending(s.Roots, compareForeign):
+			return ErrMalformed.Explain("scheme %s of tenant %d: a foreign root is listed twice or out of order", s.ID, s.Tenant)
+		}
+		for _, r := range s.Roots {
+			name := code.KeyName{Scheme: s.ID, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}
+			if max(len(r.Owner), len(r.List), len(r.Kind)) > nameMax || len(r.Key) == 0 || len(r.Key) > keyMax {
+				return ErrMalformed.Explain("scheme %s of tenant %d: foreign root %d is out of bounds", s.ID, s.Tenant, r.ID)
+			}
+			if held, ok := b.foreign[name]; ok && !bytes.Equal(held, r.Key) {
+				return ErrMalformed.Explain("scheme %s: tenant %d brings another key as foreign root %d than another tenant", s.ID, s.Tenant, r.ID)
+			}
+			b.foreign[name] = r.Key
+		}
+	}
+	return nil
+}
+
 func (b *Bundle) indexKeys() error {
 	b.keys = make(map[slot]trusted, len(b.Keys))
-	seen := make(map[string]bool, len(b.Keys)+len(b.Roots))
-	for _, r := range b.Roots {
-		if len(r.Public) != ed25519.PublicKeySize {
-			return ErrMalformed.Explain("a root key is not Ed25519")
+	seen := make(map[string]bool, len(b.Keys)+RootsMax)
+	for _, s := range b.sets {
+		for _, r := range s.Roots {
+			seen[string(r.Public)] = true
 		}
-		seen[string(r.Public)] = true
 	}
 	usable := 0
 	for _, k := range b.Keys {

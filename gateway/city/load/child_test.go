@@ -16,11 +16,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/city/load"
 )
 
 // envChild makes this test binary a gateway: its value is the configuration.
 const envChild = "CITYGATE_LOAD_TEST_GATEWAY"
+
+// envForgetful puts a forgetful provider before the sandbox of such a gateway.
+const envForgetful = "CITYGATE_LOAD_TEST_FORGETFUL"
 
 func TestMain(m *testing.M) {
 	if given := os.Getenv(envChild); given != "" {
@@ -50,6 +55,9 @@ func serveGateway(given string) error {
 		return err
 	}
 	c.Clock = clock.Now
+	if os.Getenv(envForgetful) != "" {
+		c.Front = func(p *sandbox.Provider) driver.Provider { return forgetful{p} }
+	}
 	ctx := context.Background()
 	o, err := load.Open(ctx, c)
 	if err != nil {
@@ -72,6 +80,28 @@ func serveGateway(given string) error {
 		fmt.Println(answer)
 	}
 	return nil
+}
+
+// A forgetful provider breaks the one rule that keeps a payment from being made
+// twice: asked what became of one that its caller lost, it makes it again under
+// another id.
+type forgetful struct{ *sandbox.Provider }
+
+// Query implements [driver.Provider].
+func (f forgetful) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
+	for _, e := range f.Book() {
+		if e.OurID != ref.OurID {
+			continue
+		}
+		again := driver.Debit{OurID: "again-" + e.OurID, RiderRef: e.Rider, Amount: e.Amount}
+		results, err := f.Submit(ctx, []driver.Debit{again})
+		if err != nil {
+			return driver.Result{}, err
+		}
+		results[0].OurID = ref.OurID
+		return results[0], nil
+	}
+	return f.Provider.Query(ctx, ref)
 }
 
 func setClock(clock *load.Clock, micro string) error {
@@ -116,7 +146,7 @@ type child struct {
 	url string
 }
 
-func startChild(t *testing.T, c load.Config, at time.Time) *child {
+func startChild(t *testing.T, c load.Config, at time.Time, env ...string) *child {
 	t.Helper()
 	given, err := json.Marshal(c)
 	if err != nil {
@@ -127,7 +157,7 @@ func startChild(t *testing.T, c load.Config, at time.Time) *child {
 		t.Fatal(err)
 	}
 	p := &child{cmd: exec.Command(self)}
-	p.cmd.Env = append(os.Environ(), envChild+"="+string(given))
+	p.cmd.Env = append(append(os.Environ(), envChild+"="+string(given)), env...)
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,6 +41,7 @@ type rig struct {
 	server  *pglocal.Server
 	db      *pg.DB // the test's own eyes
 	config  load.Config
+	env     []string  // of the gateway's process
 	at      time.Time // the gateway's clock
 	gateway atomic.Pointer[child]
 
@@ -57,11 +59,11 @@ type tapKey struct {
 	seq      uint64
 }
 
-func newRig(t *testing.T, settings map[string]string) *rig {
+func newRig(t *testing.T, settings map[string]string, env ...string) *rig {
 	t.Helper()
 	day := time.Date(2026, 11, 23, 6, 0, 0, 0, time.FixedZone("", 8*3600))
 	r := &rig{t: t, random: rand.New(rand.NewPCG(1, 2)), server: pgtest.Private(t, settings), acked: map[tapKey]bool{}, at: day, rides: day.Add(time.Minute)}
-	r.db = pgtest.Open(t, r.server)
+	r.db, r.env = pgtest.Open(t, r.server), env
 	r.config = load.Config{
 		Dir: t.TempDir(), AppURL: r.server.URL(pglocal.App, ""), JobsURL: r.server.URL(pglocal.Jobs, ""), Terminals: killTerminals, Payees: 2,
 		Sandbox: sandbox.Config{FeePPM: load.FeePPM, UTCOffsetMinutes: 480, BatchMax: 20},
@@ -84,13 +86,13 @@ func newRig(t *testing.T, settings map[string]string) *rig {
 	}
 	r.line = load.NewLine(0, killTerminals)
 	r.at = day.Add(4 * time.Hour)
-	r.gateway.Store(startChild(t, r.config, r.at))
+	r.gateway.Store(startChild(t, r.config, r.at, r.env...))
 	t.Cleanup(func() { r.gateway.Load().kill() })
 	return r
 }
 
 func (r *rig) killGateway()    { r.gateway.Load().kill() }
-func (r *rig) restartGateway() { r.gateway.Store(startChild(r.t, r.config, r.at)) }
+func (r *rig) restartGateway() { r.gateway.Store(startChild(r.t, r.config, r.at, r.env...)) }
 func (r *rig) restartPostgres() {
 	if err := r.server.Restart(r.t.Context(), nil); err != nil {
 		r.t.Fatal(err)
@@ -326,10 +328,11 @@ func (r *rig) openCharges() int64 {
 	return r.number(`SELECT count(*) FROM charges WHERE tenant_id = $1 AND state NOT IN ('succeeded', 'declined')`)
 }
 
-// checkCharges compares the provider's book with our charges: each once on both
-// sides, and no ride paid twice.
-func (r *rig) checkCharges() {
+// chargeErrors compares the provider's book with our charges and says what is
+// wrong: each must be once on both sides, and no ride paid twice.
+func (r *rig) chargeErrors() (wrong []string) {
 	r.t.Helper()
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	type payment struct {
 		rider  string
 		amount int64
@@ -341,7 +344,7 @@ func (r *rig) checkCharges() {
 			continue
 		}
 		if _, twice := provider[e.OurID]; twice {
-			r.t.Errorf("the provider has payment %s twice", e.OurID)
+			say("the provider has payment %s twice", e.OurID)
 		}
 		provider[e.OurID] = payment{e.Rider, e.Amount.Minor}
 		paid[e.Rider] += e.Amount.Minor
@@ -352,13 +355,13 @@ func (r *rig) checkCharges() {
 		var p payment
 		err := scan(&id, &p.rider, &p.amount)
 		if provider[id] != p {
-			r.t.Errorf("charge %s: %v here, %v at the provider", id, p, provider[id])
+			say("charge %s: %v here, %v at the provider", id, p, provider[id])
 		}
 		ours++
 		return err
 	})
 	if ours != len(provider) || ours == 0 {
-		r.t.Errorf("%d charges here, %d payments at the provider", ours, len(provider))
+		say("%d charges here, %d payments at the provider", ours, len(provider))
 	}
 	r.rows(`SELECT a.payer_ref, sum(a.total)::bigint FROM aggregations a WHERE a.tenant_id = $1 AND a.state <> 'open' GROUP BY a.payer_ref`,
 		func(scan func(...any) error) error {
@@ -366,10 +369,11 @@ func (r *rig) checkCharges() {
 			var owed int64
 			err := scan(&rider, &owed)
 			if paid[rider] != owed {
-				r.t.Errorf("%s paid %d for rides of %d", rider, paid[rider], owed)
+				say("%s paid %d for rides of %d", rider, paid[rider], owed)
 			}
 			return err
 		})
+	return wrong
 }
 
 // readBook reads the provider's book from a copy: opening one mends it.
@@ -399,7 +403,9 @@ func (r *rig) check() {
 		r.t.Errorf("%d of %d acknowledged taps are gone, such as %v", len(missing), len(r.acked), missing[0])
 	}
 	r.recover()
-	r.checkCharges()
+	for _, wrong := range r.chargeErrors() {
+		r.t.Error(wrong)
+	}
 	r.must("check")
 	if n := r.number(`SELECT count(*) FROM tap_seen WHERE tenant_id = $1`); n != int64(len(r.acked)) {
 		r.t.Errorf("%d taps stored, %d acknowledged, and every one was sent until it was", n, len(r.acked))
@@ -459,4 +465,31 @@ func TestTheHarnessReportsLossWhenCommitsAreNotSynchronous(t *testing.T) {
 		}
 	}
 	t.Error("commits were not synchronous, and the harness saw nothing lost")
+}
+
+// And one that cannot see a payment made twice proves nothing either: here the
+// provider makes again, under another id, what a dead gateway was not told of.
+func TestTheHarnessReportsAPaymentMadeTwice(t *testing.T) {
+	r := newRig(t, nil, envForgetful+"=1")
+	for range 5 {
+		r.duringCollect(r.killGateway, r.restartGateway)
+		r.recover()
+		wrong := r.chargeErrors()
+		if len(wrong) == 0 {
+			continue // the blow hit between two payments
+		}
+		twice := slices.IndexFunc(wrong, func(s string) bool {
+			var who string
+			var paid, owed int64
+			_, err := fmt.Sscanf(s, "%s paid %d for rides of %d", &who, &paid, &owed)
+			return err == nil && paid == owed+perCharge*load.Fare
+		})
+		if twice < 0 {
+			t.Errorf("reported, but not that somebody paid twice: %q", wrong)
+		} else {
+			t.Logf("reported %d things, such as: %s", len(wrong), wrong[twice])
+		}
+		return
+	}
+	t.Error("payments lost with their gateway were made again, and the harness saw nothing")
 }

@@ -65,6 +65,9 @@ type Config struct {
 	Connections int32 // 0 = the gateway's own default
 	Workers     int
 	Log         *slog.Logger `json:"-"` // nil = silent
+
+	// Front, if set, stands before the sandbox: a test puts a fault there.
+	Front func(*sandbox.Provider) driver.Provider `json:"-"`
 }
 
 // An Operator is a gateway with the one tenant of this package.
@@ -118,6 +121,9 @@ func (o *Operator) open(ctx context.Context) error {
 		p, err := openSandbox(d)
 		if book, ok := p.(*sandbox.Provider); ok && err == nil {
 			o.Sandbox = book
+			if o.Front != nil {
+				return o.Front(book), nil
+			}
 		}
 		return p, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 // ID names the scheme.
@@ -13,7 +14,10 @@ const ID code.SchemeID = "ct1"
 // The suites, as (issuer, device) algorithms.
 const (
 	SuiteEd25519 uint8 = 0 // Ed25519, Ed25519
+	SuiteAllP256 uint8 = 1 // P-256, P-256: an issuer whose signer has no Ed25519
+	SuiteSM2     uint8 = 2 // SM2, SM2
 	SuiteP256    uint8 = 3 // Ed25519, P-256: what secure hardware can do; the default
+	SuiteChain   uint8 = 4 // Ed25519, hash chain: a band that can do no more; see [ChainAnchor]
 )
 
 const (
@@ -51,6 +55,7 @@ const (
 const (
 	SizeP256    = offDevice + p256KeySize + sigSize + dynSize + sigSize    // 192
 	SizeEd25519 = offDevice + ed25519KeySize + sigSize + dynSize + sigSize // 191
+	SizeChain   = offDevice + chainSize + sigSize + dynSize + chainSize    // 127
 )
 
 // Scheme is the CT1 code scheme.
@@ -69,16 +74,40 @@ func (Scheme) Sniff(raw []byte) code.Match {
 	return code.No
 }
 
-// keySize gives the size of a suite's device key, 0 if the suite is not
-// implemented here.
+// keySize gives the size of a suite's device key, 0 if there is no such suite.
 func keySize(suite uint8) int {
 	switch suite {
 	case SuiteEd25519:
 		return ed25519KeySize
-	case SuiteP256:
+	case SuiteAllP256, SuiteSM2, SuiteP256:
 		return p256KeySize
+	case SuiteChain:
+		return chainSize
 	}
 	return 0
+}
+
+// proofSize gives the size of what ends a suite's part B.
+func proofSize(suite uint8) int {
+	if suite == SuiteChain {
+		return chainSize
+	}
+	return sigSize
+}
+
+// Proof gives what ends a parsed code: the device's signature, or the value of a
+// hash chain. It aliases the code's bytes.
+func Proof(c *code.Code) []byte { return c.Raw[len(c.Raw)-proofSize(c.Suite):] }
+
+// deviceForm reports whether key has the one form of the suite's device keys.
+func deviceForm(suite uint8, key []byte) bool {
+	switch suite {
+	case SuiteAllP256, SuiteP256:
+		return compressed(key)
+	case SuiteSM2:
+		return sm2.Compressed(key)
+	}
+	return true
 }
 
 // Parse reads a code. c's slices alias raw. On error c is zero.
@@ -138,7 +167,7 @@ func parseCredential(raw []byte, c *code.Code) (int, error) {
 		return 0, code.ErrMalformed
 	}
 	device := raw[offDevice : offDevice+size]
-	if suite == SuiteP256 && !compressed(device) {
+	if !deviceForm(suite, device) || suite == SuiteAllP256 && !lowS(raw[end-sigSize/2:end]) {
 		return 0, code.ErrMalformed
 	}
 	c.Scheme = ID
@@ -162,11 +191,12 @@ func parseCredential(raw []byte, c *code.Code) (int, error) {
 
 // parseDynamic fills in part B, which must be all of b.
 func parseDynamic(b []byte, c *code.Code) error {
-	if len(b) != dynSize+sigSize {
+	if len(b) != dynSize+proofSize(c.Suite) {
 		return code.ErrMalformed
 	}
 	flags := b[3]
-	c.GeneratedAt = c.IssuedAt + int64(b[0])<<16 + int64(b[1])<<8 + int64(b[2])
+	age := int64(b[0])<<16 + int64(b[1])<<8 + int64(b[2])
+	c.GeneratedAt = c.IssuedAt + age
 	c.Party = flags >> 4
 	c.ClockQuality = flags >> 2 & 3
 	c.Medium = flags & 3
@@ -175,8 +205,16 @@ func parseDynamic(b []byte, c *code.Code) error {
 	if c.Party == 0 || c.ClockQuality > code.ClockUnknown {
 		return code.ErrMalformed
 	}
-	if c.Suite == SuiteP256 && !lowS(b[dynSize+sigSize/2:]) {
-		return code.ErrMalformed
+	switch c.Suite {
+	case SuiteAllP256, SuiteP256:
+		if !lowS(b[dynSize+sigSize/2:]) {
+			return code.ErrMalformed
+		}
+	case SuiteChain:
+		// A preimage proves its slot and nothing else, so nothing else may vary.
+		if slot, ok := chainSlot(c, age); !ok || flags != chainFlags || c.Context != 0 || int64(c.Counter) != slot {
+			return code.ErrMalformed
+		}
 	}
 	return nil
 }
@@ -229,7 +267,7 @@ func Marshal(c *code.Code) []byte {
 	}
 	out = append(out, c.Credential[len(c.Credential)-sigSize:]...)
 	out = appendDynamic(out, c.GeneratedAt-c.IssuedAt, c)
-	return append(out, c.Raw[len(c.Raw)-sigSize:]...)
+	return append(out, Proof(c)...)
 }
 
 // putHeader writes the fixed fields of part A, except ttl and device key.

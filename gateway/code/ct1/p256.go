@@ -9,10 +9,12 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 // halfOrder is (n-1)/2 of P-256: the largest S of a code.
@@ -46,7 +48,11 @@ func lowS(s []byte) bool { return slices.Compare(s, halfOrder) <= 0 }
 // parseDeviceKey gives the device key as its own value: nothing aliases raw.
 func parseDeviceKey(suite uint8, raw []byte) (any, error) {
 	switch suite {
-	case SuiteP256:
+	case SuiteSM2:
+		return sm2.ParseKey(raw)
+	case SuiteChain:
+		return chainLink{0, chainValue(raw)}, nil
+	case SuiteP256, SuiteAllP256:
 		x, y := elliptic.UnmarshalCompressed(elliptic.P256(), raw)
 		if x == nil {
 			return nil, code.ErrMalformed
@@ -69,7 +75,15 @@ func CheckDeviceKey(suite uint8, key []byte) error {
 		return fmt.Errorf("device key: %d bytes do not fit suite %d", len(key), suite)
 	}
 	switch suite {
-	case SuiteP256:
+	case SuiteSM2:
+		if _, err := sm2.ParseKey(key); err != nil {
+			return errors.New("device key: not a compressed point of SM2")
+		}
+	case SuiteChain:
+		if chainValue(key) == (chainValue{}) {
+			return errors.New("device key: an anchor of zeros, as an unset field would be")
+		}
+	case SuiteP256, SuiteAllP256:
 		if !compressed(key) {
 			return errors.New("device key: not a compressed P-256 point")
 		}
@@ -86,14 +100,18 @@ func CheckDeviceKey(suite uint8, key []byte) error {
 	return nil
 }
 
-// DeviceKey gives the form a public key has on a code, and its suite.
+// DeviceKey gives the form a public key has on a code, and its suite; a P-256
+// key is as good in [SuiteAllP256].
 func DeviceKey(public crypto.PublicKey) (suite uint8, key []byte, err error) {
 	switch p := public.(type) {
 	case ed25519.PublicKey:
 		return SuiteEd25519, slices.Clone(p), CheckDeviceKey(SuiteEd25519, p)
 	case *ecdsa.PublicKey:
+		if sm2.IsKey(p) {
+			return SuiteSM2, sm2.Compress(p), nil
+		}
 		if p.Curve != elliptic.P256() {
-			return 0, nil, errors.New("device key: not on P-256")
+			return 0, nil, errors.New("device key: on neither P-256 nor SM2")
 		}
 		point, err := p.Bytes() // refuses a point off the curve
 		if err != nil {
@@ -137,6 +155,12 @@ func LowS(raw []byte) []byte {
 		}
 	}
 	return raw
+}
+
+// SM2Signer gives the sign function of an SM2 key, for a device or an issuer: the
+// default user id, and random for every signature.
+func SM2Signer(private *sm2.PrivateKey, random io.Reader) func(msg []byte) ([]byte, error) {
+	return func(msg []byte) ([]byte, error) { return private.Sign(random, nil, msg) }
 }
 
 // Signer gives the sign function of a device whose key is in memory: bands made

@@ -69,6 +69,9 @@ func TestWycheproofP256(t *testing.T) {
 			if got := verifyP256(device.(*ecdsa.PublicKey), digest[:], sig); got != want {
 				t.Errorf("%d (%s): verify = %v, want %v", test.TcID, test.Comment, got, want)
 			}
+			if got := verifyIssuer(SuiteAllP256, device, unhex(t, test.Msg), sig) == ""; got != want {
+				t.Errorf("%d (%s): as an issuer's: %v, want %v", test.TcID, test.Comment, got, want)
+			}
 			if want && !lowS(sig[32:]) {
 				high++
 				if low := LowS(slices.Clone(sig)); !lowS(low[32:]) || !verifyP256(device.(*ecdsa.PublicKey), digest[:], low) {
@@ -104,8 +107,12 @@ func TestWycheproofEd25519(t *testing.T) {
 			checked++
 			sig := unhex(t, test.Sig)
 			got := len(sig) == sigSize && ed25519.Verify(device.(ed25519.PublicKey), unhex(t, test.Msg), sig)
-			if want := test.Result == "valid"; got != want {
+			want := test.Result == "valid"
+			if got != want {
 				t.Errorf("%d (%s): verify = %v, want %v", test.TcID, test.Comment, got, want)
+			}
+			if issued := len(sig) == sigSize && verifyIssuer(SuiteP256, device, unhex(t, test.Msg), sig) == ""; issued != want {
+				t.Errorf("%d (%s): as an issuer's: %v, want %v", test.TcID, test.Comment, issued, want)
 			}
 		}
 	}
@@ -124,16 +131,29 @@ func TestSpeccheckRowIsTheStandardLibrarys(t *testing.T) {
 		Signature string `json:"signature"`
 	}
 	load(t, "ed25519-speccheck.json", &tests)
-	var row strings.Builder
-	for _, test := range tests {
-		if ed25519.Verify(unhex(t, test.PubKey), unhex(t, test.Message), unhex(t, test.Signature)) {
-			row.WriteByte('V')
-		} else {
-			row.WriteByte('x')
+	for name, verify := range map[string]func(key, msg, sig []byte) bool{
+		"the standard library": func(key, msg, sig []byte) bool { return ed25519.Verify(key, msg, sig) },
+		"issuer, suite 0": func(key, msg, sig []byte) bool {
+			return verifyIssuer(SuiteEd25519, ed25519.PublicKey(key), msg, sig) == ""
+		},
+		"issuer, suite 3": func(key, msg, sig []byte) bool {
+			return verifyIssuer(SuiteP256, ed25519.PublicKey(key), msg, sig) == ""
+		},
+		"issuer, suite 4": func(key, msg, sig []byte) bool {
+			return verifyIssuer(SuiteChain, ed25519.PublicKey(key), msg, sig) == ""
+		},
+	} {
+		var row strings.Builder
+		for _, test := range tests {
+			if verify(unhex(t, test.PubKey), unhex(t, test.Message), unhex(t, test.Signature)) {
+				row.WriteByte('V')
+			} else {
+				row.WriteByte('x')
+			}
 		}
-	}
-	if got, want := row.String(), "VVVVxxxxxxxV"; got != want {
-		t.Errorf("row %s, want %s", got, want)
+		if got, want := row.String(), "VVVVxxxxxxxV"; got != want {
+			t.Errorf("%s: row %s, want %s", name, got, want)
+		}
 	}
 	// The first two have a key of small order: no credential is issued for one.
 	for i := range 2 {

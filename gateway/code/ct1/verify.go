@@ -1,12 +1,16 @@
 package ct1
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/sm2"
 )
 
 const (
@@ -34,10 +38,25 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 			credentials.Put(cacheKey, device)
 		}
 	}
-	if !verifyDisplay(c, device) {
-		return code.Refuse(code.BadDeviceSignature)
+	if known, ok := device.(chainLink); ok {
+		own, held := chainHolds(c, known)
+		if !held {
+			return code.Refuse(code.BadSecret).After(code.IssuerSignature)
+		}
+		if credentials != nil && own.at > known.at {
+			credentials.Put(cacheKey, own) // the next display has fewer steps to go
+		}
+		// Who saw the value may show it again while its slot lasts.
+		return code.Verdict{Outcome: code.Accept, Strength: code.SecretBound, Checked: code.IssuerSignature | code.SharedSecret}
 	}
-	return code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound}
+	if !verifyDisplay(c, device) {
+		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
+	}
+	strength := code.DeviceBound
+	if c.Medium == code.MediumServerBatch {
+		strength = code.StaticSigned // who has a copy of the batch may show it: see Batch
+	}
+	return code.Verdict{Outcome: code.Accept, Strength: strength, Checked: code.IssuerSignature | code.DeviceSignature}
 }
 
 // credentialKey is SHA-256 of all of part A and the version of the keys.
@@ -61,15 +80,11 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	if reason != "" {
 		return nil, reason
 	}
-	issuer, ok := public.(ed25519.PublicKey)
-	if !ok || len(issuer) != ed25519.PublicKeySize {
-		return nil, code.Unsupported // the issuer's key is not of this suite
-	}
 	signed := len(c.Credential) - sigSize
 	msg := make([]byte, 0, len(credentialContext)+maxSize)
 	msg = append(append(msg, credentialContext...), c.Credential[:signed]...)
-	if !ed25519.Verify(issuer, msg, c.Credential[signed:]) {
-		return nil, code.BadIssuerSignature
+	if reason := verifyIssuer(c.Suite, public, msg, c.Credential[signed:]); reason != "" {
+		return nil, reason
 	}
 	// Only now: before, the key is anybody's claim and not worth a square root.
 	device, err := parseDeviceKey(c.Suite, c.DeviceKey)
@@ -79,6 +94,35 @@ func verifyCredential(c *code.Code, keys code.KeySource) (device any, refused co
 	return device, ""
 }
 
+// verifyIssuer checks the issuer's signature by the algorithm of the suite. A
+// key of another one is not tried: a suite is what was signed under.
+func verifyIssuer(suite uint8, public crypto.PublicKey, msg, sig []byte) code.Reason {
+	holds := false
+	switch suite {
+	case SuiteAllP256, SuiteSM2:
+		key, ok := public.(*ecdsa.PublicKey)
+		switch {
+		case ok && suite == SuiteSM2 && sm2.IsKey(key):
+			holds = sm2.Verify(key, nil, msg, sig)
+		case ok && suite == SuiteAllP256 && key.Curve == elliptic.P256():
+			digest := sha256.Sum256(msg)
+			holds = verifyP256(key, digest[:], sig)
+		default:
+			return code.Unsupported
+		}
+	default:
+		key, ok := public.(ed25519.PublicKey)
+		if !ok || len(key) != ed25519.PublicKeySize {
+			return code.Unsupported
+		}
+		holds = ed25519.Verify(key, msg, sig)
+	}
+	if !holds {
+		return code.BadIssuerSignature
+	}
+	return ""
+}
+
 func verifyDisplay(c *code.Code, device any) bool {
 	signed := len(c.Raw) - sigSize
 	var buf [len(displayContext) + maxSize]byte
@@ -86,8 +130,11 @@ func verifyDisplay(c *code.Code, device any) bool {
 	sig := c.Raw[signed:]
 	switch key := device.(type) {
 	case *ecdsa.PublicKey:
+		if c.Suite == SuiteSM2 {
+			return sm2.Verify(key, nil, slices.Clone(msg), sig) // the clone keeps P-256's message off the heap
+		}
 		digest := sha256.Sum256(msg)
-		return c.Suite == SuiteP256 && verifyP256(key, digest[:], sig)
+		return (c.Suite == SuiteP256 || c.Suite == SuiteAllP256) && verifyP256(key, digest[:], sig)
 	case ed25519.PublicKey:
 		return c.Suite == SuiteEd25519 && ed25519.Verify(key, msg, sig)
 	}

@@ -1,0 +1,243 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/issuance"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Devices is what the edge calls for riders' phones and bands.
+type Devices struct {
+	Policy        func(ctx context.Context, tenant citygate.TenantID) (issuance.Policy, error)
+	PublishPolicy func(ctx context.Context, actor string, tenant citygate.TenantID, p issuance.Policy) (issuance.Policy, error)
+	// LargestLoss gives what a thief of a phone and its bands can cost under p.
+	LargestLoss func(ctx context.Context, tenant citygate.TenantID, p *issuance.Policy, unreported time.Duration) (citygate.Money, error)
+
+	Challenge  func(ctx context.Context, tenant citygate.TenantID) (challenge []byte, expires time.Time, err error)
+	Register   func(ctx context.Context, actor string, tenant citygate.TenantID, r issuance.Registration) (issuance.Device, error)
+	List       func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) ([]issuance.Device, error)
+	Renew      func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (RenewedCredential, error)
+	Release    func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) error
+	Found      func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) error
+	ReportLoss func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, what issuance.Loss) ([]issuance.Device, error)
+	Concession func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, category string, proof time.Time) error
+}
+
+// A PolicyDocument is the issuance policy in force.
+type PolicyDocument struct {
+	issuance.Policy
+	LargestLoss citygate.Money `json:"largest_loss" doc:"the most a thief of a phone and its bands can ride for, if the loss is reported at once"`
+	PerHalfDay  citygate.Money `json:"largest_loss_12h" doc:"the same, if it is reported 12 hours later"`
+}
+
+// RegisterDevice asks for a phone or a band to be bound.
+type RegisterDevice struct {
+	Kind        string   `json:"kind" enum:"phone,band"`
+	Contract    string   `json:"contract,omitempty" doc:"of a phone: the provider contract its account is collected under"`
+	RiderRef    string   `json:"rider_ref,omitempty" maxLength:"200" doc:"of a phone: the payment provider's name for the payer"`
+	Phone       string   `json:"phone,omitempty" doc:"of a band: the phone it is bound to, dev_…"`
+	Suite       uint8    `json:"suite" doc:"CT1 suite of the device's key: 0 Ed25519, 3 P-256"`
+	PublicKey   []byte   `json:"public_key" doc:"compressed P-256 point (33 bytes) or Ed25519 key (32 bytes), base64"`
+	Challenge   []byte   `json:"challenge" doc:"from device-challenges, base64"`
+	Signature   []byte   `json:"signature,omitempty" doc:"the device's, over \"CG-device\" 00, the tenant as 8 bytes, challenge, public_key; base64"`
+	Attestation [][]byte `json:"attestation,omitempty" maxItems:"10" doc:"of a phone: Android key attestation over the same challenge, the device's certificate first, each DER in base64"`
+	Vouched     bool     `json:"vouched,omitempty" doc:"of a phone: the caller checked other evidence that the key is in hardware"`
+}
+
+// A DeviceView is a registered device.
+type DeviceView struct {
+	ID        string     `json:"id" example:"dev_0195e2…"`
+	Account   string     `json:"account"`
+	Kind      string     `json:"kind" enum:"phone,band"`
+	Phone     string     `json:"phone,omitempty"`
+	Suite     uint8      `json:"suite"`
+	PublicKey []byte     `json:"public_key"`
+	Assurance string     `json:"assurance" enum:"hardware,vouched,none"`
+	State     string     `json:"state" enum:"bound,lost,released"`
+	BoundAt   time.Time  `json:"bound_at"`
+	LostAt    *time.Time `json:"lost_at,omitempty"`
+}
+
+// A RenewedCredential is part A of a device's codes.
+type RenewedCredential struct {
+	List       uint16 `json:"list"`
+	Index      uint32 `json:"index"`
+	Credential []byte `json:"credential" doc:"base64"`
+	ExpiresAt  int64  `json:"expires_at" doc:"unix seconds"`
+	ServerTime int64  `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
+}
+
+func deviceView(d issuance.Device) DeviceView {
+	v := DeviceView{ID: d.ID.Text(issuance.Prefix), Account: d.Account.Text("acc_"), Kind: string(d.Kind), Suite: d.Suite, PublicKey: d.PublicKey,
+		Assurance: string(d.Assurance), State: string(d.State), BoundAt: d.BoundAt}
+	if !d.Phone.IsZero() {
+		v.Phone = d.Phone.Text(issuance.Prefix)
+	}
+	if !d.LostAt.IsZero() {
+		v.LostAt = &d.LostAt
+	}
+	return v
+}
+
+func deviceViews(devices []issuance.Device, err error) (*body[list[DeviceView]], error) {
+	views := make([]DeviceView, len(devices))
+	for i, d := range devices {
+		views[i] = deviceView(d)
+	}
+	return respondList(views, err)
+}
+
+// OfDevice is a device in a path.
+type OfDevice struct {
+	InTenant
+	Device string `path:"device" example:"dev_0195e2…"`
+}
+
+func (r *OfDevice) device() (citygate.UUID, error) { return pathID(issuance.Prefix, r.Device) }
+
+// OfAccount is an account in a path.
+type OfAccount struct {
+	InTenant
+	Account string `path:"account" example:"acc_0195e2…"`
+}
+
+func (r *OfAccount) account() (citygate.UUID, error) { return pathID("acc_", r.Account) }
+
+func pathID(prefix, text string) (citygate.UUID, error) {
+	id, err := citygate.ParseUUID(prefix, text)
+	if err != nil {
+		return id, errNotFound.Because(err, "want an id that begins with %s", prefix)
+	}
+	return id, nil
+}
+
+func (e *Edge) deviceRoutes() {
+	e.policyRoutes()
+	register(e, post("challenge-device", "/v1/tenants/{tenant}/device-challenges", "A challenge for a device to sign, good for ten minutes", "riders"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[struct {
+			Challenge []byte    `json:"challenge"`
+			ExpiresAt time.Time `json:"expires_at"`
+		}], error) {
+			challenge, expires, err := e.Devices.Challenge(ctx, r.id())
+			return respond(struct {
+				Challenge []byte    `json:"challenge"`
+				ExpiresAt time.Time `json:"expires_at"`
+			}{challenge, expires}, err)
+		})
+	register(e, post("register-device", "/v1/tenants/{tenant}/devices", "Bind a phone to an account or a band to a phone", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body RegisterDevice
+		}) (*body[DeviceView], error) {
+			q := issuance.Registration{Contract: r.Body.Contract, RiderRef: r.Body.RiderRef, Kind: issuance.Kind(r.Body.Kind), Suite: r.Body.Suite,
+				PublicKey: r.Body.PublicKey, Challenge: r.Body.Challenge, Signature: r.Body.Signature, Attestation: r.Body.Attestation, Vouched: r.Body.Vouched}
+			if r.Body.Phone != "" {
+				var err error
+				if q.Phone, err = citygate.ParseUUID(issuance.Prefix, r.Body.Phone); err != nil {
+					return nil, errBody.Explain("phone: want the id of a device, such as %s…", issuance.Prefix)
+				}
+			}
+			d, err := e.Devices.Register(ctx, who.Subject, r.id(), q)
+			return respond(deviceView(d), err)
+		})
+	register(e, post("renew-credential", "/v1/tenants/{tenant}/devices/{device}/credential", "The device's credential: the one it has, or a new one past half of its life", "riders"),
+		func(ctx context.Context, who Caller, r *OfDevice) (*body[RenewedCredential], error) {
+			id, err := r.device()
+			if err != nil {
+				return nil, err
+			}
+			return respond(e.Devices.Renew(ctx, who.Subject, r.id(), id))
+		})
+	register(e, post("release-device", "/v1/tenants/{tenant}/devices/{device}/release", "Give a device up: its credentials are denied, and anybody may bind it", "riders"),
+		func(ctx context.Context, who Caller, r *OfDevice) (*body[struct{}], error) {
+			id, err := r.device()
+			if err != nil {
+				return nil, err
+			}
+			return respond(struct{}{}, e.Devices.Release(ctx, who.Subject, r.id(), id))
+		})
+	register(e, post("find-device", "/v1/tenants/{tenant}/devices/{device}/found", "Take a report of loss back", "riders"),
+		func(ctx context.Context, who Caller, r *OfDevice) (*body[struct{}], error) {
+			id, err := r.device()
+			if err != nil {
+				return nil, err
+			}
+			return respond(struct{}{}, e.Devices.Found(ctx, who.Subject, r.id(), id))
+		})
+	e.ownerRoutes()
+}
+
+func (e *Edge) ownerRoutes() {
+	register(e, get("list-devices", "/v1/tenants/{tenant}/accounts/{account}/devices", "An account's devices", "riders"),
+		func(ctx context.Context, _ Caller, r *OfAccount) (*body[list[DeviceView]], error) {
+			id, err := r.account()
+			if err != nil {
+				return nil, err
+			}
+			return deviceViews(e.Devices.List(ctx, r.id(), id))
+		})
+	register(e, post("report-loss", "/v1/tenants/{tenant}/accounts/{account}/losses", "Report a phone, a band or both as lost: the next deny lists carry them", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			OfAccount
+			Body struct {
+				Lost string `json:"lost" enum:"phone,band,both"`
+			}
+		}) (*body[list[DeviceView]], error) {
+			id, err := r.account()
+			if err != nil {
+				return nil, err
+			}
+			return deviceViews(e.Devices.ReportLoss(ctx, who.Subject, r.id(), id, issuance.Loss(r.Body.Lost)))
+		})
+	put := huma.Operation{
+		OperationID: "put-concession", Method: http.MethodPut, Path: "/v1/tenants/{tenant}/accounts/{account}/concession",
+		Summary: "Put an account into a category of the issuance policy", Tags: []string{"riders"},
+	}
+	register(e, put, func(ctx context.Context, who Caller, r *struct {
+		OfAccount
+		Body struct {
+			Category       string    `json:"category" maxLength:"40" doc:"empty: none"`
+			ProofExpiresAt time.Time `json:"proof_expires_at,omitzero" doc:"until when the proof holds; credentials end with it"`
+		}
+	}) (*body[struct{}], error) {
+		id, err := r.account()
+		if err != nil {
+			return nil, err
+		}
+		return respond(struct{}{}, e.Devices.Concession(ctx, who.Subject, r.id(), id, r.Body.Category, r.Body.ProofExpiresAt))
+	})
+}
+
+func (e *Edge) policyRoutes() {
+	document := func(ctx context.Context, tenant citygate.TenantID, p issuance.Policy, err error) (*body[PolicyDocument], error) {
+		if err != nil {
+			return nil, err
+		}
+		d := PolicyDocument{Policy: p}
+		if d.LargestLoss, err = e.Devices.LargestLoss(ctx, tenant, &p, 0); err != nil {
+			return nil, err
+		}
+		d.PerHalfDay, err = e.Devices.LargestLoss(ctx, tenant, &p, 12*time.Hour)
+		return respond(d, err)
+	}
+	register(e, get("get-issuance-policy", "/v1/tenants/{tenant}/issuance-policy", "What the issuer gives to devices, and what a theft can cost", "riders"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[PolicyDocument], error) {
+			p, err := e.Devices.Policy(ctx, r.id())
+			return document(ctx, r.id(), p, err)
+		})
+	put := huma.Operation{
+		OperationID: "put-issuance-policy", Method: http.MethodPut, Path: "/v1/tenants/{tenant}/issuance-policy",
+		Summary: "Publish the next version of the issuance policy", Tags: []string{"riders"},
+	}
+	register(e, put, func(ctx context.Context, who Caller, r *struct {
+		InTenant
+		Body issuance.Policy
+	}) (*body[PolicyDocument], error) {
+		p, err := e.Devices.PublishPolicy(ctx, who.Subject, r.id(), r.Body)
+		return document(ctx, r.id(), p, err)
+	})
+}

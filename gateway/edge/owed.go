@@ -1,0 +1,99 @@
+package edge
+
+import (
+	"context"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// A Debt is what a rider owes after a declined charge.
+type Debt struct {
+	ID           string         `json:"id"`
+	Account      string         `json:"account"`
+	Opened       citygate.Money `json:"opened" doc:"what was declined"`
+	Left         citygate.Money `json:"left" doc:"what is still owed of it"`
+	BusinessDate string         `json:"business_date" format:"date"`
+	State        string         `json:"state" enum:"open,recovered,corrected"`
+	Tries        int            `json:"tries"`
+	RetryAt      *time.Time     `json:"retry_at,omitempty" doc:"absent: not tried again by itself"`
+	OpenedAt     time.Time      `json:"opened_at"`
+	ClosedAt     *time.Time     `json:"closed_at,omitempty"`
+}
+
+// A Refund is a correction below what was collected.
+type Refund struct {
+	ID           string         `json:"id"`
+	Charge       string         `json:"charge"`
+	OurID        string         `json:"our_id" doc:"what the provider knows it by"`
+	ChargeOurID  string         `json:"charge_our_id"`
+	Contract     string         `json:"contract"`
+	Account      string         `json:"account"`
+	Amount       citygate.Money `json:"amount"`
+	BusinessDate string         `json:"business_date" format:"date"`
+	State        string         `json:"state" enum:"waiting,created,sent,unknown,succeeded,declined,void,replaced"`
+	Reason       string         `json:"reason,omitempty" doc:"the provider's own code"`
+	Attempt      int            `json:"attempt"`
+	At           time.Time      `json:"at"`
+	FinalAt      *time.Time     `json:"final_at,omitempty"`
+}
+
+// Carried is what a payee has to make good: refunds exceeded its money.
+type Carried struct {
+	ID     string         `json:"id" doc:"for the next page"`
+	Payee  string         `json:"payee"`
+	Amount citygate.Money `json:"amount" doc:"taken off its next payouts"`
+}
+
+// owedRoutes are about money that somebody still owes.
+func (e *Edge) owedRoutes() {
+	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State   string `query:"state" enum:"open,recovered,corrected" doc:"absent: any"`
+			Account string `query:"account" doc:"of one account"`
+		}) (*body[list[Debt]], error) {
+			page, err := r.page("dbt_")
+			if err != nil {
+				return nil, err
+			}
+			var account citygate.UUID
+			if r.Account != "" {
+				if account, err = citygate.ParseUUID("acc_", r.Account); err != nil {
+					return nil, errBody.Explain("account: want the id of an account, such as acc_…")
+				}
+			}
+			return respondList(e.Debts(ctx, r.id(), r.State, account, page))
+		})
+	register(e, get("list-refunds", "/v1/tenants/{tenant}/refunds", "Refunds; a declined one is owed to the rider until it is tried again", "money"),
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State string `query:"state" enum:"waiting,created,sent,unknown,succeeded,declined,void,replaced" doc:"absent: any"`
+		}) (*body[list[Refund]], error) {
+			page, err := r.page("ref_")
+			if err != nil {
+				return nil, err
+			}
+			return respondList(e.Refunds(ctx, r.id(), r.State, page))
+		})
+	register(e, post("retry-refund", "/v1/tenants/{tenant}/refunds/{refund}/retry", "Ask again for a refund that the provider declined", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Refund string `path:"refund" example:"ref_0195e2…"`
+		}) (*body[struct {
+			Refund string `json:"refund" doc:"the refund that stands for it from now on"`
+		}], error) {
+			id, err := citygate.ParseUUID("ref_", r.Refund)
+			if err != nil {
+				return nil, errNotFound.Because(err, "refund")
+			}
+			again, err := e.RetryRefund(ctx, who.Subject, r.id(), id)
+			return respond(struct {
+				Refund string `json:"refund" doc:"the refund that stands for it from now on"`
+			}{again.Text("ref_")}, err)
+		})
+	register(e, get("list-carried", "/v1/tenants/{tenant}/carried", "What payees have to make good out of their next payouts", "money"),
+		func(ctx context.Context, _ Caller, r *Named) (*body[list[Carried]], error) {
+			return respondList(e.Carried(ctx, r.id(), r.After, r.Limit))
+		})
+}

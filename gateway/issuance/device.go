@@ -1,0 +1,302 @@
+package issuance
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"math/big"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The refusals.
+var (
+	ErrPolicy    = &citygate.Code{Name: "issuance.policy", Kind: citygate.Invalid, Title: "The issuance policy cannot be used. Correct what is named."}
+	ErrNoPolicy  = &citygate.Code{Name: "issuance.no_policy", Kind: citygate.Conflict, Title: "The tenant has no issuance policy. Publish one first."}
+	ErrDevice    = &citygate.Code{Name: "device.invalid", Kind: citygate.Invalid, Title: "The device cannot be registered like this. Correct what is named."}
+	ErrNoDevice  = &citygate.Code{Name: "device.not_found", Kind: citygate.NotFound, Title: "There is no such device. Register it first."}
+	ErrHeld      = &citygate.Code{Name: "device.held", Kind: citygate.Conflict, Title: "The device is bound to somebody. Its owner must release it, or report it lost and let the waiting period pass."}
+	ErrProof     = &citygate.Code{Name: "device.proof", Kind: citygate.Invalid, Title: "The device did not prove that it holds its key. Ask for a challenge and sign it."}
+	ErrAttest    = &citygate.Code{Name: "device.attestation", Kind: citygate.Invalid, Title: "The attestation does not show that the key is in secure hardware. Register without it, or use another device."}
+	ErrUnproven  = &citygate.Code{Name: "device.unproven", Kind: citygate.Forbidden, Title: "Credentials go only to keys in secure hardware. Register the device with its attestation."}
+	ErrTooMany   = &citygate.Code{Name: "device.too_many_bands", Kind: citygate.Conflict, Title: "The phone has as many bands as it may have. Release one first."}
+	ErrState     = &citygate.Code{Name: "device.state", Kind: citygate.Conflict, Title: "The device is not in a state for this. See the detail."}
+	ErrCopied    = &citygate.Code{Name: "device.denied", Kind: citygate.Forbidden, Title: "A credential of the device is denied: its key may be known to others. Release it and register a new key."}
+	ErrInFlight  = &citygate.Code{Name: "device.renewing", Kind: citygate.Unavailable, Title: "The device's credential is being made. Ask again in a minute."}
+	ErrNoConcess = &citygate.Code{Name: "account.category", Kind: citygate.Invalid, Title: "The policy knows no such concession. Correct the category, or publish a policy that has it."}
+)
+
+// A Kind is what a device is.
+type Kind string
+
+// The kinds of devices.
+const (
+	Phone Kind = "phone"
+	Band  Kind = "band"
+)
+
+// An Assurance is what is known of where a device's key lies.
+type Assurance string
+
+// The assurances.
+const (
+	Hardware Assurance = "hardware" // an attestation we checked
+	Vouched  Assurance = "vouched"  // the issuer says it checked
+	Unproven Assurance = "none"
+)
+
+// A State is a device's place in its life.
+type State string
+
+// The states of a device.
+const (
+	Bound    State = "bound"
+	Lost     State = "lost"
+	Released State = "released"
+)
+
+// A Device is a phone or a band of an account.
+type Device struct {
+	ID        citygate.UUID
+	Account   citygate.UUID
+	Kind      Kind
+	Phone     citygate.UUID // that a band is bound to
+	Suite     uint8
+	PublicKey []byte
+	Assurance Assurance
+	State     State
+	BoundAt   time.Time
+	LostAt    time.Time // zero = never
+}
+
+// A Registration asks for a device to be bound.
+type Registration struct {
+	// Contract and RiderRef name the account that a phone rides on; it is opened if
+	// it is not there. A band has Phone instead.
+	Contract, RiderRef string
+	Phone              citygate.UUID
+
+	Kind      Kind
+	Suite     uint8
+	PublicKey []byte
+
+	// Challenge is one of ours and Signature the device's over [Proof].
+	Challenge, Signature []byte
+	// Attestation is an Android key attestation over the same challenge, the
+	// device's certificate first, each DER. Vouched says that the caller checked other
+	// evidence of the kind.
+	Attestation [][]byte
+	Vouched     bool
+}
+
+// challengeTime is how long a challenge may be answered.
+const challengeTime = 10 * time.Minute
+
+// Proof gives the bytes a device signs to register: Ed25519 as they are, P-256
+// over their SHA-256 as r and s of 32 bytes each.
+func Proof(tenant citygate.TenantID, challenge, publicKey []byte) []byte {
+	out := append([]byte(nil), "CG-device\x00"...)
+	out = binary.BigEndian.AppendUint64(out, uint64(tenant))
+	out = append(out, challenge...)
+	return append(out, publicKey...)
+}
+
+// holdsKey verifies the signature of a registration. A hash chain signs nothing.
+func (r *Registration) holdsKey(tenant citygate.TenantID) bool {
+	message := Proof(tenant, r.Challenge, r.PublicKey)
+	switch len(r.PublicKey) {
+	case ed25519.PublicKeySize:
+		return ed25519.Verify(r.PublicKey, message, r.Signature)
+	case chainAnchor:
+		return len(r.Signature) == 0
+	}
+	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), r.PublicKey)
+	if x == nil || len(r.Signature) != 64 {
+		return false
+	}
+	point := make([]byte, 65)
+	point[0] = 4
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return false
+	}
+	sum := sha256.Sum256(message)
+	return ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r.Signature[:32]), new(big.Int).SetBytes(r.Signature[32:]))
+}
+
+// chainAnchor is the size of a hash chain's anchor, suite 4 of package ct1.
+const chainAnchor = 16
+
+// check refuses what no policy could allow.
+func (r *Registration) check() error {
+	switch {
+	case r.Kind != Phone && r.Kind != Band:
+		return ErrDevice.Explain("kind %q, want phone or band", r.Kind)
+	case r.Kind == Band && (r.Phone.IsZero() || r.Contract != "" || r.RiderRef != ""):
+		return ErrDevice.Explain("a band names its phone and rides on the phone's account")
+	case r.Kind == Phone && (!r.Phone.IsZero() || r.Contract == "" || r.RiderRef == ""):
+		return ErrDevice.Explain("a phone names the contract and the rider it rides for")
+	case r.Kind == Phone && len(r.PublicKey) == chainAnchor:
+		return ErrDevice.Explain("a phone needs a key: hash chains are for bands")
+	case r.Kind == Band && (len(r.Attestation) > 0 || r.Vouched):
+		return ErrDevice.Explain("a band has no attestation: its limits are low instead")
+	}
+	if err := ct1.CheckDeviceKey(r.Suite, r.PublicKey); err != nil {
+		return ErrDevice.Because(err, "suite %d: %v", r.Suite, err)
+	}
+	return nil
+}
+
+// An Office registers devices and gives them credentials. Safe for concurrent use.
+type Office struct {
+	DB          *pg.DB
+	Credentials *credential.Registry
+	Random      io.Reader // of challenges
+}
+
+// Challenge gives 32 bytes for a device to sign, good for ten minutes.
+func (o *Office) Challenge(ctx context.Context, tenant citygate.TenantID) (challenge []byte, expires time.Time, err error) {
+	challenge = make([]byte, 32)
+	if _, err := io.ReadFull(o.Random, challenge); err != nil {
+		return nil, time.Time{}, err
+	}
+	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		expires = tx.Now.Add(challengeTime)
+		return putChallenge(ctx, tx, challenge, expires)
+	})
+	return challenge, expires, err
+}
+
+// Register binds a device. Asking again for a device that is bound to the same
+// account and phone gives it as it is.
+func (o *Office) Register(ctx context.Context, actor string, tenant citygate.TenantID, r Registration) (Device, error) {
+	if err := r.check(); err != nil {
+		return Device{}, err
+	}
+	if !r.holdsKey(tenant) {
+		return Device{}, ErrProof
+	}
+	var d Device
+	err := o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		d, err = register(ctx, tx, actor, &r)
+		return err
+	})
+	return d, err
+}
+
+func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (Device, error) {
+	policy, err := Latest(ctx, tx)
+	if err != nil {
+		return Device{}, err
+	}
+	d := Device{Kind: r.Kind, Phone: r.Phone, Suite: r.Suite, PublicKey: r.PublicKey, Assurance: Unproven, State: Bound, BoundAt: tx.Now}
+	if d.Account, err = accountFor(ctx, tx, actor, r); err != nil {
+		return Device{}, err
+	}
+	// The key's row is locked before anything is decided about it.
+	holder, held, err := holderOf(ctx, tx, r.PublicKey)
+	if err != nil {
+		return Device{}, err
+	}
+	if held {
+		again, err := takeOver(ctx, tx, actor, &policy, &d, &holder)
+		if err != nil || again {
+			return holder, err
+		}
+	}
+	if err := useChallenge(ctx, tx, r.Challenge); err != nil {
+		return Device{}, err
+	}
+	evidence := map[string]any{}
+	switch {
+	case len(r.Attestation) > 0:
+		roots, err := ParseRoots(policy.AttestationRoots)
+		if err != nil {
+			return Device{}, err
+		}
+		found, err := roots.Check(r.Attestation, r.Challenge, r.PublicKey, tx.Now)
+		if err != nil {
+			return Device{}, err
+		}
+		d.Assurance, evidence["android"] = Hardware, found
+	case r.Vouched:
+		d.Assurance, evidence["vouched_by"] = Vouched, actor
+	}
+	if d.Kind == Band {
+		if n, err := bandsOf(ctx, tx, d.Phone); err != nil {
+			return Device{}, err
+		} else if n >= policy.BandsPerPhone {
+			return Device{}, ErrTooMany.Explain("%d of %d", n, policy.BandsPerPhone)
+		}
+	}
+	d.ID = tx.NewID()
+	if err := insertDevice(ctx, tx, &d, evidence); err != nil {
+		return Device{}, err
+	}
+	return d, audit(ctx, tx, actor, "device.bind", &d)
+}
+
+// accountFor gives the account a device rides on, opened if need be. A band's
+// phone is locked, so that it is not reported lost meanwhile.
+func accountFor(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (citygate.UUID, error) {
+	if r.Kind == Band {
+		phone, err := lockDevice(ctx, tx, r.Phone)
+		if err != nil {
+			return citygate.UUID{}, err
+		}
+		if phone.Kind != Phone || phone.State != Bound {
+			return citygate.UUID{}, ErrState.Explain("%s is a %s and %s: a band is bound to a phone in use", r.Phone.Text(Prefix), phone.Kind, phone.State)
+		}
+		return phone.Account, nil
+	}
+	opened, err := credential.OpenAccounts(ctx, tx, actor, []credential.Account{{Contract: r.Contract, RiderRef: r.RiderRef}})
+	if err != nil {
+		return citygate.UUID{}, err
+	}
+	return opened[0].ID, nil
+}
+
+// takeOver decides about a key that a device holds: the same binding is given
+// again, the owner may take a lost device back to another phone, and a stranger
+// waits until the period after the loss is over.
+func takeOver(ctx context.Context, tx *pg.Tx, actor string, policy *Policy, d, holder *Device) (again bool, err error) {
+	same := holder.Account == d.Account && holder.Kind == d.Kind && holder.Suite == d.Suite
+	switch {
+	case same && holder.State == Bound && holder.Phone == d.Phone:
+		return true, nil
+	case holder.State == Lost && !tx.Now.Before(holder.LostAt.Add(policy.wait())):
+	case same && holder.State == Lost:
+	case same && d.Kind == Band:
+		// Another phone of the owner: only if the one before is not in use any more.
+		before, err := lockDevice(ctx, tx, holder.Phone)
+		if err != nil {
+			return false, err
+		}
+		if before.State == Bound {
+			return false, ErrHeld.Explain("it is bound to %s", holder.Phone.Text(Prefix))
+		}
+	case holder.State == Lost:
+		return false, ErrHeld.Explain("it was reported lost and may be bound from %s", holder.LostAt.Add(policy.wait()).UTC().Format(time.RFC3339))
+	default:
+		return false, ErrHeld
+	}
+	return false, release(ctx, tx, actor, holder, "rebound")
+}
+
+func audit(ctx context.Context, tx *pg.Tx, actor, verb string, d *Device) error {
+	after := map[string]any{"account": d.Account.Text("acc_"), "kind": d.Kind, "state": d.State, "assurance": d.Assurance}
+	if d.Kind == Band {
+		after["phone"] = d.Phone.Text(Prefix)
+	}
+	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: verb, Object: "device:" + d.ID.Text(Prefix), After: after})
+}

@@ -1,0 +1,152 @@
+package issuance
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// Limits are what one credential of a device allows.
+type Limits struct {
+	Cap           uint16 `json:"cap" minimum:"1" doc:"highest fare for one tap, in the tenant's cap units"`
+	Taps          uint8  `json:"taps" minimum:"1" doc:"taps until renewal"`
+	TTLHours      uint16 `json:"ttl_hours" minimum:"1" maximum:"4464" doc:"life of a credential"`
+	WindowSeconds uint8  `json:"window_seconds" minimum:"5" doc:"life of one display"`
+}
+
+// within reports whether l gives nothing that o does not.
+func (l Limits) within(o Limits) bool {
+	return l.Cap <= o.Cap && l.Taps <= o.Taps && l.TTLHours <= o.TTLHours
+}
+
+// A Concession is a product for accounts of a category.
+type Concession struct {
+	Category string `json:"category" minLength:"1" maxLength:"40"`
+	Product  uint16 `json:"product"`
+	Proof    bool   `json:"proof" doc:"only while the account's proof has not run out"`
+}
+
+// A Policy says what an issuer gives to devices. A published version never
+// changes.
+type Policy struct {
+	Version int    `json:"version" readOnly:"true"`
+	Phone   Limits `json:"phone"`
+	Band    Limits `json:"band" doc:"nothing in it above what a phone has"`
+	// Unproven is for phones whose key nobody showed to be in hardware; nil: they
+	// get no credential.
+	Unproven *Limits `json:"unproven,omitempty" doc:"phones without hardware proof; absent: none are issued to"`
+
+	Product     uint16       `json:"product" doc:"product of accounts without a concession"`
+	Concessions []Concession `json:"concessions"`
+
+	BandsPerPhone      int `json:"bands_per_phone" minimum:"0" maximum:"8"`
+	WaitAfterLossHours int `json:"wait_after_loss_hours" minimum:"1" maximum:"8760" doc:"until another rider may bind a device that was reported lost"`
+
+	// AttestationRoots are the keys that hardware attestations end in, as
+	// certificates in PEM. Without one no phone can show that its key is in hardware.
+	AttestationRoots string `json:"attestation_roots,omitempty"`
+}
+
+// maxTTL is the longest life a code can state with its age field: 194 days are
+// 2^24 seconds, less a margin of the last day. Source: offline code format CT1.
+const maxTTL = 186 * 24
+
+// Check refuses a policy under which a rider could lose without bound.
+func (p *Policy) Check() error {
+	for name, l := range map[string]*Limits{"phone": &p.Phone, "band": &p.Band, "unproven": p.Unproven} {
+		switch {
+		case l == nil:
+		case l.Cap == 0, l.Taps == 0:
+			return ErrPolicy.Explain("%s: cap and taps of 0 would leave a loss without bound", name)
+		case l.TTLHours == 0, l.TTLHours > maxTTL:
+			return ErrPolicy.Explain("%s: a life of %d hours, want 1 to %d", name, l.TTLHours, maxTTL)
+		case l.WindowSeconds < 5:
+			return ErrPolicy.Explain("%s: a display of %d seconds cannot be scanned, want at least 5", name, l.WindowSeconds)
+		case !l.within(p.Phone):
+			return ErrPolicy.Explain("%s: a limit is above the phone's", name)
+		}
+	}
+	seen := map[string]bool{}
+	for _, c := range p.Concessions {
+		if c.Category == "" || len(c.Category) > 40 || seen[c.Category] {
+			return ErrPolicy.Explain("concession %q: empty, too long or there twice", c.Category)
+		}
+		seen[c.Category] = true
+	}
+	if p.BandsPerPhone < 0 || p.BandsPerPhone > 8 || p.WaitAfterLossHours < 1 || p.WaitAfterLossHours > 8760 {
+		return ErrPolicy.Explain("bands per phone 0 to 8, waiting period 1 to 8760 hours")
+	}
+	_, err := ParseRoots(p.AttestationRoots)
+	return err
+}
+
+// LargestLoss gives the most that whoever takes a phone and all its bands can ride
+// for on the owner's account, if the loss is reported after unreported and the
+// validators hold the deny list that follows: unit is the tenant's cap unit in
+// minor units. Each device has at most two credentials that are alive, and gets
+// one more for each half of a credential's life until the report. A display shown
+// at several validators is paid for once: the issuer refuses the others, so the
+// owner's loss does not grow with the number of validators that are offline.
+func (p *Policy) LargestLoss(unit citygate.Money, unreported time.Duration) citygate.Money {
+	most := func(l Limits) int64 {
+		half := time.Duration(l.TTLHours) * time.Hour / 2
+		credentials := 2 + int64((unreported+half-1)/half)
+		return credentials * int64(l.Taps) * int64(l.Cap)
+	}
+	sum := most(p.Phone) + int64(p.BandsPerPhone)*most(p.Band)
+	if unit.Minor > 0 && sum > math.MaxInt64/unit.Minor {
+		return citygate.Money{Minor: math.MaxInt64, Currency: unit.Currency}
+	}
+	return citygate.Money{Minor: sum * unit.Minor, Currency: unit.Currency}
+}
+
+// limits gives what a device may have, false if nothing.
+func (p *Policy) limits(d *Device) (Limits, bool) {
+	switch {
+	case d.Kind == Band:
+		return p.Band, true
+	case d.Assurance != Unproven:
+		return p.Phone, true
+	case p.Unproven != nil:
+		return *p.Unproven, true
+	}
+	return Limits{}, false
+}
+
+// product gives what an account rides on at now, and when the proof for it ends,
+// zero if it needs none.
+func (p *Policy) product(category string, proof, now time.Time) (product uint16, ends time.Time) {
+	for _, c := range p.Concessions {
+		switch {
+		case c.Category != category:
+		case !c.Proof:
+			return c.Product, time.Time{}
+		case proof.Sub(now) >= time.Hour: // a credential lives in whole hours
+			return c.Product, proof
+		}
+	}
+	return p.Product, time.Time{}
+}
+
+func (p *Policy) wait() time.Duration { return time.Duration(p.WaitAfterLossHours) * time.Hour }
+
+func (p *Policy) encode() ([]byte, error) {
+	stored := *p
+	stored.Version = 0 // the row's
+	if stored.Concessions == nil {
+		stored.Concessions = []Concession{}
+	}
+	return json.Marshal(stored)
+}
+
+func decodePolicy(version int, body []byte) (Policy, error) {
+	var p Policy
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(&p)
+	p.Version = version
+	return p, err
+}
