@@ -89,6 +89,7 @@ var ours = map[string][]string{
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
+	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
 	"gateway/fare":                   {"gateway/journey"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
@@ -97,7 +98,7 @@ var ours = map[string][]string{
 	"gateway/jobs":                   {"tenants/pg"},
 	"gateway/credential":             {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},
 	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept"},
-	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/tap", "gateway/fleet"},
+	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},

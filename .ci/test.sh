@@ -41,7 +41,7 @@ step "Vault server for the tests (the first run builds it, some minutes)" go run
 
 # Every test, one database server for all packages. The JSON stream is counted
 # here and failures are printed with their output.
-echo "running the tests"
+echo "running the tests; the first run installs the npm packages of gateway/terminal/ts (28 MB)"
 go run ./tenants/pg/pgtest/withpg -- go test -count=1 -timeout 40m -json ./... >"$out/tests.json" 2>"$out/tests.err"
 status=$?
 grep -v '^go: downloading' "$out/tests.err" >&2

@@ -28,6 +28,17 @@ func terminalView(t fleet.Terminal, flags []string) edge.Terminal {
 	return edge.Terminal{ID: t.ID, Name: t.Name, Kind: string(t.Kind), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, State: string(t.State), Flags: flags}
 }
 
+// showLists adds the deny lists a terminal used and how old the oldest was.
+func showLists(v *edge.Terminal, used []fleet.UsedList) {
+	for _, u := range used {
+		age := int64(u.Age().Seconds())
+		v.Lists = append(v.Lists, edge.UsedList{Issuer: uint16(u.Issuer), List: u.List, Seq: u.Seq, ProvenAt: u.ProvenAt, UsedAt: u.UsedAt, Age: age})
+		if v.ListAge == nil || age > *v.ListAge {
+			v.ListAge = &age
+		}
+	}
+}
+
 // terminals gives terminals, each with the flags that stand.
 func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID, after uint32, limit int) (list []edge.Terminal, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
@@ -50,10 +61,13 @@ func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID, after
 				flags[f.Terminal] = append(flags[f.Terminal], string(f.Flag))
 			}
 		}
+		used, err := fleet.UsedLists(ctx, tx, tx.Now.AddDate(0, 0, -7), ids...)
 		for _, t := range all {
-			list = append(list, terminalView(t, flags[t.ID]))
+			v := terminalView(t, flags[t.ID])
+			showLists(&v, used[t.ID])
+			list = append(list, v)
 		}
-		return nil
+		return err
 	})
 	return list, err
 }

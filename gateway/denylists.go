@@ -2,11 +2,17 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -100,4 +106,73 @@ func (g *Gateway) denyLatency(ctx context.Context, tenant citygate.TenantID) (ed
 		Standing: string(l.Standing), TargetSeconds: int64(credential.PublishTarget.Seconds()),
 		AlarmSeconds: int64(credential.PublishAlarm.Seconds()), BreachSeconds: int64(credential.PublishBreach.Seconds()),
 	}, err
+}
+
+// recorded says which codes show a credential as the transaction's tenant issued
+// it.
+func (g *Gateway) recorded(ctx context.Context, tx *pg.Tx, raw [][]byte) ([]bool, error) {
+	codes := make([]code.Code, len(raw))
+	riders := make([]citygate.Rider, 0, len(raw))
+	for i := range raw {
+		if g.schemes.Parse(raw[i], &codes[i]) == nil { // else nothing is on record
+			riders = append(riders, codes[i].Rider)
+		}
+	}
+	slices.SortFunc(riders, citygate.Rider.Compare)
+	issued, err := credential.Issued(ctx, tx, slices.Compact(riders))
+	if err != nil {
+		return nil, err
+	}
+	recorded := make([]bool, len(raw))
+	for i := range codes {
+		r, ok := issued[codes[i].Rider]
+		recorded[i] = ok && r.Issued(&codes[i])
+	}
+	return recorded, nil
+}
+
+// A blockCache keeps the blocks that issuers give indices out of. Blocks are only
+// ever added: what is in one stays there.
+type blockCache struct {
+	mu    sync.Mutex
+	lists map[listKey]denylist.Blocks
+}
+
+type listKey struct {
+	issuer citygate.Issuer
+	list   uint16
+}
+
+// blocksOf gives the blocks of a list as they were read at any time, or read now;
+// none where the issuer is not one of ours or has no such list. It may not be
+// called inside a transaction.
+func (g *Gateway) blocksOf(ctx context.Context, issuer citygate.Issuer, list uint16, now bool) (denylist.Blocks, error) {
+	key := listKey{issuer, list}
+	if !now {
+		g.blocks.mu.Lock()
+		held, ok := g.blocks.lists[key]
+		g.blocks.mu.Unlock()
+		if ok {
+			return held, nil
+		}
+	}
+	var blocks denylist.Blocks
+	err := g.ofIssuer(ctx, issuer, func(tx *pg.Tx) (err error) {
+		blocks, err = credential.Blocks(ctx, tx, list)
+		return err
+	})
+	if errors.Is(err, tenants.ErrNotFound) {
+		err = nil
+	}
+	if err != nil || len(blocks) == 0 {
+		return nil, err
+	}
+	g.blocks.mu.Lock()
+	defer g.blocks.mu.Unlock()
+	const most = 10_000 // a list a week and issuer
+	if g.blocks.lists == nil || len(g.blocks.lists) >= most {
+		g.blocks.lists = map[listKey]denylist.Blocks{}
+	}
+	g.blocks.lists[key] = blocks
+	return blocks, nil
 }

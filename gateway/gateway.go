@@ -76,6 +76,7 @@ type Gateway struct {
 	trust     trustCache
 	held      held
 	waiting   waitingSet
+	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published
 	providers providerCache
 	handler   http.Handler

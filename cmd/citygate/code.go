@@ -199,6 +199,9 @@ func codeIssue(sys *system, f codeIssueFlags, changed func(string) bool) error {
 	if f.keys == "" {
 		return &usageError{errors.New("code issue: --keys FILE is required")}
 	}
+	if f.suite != ct1.SuiteP256 && f.suite != ct1.SuiteEd25519 {
+		return &usageError{fmt.Errorf("code issue: --suite %d: sample codes are of suite 3 or 0; gateway/code/ct1 makes the others", f.suite)}
+	}
 	at, err := instant(sys, f.at)
 	if err != nil {
 		return err

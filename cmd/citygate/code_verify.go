@@ -73,7 +73,7 @@ Exits 0 for accept, 1 for reject, 3 for defer, 2 for wrong usage.`,
 	flags.StringVar(&f.keys, "keys", "", "key file that code issue wrote")
 	flags.StringVar(&f.bundle, "bundle", "", "trust bundle")
 	flags.StringArrayVar(&f.roots, "root", nil, "platform root key that the bundle is signed with, hexadecimal; may be repeated")
-	flags.IntVar(&f.threshold, "root-threshold", bundle.ThresholdMin, "root signatures the bundle needs")
+	flags.IntVar(&f.threshold, "root-threshold", 1, "root signatures the bundle needs")
 	flags.StringVar(&f.at, "at", "", "time of the tap, RFC 3339 or unix seconds (default now)")
 	flags.StringVar(&f.scheme, "scheme", "", "code scheme, such as ct1 or mot-sm2; CODE is then hexadecimal")
 	flags.StringVar(&f.params, "params", "", "JSON file with the scheme's parameters")
@@ -266,6 +266,6 @@ func inspected(c *code.Code) any {
 		c.Scheme, len(c.Raw), c.Suite, c.Rider.Issuer, c.KeyID, c.Rider.List, c.Rider.Index,
 		c.IssuedAt, c.ExpiresAt, c.GeneratedAt, c.Window, c.Product, c.Cap, c.Taps, c.Counter,
 		c.Party, c.ClockQuality, c.Medium, c.Context, c.DeviceKey, ct1.Extensions(c),
-		c.Credential[len(c.Credential)-64:], c.Raw[len(c.Credential)+8:], ct1.Text(c.Raw),
+		c.Credential[len(c.Credential)-64:], ct1.Proof(c), ct1.Text(c.Raw),
 	}
 }

@@ -14,5 +14,6 @@ var commands = []func(*system) *cobra.Command{
 	newMigrateCommand,
 	newServeCommand,
 	newTenantCommand,
+	newTerminalCommand,
 	newVersionCommand,
 }

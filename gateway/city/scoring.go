@@ -335,7 +335,12 @@ func (w *world) storyPlayed(ctx context.Context, s *Score, holds func(string, bo
 	if err != nil {
 		return err
 	}
+	deltas := 0
+	for _, v := range w.validators {
+		deltas += v.fetched["delta"]
+	}
 	for what, ok := range map[string]bool{
+		"deny lists brought up to date by deltas":                          deltas > 0,
 		"a third of the taps are Harbour City's riders at other operators": 3*w.abroad >= s.Taps.Made,
 		"two currencies":                              len(s.Money) == 2,
 		"replies lost after the provider acted":       w.lost.Load() > 0 && s.Charges.UnknownSeen > 0,

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -36,8 +37,9 @@ type validator struct {
 	sdk    *terminal.Verifier
 	booted time.Time
 
-	etags map[string]string // of what it holds
-	last  []byte            // the batch sent last, for duplicates
+	etags   map[string]string // of what it holds
+	fetched map[string]int    // objects of deny lists, by kind
+	last    []byte            // the batch sent last, for duplicates
 }
 
 var modes = map[placeKind]accept.Mode{gate: accept.Metro, vehicleReader: accept.Minibus, taximeter: accept.Taxi}
@@ -67,7 +69,7 @@ func (v *validator) start(dir string, roots bundle.RootSet, now time.Time) error
 		return err
 	}
 	schemes := code.NewDispatcher(ct1.Scheme{})
-	v.dir, v.booted, v.etags = root, now, map[string]string{}
+	v.dir, v.booted, v.etags, v.fetched = root, now, map[string]string{}, map[string]int{}
 	v.sdk, err = terminal.Open(terminal.Config{
 		Files: terminal.Dir(root), Tenant: v.operator, KeyID: v.keyID, Mode: v.mode(), Software: "citygate-sdk/1",
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(v.key, m), nil },
@@ -127,7 +129,9 @@ func (n *network) get(ctx context.Context, path string, etags map[string]string)
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
 	}
-	etags[path] = resp.Header.Get("ETag")
+	if etags != nil {
+		etags[path] = resp.Header.Get("ETag")
+	}
 	return body, nil
 }
 
@@ -144,35 +148,52 @@ func (v *validator) sync(ctx context.Context, n *network, now time.Time, issuers
 		}
 	}
 	for _, issuer := range issuers {
-		index, err := n.get(ctx, fmt.Sprintf("/v1/issuers/%d/lists", issuer), v.etags)
-		if err != nil {
-			return err
-		}
-		if index == nil {
-			continue
-		}
-		var lists struct {
-			Lists []struct {
-				List uint16 `json:"list"`
-			} `json:"lists"`
-		}
-		if err := json.Unmarshal(index, &lists); err != nil {
-			return fmt.Errorf("lists of issuer %d: %w", issuer, err)
-		}
-		for _, l := range lists.Lists {
-			raw, err := n.get(ctx, fmt.Sprintf("/v1/issuers/%d/lists/%d", issuer, l.List), v.etags)
-			if err != nil {
-				return err
-			}
-			if raw == nil {
-				continue
-			}
-			if err := v.sdk.InstallList(clock, raw); err != nil {
-				return fmt.Errorf("validator %s: %w", v.name, err)
-			}
+		if err := v.syncLists(ctx, n, clock, issuer); err != nil {
+			return fmt.Errorf("validator %s: %w", v.name, err)
 		}
 	}
 	return nil
+}
+
+// syncLists fetches what an issuer says that the validator lacks, an object a
+// list, and the heartbeat.
+func (v *validator) syncLists(ctx context.Context, n *network, clock int64, issuer citygate.Issuer) error {
+	var have []string
+	for _, l := range v.sdk.Status().Lists {
+		if l.Issuer == issuer {
+			have = append(have, fmt.Sprintf("%d.%d", l.List, l.Seq))
+		}
+	}
+	index, err := n.get(ctx, fmt.Sprintf("/v1/issuers/%d/updates?have=%s", issuer, strings.Join(have, ",")), nil)
+	if err != nil {
+		return err
+	}
+	var needs struct {
+		Objects []struct {
+			List uint16 `json:"list"`
+			Kind string `json:"kind"`
+			Path string `json:"path"`
+		} `json:"objects"`
+		Heartbeat string `json:"heartbeat"`
+	}
+	if err := json.Unmarshal(index, &needs); err != nil {
+		return fmt.Errorf("lists of issuer %d: %w", issuer, err)
+	}
+	for _, o := range needs.Objects {
+		raw, err := n.get(ctx, o.Path, nil)
+		if err != nil {
+			return err
+		}
+		if err := v.sdk.Install(clock, raw); err != nil {
+			return fmt.Errorf("%s: %w", o.Path, err) // a delta that did not fit would show a fault of the gateway's
+		}
+		v.fetched[o.Kind]++
+	}
+	raw, err := n.get(ctx, needs.Heartbeat, v.etags)
+	if err != nil || raw == nil {
+		return err
+	}
+	return v.sdk.InstallHeartbeat(clock, raw)
 }
 
 // A receipt is the gateway's answer to one uploaded record.

@@ -40,6 +40,9 @@ func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.Ten
 	if err := c.prove(ctx, tx, operator, settings.CapUnit, claims); err != nil {
 		return nil, nil, err
 	}
+	if err := c.record(ctx, tx, claims); err != nil {
+		return nil, nil, err
+	}
 	if err := c.identify(ctx, tx, claims); err != nil {
 		return nil, nil, err
 	}
@@ -118,6 +121,44 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 		if !cl.settled() {
 			cl.hold(proofs[at:at+len(cl.Taps)], capUnit)
 			at += len(cl.Taps)
+		}
+	}
+	return nil
+}
+
+// record refuses codes whose signatures hold and whose credential the issuer did
+// not issue.
+func (c *Collector) record(ctx context.Context, tx *pg.Tx, claims []*claim) error {
+	if c.Recorded == nil {
+		return nil
+	}
+	var raw [][]byte
+	for _, cl := range claims {
+		if !cl.settled() && len(cl.refused) == 0 {
+			for i := range cl.Taps {
+				raw = append(raw, cl.Taps[i].Evidence)
+			}
+		}
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	recorded, err := c.Recorded(ctx, tx, raw)
+	if err != nil {
+		return err
+	}
+	if len(recorded) != len(raw) {
+		return fmt.Errorf("collect: %d answers for %d codes", len(recorded), len(raw))
+	}
+	for _, cl := range claims {
+		if !cl.settled() && len(cl.refused) == 0 {
+			of := recorded[:len(cl.Taps)]
+			recorded = recorded[len(cl.Taps):]
+			for i, ok := range of {
+				if !ok {
+					cl.refuse(&cl.Taps[i], code.NotIssued)
+				}
+			}
 		}
 	}
 	return nil
@@ -203,30 +244,20 @@ type booking struct {
 	operator  citygate.TenantID
 	currency  citygate.Currency
 	lines     []line
-	sums      map[citygate.UUID]*sum // by aggregation
+	sums      map[citygate.UUID]int64 // what is taken back from open aggregations, negative
 	transfers []ledger.Transfer
 }
 
-type sum struct {
-	delta int64
-	taps  int
-}
-
-func (b *booking) add(l line, taps int) {
+// takeBack adds a line of what is taken back.
+func (b *booking) takeBack(l line) {
 	b.lines = append(b.lines, l)
 	if l.kind != lineFare {
 		return
 	}
 	if b.sums == nil {
-		b.sums = map[citygate.UUID]*sum{}
+		b.sums = map[citygate.UUID]int64{}
 	}
-	s := b.sums[l.aggregation]
-	if s == nil {
-		s = &sum{}
-		b.sums[l.aggregation] = s
-	}
-	s.delta += l.delta
-	s.taps += taps
+	b.sums[l.aggregation] += l.delta
 }
 
 // book writes claims, lines and aggregations of what is not refused.
@@ -245,8 +276,11 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 			}
 		}
 	}
+	if err := lowerAggregations(ctx, tx, b.sums); err != nil {
+		return err
+	}
 	if len(up) > 0 {
-		open, err := openAggregations(ctx, tx, b.currency, up, func(d citygate.Date) time.Time {
+		into, err := addFares(ctx, tx, b.currency, settings.Rules, up, func(d citygate.Date) time.Time {
 			_, end := settings.Calendar.Window(d)
 			return end.Add(settings.Rules.CloseAfter)
 		})
@@ -254,17 +288,8 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 			return err
 		}
 		for _, cl := range up {
-			taps := 0
-			if cl.first {
-				taps = len(cl.Taps)
-			}
-			b.add(line{claim: cl, aggregation: open[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta}, taps)
+			b.lines = append(b.lines, line{claim: cl, aggregation: into[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta})
 		}
-		if err := addToAggregations(ctx, tx, b, settings.Rules); err != nil {
-			return err
-		}
-	} else if err := addToAggregations(ctx, tx, b, Rules{}); err != nil {
-		return err
 	}
 	if err := storeLines(ctx, tx, b); err != nil {
 		return err
@@ -316,7 +341,7 @@ func (c *Collector) takeBack(ctx context.Context, tx *pg.Tx, b *booking, cl *cla
 				return err
 			}
 		}
-		b.add(l, 0)
+		b.takeBack(l)
 	}
 	if left > 0 {
 		return fmt.Errorf("collect: journey %s: %d to take back is nowhere to be found", cl.Journey, left)

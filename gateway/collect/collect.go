@@ -95,13 +95,17 @@ type Settings struct {
 	CapUnit  int64             // minor units of one unit of a credential's cap
 }
 
-// A Config is what a [Collector] is made of. All but Receipts are required;
-// without Receipts no tenant may be operator and issuer at once.
+// A Config is what a [Collector] is made of. All but Receipts and Recorded
+// are required; without Receipts no tenant may be operator and issuer at once.
 type Config struct {
 	DB       *pg.DB
 	Accounts Accounts
 	Prove    Prover
 	Receipts Receipts
+	// Recorded says of each raw code whether it shows a credential as it was issued.
+	// Whoever has the issuer's key can sign others, and only the record tells. It is
+	// called inside a transaction. nil = nobody asks.
+	Recorded func(ctx context.Context, tx *pg.Tx, raw [][]byte) ([]bool, error)
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)

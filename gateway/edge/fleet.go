@@ -28,6 +28,19 @@ type Terminal struct {
 	Vehicle string   `json:"vehicle,omitempty"`
 	State   string   `json:"state"`
 	Flags   []string `json:"flags,omitempty" doc:"what is wrong with it, such as clock_suspect"`
+
+	ListAge *int64     `json:"list_age_s,omitempty" doc:"how old the oldest of its deny lists was when its taps of the last seven days used it; absent = no such tap came in"`
+	Lists   []UsedList `json:"lists,omitempty" doc:"the deny lists those taps were decided by"`
+}
+
+// A UsedList is a deny list a terminal decided by.
+type UsedList struct {
+	Issuer   uint16    `json:"issuer"`
+	List     uint16    `json:"list"`
+	Seq      uint32    `json:"seq"`
+	ProvenAt time.Time `json:"proven_at" doc:"when the list was last known to be the newest"`
+	UsedAt   time.Time `json:"used_at" doc:"time of the last tap with it"`
+	Age      int64     `json:"age_s" doc:"how old it was then"`
 }
 
 // A TerminalState says whether a terminal's batches are taken.

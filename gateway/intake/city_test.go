@@ -19,6 +19,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -86,6 +87,14 @@ type city struct {
 	now  time.Time
 
 	copies []intake.Copy
+	blocks func(list uint16, now bool) denylist.Blocks
+}
+
+func (c *city) Blocks(_ context.Context, of citygate.Issuer, list uint16, now bool) (denylist.Blocks, error) {
+	if c.blocks == nil || of != issuer {
+		return nil, nil
+	}
+	return c.blocks(list, now), nil
 }
 
 func (c *city) Terminal(_ context.Context, tenant citygate.TenantID, id uint32) (intake.Terminal, error) {
@@ -101,7 +110,7 @@ func (c *city) Rules(_ context.Context, tenant citygate.TenantID, version uint64
 	return &accept.Rules{Version: max(version, 1), Tenant: tenant,
 		Issuers: []accept.IssuerRule{{Issuer: issuer, Currency: "CNY", CapUnitMinor: 100}},
 		Schemes: []code.SchemeID{"toy", "ct1"}, Modes: []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.On, tap.Off, tap.Single}}},
-		SkewSeconds: 30, MaxWindowSeconds: 60, MaxTTLHours: 24 * 100, LateUploadDays: 30, ClockSuspectSeconds: 120,
+		SkewSeconds: 30, MaxWindowSeconds: 60, MaxTTLHours: 24 * 100, StaleListSeconds: 7200, LateUploadDays: 30, ClockSuspectSeconds: 120,
 		Incomplete: accept.Incomplete{Charge: accept.ChargeNone, MaxJourneyMinutes: 240}}, nil
 }
 
@@ -156,7 +165,7 @@ func newGateway(t testing.TB) *gateway {
 		}
 	}), pgtest.WithEnqueuer(c), pgtest.WithClock(func() time.Time { return c.now }))
 	var err error
-	g.recorder, err = intake.New(intake.Config{DB: g.db, Terminals: c, Trust: c, Calendars: c, Schemes: code.NewDispatcher(toy{g.verified}), Copies: g.tell})
+	g.recorder, err = intake.New(intake.Config{DB: g.db, Terminals: c, Trust: c, Calendars: c, Schemes: code.NewDispatcher(toy{g.verified}), Copies: g.tell, Blocks: c.Blocks})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,10 @@
 //     code bytes at another terminal are a double_use, at the same one replayed;
 //     other bytes with the same counter are a clone. The first upload keeps the
 //     display; the evidence of both is stored.
+//   - a genuine credential whose index was not issued on the day it says
+//     (not_issued): its issuer's key is in other hands.
+//   - an accepted tap that says by which deny list it was decided, when that list
+//     and the credential were too old for the policy (stale_list).
 //   - a sequence number that comes again with other content: the second content
 //     is kept in tap_conflicts, refused as sequence_conflict, and the terminal
 //     is flagged.

@@ -16,6 +16,9 @@ import (
 // interrupted goes on within it.
 const GapGrace = 24 * time.Hour
 
+// listsKept is how long it is known which deny list a terminal used last.
+const listsKept = 60 * 24 * time.Hour
+
 const giveUpGaps = `
 	WITH given_up AS (
 		UPDATE tap_batches SET chain = 'lost' WHERE tenant_id = $1 AND chain = 'gap' AND received_at < $2
@@ -23,10 +26,14 @@ const giveUpGaps = `
 	SELECT terminal, min(first_seq) FROM given_up GROUP BY terminal ORDER BY terminal`
 
 // Due flags terminals with a gap in their chain of batches that has lasted
-// longer than [GapGrace], once for each gap. It may run at any time and any
+// longer than [GapGrace], once for each gap, and forgets which deny lists terminals
+// used long ago. It may run at any time and any
 // number of times. A batch that comes later still closes its gap.
 func (r *Recorder) Due(ctx context.Context, tenant citygate.TenantID) error {
 	return r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		if err := fleet.ForgetLists(ctx, tx, tx.Now.Add(-listsKept)); err != nil {
+			return fmt.Errorf("old deny lists of terminals: %w", err)
+		}
 		rows, err := tx.Query(ctx, giveUpGaps, tx.Tenant, tx.Now.Add(-GapGrace))
 		if err != nil {
 			return fmt.Errorf("lasting gaps: %w", err)

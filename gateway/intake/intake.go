@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -58,6 +59,10 @@ type Config struct {
 	Schemes     *code.Dispatcher
 	Credentials code.CredentialCache // nil works; one for the process is faster
 	Workers     int                  // goroutines that verify a batch; 0 = all cores
+	// Blocks gives the blocks that an issuer's list gives indices out of, as known or
+	// read now; none where nothing is known of the list. It is not called inside a
+	// transaction. nil = nobody asks.
+	Blocks func(ctx context.Context, issuer citygate.Issuer, list uint16, now bool) (denylist.Blocks, error)
 	// Copies is told of copied credentials, in the transaction that found them.
 	// It may be nil.
 	Copies func(ctx context.Context, tx *pg.Tx, copies []Copy) error
@@ -162,6 +167,9 @@ func (r *Recorder) Record(ctx context.Context, tenant citygate.TenantID, raw []b
 		return Receipt{}, fmt.Errorf("look up batch: %w", err)
 	}
 	r.verify(in, known)
+	if err := r.issued(ctx, in); err != nil {
+		return Receipt{}, fmt.Errorf("blocks of issued indices: %w", err)
+	}
 	var results []ItemResult
 	err = r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 		results, err = r.record(ctx, tx, in)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -374,4 +375,77 @@ func TestEvidenceIsReachedThroughTheParentOnly(t *testing.T) {
 	if pg.SQLState(err) != pg.StateInsufficientRights {
 		t.Errorf("reading a partition: %v", err)
 	}
+}
+
+// A genuine signature over an index that was not issued on the day the credential
+// says is somebody's who has the key. What is known of an issuer's blocks may be
+// old: it is read again before anybody is refused, once a batch.
+func TestIndicesThatWereNotIssuedAreRefused(t *testing.T) {
+	g := newGateway(t)
+	day := denylist.Day(base - 40*24*3600) // of the toy's credentials
+	reads := 0
+	g.blocks = func(_ uint16, now bool) denylist.Blocks {
+		b := denylist.Blocks{{Day: day - 1, First: 0, Size: 10}, {Day: day, First: 10, Size: 10}}
+		if now {
+			reads++
+			b = append(b, denylist.Block{Day: day, First: 20, Size: 10}) // opened meanwhile
+		}
+		return b
+	}
+	d := newDevice(1)
+	forged := ok(40, 5)
+	forged.Evidence[11] = 0
+	refused := ok(41, 6)
+	refused.Accepted, refused.Reason = false, code.Denied
+	g.want(t, d.batch(t, ok(12, 1), ok(25, 2), ok(30, 3), ok(5, 4), forged, refused),
+		"recorded", "recorded", "refused not_issued", "refused not_issued", "refused bad_device_signature", "refused denied")
+	if reads != 1 {
+		t.Errorf("the blocks were read again %d times", reads)
+	}
+	g.want(t, d.batch(t, ok(13, 7)), "recorded")
+	if reads != 1 {
+		t.Errorf("the blocks were read again for an index that is known")
+	}
+	g.blocks = nil // an issuer of whom nothing is known
+	g.want(t, d.batch(t, ok(77, 8)), "recorded")
+}
+
+// A terminal that says by which list it decided is held to the rule of its policy;
+// what it says is kept.
+func TestListAgeIsHeldToThePolicy(t *testing.T) {
+	g := newGateway(t)
+	with := func(idx uint32, counter uint16, seq uint64, at int64) tap.Record {
+		r := ok(idx, counter)
+		r.ListVersion, r.ListAt = seq, at
+		return r
+	}
+	d := newDevice(1)
+	g.want(t, d.batch(t, with(1, 1, 4, base-3600), with(2, 2, 4, base-7201), with(3, 3, 5, base-60), ok(4, 4)),
+		"recorded", "refused stale_list", "recorded", "recorded")
+	g.want(t, newDevice(2).batch(t, ok(5, 5)), "recorded") // says nothing of a list
+	late := with(6, 6, 3, base-7000)
+	late.EventTime -= 30_000
+	g.want(t, d.batch(t, late), "recorded")
+	g.tx(t, func(tx *pg.Tx) error {
+		used, err := fleet.UsedLists(t.Context(), tx, time.Unix(base-100, 0), 1, 2)
+		if err != nil || len(used) != 1 || len(used[1]) != 1 {
+			t.Errorf("%+v, %v", used, err)
+			return err
+		}
+		if u := used[1][0]; u.Seq != 5 || u.Issuer != issuer || u.List != 1 || u.Age() != 63*time.Second {
+			t.Errorf("%+v, %v old", u, u.Age())
+		}
+		return nil
+	})
+	g.now = g.now.Add(61 * 24 * time.Hour)
+	if err := g.recorder.Due(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	g.tx(t, func(tx *pg.Tx) error {
+		used, err := fleet.UsedLists(t.Context(), tx, time.Unix(0, 0), 1)
+		if len(used) != 0 {
+			t.Errorf("after two months: %+v", used)
+		}
+		return err
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -271,6 +272,11 @@ func report(ctx context.Context, tx *pg.Tx, in *batch, news bool, last []int64, 
 		}
 		maps.Copy(raised, wrong)
 	}
+	if used := in.lists(tx.Now); len(used) > 0 {
+		if err := fleet.ReportLists(ctx, tx, terminal, used); err != nil {
+			return fmt.Errorf("report terminal's deny lists: %w", err)
+		}
+	}
 	if median, known, off := clockOff(last, newest.policy); known {
 		if err := fleet.Offset(ctx, tx, terminal, -time.Duration(median)*time.Millisecond); err != nil {
 			return fmt.Errorf("report terminal's clock: %w", err)
@@ -285,4 +291,29 @@ func report(ctx context.Context, tx *pg.Tx, in *batch, news bool, last []int64, 
 		}
 	}
 	return nil
+}
+
+// lists gives the deny list of each issuer and number that the batch's last tap
+// with it was decided by.
+func (in *batch) lists(now time.Time) []fleet.UsedList {
+	last := map[citygate.Rider]fleet.UsedList{} // by issuer and list
+	for i := range in.items {
+		it := &in.items[i]
+		if !it.parsed || it.ListAt == 0 || it.ListVersion > math.MaxUint32 {
+			continue
+		}
+		at := time.UnixMilli(min(it.EventTime, now.UnixMilli())) // a clock that is ahead must not outdo later taps
+		key := citygate.Rider{Issuer: it.rider.Issuer, List: it.rider.List}
+		if old, ok := last[key]; !ok || !at.Before(old.UsedAt) {
+			last[key] = fleet.UsedList{
+				Issuer: key.Issuer, List: key.List, Seq: uint32(it.ListVersion), ProvenAt: time.Unix(min(it.ListAt, at.Unix()), 0), UsedAt: at,
+			}
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(last), citygate.Rider.Compare)
+	used := make([]fleet.UsedList, len(keys))
+	for i, k := range keys {
+		used[i] = last[k]
+	}
+	return used
 }

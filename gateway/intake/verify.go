@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/denylist"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/policies/accept"
 )
@@ -37,6 +38,7 @@ type item struct {
 	counter  uint16
 	product  uint16
 	madeAt   int64 // code time, unix milliseconds
+	issuedAt int64 // of the credential, unix seconds
 	policy   *accept.Rules
 	reason   code.Reason // without what only the transaction knows
 	evidence [32]byte
@@ -113,7 +115,7 @@ func (r *Recorder) check(in *batch, it *item) {
 		it.reason = it.refusal(code.ReasonOf(err))
 		return
 	}
-	it.parsed, it.rider, it.counter, it.product, it.madeAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000
+	it.parsed, it.rider, it.counter, it.product, it.madeAt, it.issuedAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000, c.IssuedAt
 	if !it.Accepted {
 		it.reason = it.Reason
 		// A wrong clock shows in these two: their codes are genuine.
@@ -127,11 +129,56 @@ func (r *Recorder) check(in *batch, it *item) {
 	if it.reason = it.policy.BeforeSignatures(&c, facts); it.reason != "" {
 		return
 	}
+	if it.ListAt != 0 { // the terminal says how old its list was: then it is held to the rule
+		if it.reason = it.policy.Freshness(&c, facts, accept.List{Held: true, At: it.ListAt}); it.reason != "" {
+			return
+		}
+	}
 	verdict := r.config.Schemes.Verify(&c, in.keys, r.config.Credentials)
 	it.reason = verdict.Reason
 	if it.proven = verdict.Outcome == code.Accept; !it.proven && it.reason == "" {
 		it.reason = code.Unsupported // only its issuer could prove it, and nobody asks one here
 	}
+}
+
+// issued refuses genuine codes whose index was not issued on the day the
+// credential says: whoever has an issuer's stolen key and dates credentials back
+// does not know what was issued then. What was issued at all only the issuer
+// knows, and says when it gets the claim.
+func (r *Recorder) issued(ctx context.Context, in *batch) error {
+	if r.config.Blocks == nil {
+		return nil
+	}
+	type listKey struct {
+		issuer citygate.Issuer
+		list   uint16
+	}
+	type known struct {
+		blocks denylist.Blocks
+		now    bool // read for this batch
+	}
+	lists := map[listKey]known{}
+	for i := range in.items {
+		it := &in.items[i]
+		if !it.proven || !it.Accepted || it.reason != "" {
+			continue
+		}
+		key := listKey{it.rider.Issuer, it.rider.List}
+		k, ok := lists[key]
+		for !ok || len(k.blocks) > 0 && !k.now && !k.blocks.Hold(it.rider.Index, it.issuedAt) {
+			// What is known may be of before the block was opened.
+			blocks, err := r.config.Blocks(ctx, key.issuer, key.list, ok)
+			if err != nil {
+				return err
+			}
+			k, ok = known{blocks, ok}, true
+			lists[key] = k
+		}
+		if len(k.blocks) > 0 && !k.blocks.Hold(it.rider.Index, it.issuedAt) {
+			it.reason = code.NotIssued
+		}
+	}
+	return nil
 }
 
 // refusal is the terminal's reason if it refused, else the gateway's.

@@ -3,6 +3,7 @@ package tap
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"unicode/utf8"
 
 	"github.com/cashlesscity/citygate"
@@ -37,7 +38,8 @@ const (
 	fieldEntered  = 8
 	fieldSoftware = 9
 	fieldEvidence = 10
-	fieldLast     = fieldEvidence // the highest type known here
+	fieldListAt   = 11
+	fieldLast     = fieldListAt // the highest type known here
 	critical      = 0x80
 )
 
@@ -90,6 +92,10 @@ func (r *Record) AppendTo(dst []byte) ([]byte, error) {
 	if len(r.Evidence) > 0 {
 		dst = appendField(dst, fieldEvidence, r.Evidence)
 	}
+	if r.ListAt != 0 {
+		dst = append(dst, fieldListAt, 0, 4)
+		dst = be.AppendUint32(dst, uint32(r.ListAt))
+	}
 	for _, x := range r.Extra {
 		dst = appendField(dst, x.Type, x.Value)
 	}
@@ -126,6 +132,8 @@ func (r *Record) check() error {
 		return ErrMalformed.Explain("reason: want 1 to 32 of a-z and _")
 	case len(r.Evidence) > EvidenceMax:
 		return ErrMalformed.Explain("evidence is longer than %d bytes", EvidenceMax)
+	case r.ListAt < 0 || r.ListAt > math.MaxUint32 || r.ListAt != 0 && r.ListVersion == 0:
+		return ErrMalformed.Explain("time of the deny list: want unix seconds, and the version of that list")
 	case r.Entered.Currency != "" && !r.Entered.Currency.Valid(), r.Entered.Currency == "" && r.Entered.Minor != 0:
 		return ErrMalformed.Explain("entered amount: want a currency of three capital letters")
 	}
@@ -220,6 +228,11 @@ func (r *Record) set(field byte, value []byte) error {
 		r.SoftwareVersion = string(value)
 	case fieldEvidence:
 		r.Evidence = value
+	case fieldListAt:
+		if len(value) != 4 || binary.BigEndian.Uint32(value) == 0 {
+			return ErrMalformed.Explain("time of the deny list: want 4 bytes, and not zeros")
+		}
+		r.ListAt = int64(binary.BigEndian.Uint32(value))
 	case 0:
 		return ErrMalformed.Explain("field 0 does not exist")
 	default:

@@ -53,7 +53,8 @@ type Record struct {
 	Entered citygate.Money // amount entered by the driver or known fare; zero currency = none
 
 	BundleVersion   uint64
-	ListVersion     uint64
+	ListVersion     uint64 // sequence number of the deny list asked; 0 = none was there
+	ListAt          int64  // unix seconds: when that list was last known to be the newest
 	PolicyVersion   uint64
 	TariffVersion   uint64
 	SoftwareVersion string

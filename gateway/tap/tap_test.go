@@ -19,8 +19,8 @@ import (
 func full() tap.Record {
 	return tap.Record{Terminal: 7, Seq: 41, Kind: tap.Off, Reason: code.Replayed, EventTime: 1_790_000_000_123, BootID: 9, MonotonicMS: 77,
 		Clock: tap.ClockGNSS, Stop: "Central", Route: "M1", Trip: "t-9", Vehicle: "v1", Driver: "d1", Shift: "s1", Party: 2,
-		Entered: citygate.Money{Minor: -5, Currency: "CNY"}, BundleVersion: 1, ListVersion: 2, PolicyVersion: 3, TariffVersion: 4,
-		SoftwareVersion: "1.2", Evidence: bytes.Repeat([]byte{0x7d}, 192), Extra: []tap.TLV{{Type: 11, Value: []byte("new")}, {Type: 0x7f, Value: []byte{1}}}}
+		Entered: citygate.Money{Minor: -5, Currency: "CNY"}, BundleVersion: 1, ListVersion: 2, ListAt: 1_789_999_000, PolicyVersion: 3, TariffVersion: 4,
+		SoftwareVersion: "1.2", Evidence: bytes.Repeat([]byte{0x7d}, 192), Extra: []tap.TLV{{Type: 12, Value: []byte("new")}, {Type: 0x7f, Value: []byte{1}}}}
 }
 
 func single(seq uint64) tap.Record {
@@ -56,6 +56,8 @@ func TestRecordRefusals(t *testing.T) {
 		"not UTF-8":              func(r *tap.Record) { r.Stop = "\xff" },
 		"currency":               func(r *tap.Record) { r.Entered.Currency = "cny" },
 		"amount without":         func(r *tap.Record) { r.Entered.Currency = "" },
+		"time of no list":        func(r *tap.Record) { r.ListVersion = 0 },
+		"time before 1970":       func(r *tap.Record) { r.ListAt = -1 },
 		"evidence":               func(r *tap.Record) { r.Evidence = make([]byte, tap.EvidenceMax+1) },
 		"known extra":            func(r *tap.Record) { r.Extra[0].Type = 10 },
 		"extra out of order":     func(r *tap.Record) { r.Extra[0].Type = 0x7f },
@@ -73,6 +75,11 @@ func TestCriticalFieldIsRefusedAndUnknownKept(t *testing.T) {
 	raw := encode(t, single(1))
 	if _, err := tap.ParseRecord(append(bytes.Clone(raw), 0x80, 0, 1, 5)); !errors.Is(err, tap.ErrCritical) {
 		t.Errorf("critical: %v", err)
+	}
+	for name, field := range map[string][]byte{"short": {11, 0, 1, 5}, "zeros": {11, 0, 4, 0, 0, 0, 0}, "of no list": {11, 0, 4, 0, 0, 0, 5}} {
+		if _, err := tap.ParseRecord(append(bytes.Clone(raw), field...)); !errors.Is(err, tap.ErrMalformed) {
+			t.Errorf("time of the list, %s: %v", name, err)
+		}
 	}
 	newer := append(bytes.Clone(raw), 0x40, 0, 1, 5)
 	r, err := tap.ParseRecord(newer)

@@ -66,6 +66,7 @@ type run struct {
 	now     int64 // of the last tap
 	bundled bool
 	listed  bool
+	updated bool
 }
 
 func (r *run) open() (*terminal.Verifier, error) {
@@ -75,7 +76,7 @@ func (r *run) open() (*terminal.Verifier, error) {
 }
 
 // play taps until the disk stops, as one boot of a terminal does.
-func (r *run) play(bundle, list []byte) {
+func (r *run) play(bundle, list, change []byte) {
 	v, err := r.open()
 	if err != nil {
 		return
@@ -107,6 +108,12 @@ func (r *run) play(bundle, list []byte) {
 		if d.Open {
 			r.opened = append(r.opened, d.Record)
 		}
+		if i == 50 {
+			if v.InstallDelta(now, change) != nil {
+				return
+			}
+			r.updated = true
+		}
 		if i%15 == 14 {
 			if r.upload(v, i%2 == 0) != nil {
 				return
@@ -135,7 +142,7 @@ func (r *run) check() error {
 		return fmt.Errorf("open after the crash: %w", err)
 	}
 	s := v.Status()
-	if r.bundled && s.Bundle != 1 || r.listed && len(s.Lists) != 1 {
+	if r.bundled && s.Bundle != 1 || r.listed && len(s.Lists) != 1 || r.updated && s.Lists[0].Seq != 2 {
 		return fmt.Errorf("an installed bundle or list is gone: %+v", s)
 	}
 	now, in := at(r.now)
@@ -175,13 +182,18 @@ func (r *run) check() error {
 	return nil
 }
 
+// objects are what a run installs: the delta comes half-way.
+func objects(t testing.TB) (bundle, snapshot, change []byte) {
+	return signedBundle(t, 1, [32]byte{}, rules(1)), signedList(t, 1, start-60, 13), delta(t, list(t, 1, 2, start-30, 13, 99), 1, 99)
+}
+
 // enumerate stops a run before and after every call, crashes in every way, and
 // gives the first broken promise.
 func enumerate(t *testing.T, prepare func(*disk)) (runs int, err error) {
 	t.Helper()
-	bundle, list := signedBundle(t, 1, [32]byte{}, rules(1)), signedList(t, 1, start-60, 13)
+	bundle, list, change := objects(t)
 	whole := &run{disk: newDisk(), gateway: newGateway()}
-	whole.play(bundle, list)
+	whole.play(bundle, list, change)
 	if len(whole.opened) != 70 {
 		t.Fatalf("an undisturbed run opened %d times, want 70", len(whole.opened))
 	}
@@ -193,7 +205,7 @@ func enumerate(t *testing.T, prepare func(*disk)) (runs int, err error) {
 				if prepare != nil {
 					prepare(r.disk)
 				}
-				r.play(bundle, list)
+				r.play(bundle, list, change)
 				r.disk = r.disk.crash(mode)
 				runs++
 				if err := r.check(); err != nil {
@@ -220,7 +232,7 @@ func TestEverySyncIsNeeded(t *testing.T) {
 	kinds := map[string]bool{}
 	kind := func(name string) string { return strings.TrimRight(name, "0123456789abcdef.") }
 	whole.disk.loseSync = func(name string) bool { kinds[kind(name)] = true; return false }
-	whole.play(signedBundle(t, 1, [32]byte{}, rules(1)), signedList(t, 1, start-60, 13))
+	whole.play(objects(t))
 	if len(kinds) != 10 {
 		t.Fatalf("kinds of sync: %v", kinds)
 	}

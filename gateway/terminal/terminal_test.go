@@ -85,6 +85,20 @@ func rules(version uint64) *accept.Rules {
 
 func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rules) []byte {
 	t.Helper()
+	return makeBundle(t, policy, func(b *bundle.Bundle) { b.Number, b.Prev = number, prev })
+}
+
+// bundleWith gives a bundle of the first policy, changed.
+func bundleWith(t testing.TB, number uint64, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
+	return makeBundle(t, rules(1), func(b *bundle.Bundle) {
+		b.Number = number
+		change(b)
+	})
+}
+
+func makeBundle(t testing.TB, policy *accept.Rules, change func(b *bundle.Bundle)) []byte {
+	t.Helper()
 	encoded, err := policy.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -93,13 +107,15 @@ func signedBundle(t testing.TB, number uint64, prev [32]byte, policy *accept.Rul
 		return bundle.Key{Tenant: 20, Issuer: issuer, KeyID: 1, Algorithm: bundle.Ed25519, Public: public(name), Usage: usage,
 			NotBefore: start - 5000, Expires: start + 1_000_000, State: bundle.Active}
 	}
-	raw, err := bundle.Sign(&bundle.Bundle{
-		Number: number, Issued: start - 600, Expires: start + 1_000_000, Prev: prev, RootSets: [][]byte{rootSet(t)},
+	b := &bundle.Bundle{
+		Issued: start - 600, Expires: start + 1_000_000, RootSets: [][]byte{rootSet(t)},
 		Tenants: []bundle.Tenant{
 			{ID: 20, Issuer: issuer, Name: "Issuer", Currency: "CNY", CapUnit: 100},
 			{ID: tenant, Name: "Bus", Currency: "CNY", Policy: encoded, PolicyVersion: policy.Version, Home: true}},
 		Keys: []bundle.Key{key(bundle.ForCredential, "credential"), key(bundle.ForDenyList, "denylist")},
-	}, rootSigner("root"), rootSigner("root two"))
+	}
+	change(b)
+	raw, err := bundle.Sign(b, rootSigner("root"), rootSigner("root two"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,8 @@
 package terminal
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/denylist"
@@ -19,19 +16,7 @@ var ErrOlderPolicy = &citygate.Code{Name: "terminal.older_policy", Kind: citygat
 // ErrNoPolicy says that a bundle has no usable policy for the terminal's tenant.
 var ErrNoPolicy = &citygate.Code{Name: "terminal.no_policy", Kind: citygate.Invalid, Title: "The bundle holds no valid policy for this terminal's operator; publish one."}
 
-// ErrNoTrust says that a list came before any bundle.
-var ErrNoTrust = &citygate.Code{Name: "terminal.no_trust", Kind: citygate.Conflict, Title: "The terminal holds no trust bundle; install one first."}
-
-const (
-	bundlePrefix = "bundle"
-	listPrefix   = "deny-"
-)
-
-// A listID names a deny list: an issuer's list number.
-type listID struct {
-	issuer citygate.Issuer
-	list   uint16
-}
+const bundlePrefix = "bundle"
 
 // trust is what a terminal was given by signature. Each object has two slots on
 // disk, a and b: a new one is verified, then written to the slot that does not
@@ -42,11 +27,16 @@ type trust struct {
 	bundle *bundle.Bundle
 	rules  *accept.Rules
 	lists  map[listID]*denylist.List
+	floors map[listID]uint32 // lowest sequence number that may be used, of lists held before
+	beats  map[citygate.Issuer]*denylist.Heartbeat
 	slots  map[string]string // object -> slot that holds the current one, ".a" or ".b"
 }
 
 func openTrust(files Files, tenant citygate.TenantID) (*trust, error) {
-	t := &trust{files: files, lists: make(map[listID]*denylist.List), slots: make(map[string]string)}
+	t := &trust{
+		files: files, lists: make(map[listID]*denylist.List), floors: make(map[listID]uint32),
+		beats: make(map[citygate.Issuer]*denylist.Heartbeat), slots: make(map[string]string),
+	}
 	for _, slot := range []string{".a", ".b"} {
 		raw, err := readFile(files, bundlePrefix+slot)
 		if err != nil {
@@ -99,51 +89,37 @@ func policyOf(b *bundle.Bundle, tenant citygate.TenantID) (*accept.Rules, error)
 	return rules, nil
 }
 
-func (t *trust) restoreLists() error {
-	names, err := t.files.List()
-	if err != nil {
-		return fmt.Errorf("open deny lists: %w", err)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		object, slot, ok := strings.Cut(name, ".")
-		if !ok || !strings.HasPrefix(object, listPrefix) || slot != "a" && slot != "b" {
-			continue
-		}
-		raw, err := t.files.ReadFile(name)
-		if err != nil {
-			return fmt.Errorf("open deny lists: %w", err)
-		}
-		l, err := denylist.Open(raw, t.denyKey)
-		if err != nil {
-			continue // torn, or its key was revoked since: then there is no list, and the stale rule decides
-		}
-		id := listID{l.Issuer, l.List}
-		if old := t.lists[id]; old == nil || old.Seq < l.Seq {
-			t.lists[id], t.slots[object] = l, "."+slot
-		}
-	}
-	return nil
-}
-
-func (t *trust) denyKey(issuer citygate.Issuer, kid uint8) (ed25519.PublicKey, bool) {
-	key, refused := t.bundle.DenyKey(issuer, kid)
-	ed, ok := key.(ed25519.PublicKey)
-	return ed, ok && refused == ""
-}
-
 // write puts raw into the free slot of object and makes it the current one.
 func (t *trust) write(object string, raw []byte) error {
-	slot := ".a"
-	if t.slots[object] == ".a" {
-		slot = ".b"
-	}
+	slot := t.free(object)
 	err := writeSynced(t.files, object+slot, raw)
 	if err = errors.Join(err, t.files.SyncDir()); err != nil {
 		return fmt.Errorf("install %s: %w", object, err)
 	}
 	t.slots[object] = slot
 	return nil
+}
+
+// note is a write that a crash may lose: what is held is then the one before.
+func (t *trust) note(object string, raw []byte) error {
+	slot := t.free(object)
+	f, err := t.files.Create(object + slot)
+	if err != nil {
+		return fmt.Errorf("install %s: %w", object, err)
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("install %s: %w", object, err)
+	}
+	t.slots[object] = slot
+	return nil
+}
+
+func (t *trust) free(object string) string {
+	if t.slots[object] == ".a" {
+		return ".b"
+	}
+	return ".a"
 }
 
 // InstallBundle verifies raw and then trusts it in place of the bundle held. One
@@ -183,36 +159,5 @@ func (v *Verifier) InstallBundle(now int64, raw []byte) error {
 	}
 	v.trust.bundle, v.trust.rules = next, rules
 	v.clock.saw(next.Issued * 1000)
-	return nil
-}
-
-// InstallList verifies a deny list snapshot and then uses it. One that is past
-// its time, or has a lower sequence number than the one held or than the bundle
-// asks for, is refused. The same list again does nothing.
-func (v *Verifier) InstallList(now int64, raw []byte) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	t := v.trust
-	if t.bundle == nil {
-		return ErrNoTrust
-	}
-	l, err := denylist.Open(raw, t.denyKey)
-	if err != nil {
-		return fmt.Errorf("install deny list: %w", err)
-	}
-	id := listID{l.Issuer, l.List}
-	held := t.lists[id]
-	if held != nil && held.Seq == l.Seq && held.Hash() == l.Hash() && held.BuiltAt == l.BuiltAt {
-		return nil
-	}
-	at, _ := v.clock.at(now, v.clock.mono)
-	if err := l.Replaces(held, l.Issuer, l.List, t.bundle.DenyFloor(l.Issuer, l.List), at/1000); err != nil {
-		return fmt.Errorf("install deny list: %w", err)
-	}
-	if err := t.write(fmt.Sprintf("%s%d-%d", listPrefix, l.Issuer, l.List), raw); err != nil {
-		return err
-	}
-	t.lists[id] = l
-	v.clock.saw(l.BuiltAt * 1000)
 	return nil
 }

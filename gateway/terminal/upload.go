@@ -149,27 +149,19 @@ type Status struct {
 	Segments int    // journal files on disk
 	Bundle   uint64 // 0 = none yet
 	Policy   uint64
-	Lists    []ListStatus // in no particular order
+	Lists    []ListStatus // by issuer and number
+	Replay   int          // displays remembered, so that none is taken twice
 	Floor    int64        // of the clock, unix milliseconds
-}
-
-// A ListStatus names a deny list a terminal holds.
-type ListStatus struct {
-	Issuer citygate.Issuer
-	List   uint16
-	Seq    uint32
 }
 
 // Status reports what the terminal holds.
 func (v *Verifier) Status() Status {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Floor: v.clock.floor()}
+	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Replay: len(v.replay.until), Floor: v.clock.floor()}
 	if v.trust.bundle != nil {
 		s.Bundle, s.Policy = v.trust.bundle.Number, v.trust.rules.Version
 	}
-	for id, l := range v.trust.lists {
-		s.Lists = append(s.Lists, ListStatus{id.issuer, id.list, l.Seq})
-	}
+	s.Lists = v.trust.status()
 	return s
 }

@@ -98,6 +98,9 @@ func Open(c Config) (*Verifier, error) {
 	for _, l := range v.trust.lists {
 		v.clock.saw(l.BuiltAt * 1000)
 	}
+	for _, h := range v.trust.beats {
+		v.clock.saw(h.At * 1000)
+	}
 	return v, nil
 }
 
@@ -191,47 +194,14 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if len(raw) > 0 && len(raw) <= tap.EvidenceMax {
 		r.Evidence = raw
 	}
-	if err := v.config.Schemes.Parse(raw, c); err != nil {
-		return code.ReasonOf(err)
-	}
 	t := v.trust
-	if t.bundle == nil {
-		return code.UnknownIssuer
-	}
+	d := Decider{Schemes: v.config.Schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.config.Mode, Kind: in.Kind,
-		Fare: in.Fare, Context: in.Context, TrustExpired: r.EventTime >= t.bundle.Expires*1000}
-	if reason := t.rules.BeforeSignatures(c, facts); reason != "" {
-		return reason
+		Fare: in.Fare, Context: in.Context}
+	if t.bundle != nil {
+		d.Rules, d.Keys = t.rules, t.bundle
+		facts.TrustExpired = r.EventTime >= t.bundle.Expires*1000
 	}
-	if reason := t.denied(c.Rider, r); reason != "" {
-		return reason
-	}
-	if v.replay.seen(c.Use()) {
-		return code.Replayed
-	}
-	use := c.Use()
-	if reason := v.config.Schemes.Verify(c, t.bundle, v.config.Credentials).Reason; reason != "" {
-		return reason // a deferred code too: nobody can be asked here
-	}
-	if c.Use() != use && v.replay.seen(c.Use()) { // only the check showed which display it was
-		return code.Replayed
-	}
-	return ""
-}
-
-// denied looks the rider up; being on a list counts before the list's age.
-func (t *trust) denied(rider citygate.Rider, r *tap.Record) code.Reason {
-	l := t.lists[listID{rider.Issuer, rider.List}]
-	if l == nil {
-		return t.rules.ListReason(-1)
-	}
-	r.ListVersion = uint64(l.Seq)
-	if l.Denied(rider.Index) {
-		return code.Denied
-	}
-	seconds := r.EventTime / 1000
-	if seconds >= l.ValidUntil {
-		return code.StaleList
-	}
-	return t.rules.ListReason(max(0, seconds-l.BuiltAt))
+	d.Denied = func(c *code.Code) code.Reason { return t.standing(c, r, facts) }
+	return d.Decide(c, raw, facts).Reason // of a deferred code too: nobody can be asked here
 }

@@ -135,16 +135,59 @@ func TestUnsureClockIsALowerBound(t *testing.T) {
 	}
 }
 
-func TestListAge(t *testing.T) {
-	r := rules()
-	for age, want := range map[int64]code.Reason{0: "", 3600: "", 3601: code.StaleList, -1: code.StaleList} {
-		if got := r.ListReason(age); got != want {
-			t.Errorf("age %d: %q, want %q", age, got, want)
+// A rider is as good as the later of his credential and the list says; beyond the
+// first limit the lower cap applies, beyond the second nothing does.
+func TestFreshness(t *testing.T) {
+	const hour = 3600
+	now := int64(noon)
+	held := func(age int64) accept.List { return accept.List{Held: true, At: now - age} }
+	expired := accept.List{Held: true, Expired: true, At: now}
+	limits := func(r *accept.Rules) { r.StaleLimitSeconds = 3 * hour; r.Issuers[0].StaleCapMinor = 200 }
+	for _, test := range []struct {
+		name   string
+		rules  func(r *accept.Rules)
+		issued int64 // seconds ago
+		list   accept.List
+		fare   int64 // 0 = not known
+		want   code.Reason
+	}{
+		{"fresh list", nil, 9 * hour, held(0), 900, ""},
+		{"list at the limit", nil, 9 * hour, held(hour), 900, ""},
+		{"list over the limit", nil, 9 * hour, held(hour + 1), 1, code.StaleList},
+		{"list over the limit, credential at it", nil, hour, held(9 * hour), 900, ""},
+		{"list and credential over the limit", nil, hour + 1, held(9 * hour), 1, code.StaleList},
+		{"no list, young credential", nil, hour, accept.List{}, 900, ""},
+		{"no list, old credential", nil, hour + 1, accept.List{}, 1, code.StaleList},
+		{"no list, allowed", func(r *accept.Rules) { r.MissingListOK = true }, 9 * hour, accept.List{}, 900, ""},
+		{"expired list proves nothing", nil, 9 * hour, expired, 1, code.StaleList},
+		{"expired list, young credential", nil, hour, expired, 900, ""},
+		{"expired list is no missing one", func(r *accept.Rules) { r.MissingListOK = true }, 9 * hour, expired, 1, code.StaleList},
+		{"any age, held", func(r *accept.Rules) { r.StaleListSeconds = 0 }, 900 * hour, held(900 * hour), 900, ""},
+		{"any age, expired", func(r *accept.Rules) { r.StaleListSeconds = 0 }, 0, expired, 1, code.StaleList},
+		{"any age, none", func(r *accept.Rules) { r.StaleListSeconds = 0 }, 0, accept.List{}, 1, code.StaleList},
+		{"grey, at the lower cap", limits, 9 * hour, held(hour + 1), 200, ""},
+		{"grey, over the lower cap", limits, 9 * hour, held(3 * hour), 201, code.AmountOverCap},
+		{"grey, fare not known", limits, 9 * hour, held(3 * hour), 0, ""},
+		{"grey by the credential alone", limits, 2 * hour, accept.List{}, 201, code.AmountOverCap},
+		{"white again by a renewed credential", limits, hour, held(3 * hour), 900, ""},
+		{"beyond grey", limits, 9 * hour, held(3*hour + 1), 1, code.StaleList},
+		{"list from ahead of the clock", nil, 9 * hour, held(-hour), 900, ""},
+	} {
+		r := rules()
+		if test.rules != nil {
+			test.rules(r)
 		}
-	}
-	r.MissingListOK = true
-	if got := r.ListReason(-1); got != "" {
-		t.Errorf("missing list, allowed: %q", got)
+		if err := r.Check(); err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		c, f := display(), facts()
+		c.IssuedAt = now - test.issued
+		if test.fare > 0 {
+			f.Fare = citygate.Money{Minor: test.fare, Currency: "CNY"}
+		}
+		if got := r.Freshness(&c, f, test.list); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
 	}
 }
 
@@ -152,7 +195,7 @@ func TestRefusalAllocatesNothing(t *testing.T) {
 	r, c, f := rules(), display(), facts()
 	c.Counter = 101
 	if n := testing.AllocsPerRun(100, func() {
-		if r.BeforeSignatures(&c, f) != code.TapsExhausted || r.ListReason(9999) != code.StaleList {
+		if r.BeforeSignatures(&c, f) != code.TapsExhausted || r.Freshness(&c, f, accept.List{Held: true, At: 1}) != "" {
 			t.Error("not refused")
 		}
 	}); n != 0 {
@@ -181,6 +224,9 @@ func TestEncodingIsCanonical(t *testing.T) {
 		"other case":     bytes.Replace(raw, []byte(`"tenant"`), []byte(`"Tenant"`), 1),
 		"null list":      bytes.Replace(raw, []byte(`"products":[]`), []byte(`"products":null`), 1),
 		"skew":           bytes.Replace(raw, []byte(`"skew_seconds":30`), []byte(`"skew_seconds":301`), 1),
+		"stale limit":    bytes.Replace(raw, []byte(`"missing_list_ok"`), []byte(`"stale_limit_seconds":3599,"missing_list_ok"`), 1),
+		"stale cap":      bytes.Replace(raw, []byte(`"unsure_cap_minor":200`), []byte(`"unsure_cap_minor":200,"stale_cap_minor":-1`), 1),
+		"zero said":      bytes.Replace(raw, []byte(`"missing_list_ok"`), []byte(`"stale_limit_seconds":0,"missing_list_ok"`), 1),
 		"kind":           bytes.Replace(raw, []byte(`"single"`), []byte(`"fly"`), 1),
 	} {
 		if bytes.Equal(bad, raw) {

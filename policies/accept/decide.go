@@ -155,14 +155,45 @@ func amount(issuer IssuerRule, c *code.Code, f Facts) code.Reason {
 	return ""
 }
 
-// ListReason says whether a rider may be let through on a deny list of this
-// age in seconds; a negative age means that the terminal holds no such list.
-func (r *Rules) ListReason(age int64) code.Reason {
+// A List is what a terminal knows of the deny list a rider is on or not.
+type List struct {
+	Held    bool  // the terminal holds it, or knows that it is empty
+	Expired bool  // it is past its own time: then it proves nothing any more
+	At      int64 // unix seconds: when it was last known to be the newest
+}
+
+// Freshness says whether a rider who is on no list may be let through. A rider
+// was good when the list that lacks him was the newest, and was good when his
+// credential was issued: an issuer gives none to whom it denies. The later of the
+// two counts, so a terminal that was away still serves riders whose phone was
+// not. Up to StaleListSeconds after it all is well; from there to
+// StaleLimitSeconds a lower cap applies; beyond, the rider is refused. It
+// allocates nothing.
+func (r *Rules) Freshness(c *code.Code, f Facts, l List) code.Reason {
+	usable := l.Held && !l.Expired
+	if !l.Held && r.MissingListOK {
+		return ""
+	}
+	if r.StaleListSeconds == 0 { // any age of a list, but a list there must be
+		if usable {
+			return ""
+		}
+		return code.StaleList
+	}
+	good := c.IssuedAt
+	if usable {
+		good = max(good, l.At)
+	}
+	age := f.At/1000 - good
 	switch {
-	case age < 0 && !r.MissingListOK:
+	case age <= r.StaleListSeconds:
+		return ""
+	case age > r.StaleLimitSeconds:
 		return code.StaleList
-	case r.StaleListSeconds > 0 && age > r.StaleListSeconds:
-		return code.StaleList
+	}
+	issuer, _ := r.Issuer(c.Rider.Issuer)
+	if f.Fare.Currency != "" && issuer.StaleCapMinor > 0 && f.Fare.Minor > issuer.StaleCapMinor {
+		return code.AmountOverCap
 	}
 	return ""
 }

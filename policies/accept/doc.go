@@ -9,8 +9,8 @@
 //
 // The package is pure: the caller passes the time. It does not check
 // signatures and it knows no deny list; [Rules.BeforeSignatures] covers what is
-// cheap and comes first, [Rules.ListReason] says whether a deny list is fresh
-// enough. Neither allocates.
+// cheap and comes first, [Rules.Freshness] says whether what is known of a rider is
+// fresh enough. Neither allocates.
 //
 // An unsure clock (Facts.ClockOK false) is taken as a lower bound of the true
 // time: codes that are too old by it are refused, codes that seem to come from

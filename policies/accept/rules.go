@@ -48,8 +48,13 @@ type Rules struct {
 	MaxWindowSeconds int64 `json:"max_window_seconds"` // longest life of one display, whatever it says
 	MaxTTLHours      int64 `json:"max_ttl_hours"`      // longest life of a credential
 
-	// StaleListSeconds is the highest age of a deny list; 0 means any age.
+	// StaleListSeconds is how long after a rider was last known to be good (by the
+	// deny list or by the credential's issue) he is taken without more ado; 0 means
+	// any age of the list. See [Rules.Freshness].
 	StaleListSeconds int64 `json:"stale_list_seconds"`
+	// StaleLimitSeconds is how long he is taken up to the issuer's lower cap; 0 =
+	// not longer.
+	StaleLimitSeconds int64 `json:"stale_limit_seconds,omitempty"`
 	// MissingListOK accepts riders of a list the terminal does not hold.
 	MissingListOK bool `json:"missing_list_ok"`
 
@@ -71,6 +76,9 @@ type IssuerRule struct {
 	// UnsureCapMinor bounds a fare while the terminal's clock is unsure; 0 = the
 	// credential's own cap.
 	UnsureCapMinor int64 `json:"unsure_cap_minor"`
+	// StaleCapMinor bounds a fare while it is longer than StaleListSeconds ago that
+	// the rider was known to be good; 0 = the credential's own cap.
+	StaleCapMinor int64 `json:"stale_cap_minor,omitempty"`
 }
 
 // A ModeRule says what one mode of transport takes. Empty Products means all.
@@ -149,6 +157,8 @@ func (r *Rules) Check() error {
 		return ErrRules.Explain("max_ttl_hours: want 1 to %d", TTLMax)
 	case r.StaleListSeconds < 0:
 		return ErrRules.Explain("stale_list_seconds: must not be negative")
+	case r.StaleLimitSeconds != 0 && (r.StaleListSeconds == 0 || r.StaleLimitSeconds < r.StaleListSeconds):
+		return ErrRules.Explain("stale_limit_seconds: want 0, or no less than a stale_list_seconds that is not 0")
 	case r.LateUploadDays < 1 || r.LateUploadDays > 366:
 		return ErrRules.Explain("late_upload_days: want 1 to 366")
 	case r.ClockSuspectSeconds < 1 || r.ClockSuspectSeconds > 24*3600:
@@ -174,6 +184,8 @@ func (r *Rules) checkIssuers() error {
 			return ErrRules.Explain("issuers[%d].cap_unit_minor: want 1 to 2^40", i)
 		case is.UnsureCapMinor < 0:
 			return ErrRules.Explain("issuers[%d].unsure_cap_minor: must not be negative", i)
+		case is.StaleCapMinor < 0:
+			return ErrRules.Explain("issuers[%d].stale_cap_minor: must not be negative", i)
 		}
 	}
 	if len(r.Schemes) == 0 {

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 
+	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -73,4 +74,35 @@ func (o *Operator) Totals(ctx context.Context) (t Totals, err error) {
 			Scan(&t.Decisions, &t.Charges, &t.Collected, &t.Fees, &t.Matched, &t.Exceptions, &t.Payouts, &t.Paid)
 	})
 	return t, err
+}
+
+// A received names a tap by its identity in the operator's books.
+type received struct {
+	terminal uint32
+	seq      uint64
+}
+
+// received gives every tap the gateway has ever taken in, accepted or not, with
+// what stands in its row.
+func (o *Operator) received(ctx context.Context) (map[received]said, error) {
+	out := map[received]said{}
+	err := o.Gateway.DB.InTenant(ctx, Tenant, func(tx *pg.Tx) error {
+		clear(out)
+		rows, err := tx.Query(ctx, `SELECT terminal, seq, accepted, reason FROM tap_seen WHERE tenant_id = $1`, tx.Tenant)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var terminal, seq int64
+			var accepted bool
+			var reason string
+			if err := rows.Scan(&terminal, &seq, &accepted, &reason); err != nil {
+				return err
+			}
+			out[received{uint32(terminal), uint64(seq)}] = said{accepted, code.Reason(reason)}
+		}
+		return rows.Err()
+	})
+	return out, err
 }

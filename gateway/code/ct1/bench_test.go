@@ -57,3 +57,16 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// The last slot of the longest chain: the dearest check there is.
+func BenchmarkVerifyChainLastSlot(b *testing.B) {
+	c := newCity(b, ct1.SuiteChain, "bench")
+	raw := chainAt(b, c, c.credential(b, c.fields()), issuedAt+(ct1.ChainMax-1)*60)
+	b.ReportAllocs()
+	for b.Loop() {
+		var parsed code.Code
+		if (ct1.Scheme{}).Parse(raw, &parsed) != nil || (ct1.Scheme{}).Verify(&parsed, c.keys, nil).Outcome != code.Accept {
+			b.Fatal("refused")
+		}
+	}
+}

@@ -26,6 +26,13 @@ const (
 // A chainValue is one value of a chain.
 type chainValue [chainSize]byte
 
+// A chainLink is a value with its position: the anchor at 0, the value that slot
+// i shows at i+1.
+type chainLink struct {
+	at    uint32
+	value chainValue
+}
+
 func chainHash(k uint32, x chainValue) (out chainValue) {
 	var msg [len(chainContext) + 4 + chainSize]byte // one block of SHA-256
 	copy(msg[:], chainContext)
@@ -44,8 +51,14 @@ func chainDown(x chainValue, from, to uint32) chainValue {
 	return x
 }
 
-func chainHolds(anchor chainValue, slot uint16, shown chainValue) bool {
-	return chainDown(shown, uint32(slot)+1, 0) == anchor
+// chainHolds reports whether the value shown on c hangs on known, a link that
+// does, or on the anchor when known is of a later slot. It gives the link of c.
+func chainHolds(c *code.Code, known chainLink) (chainLink, bool) {
+	own := chainLink{uint32(c.Counter) + 1, chainValue(Proof(c))}
+	if own.at < known.at {
+		known = chainLink{0, chainValue(c.DeviceKey)}
+	}
+	return own, chainDown(own.value, own.at, known.at) == known.value
 }
 
 // chainSlot gives the slot that begins age seconds after issue.

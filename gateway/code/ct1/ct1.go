@@ -95,6 +95,10 @@ func proofSize(suite uint8) int {
 	return sigSize
 }
 
+// Proof gives what ends a parsed code: the device's signature, or the value of a
+// hash chain. It aliases the code's bytes.
+func Proof(c *code.Code) []byte { return c.Raw[len(c.Raw)-proofSize(c.Suite):] }
+
 // deviceForm reports whether key has the one form of the suite's device keys.
 func deviceForm(suite uint8, key []byte) bool {
 	switch suite {
@@ -263,7 +267,7 @@ func Marshal(c *code.Code) []byte {
 	}
 	out = append(out, c.Credential[len(c.Credential)-sigSize:]...)
 	out = appendDynamic(out, c.GeneratedAt-c.IssuedAt, c)
-	return append(out, c.Raw[len(c.Raw)-proofSize(c.Suite):]...)
+	return append(out, Proof(c)...)
 }
 
 // putHeader writes the fixed fields of part A, except ttl and device key.

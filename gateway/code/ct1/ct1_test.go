@@ -14,6 +14,7 @@ import (
 	"errors"
 	"math/big"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,8 +53,7 @@ func (k *keySource) IssuerKey(issuer citygate.Issuer, kid uint8, _ int64) (crypt
 
 // city is an issuer and a device of one suite.
 type city struct {
-	issuer ed25519.PrivateKey // of the suites that have one
-	sealed func(toSign []byte) []byte
+	issue  func(msg []byte) []byte
 	keys   *keySource
 	suite  uint8
 	device []byte
@@ -62,78 +62,83 @@ type city struct {
 
 func newCity(t testing.TB, suite uint8, seed string) *city {
 	t.Helper()
-	digest := sha256.Sum256([]byte("issuer " + seed))
-	issuer := ed25519.NewKeyFromSeed(digest[:])
-	c := &city{issuer: issuer, suite: suite, keys: &keySource{issuer: 0x1234, kid: 7, public: issuer.Public(), version: 1}}
-	c.sealed = func(toSign []byte) []byte { return ed25519.Sign(issuer, toSign) }
-	if suite == ct1.SuiteAllP256 || suite == ct1.SuiteSM2 {
-		public, sign := deviceKeys(t, suite, digest[:])
-		c.keys.public, c.issuer = public, nil
-		c.sealed = func(toSign []byte) []byte {
-			sig, err := sign(toSign)
+	material := sha256.Sum256([]byte("issuer " + seed))
+	issuerSuite, ed := suite, ed25519.NewKeyFromSeed(material[:])
+	if suite == ct1.SuiteP256 || suite == ct1.SuiteChain {
+		issuerSuite = ct1.SuiteEd25519
+	}
+	public := ed.Public()
+	issue := func(msg []byte) ([]byte, error) { return ed25519.Sign(ed, msg), nil }
+	if issuerSuite != ct1.SuiteEd25519 {
+		public, issue = pointSigner(t, issuerSuite, material[:])
+	}
+	c := &city{
+		issue: func(msg []byte) []byte {
+			sig, err := issue(msg)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return sig
-		}
+		},
+		keys:  &keySource{issuer: 0x1234, kid: 7, public: public, version: 1},
+		suite: suite,
 	}
-	digest = sha256.Sum256([]byte("device " + seed))
-	if suite == ct1.SuiteChain {
+	material = sha256.Sum256([]byte("device " + seed))
+	switch suite {
+	case ct1.SuiteChain:
 		var err error
-		if c.device, err = ct1.ChainAnchor(digest[:16]); err != nil {
+		if c.device, err = ct1.ChainAnchor(material[:16]); err != nil {
 			t.Fatal(err)
 		}
-		if c.sign, err = ct1.ChainSigner(digest[:16]); err != nil {
+		if c.sign, err = ct1.ChainSigner(material[:16]); err != nil {
 			t.Fatal(err)
 		}
 		return c
+	case ct1.SuiteEd25519:
+		key := ed25519.NewKeyFromSeed(material[:])
+		public = key.Public()
+		c.sign = func(msg []byte) ([]byte, error) { return ed25519.Sign(key, msg), nil }
+	default:
+		public, c.sign = pointSigner(t, suite, material[:])
 	}
-	var public crypto.PublicKey
-	public, c.sign = deviceKeys(t, suite, digest[:])
 	gotSuite, device, err := ct1.DeviceKey(public)
-	if err != nil || gotSuite != suite && (gotSuite != ct1.SuiteP256 || suite != ct1.SuiteAllP256) {
+	if want := map[uint8]uint8{ct1.SuiteAllP256: ct1.SuiteP256}[suite]; err != nil || gotSuite != suite && gotSuite != want {
 		t.Fatalf("DeviceKey = suite %d, %v; want %d", gotSuite, err, suite)
 	}
 	c.device = device
 	return c
 }
 
-// deviceKeys gives the device key of a suite and what signs with it.
-func deviceKeys(t testing.TB, suite uint8, secret []byte) (crypto.PublicKey, func([]byte) ([]byte, error)) {
+// pointSigner gives a key of P-256 or SM2.
+func pointSigner(t testing.TB, suite uint8, scalar []byte) (crypto.PublicKey, func([]byte) ([]byte, error)) {
 	t.Helper()
-	var private crypto.Signer = ed25519.NewKeyFromSeed(secret)
-	switch suite {
-	case ct1.SuiteSM2:
-		key, err := sm2.NewPrivateKey(secret)
+	if suite == ct1.SuiteSM2 {
+		key, err := sm2.NewPrivateKey(scalar)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return key.Public(), func(msg []byte) ([]byte, error) { return key.Sign(rand.Reader, nil, msg) }
-	case ct1.SuiteP256, ct1.SuiteAllP256:
-		p, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		private = p
+		return key.Public(), ct1.SM2Signer(key, rand.Reader)
 	}
-	sign, err := ct1.Signer(private)
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return private.Public(), sign
+	sign, err := ct1.Signer(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Public(), sign
 }
 
 func (c *city) fields() ct1.Credential {
-	if c.suite == ct1.SuiteChain {
-		return ct1.Credential{
-			Suite: c.suite, Rider: citygate.Rider{Issuer: 0x1234, List: 0x0506, Index: 0x0708090a}, KeyID: 7,
-			IssuedAt: issuedAt, TTLHours: 96, Product: 0x0b0c, Cap: 0x0d0e, Window: 60, DeviceKey: c.device,
-		}
-	}
-	return ct1.Credential{
+	f := ct1.Credential{
 		Suite: c.suite, Rider: citygate.Rider{Issuer: 0x1234, List: 0x0506, Index: 0x0708090a}, KeyID: 7,
 		IssuedAt: issuedAt, TTLHours: 168, Product: 0x0b0c, Cap: 0x0d0e, Taps: 200, Window: 30, DeviceKey: c.device,
 	}
+	if c.suite == ct1.SuiteChain {
+		f.Taps, f.Window, f.TTLHours = 0, 60, 96
+	}
+	return f
 }
 
 func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
@@ -142,7 +147,7 @@ func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credential, err := ct1.Assemble(toSign, c.sealed(toSign))
+	credential, err := ct1.Assemble(toSign, c.issue(toSign))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,11 +157,7 @@ func (c *city) credential(t testing.TB, f ct1.Credential) []byte {
 func (c *city) show(t testing.TB, credential []byte) []byte {
 	t.Helper()
 	if c.suite == ct1.SuiteChain {
-		raw, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Party: 1, ClockQuality: code.ClockUnknown, Medium: code.MediumBand}, c.sign)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
+		return chainAt(t, c, credential, shownAt)
 	}
 	raw, err := ct1.Display(credential, ct1.Dynamic{GeneratedAt: shownAt, Counter: 0x1112, Context: 0x1314, Party: 2, ClockQuality: code.ClockSynced, Medium: code.MediumBand}, c.sign)
 	if err != nil {
@@ -165,7 +166,30 @@ func (c *city) show(t testing.TB, credential []byte) []byte {
 	return raw
 }
 
+// proven is the check that covers part B of c's codes, and unproven its reason.
+func (c *city) proven() code.Checks {
+	if c.suite == ct1.SuiteChain {
+		return code.SharedSecret
+	}
+	return code.DeviceSignature
+}
+
+func (c *city) unproven() code.Reason {
+	if c.suite == ct1.SuiteChain {
+		return code.BadSecret
+	}
+	return code.BadDeviceSignature
+}
+
 func (c *city) code(t testing.TB) []byte { return c.show(t, c.credential(t, c.fields())) }
+
+// strength is what a genuine code of c rests on.
+func (c *city) strength() code.Strength {
+	if c.suite == ct1.SuiteChain {
+		return code.SecretBound
+	}
+	return code.DeviceBound
+}
 
 // point gives the P-256 key of a compressed point, without the package's help.
 func point(compressed []byte) *ecdsa.PublicKey {
@@ -186,8 +210,20 @@ func bareP256(compressed, msg, sig []byte) bool {
 	return ecdsa.Verify(point(compressed), digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 }
 
+// chainLink gives the value before the one at a position of a hash chain.
+func chainLink(position int, value []byte) []byte {
+	msg := binary.BigEndian.AppendUint32([]byte("CT1-chain\x00"), uint32(position))
+	sum := sha256.Sum256(append(msg, value...))
+	return sum[:16]
+}
+
+// negate gives n-s of P-256.
+func negate(s []byte) []byte {
+	return new(big.Int).Sub(elliptic.P256().Params().N, new(big.Int).SetBytes(s)).FillBytes(make([]byte, 32))
+}
+
 func suites(t *testing.T, f func(t *testing.T, c *city)) {
-	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "all p256": ct1.SuiteAllP256, "sm2": ct1.SuiteSM2, "p256": ct1.SuiteP256} {
+	for name, suite := range map[string]uint8{"ed25519": ct1.SuiteEd25519, "all p256": ct1.SuiteAllP256, "sm2": ct1.SuiteSM2, "p256": ct1.SuiteP256, "chain": ct1.SuiteChain} {
 		t.Run(name, func(t *testing.T) { f(t, newCity(t, suite, name)) })
 	}
 }
@@ -206,56 +242,67 @@ func mustParse(t testing.TB, raw []byte) *code.Code {
 func TestLayoutIsByteExact(t *testing.T) {
 	suites(t, func(t *testing.T, c *city) {
 		raw := c.code(t)
-		keySize, hdr := 33, 0x20|c.suite<<2
-		if c.suite == ct1.SuiteEd25519 {
-			keySize, hdr = 32, 0x20
+		want := map[uint8]struct {
+			size, key               int
+			hdr, ttlToWindow, partB string
+		}{
+			0: {191, 32, "20", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
+			1: {192, 33, "24", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
+			2: {192, 33, "28", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
+			3: {192, 33, "2c", "00a8" + "0b0c" + "0d0e" + "c8" + "1e", "03f491" + "25" + "1112" + "1314"},
+			4: {127, 16, "30", "0060" + "0b0c" + "0d0e" + "00" + "3c", "03f480" + "19" + "10e0" + "0000"}, // slot 4320 of 60 s
+		}[c.suite]
+		if len(raw) != want.size {
+			t.Fatalf("%d bytes, want %d", len(raw), want.size)
 		}
-		if want := 159 + keySize; len(raw) != want {
-			t.Fatalf("%d bytes, want %d", len(raw), want)
-		}
-		head := "7d" + hex.EncodeToString([]byte{hdr}) + "1234" + "07" + "0506" + "0708090a" + "6afd86c0" + "00a8" + "0b0c" + "0d0e" + "c8" + "1e"
+		head := "7d" + want.hdr + "1234" + "07" + "0506" + "0708090a" + "6afd86c0" + want.ttlToWindow
 		if got := hex.EncodeToString(raw[:23]); got != head {
 			t.Errorf("head %s, want %s", got, head)
 		}
-		isigAt, dynAt := 23+keySize, 23+keySize+64
+		isigAt, dynAt := 23+want.key, 23+want.key+64
 		if !bytes.Equal(raw[23:isigAt], c.device) {
 			t.Error("device key is not at 23")
 		}
-		if got, want := hex.EncodeToString(raw[dynAt:dynAt+8]), "03f491"+"25"+"1112"+"1314"; got != want {
-			t.Errorf("part B %s, want %s", got, want)
+		if got := hex.EncodeToString(raw[dynAt : dynAt+8]); got != want.partB {
+			t.Errorf("part B %s, want %s", got, want.partB)
 		}
-		cred := append([]byte("CT1-cred\x00"), raw[:isigAt]...)
-		if !bareIssuer(c.keys.public, cred, raw[isigAt:dynAt]) {
+		if !bare(c.keys.public, append([]byte("CT1-cred\x00"), raw[:isigAt]...), raw[isigAt:dynAt]) {
 			t.Error("the issuer's signature is not over CT1-cred and part A")
 		}
-		dyn := append([]byte("CT1-dyn\x00"), raw[:dynAt+8]...)
-		sig := raw[dynAt+8:]
-		if c.suite == ct1.SuiteEd25519 {
-			if !ed25519.Verify(c.device, dyn, sig) {
+		dyn, proof := append([]byte("CT1-dyn\x00"), raw[:dynAt+8]...), raw[dynAt+8:]
+		switch c.suite {
+		case 0:
+			if !ed25519.Verify(c.device, dyn, proof) {
 				t.Error("the device's signature is not over CT1-dyn, part A and part B")
 			}
-			return
-		}
-		if c.suite == ct1.SuiteSM2 {
+		case 1, 3:
+			if !bareP256(c.device, dyn, proof) {
+				t.Error("the device's signature is not over CT1-dyn, part A and part B")
+			}
+		case 2:
 			key, err := sm2.ParseKey(c.device)
-			if err != nil || !sm2.Verify(key, nil, dyn, sig) {
+			if err != nil || !bare(key, dyn, proof) {
 				t.Error("the device's signature is not over CT1-dyn, part A and part B")
 			}
-			return
-		}
-		if !bareP256(c.device, dyn, sig) {
-			t.Error("the device's signature is not over CT1-dyn, part A and part B")
+		case 4: // slot 4320 is the 4321st: so many hashes lead to the anchor
+			for position := 4321; position > 0; position-- {
+				proof = chainLink(position, proof)
+			}
+			if !bytes.Equal(proof, c.device) {
+				t.Error("the preimage does not lead to the anchor")
+			}
 		}
 	})
 }
 
-func bareIssuer(public crypto.PublicKey, msg, sig []byte) bool {
+// bare checks a signature without the package's help.
+func bare(public crypto.PublicKey, msg, sig []byte) bool {
 	switch key := public.(type) {
 	case ed25519.PublicKey:
 		return ed25519.Verify(key, msg, sig)
 	case *ecdsa.PublicKey:
-		if sm2.IsKey(key) {
-			return sm2.Verify(key, []byte(sm2.DefaultUserID), msg, sig)
+		if key.Curve != elliptic.P256() {
+			return sm2.Verify(key, []byte("1234567812345678"), msg, sig)
 		}
 		digest := sha256.Sum256(msg)
 		return ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
@@ -273,12 +320,16 @@ func TestParseGivesTheFields(t *testing.T) {
 			Party: 2, ClockQuality: code.ClockSynced, Medium: code.MediumBand, Context: 0x1314,
 			Raw: got.Raw, Credential: got.Raw[:len(got.Raw)-72], DeviceKey: c.device,
 		}
+		if c.suite == ct1.SuiteChain { // part B follows from the slot
+			want.GeneratedAt, want.Window, want.Taps, want.Counter, want.ExpiresAt = issuedAt+4320*60, 60, 0, 4320, issuedAt+96*3600
+			want.Party, want.ClockQuality, want.Context, want.Credential = 1, code.ClockUnknown, 0, got.Raw[:len(got.Raw)-24]
+		}
 		a, _ := json.Marshal(got)
 		b, _ := json.Marshal(want)
 		if !bytes.Equal(a, b) {
 			t.Errorf("parsed %s, want %s", a, b)
 		}
-		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: code.DeviceBound, Checked: code.IssuerSignature | code.DeviceSignature}) {
+		if v := (ct1.Scheme{}).Verify(got, c.keys, nil); v != (code.Verdict{Outcome: code.Accept, Strength: c.strength(), Checked: code.IssuerSignature | c.proven()}) {
 			t.Errorf("Verify = %+v", v)
 		}
 	})
@@ -316,8 +367,13 @@ func TestForgeriesAreNamed(t *testing.T) {
 		foreign.Rider.Issuer = 0x4321
 		unknownKey := c.fields()
 		unknownKey.KeyID = 8
-		otherDevice := *c
-		otherDevice.sign = other.sign
+		stranger := c.show(t, credential) // with the proof of another device
+		copy(ct1.Proof(mustParse(t, stranger)), ct1.Proof(mustParse(t, other.show(t, other.credential(t, other.fields())))))
+		if c.suite != ct1.SuiteChain {
+			otherDevice := *c
+			otherDevice.sign = other.sign
+			stranger = otherDevice.show(t, credential)
+		}
 		altered := bytes.Clone(credential)
 		altered[20]++ // cap
 		tests := []struct {
@@ -329,7 +385,7 @@ func TestForgeriesAreNamed(t *testing.T) {
 			{"key nobody knows", c.show(t, c.credential(t, unknownKey)), code.UnknownKey},
 			{"issuer's signature by another key", c.show(t, other.credential(t, c.fields())), code.BadIssuerSignature},
 			{"altered field, signed again by the device", c.show(t, altered), code.BadIssuerSignature},
-			{"device's signature by another key", otherDevice.show(t, credential), code.BadDeviceSignature},
+			{"device's signature by another key", stranger, c.unproven()},
 		}
 		for _, test := range tests {
 			for _, cache := range []code.CredentialCache{nil, code.NewCredentials(64)} {
@@ -345,6 +401,9 @@ func TestForgeriesAreNamed(t *testing.T) {
 // second credential for the same device key.
 func TestDisplayCannotBeMovedToAnotherCredential(t *testing.T) {
 	suites(t, func(t *testing.T, c *city) {
+		if c.suite == ct1.SuiteChain {
+			return // a preimage signs nothing: see TestChainsWeakerPromise
+		}
 		raw := c.code(t)
 		f := c.fields()
 		f.Cap = 0xffff
@@ -385,7 +444,7 @@ func TestCacheSkipsTheIssuerAndNothingElse(t *testing.T) {
 		}
 		third := c.show(t, credential)
 		third[len(third)-1] ^= 1
-		if v := verify(third); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
+		if v := verify(third); v != code.Refuse(c.unproven()).After(code.IssuerSignature) {
 			t.Errorf("bad device signature on a hit: %+v", v)
 		}
 		// A new bundle revokes the key: what was cached under the old one is void.
@@ -412,7 +471,7 @@ func TestIssuedKeyOffTheCurveIsMalformed(t *testing.T) {
 	good := c.credential(t, c.fields())
 	bad := bytes.Clone(good[:56])
 	copy(bad[23:], f.DeviceKey)
-	bad = append(bad, ed25519.Sign(c.issuer, append([]byte("CT1-cred\x00"), bad...))...)
+	bad = append(bad, c.issue(append([]byte("CT1-cred\x00"), bad...))...)
 	raw := append(bad, c.code(t)[120:]...)
 	if v := (ct1.Scheme{}).Verify(mustParse(t, raw), c.keys, nil); v != code.Refuse(code.Malformed) {
 		t.Errorf("%+v, want malformed", v)
@@ -482,9 +541,8 @@ func TestStructureIsRefusedByKind(t *testing.T) {
 		{"other magic", set(0, 0x7c), code.ErrMalformed},
 		{"version 0", set(1, 0x0c), code.ErrUnsupported},
 		{"version 2", set(1, 0x4c), code.ErrUnsupported},
-		{"suite 4, with another's length", set(1, 0x30), code.ErrMalformed},
+		{"suite 4, which is shorter", set(1, 0x30), code.ErrMalformed},
 		{"suite 5", set(1, 0x34), code.ErrUnsupported},
-		{"suite 6", set(1, 0x38), code.ErrUnsupported},
 		{"suite 7", set(1, 0x3c), code.ErrUnsupported},
 		{"reserved bit", set(1, 0x2d), code.ErrMalformed},
 		{"extensions that are not there", set(1, 0x2e), code.ErrMalformed},
@@ -527,7 +585,7 @@ func TestEveryExtensionLengthIsBounded(t *testing.T) {
 		a := bytes.Clone(plain[:56])
 		a[1] |= 2
 		a = append(append(a, byte(n)), ext...)
-		a = append(a, ed25519.Sign(c.issuer, append([]byte("CT1-cred\x00"), a...))...)
+		a = append(a, c.issue(append([]byte("CT1-cred\x00"), a...))...)
 		var got code.Code
 		err := ct1.ParseCredential(a, &got)
 		if want := n >= 2 && n <= 21; (err == nil) != want {
@@ -539,10 +597,13 @@ func TestEveryExtensionLengthIsBounded(t *testing.T) {
 }
 
 func TestRefusalBeforeSignaturesAllocatesNothing(t *testing.T) {
-	c := newCity(t, ct1.SuiteP256, "allocations")
+	suites(t, refusalAllocatesNothing)
+}
+
+func refusalAllocatesNothing(t *testing.T, c *city) {
 	valid := c.code(t)
 	flags := bytes.Clone(valid)
-	flags[123] = 0
+	flags[len(valid)-len(ct1.Proof(mustParse(t, valid)))-5] = 0
 	foreign := bytes.Clone(valid)
 	foreign[3] = 0
 	inputs := [][]byte{nil, valid[:1], valid[:100], flags, foreign, []byte("CT1:ABC"), []byte("hQVDUFYwMQ"), bytes.Repeat([]byte{0x7d}, 4000)}
@@ -573,8 +634,12 @@ func TestRefusalBeforeSignaturesAllocatesNothing(t *testing.T) {
 
 // Other schemes' codes must never be taken for ours, whatever the reader sends.
 func TestOtherSchemesCodesAreNotOurs(t *testing.T) {
-	for _, name := range []string{"testdata/uic-dosipas.json", "../motsm2/testdata/mot-sm2-synthetic.json", "testdata/emvco-qr.json"} {
-		data, err := os.ReadFile(name)
+	for _, name := range []string{"uic-dosipas.json", "mot-sm2-synthetic.json", "emvco-qr.json"} {
+		paths, err := filepath.Glob("../*/testdata/" + name) // of the scheme's own folder, where there is one
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: no such file, %v", name, err)
+		}
+		data, err := os.ReadFile(paths[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -629,9 +694,6 @@ func FuzzParse(f *testing.F) {
 	for suite := range uint8(5) {
 		c := newCity(f, suite, "fuzz")
 		f.Add(c.code(f))
-		if suite == ct1.SuiteChain {
-			continue
-		}
 		with := c.fields()
 		with.Extensions = []byte{1, 2, 3, 4, 200, 0}
 		f.Add(c.show(f, c.credential(f, with)))

@@ -25,8 +25,9 @@
 //
 // What this package promises:
 //   - one code has one byte form. Whatever [Scheme.Parse] takes, [Marshal] gives
-//     back; a P-256 signature must have the low S, trailing bytes, reserved bits,
-//     clock quality 3, a party of 0 and unordered extensions are malformed;
+//     back; a P-256 signature of either party must have the low S, trailing bytes,
+//     reserved bits, clock quality 3, a party of 0 and unordered extensions are
+//     malformed;
 //   - parsing allocates nothing, whatever it is given;
 //   - Ed25519 signatures are taken exactly when crypto/ed25519 takes them, so the
 //     validator, the gateway and a dispute agree on every edge case;
@@ -45,7 +46,16 @@
 // until the slot is over, no vehicle can be bound, and there is no tap budget,
 // since the counter counts slots and not taps: bound the loss by cap, hours and
 // a short win. A seed serves one credential; under two, one's values open both.
-// The verdict's strength says so: secret_bound, not device_bound.
+// The verdict's strength says so: secret_bound, not device_bound. The replay key
+// (issuer, list, idx, ctr) is the slot's, which no copy can change: one validator
+// takes a slot once, and the issuer finds a slot taken at two. What is left is a
+// copy shown at another validator inside the slot, which rides, at the owner's
+// charge if it comes first; and an honest rider has one ride a slot.
+//
+// Codes made ahead (medium server batch) are for wallets and bands that have no
+// key: a server that holds the device key signs the codes of consecutive windows
+// ([Batch]). Who copies them rides until they end, a day at most; the verdict is
+// static_signed.
 //
 // What it does not: windows, limits, deny lists and replay are the caller's.
 //

@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 
@@ -50,7 +51,7 @@ func parseDeviceKey(suite uint8, raw []byte) (any, error) {
 	case SuiteSM2:
 		return sm2.ParseKey(raw)
 	case SuiteChain:
-		return chainValue(raw), nil
+		return chainLink{0, chainValue(raw)}, nil
 	case SuiteP256, SuiteAllP256:
 		x, y := elliptic.UnmarshalCompressed(elliptic.P256(), raw)
 		if x == nil {
@@ -75,8 +76,9 @@ func CheckDeviceKey(suite uint8, key []byte) error {
 	}
 	switch suite {
 	case SuiteSM2:
-		_, err := sm2.ParseKey(key)
-		return err
+		if _, err := sm2.ParseKey(key); err != nil {
+			return errors.New("device key: not a compressed point of SM2")
+		}
 	case SuiteChain:
 		if chainValue(key) == (chainValue{}) {
 			return errors.New("device key: an anchor of zeros, as an unset field would be")
@@ -109,7 +111,7 @@ func DeviceKey(public crypto.PublicKey) (suite uint8, key []byte, err error) {
 			return SuiteSM2, sm2.Compress(p), nil
 		}
 		if p.Curve != elliptic.P256() {
-			return 0, nil, errors.New("device key: not on P-256")
+			return 0, nil, errors.New("device key: on neither P-256 nor SM2")
 		}
 		point, err := p.Bytes() // refuses a point off the curve
 		if err != nil {
@@ -153,6 +155,12 @@ func LowS(raw []byte) []byte {
 		}
 	}
 	return raw
+}
+
+// SM2Signer gives the sign function of an SM2 key, for a device or an issuer: the
+// default user id, and random for every signature.
+func SM2Signer(private *sm2.PrivateKey, random io.Reader) func(msg []byte) ([]byte, error) {
+	return func(msg []byte) ([]byte, error) { return private.Sign(random, nil, msg) }
 }
 
 // Signer gives the sign function of a device whose key is in memory: bands made

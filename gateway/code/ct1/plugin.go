@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/cashlesscity/citygate"
@@ -16,10 +17,10 @@ import (
 // Plugin makes CT1 schemes. They have no parameters of their own. The trust
 // object is
 //
-//	{"keys":[{"tenant":N,"kid":N,"alg":"ed25519","public_hex":".."}]}
+//	{"keys":[{"tenant":N,"kid":N,"alg":"ed25519|es256|sm2","public_hex":".."}]}
 //
-// where tenant is the issuer number that stands on the code and alg is ed25519
-// (32 bytes), es256 or sm2 (a point of 33 or 65 bytes).
+// where tenant is the issuer number that stands on the code. A key of es256
+// (P-256) or sm2 is a compressed point of 33 bytes or an uncompressed one of 65.
 var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(params []byte) (code.Scheme, error) {
@@ -66,11 +67,21 @@ func issuerKey(alg string, raw []byte) (crypto.PublicKey, error) {
 		return ed25519.PublicKey(raw), nil
 	case "es256":
 		if len(raw) == p256KeySize && compressed(raw) {
-			return parseDeviceKey(SuiteAllP256, raw)
+			if key, err := parseDeviceKey(SuiteP256, raw); err == nil {
+				return key, nil
+			}
 		}
-		return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), raw)
+		if err != nil {
+			return nil, errors.New("public_hex: not a point of P-256, compressed or uncompressed")
+		}
+		return key, nil
 	case "sm2":
-		return sm2.ParseKey(raw)
+		key, err := sm2.ParseKey(raw)
+		if err != nil {
+			return nil, errors.New("public_hex: not a point of SM2, compressed or uncompressed")
+		}
+		return key, nil
 	}
-	return nil, fmt.Errorf("alg %q is not known", alg)
+	return nil, fmt.Errorf("alg %q is not known; want ed25519, es256 or sm2", alg)
 }

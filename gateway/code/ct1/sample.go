@@ -80,7 +80,7 @@ func sampleDevice(random io.Reader, suite uint8, f *Credential) (*sampleKey, err
 		}
 		f.DeviceKey, err = ChainAnchor(seed)
 		anchor := chainValue(f.DeviceKey)
-		return &sampleKey{sign: sign, verify: func(_, value []byte) bool { return chainHolds(anchor, ChainMax-1, chainValue(value)) }}, err
+		return &sampleKey{sign: sign, verify: func(_, value []byte) bool { return chainDown(chainValue(value), ChainMax, 0) == anchor }}, err
 	}
 	k, err := newSampleKey(random, suite)
 	if err != nil {
