@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,8 @@ type Suite struct {
 	Common  code.Common // skew and cap unit the vectors are judged with
 
 	// Mutations is how many codes are tampered with; 0 means a million. All are
-	// parsed. VerifyMax bounds the ones whose signatures are checked, 0 means
+	// parsed. VerifyMax bounds the ones whose signatures are checked (the flag
+	// -schemetest.verifyall lifts it), 0 means
 	// 25,000: a signature costs a hundred times a refusal, and a scheme without
 	// them can afford the lot.
 	Mutations, VerifyMax int
@@ -61,6 +63,9 @@ type T interface {
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
+
+// verifyAll is for a night: go test ./gateway/code/motsm2 -schemetest.verifyall.
+var verifyAll = flag.Bool("schemetest.verifyall", false, "check the signatures of every tampered code that parses, however long it takes")
 
 // Run tries a scheme, each case as a subtest. It runs in the scheme's folder and
 // reads the other schemes' codes from ../*/testdata/codes.txt.
@@ -111,6 +116,9 @@ func newKit(s Suite, own [][]byte, foreign []sample) *kit {
 	}
 	if s.VerifyMax == 0 {
 		s.VerifyMax = 25_000
+	}
+	if *verifyAll {
+		s.VerifyMax = s.Mutations
 	}
 	for i := range s.Vectors {
 		if s.Vectors[i].Keys == nil {
