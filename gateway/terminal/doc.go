@@ -7,7 +7,9 @@
 // disk; replay memory written; gate. So a gate that opened has a record on disk
 // whatever happens next, and a forged code never fills the replay memory.
 // Refusals are journalled, and synced, before they are reported. When the
-// journal cannot be written the gate stays shut.
+// journal cannot be written the gate stays shut. A code whose display only its
+// check can tell (it says no time) is looked up in the replay memory after that
+// check once more, and a deferred code opens nothing.
 //
 // What it promises, held by a test that stops the machine before and after
 // every file operation:

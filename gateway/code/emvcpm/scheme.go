@@ -35,7 +35,7 @@ type Scheme struct{ params Params }
 var _ code.TextScheme = Scheme{}
 
 // Plugin makes the scheme. It has no keys: its trust object is {}.
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(params []byte) (code.Scheme, error) {
 	var p Params

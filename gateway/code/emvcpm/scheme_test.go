@@ -371,9 +371,10 @@ func TestConformance(t *testing.T) {
 	if *update {
 		text := "# Codes of this scheme, for every other scheme to refuse. Written by go test -update.\n"
 		for _, v := range list {
-			text += fmt.Sprintf("%x # %s\n", v.Raw, v.Name)
+			if v.Outcome == code.Defer {
+				text += fmt.Sprintf("%x # %s\n", v.Raw, v.Name)
+			}
 		}
-		text += fmt.Sprintf("%x # the example as text\n", published(t).CPM[0].PayloadBase64)
 		if err := os.WriteFile("testdata/codes.txt", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,6 @@
 // (pass, step) however the text was written, and it is known after [Scheme.Verify]
 // at the latest. What it does not: rotating is not bound. Whoever has the pass's
 // secret draws the same barcode on any device, and a validator that can check
-// holds that secret. The verdict says secret_bound. The validator's secrets
-// should be derived per pass, from a master that stays in its secure module.
+// holds that secret. The verdict says secret_bound. [Master] derives the secrets
+// of all passes from one that lies in the tenant's secret store.
 package rotating

@@ -28,6 +28,8 @@ func Defaults() Params {
 // has its default. The trust object is
 //
 //	{"secrets":[{"pass":"..","hex":".."}]}
+//
+// or {"master_hex":".."} for the passes of a [Master].
 var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(raw []byte) (code.Scheme, error) {
@@ -129,9 +131,17 @@ func readTrust(raw []byte) (code.KeySource, error) {
 			Pass string `json:"pass"`
 			Hex  string `json:"hex"`
 		} `json:"secrets"`
+		Master string `json:"master_hex"`
 	}
 	if err := code.Decode(raw, &file); err != nil {
 		return nil, err
+	}
+	if file.Master != "" {
+		key, err := hex.DecodeString(file.Master)
+		if err != nil || len(key) < masterMin || len(file.Secrets) > 0 {
+			return nil, fmt.Errorf("master_hex: want %d bytes or more in hexadecimal, and no secrets beside it", masterMin)
+		}
+		return &Master{Key: citygate.NewSecret(key)}, nil
 	}
 	t := new(code.Trust)
 	for i, s := range file.Secrets {

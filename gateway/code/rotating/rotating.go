@@ -141,6 +141,9 @@ func (s *Scheme) Verify(c *code.Code, keys code.KeySource, _ code.CredentialCach
 		return code.Refuse(code.UnknownIssuer)
 	}
 	secret, reason := secrets.Secret(ID, m.pass)
+	if reason == "" && secret.IsZero() { // everybody knows the sums under an empty key
+		reason = code.UnknownKey
+	}
 	if reason != "" {
 		return code.Refuse(reason)
 	}

@@ -1,6 +1,9 @@
 package rotating_test
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,6 +129,63 @@ func TestConformance(t *testing.T) {
 		suite.Vectors = append(suite.Vectors, dear, other, late, early)
 	}
 	schemetest.Run(t, suite)
+}
+
+func TestAnEmptySecretOpensNothing(t *testing.T) {
+	keys := new(code.Trust)
+	keys.AddSecret(rotating.ID, "P", citygate.Secret{})
+	value := make([]byte, 8)
+	rotating.SHA1.Value(value, citygate.Secret{}, 1)
+	if _, v := verify(t, scheme(t, ""), "P."+string(value), 30, keys); v.Reason != code.UnknownKey {
+		t.Errorf("%+v", v)
+	}
+}
+
+// The derivation is a contract with every pass that was ever made.
+func TestMaster(t *testing.T) {
+	m := &rotating.Master{Number: 3, Key: citygate.NewSecret([]byte("0123456789abcdef"))}
+	mac := hmac.New(sha256.New, []byte("0123456789abcdef"))
+	mac.Write([]byte("citygate rotating pass\x00P1"))
+	if got := m.PassSecret([]byte("P1")); !bytes.Equal(got.Reveal(), mac.Sum(nil)) {
+		t.Errorf("%x", got.Reveal())
+	}
+	s := scheme(t, "")
+	const at = 1_800_000_000
+	value := make([]byte, 8)
+	rotating.SHA1.Value(value, m.PassSecret([]byte("P1")), at/30)
+	for text, want := range map[string]code.Reason{"P1." + string(value): "", "P2." + string(value): code.BadSecret, "P." + string(value): code.BadSecret} {
+		if _, v := verify(t, s, text, at, m); v.Reason != want {
+			t.Errorf("%s: %+v, want %q", text, v, want)
+		}
+	}
+	other := &rotating.Master{Key: citygate.NewSecret([]byte("0123456789abcdeg"))}
+	if _, v := verify(t, s, "P1."+string(value), at, other); v.Reason != code.BadSecret {
+		t.Errorf("another tenant's master: %+v", v)
+	}
+	for _, short := range []string{"", "fifteen bytes.."} {
+		weak := &rotating.Master{Key: citygate.NewSecret([]byte(short))}
+		if _, v := verify(t, s, "P1."+string(value), at, weak); v.Reason != code.UnknownIssuer {
+			t.Errorf("a master of %d bytes: %+v", len(short), v)
+		}
+	}
+	if _, reason := m.Secret("ct1", []byte("P1")); reason != code.UnknownIssuer {
+		t.Errorf("another scheme's secret: %q", reason)
+	}
+	if _, reason := m.IssuerKey(1, 1, 0); reason != code.UnknownIssuer || m.Version() != 3 {
+		t.Errorf("%q, version %d", reason, m.Version())
+	}
+	keys, err := rotating.Plugin.Trust([]byte(`{"master_hex":"30313233343536373839616263646566"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, v := verify(t, s, "P1."+string(value), at, keys); v.Outcome != code.Accept {
+		t.Errorf("from a file: %+v", v)
+	}
+	for _, bad := range []string{`{"master_hex":"3031"}`, `{"master_hex":"xx"}`, `{"master_hex":"30313233343536373839616263646566","secrets":[{"pass":"p","hex":"aa"}]}`} {
+		if _, err := rotating.Plugin.Trust([]byte(bad)); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
 }
 
 // A value opens in its own step and its neighbours, and is one use in all three.

@@ -48,17 +48,18 @@ var algorithms = [...]algorithm{
 	{DSAWithSHA1, true, crypto.SHA1},
 }
 
-// Keys of both levels are on one of these curves, and a signature over no weaker
-// a hash than the one here. Larger curves take milliseconds, which anybody could
-// make a reader spend with a device key of his own.
+// curves are those of issuers' keys, with the weakest hash that is taken on each.
+// Devices use the ones that secure hardware has; a dearer one would let anybody
+// make a reader spend its time on a key of his own.
 var curves = [...]struct {
-	oid   OID
-	curve elliptic.Curve
-	hash  crypto.Hash
+	oid    OID
+	curve  elliptic.Curve
+	hash   crypto.Hash
+	device bool
 }{
-	{P256, elliptic.P256(), crypto.SHA256},
-	{P224, elliptic.P224(), crypto.SHA224},
-	{P384, elliptic.P384(), crypto.SHA384},
+	{P256, elliptic.P256(), crypto.SHA256, true},
+	{P224, elliptic.P224(), crypto.SHA224, true},
+	{P384, elliptic.P384(), crypto.SHA384, false},
 }
 
 // find gives the signing algorithm that o names.
@@ -71,14 +72,23 @@ func (o oid) find(raw []byte) (algorithm, bool) {
 	return algorithm{}, false
 }
 
-// curve gives the curve that o names, nil if it names none.
-func (o oid) curve(raw []byte) elliptic.Curve {
+// deviceCurve gives the curve that o names, nil if it names none that devices use.
+func (o oid) deviceCurve(raw []byte) elliptic.Curve {
 	for _, c := range curves {
-		if o.is(raw, c.oid) {
+		if c.device && o.is(raw, c.oid) {
 			return c.curve
 		}
 	}
 	return nil
+}
+
+func ofDevices(curve elliptic.Curve) bool {
+	for _, c := range curves {
+		if c.curve == curve {
+			return c.device
+		}
+	}
+	return false
 }
 
 // naturalHash is the hash as strong as curve: what a key signs with when the

@@ -44,7 +44,7 @@ func TestLevel1OfAnotherImplementation(t *testing.T) {
 	if err != nil || len(file.Cases) < 25 {
 		t.Fatal(err, len(file.Cases))
 	}
-	strict, loose := scheme(t, ""), scheme(t, `{"allow_dsa_1024":true}`)
+	tenants := []Scheme{scheme(t, ""), scheme(t, `{"issuer_keys":["p384"]}`), scheme(t, `{"issuer_keys":["dsa2048"]}`), scheme(t, `{"issuer_keys":["dsa1024"]}`)}
 	for _, test := range file.Cases {
 		name := test.Key + " " + test.SigningAlg
 		i := newIssuer(t)
@@ -59,19 +59,27 @@ func TestLevel1OfAnotherImplementation(t *testing.T) {
 		trust := new(code.Trust)
 		trust.AddForeign(KeyName("9999", testKeyID), der)
 
-		want := map[string][2]code.Reason{"held": {"", ""}, "unsupported": {code.Unsupported, code.Unsupported}, "only with allow_dsa_1024": {code.Unsupported, ""}}[test.Want]
+		want, ok := map[string][4]bool{"held": {true, true, true, true}, "unsupported": {}, "only with p384": {1: true}, "only with dsa2048": {2: true}, "only with dsa1024": {3: true}}[test.Want]
+		if !ok {
+			t.Fatalf("%s: %q", name, test.Want)
+		}
 		raw := must(t, d.Marshal)
-		for n, s := range []Scheme{strict, loose} {
-			if v := judge(t, s, trust, raw, shown); v.Reason != want[n] {
-				t.Errorf("%s: %+v, want %q", name, v, want[n])
+		holds := -1 // a tenant who takes it
+		for n, s := range tenants {
+			v := judge(t, s, trust, raw, shown)
+			if want[n] {
+				holds = n
+			}
+			if want[n] != (v.Outcome == code.Accept) || !want[n] && v.Reason != code.Unsupported {
+				t.Errorf("%s, tenant %d: %+v", name, n, v)
 			}
 		}
-		if test.Want != "held" {
+		if holds < 0 {
 			continue
 		}
 		d.Contents[0].Data[len(d.Contents[0].Data)-3] ^= 1
 		i.resign(d)
-		if v := judge(t, strict, trust, must(t, d.Marshal), shown); v.Reason != code.BadIssuerSignature || v.Checked != 0 {
+		if v := judge(t, tenants[holds], trust, must(t, d.Marshal), shown); v.Reason != code.BadIssuerSignature || v.Checked != 0 {
 			t.Errorf("%s, ticket changed and signed again by the device: %+v", name, v)
 		}
 		if err := CheckIssuerKey(der); err != nil {
@@ -92,7 +100,7 @@ func TestIssuerKeysAreCheckedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"P-521", "secp256k1", "brainpoolP256r1"} {
+	for _, name := range []string{"P-521", "DSA 3072/256", "secp256k1", "brainpoolP256r1"} {
 		if CheckIssuerKey(unhex(t, file.PublicKeys[name])) == nil {
 			t.Errorf("%s is taken", name)
 		}
@@ -132,6 +140,10 @@ func TestLevel2KeysAndAlgorithms(t *testing.T) {
 	s := scheme(t, "")
 	for _, c := range curves {
 		device := keyOf(t, c.curve, "another level 2")
+		whole := code.Reason("") // of a code whose key is as it should be
+		if !c.device {
+			whole = code.Unsupported
+		}
 		uncompressed, _ := device.PublicKey.Bytes()
 		for _, form := range []struct {
 			name string
@@ -139,11 +151,11 @@ func TestLevel2KeysAndAlgorithms(t *testing.T) {
 			key  []byte
 			want code.Reason
 		}{
-			{"compressed", c.oid, point(device), ""},
-			{"uncompressed", c.oid, uncompressed, ""},
-			{"info", c.oid, spki(t, device.Public()), ""},
-			{"info without a curve", ECKey, spki(t, device.Public()), ""},
-			{"info without an algorithm", "", spki(t, device.Public()), ""},
+			{"compressed", c.oid, point(device), whole},
+			{"uncompressed", c.oid, uncompressed, whole},
+			{"info", c.oid, spki(t, device.Public()), whole},
+			{"info without a curve", ECKey, spki(t, device.Public()), whole},
+			{"info without an algorithm", "", spki(t, device.Public()), whole},
 			{"compressed without a curve", ECKey, point(device), code.Unsupported},
 			{"compressed without an algorithm", "", point(device), code.Unsupported},
 			{"an algorithm not known", "\x2a\x03", point(device), code.Unsupported},
@@ -206,7 +218,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, test := range file.Cases {
-		if test.Want != "held" || test.SigningAlg == "" {
+		if test.Want == "unsupported" || test.SigningAlg == "" {
 			continue
 		}
 		b.Run("cold/"+test.Key+"/"+test.SigningAlg, func(b *testing.B) {
@@ -221,7 +233,7 @@ func BenchmarkVerify(b *testing.B) {
 }
 
 func benchmarkVerify(b *testing.B, trust code.KeySource, raw []byte, cache code.CredentialCache) {
-	s := scheme(b, "")
+	s := scheme(b, `{"issuer_keys":["p384","dsa2048"]}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		var c code.Code

@@ -27,9 +27,12 @@ type Params struct {
 	AllowStatic bool `json:"allow_static,omitempty"`
 	// AllowSpecimen takes test tickets. For test tracks.
 	AllowSpecimen bool `json:"allow_specimen,omitempty"`
-	// AllowDSA1024 takes level 1 keys of 1024 bits, which sign with SHA-1. They
-	// are still in the field, and weaker than any other key here.
-	AllowDSA1024 bool `json:"allow_dsa_1024,omitempty"`
+	// IssuerKeys are the kinds of level 1 key taken beside ECDSA on P-256 and P-224:
+	// "p384" and "dsa2048" (a check takes about a millisecond, unless the credential
+	// is remembered; FIPS 186-5 has no DSA for new signatures any more) and
+	// "dsa1024", still in the field, which signs with SHA-1 and is weaker than any
+	// other key here.
+	IssuerKeys []string `json:"issuer_keys,omitempty"`
 	// WindowSeconds is how long a display lives when its issuer does not say, and
 	// how long a static code counts as one display; default 120.
 	WindowSeconds int64 `json:"window_s,omitempty"`
@@ -46,6 +49,7 @@ const defaultWindow = 120 // seconds; what the largest issuer of dynamic codes g
 // has the default parameters.
 type Scheme struct {
 	params Params
+	take   kinds
 	zone   *time.Location
 }
 
@@ -57,7 +61,7 @@ var _ code.Scheme = Scheme{}
 //
 // where provider is a RICS code or the text that stands in its place, and
 // public_hex a SubjectPublicKeyInfo, whose key must pass [CheckIssuerKey].
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
 
 func newScheme(params []byte) (code.Scheme, error) {
 	var p Params
@@ -78,11 +82,15 @@ func New(p Params) (Scheme, error) {
 	case p.MaxWindowSeconds < 0 || p.MaxWindowSeconds > maxDuration:
 		return Scheme{}, fmt.Errorf("max_window_s: want 1 to %d", maxDuration)
 	}
+	take, err := kindsOf(p.IssuerKeys)
+	if err != nil {
+		return Scheme{}, fmt.Errorf("issuer_keys: %w", err)
+	}
 	zone, err := time.LoadLocation(p.Zone) // "" is UTC
 	if err != nil {
 		return Scheme{}, fmt.Errorf("zone: %w", err)
 	}
-	return Scheme{p, zone}, nil
+	return Scheme{p, take, zone}, nil
 }
 
 func readTrust(raw []byte) (code.KeySource, error) {

@@ -13,7 +13,7 @@ import (
 // A code of an issuer who is not known is refused as that, whenever it is
 // shown, and the device's signature is still judged.
 func TestSamplesWithoutAnIssuer(t *testing.T) {
-	for _, s := range samples(t) {
+	for _, s := range publicSamples(t) {
 		want := code.Checks(0)
 		if s.Expect.Level2SignatureValid {
 			want = code.DeviceSignature
@@ -42,7 +42,7 @@ func TestSamplesWithoutAnIssuer(t *testing.T) {
 func TestEverySingleBitFlipIsRefused(t *testing.T) {
 	i := newIssuer(t)
 	codes := map[string][]byte{"made here": must(t, i.show(i.ticket(day()), shown).Marshal)}
-	for _, s := range samples(t) {
+	for _, s := range publicSamples(t) {
 		if s.Expect.Level2SignatureValid {
 			codes[s.Name] = unhex(t, s.Hex)
 		}
@@ -387,7 +387,7 @@ func TestSubjectAndUse(t *testing.T) {
 }
 
 func TestParametersAreHeldToTheirBounds(t *testing.T) {
-	for _, bad := range []string{`{"skew_s":-1}`, `{"window_s":3601}`, `{"max_window_s":-1}`, `{"zone":"Nowhere/Land"}`, `{"allow_static":1}`, `{"static":true}`} {
+	for _, bad := range []string{`{"skew_s":-1}`, `{"window_s":3601}`, `{"max_window_s":-1}`, `{"zone":"Nowhere/Land"}`, `{"allow_static":1}`, `{"issuer_keys":["rsa"]}`, `{"static":true}`} {
 		if _, err := Plugin.New([]byte(bad)); err == nil {
 			t.Errorf("%s is taken", bad)
 		}

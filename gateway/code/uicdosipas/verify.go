@@ -65,7 +65,7 @@ func (s Scheme) credential(b *Barcode, keys code.ForeignKeySource, credentials c
 	if reason != "" {
 		return nil, reason
 	}
-	issuer, err := parseIssuerKey(der, s.params.AllowDSA1024)
+	issuer, err := parseIssuerKey(der, s.take)
 	if err != nil {
 		return nil, code.Unsupported
 	}
@@ -92,10 +92,7 @@ func (s Scheme) credential(b *Barcode, keys code.ForeignKeySource, credentials c
 func (s Scheme) cacheKey(b *Barcode, version uint64) [32]byte {
 	var buf [MaxBytes + len(ID) + 2 + 8 + 1]byte
 	key := append(buf[:0], ID...)
-	key = append(key, b.Version, 0)
-	if s.params.AllowDSA1024 {
-		key[len(key)-1] = 1
-	}
+	key = append(key, b.Version, byte(s.take))
 	key = binary.BigEndian.AppendUint64(key, version)
 	end := b.level1.end
 	if b.hasLevel1Sig {
