@@ -27,7 +27,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
-		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(),
+		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(),
@@ -42,6 +42,9 @@ func (g *Gateway) recordTaps(ctx context.Context, raw []byte) ([]edge.TapReceipt
 	if err != nil {
 		return nil, err
 	}
+	// Taps that nobody prices are of no use yet: a flood of them gives way, for a
+	// moment, to the work on those that are here.
+	g.Jobs.Yield(ctx)
 	receipt, err := g.Intake.Record(ctx, b.Tenant, raw)
 	if err != nil {
 		return nil, err
@@ -274,8 +277,10 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 }
 
 // EnsurePlatform makes the platform's own keys: three roots of which two sign
-// bundles, unless a root set was imported before, and the token key. created says whether the token key is new, which is when the
-// first administrator needs a token.
+// bundles, unless a root set was imported before, and the token key. created says
+// whether the token key is new, which is when the first administrator needs a
+// token. A key store that is not this database's is refused; one that is away is
+// met later.
 func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created bool, err error) {
 	if _, err := g.Bundles.EnsureRoots(ctx, actor); err != nil {
 		return false, err
@@ -285,6 +290,15 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 	if err != nil && !created {
 		return false, err
 	}
-	_, err = g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519)
-	return created, err
+	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519); err != nil {
+		return false, err
+	}
+	if err := g.Ring.Confirm(ctx, keys.Platform, keys.Token); err != nil && !errors.Is(err, keys.ErrUnavailable) {
+		return false, err
+	}
+	_, err = g.Ring.EnsureNext(ctx, actor, keys.Platform, keys.Token) // who verifies tokens by key set knows the next one
+	if err != nil && !errors.Is(err, keys.ErrUnavailable) && !errors.Is(err, keys.ErrForbidden) {
+		return false, err
+	}
+	return created, nil
 }

@@ -36,6 +36,7 @@ func (g *Gateway) assemble() error {
 	g.Ring = keys.NewRing(g.DB, g.Signer)
 	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
+	g.Ring.Wait(g.Fleet)
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}
@@ -52,7 +53,7 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	g.Collector = collect.New(collect.Config{
-		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
+		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
 		Recorded: g.recorded,
 		Prove:    collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
@@ -161,22 +162,6 @@ func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID u
 	}
 	key, err := found.Key()
 	return intake.Terminal{Key: key, Mode: modes[t.Kind]}, err
-}
-
-// accounts gives collect the issuer's accounts. An account's natural key is
-// what the provider calls the payer, under its contract.
-type accounts struct{ credential.Denier }
-
-func (accounts) AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) (map[citygate.Rider]collect.Account, error) {
-	found, err := credential.AccountsOf(ctx, tx, riders)
-	if err != nil {
-		return nil, err
-	}
-	of := make(map[citygate.Rider]collect.Account, len(found))
-	for rider, a := range found {
-		of[rider] = collect.Account{ID: a.ID, Key: a.Contract + "/" + a.RiderRef, Contract: a.Contract, PayerRef: a.RiderRef}
-	}
-	return of, nil
 }
 
 // journeyPayees gives settle the payees that pricing decided.

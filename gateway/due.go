@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
@@ -157,7 +158,20 @@ func (g *Gateway) lists(ctx context.Context, j ListsJob) error {
 	}
 	if err := g.publishLists(ctx, j.Tenant); err != nil {
 		g.unlisted.add(g.Clock(), j.Tenant) // the queue runs the job again
+		return errors.Join(err, g.warnLate(ctx, j.Tenant))
+	}
+	return nil
+}
+
+// warnLate writes to the log when denials have waited for too long to be
+// published.
+func (g *Gateway) warnLate(ctx context.Context, tenant citygate.TenantID) error {
+	l, err := g.denyLatency(ctx, tenant)
+	if err != nil {
 		return err
+	}
+	if standing := credential.Standing(l.Standing); standing == credential.Alarm || standing == credential.Breach {
+		g.Log.ErrorContext(ctx, "denials are not published", "standing", standing, "tenant", tenant, "pending", l.Pending, "oldest_s", l.OldestSeconds)
 	}
 	return nil
 }

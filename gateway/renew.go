@@ -13,9 +13,15 @@ import (
 // one before grew old.
 const renewer = "system:bundles"
 
-// renewEvery is how often a bundle that cannot be renewed is tried again:
-// offline roots sign when people have time.
-const renewEvery = 10 * time.Minute
+// renewEvery is how often a bundle that cannot be renewed is tried again, and
+// sayEvery how often the log says so: offline roots sign when people have time.
+const (
+	renewEvery = 10 * time.Minute
+	sayEvery   = 12 * time.Hour
+)
+
+// waiting is when a renewal that did not come through was tried and spoken of.
+type waiting struct{ tried, said time.Time }
 
 // renew publishes an operator's bundle again under the profile it has, so that
 // terminals never run out of trust while somebody keeps the gateway running. A
@@ -31,8 +37,8 @@ func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fl
 		return next
 	}
 	now := g.Clock()
-	g.trust.waits(operator, now)
-	switch {
+	switch say := g.trust.waits(operator, now); {
+	case !say:
 	case err != nil:
 		g.Log.Error("a trust bundle cannot be renewed", "tenant", operator, "bundle", held.Version, "expires", held.ExpiresAt, "error", err)
 	case now.After(held.ExpiresAt):
@@ -49,19 +55,26 @@ func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fl
 func (t *trustCache) due(operator citygate.TenantID, held fleet.Published, signedBy, roots bundle.RootSet, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if tried, ok := t.waiting[operator]; ok && now.Sub(tried) < renewEvery && !now.Before(tried) {
+	if last, ok := t.waiting[operator]; ok && now.Sub(last.tried) < renewEvery && !now.Before(last.tried) {
 		return false
 	}
 	life := held.ExpiresAt.Sub(held.IssuedAt)
 	return now.Sub(held.IssuedAt) > life/4 || signedBy.Version < roots.Version
 }
 
-// waits notes that an operator's next bundle waits for signatures.
-func (t *trustCache) waits(operator citygate.TenantID, now time.Time) {
+// waits notes that an operator's next bundle did not come through, and reports
+// whether it is time to say so.
+func (t *trustCache) waits(operator citygate.TenantID, now time.Time) (say bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.waiting == nil {
-		t.waiting = map[citygate.TenantID]time.Time{}
+		t.waiting = map[citygate.TenantID]waiting{}
 	}
-	t.waiting[operator] = now
+	last := t.waiting[operator]
+	if say = now.Sub(last.said) >= sayEvery || now.Before(last.said); say {
+		last.said = now
+	}
+	last.tried = now
+	t.waiting[operator] = last
+	return say
 }

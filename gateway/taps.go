@@ -37,8 +37,12 @@ func (taps) OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, fr
 	return priced(found), err
 }
 
-func (taps) Evidence(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error) {
-	return intake.Evidence(ctx, tx, ids)
+func (taps) Evidence(ctx context.Context, tx *pg.Tx, of []pricing.Tap) (map[citygate.TapID][]byte, error) {
+	places := make([]intake.Place, len(of))
+	for i := range of {
+		places[i] = intake.Place{ID: of[i].ID, Received: of[i].Received, Digest: of[i].Digest}
+	}
+	return intake.EvidenceAt(ctx, tx, places)
 }
 
 func (taps) Refuse(ctx context.Context, tx *pg.Tx, issuer citygate.TenantID, verdicts []interbook.TapVerdict) error {
@@ -57,7 +61,7 @@ func priced(found []intake.Tap) []pricing.Tap {
 				ID: t.ID, Rider: t.Rider, Kind: t.Kind, At: t.At.UnixMilli(), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, Driver: t.Driver,
 				Party: t.Party, Entered: t.Entered, Product: t.Product,
 			},
-			Counter: t.Counter, Accepted: t.Accepted,
+			Counter: t.Counter, Accepted: t.Accepted, Received: t.Received, Digest: t.Evidence,
 		}
 	}
 	return list

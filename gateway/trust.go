@@ -22,7 +22,7 @@ const trustFor = 2 * time.Second
 type trustCache struct {
 	mu      sync.Mutex
 	bundles map[citygate.TenantID]cachedBundle
-	waiting map[citygate.TenantID]time.Time // when a renewal became a draft
+	waiting map[citygate.TenantID]waiting
 	rules   map[ruleKey]*accept.Rules
 }
 

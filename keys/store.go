@@ -1,8 +1,9 @@
 package keys
 
 import (
+	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -47,13 +48,14 @@ const DefaultLife = 2 * 365 * 24 * time.Hour
 
 // A Ring is the announced keys of all tenants and of the platform.
 type Ring struct {
-	db     *pg.DB
-	signer Signer
+	db      *pg.DB
+	signer  Signer
+	rollout Rollout // nil = nothing is known of terminals
 }
 
 // NewRing gives the ring of a database over the signer that holds the private
 // keys.
-func NewRing(db *pg.DB, signer Signer) *Ring { return &Ring{db, signer} }
+func NewRing(db *pg.DB, signer Signer) *Ring { return &Ring{db: db, signer: signer} }
 
 // Signer gives the signer behind the ring.
 func (r *Ring) Signer() Signer { return r.signer }
@@ -147,6 +149,34 @@ func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantI
 	return got, err
 }
 
+// Confirm asks the signer for the active key of a tenant and purpose, and gives
+// [ErrConflict] if it has another or none: the database and the key store are not
+// of one installation. A signer that cannot be asked now is [ErrUnavailable].
+func (r *Ring) Confirm(ctx context.Context, tenant citygate.TenantID, purpose Purpose) error {
+	all, err := r.Keys(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(k Key) bool { return k.Purpose == purpose && k.State == bundle.Active })
+	if i < 0 {
+		return ErrNotFound.Explain("tenant %d has no active key %s", tenant, purpose)
+	}
+	versions, err := r.signer.Versions(ctx, tenant, purpose)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	for _, v := range versions {
+		if v.Version != all[i].Version {
+			continue
+		}
+		if _, public, err := EncodePublic(v.Public); err == nil && bytes.Equal(public, all[i].Public) {
+			return nil
+		}
+	}
+	return ErrConflict.Explain("the key store does not have key %s/%d of tenant %d, which the database announced: name the key store that belongs to this database",
+		purpose, all[i].KeyID, tenant)
+}
+
 // Publish announces one version of the signer's key, to be used from and
 // until the given instants. The same version again gives the key it got.
 func (r *Ring) Publish(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, version int, from, until time.Time) (Key, error) {
@@ -188,25 +218,6 @@ func (r *Ring) Rotate(ctx context.Context, actor string, tenant citygate.TenantI
 		}
 	}
 	return r.Publish(ctx, actor, tenant, purpose, newest, from, until)
-}
-
-// Activate has the published key kid sign from now on; the key that signed
-// until now retires in the same transaction. Before its start the key is
-// refused: verifiers may not know it.
-func (r *Ring) Activate(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, kid uint8) (Key, error) {
-	return r.change(ctx, tenant, purpose, kid, func(tx *pg.Tx, ring []Key, k Key) (Key, error) {
-		if tx.Now.Before(k.NotBefore) || !tx.Now.Before(k.Expires) {
-			return Key{}, ErrNotYet.Explain("key %s/%d signs from %s until %s", purpose, kid, k.NotBefore.Format(time.RFC3339), k.Expires.Format(time.RFC3339))
-		}
-		for _, old := range ring {
-			if old.State == bundle.Active && old.KeyID != kid && k.State.May(bundle.Active) {
-				if _, err := step(ctx, tx, actor, old, bundle.Retiring, time.Time{}); err != nil {
-					return Key{}, err
-				}
-			}
-		}
-		return step(ctx, tx, actor, k, bundle.Active, time.Time{})
-	})
 }
 
 // Retire stops the active key from signing; what it signed stays valid. With a
@@ -350,7 +361,7 @@ func step(ctx context.Context, tx *pg.Tx, actor string, k Key, next bundle.State
 }
 
 func audit(ctx context.Context, tx *pg.Tx, actor, verb string, before, after Key) error {
-	e := pg.AuditEntry{Actor: actor, Verb: verb, Object: fmt.Sprintf("key:%s/%d", after.Purpose, after.KeyID), After: after}
+	e := pg.AuditEntry{Actor: actor, Verb: verb, Object: keyName(after), After: after}
 	if before.KeyID != 0 {
 		e.Before = before
 	}

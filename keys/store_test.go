@@ -103,6 +103,54 @@ func TestEnsureTwiceIsEnsureOnce(t *testing.T) {
 	}
 }
 
+// An active key is enough: the signer may be away. Another installation's signer
+// is noticed.
+func TestEnsureDoesNotNeedTheSigner(t *testing.T) {
+	r, db, _ := ring(t)
+	ctx := t.Context()
+	made := must(t)(r.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519))
+	away := keys.NewRing(db, awaySigner{})
+	if k := must(t)(away.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519)); k.KeyID != made.KeyID || k.Version != made.Version {
+		t.Errorf("Ensure without a signer gives %+v", k)
+	}
+	if _, err := away.Ensure(ctx, actor, harbour, keys.Credential, keys.P256); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Ensure with another algorithm: %v, want keys.conflict", err)
+	}
+	if _, err := away.Ensure(ctx, actor, harbour, keys.Policy, keys.Ed25519); !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("Ensure of a new key without a signer: %v, want keys.unavailable", err)
+	}
+	if err := away.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("Confirm without a signer: %v, want keys.unavailable", err)
+	}
+	if err := r.Confirm(ctx, harbour, keys.Credential); err != nil {
+		t.Errorf("Confirm: %v", err)
+	}
+	other, _, _ := ring(t)
+	strange := keys.NewRing(db, other.Signer())
+	if err := strange.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Confirm with a signer that has no such key: %v, want keys.conflict", err)
+	}
+	if err := other.Signer().Create(ctx, harbour, keys.Credential, keys.Ed25519); err != nil {
+		t.Fatal(err)
+	}
+	if err := strange.Confirm(ctx, harbour, keys.Credential); !errors.Is(err, keys.ErrConflict) {
+		t.Errorf("Confirm with a signer that has another key: %v, want keys.conflict", err)
+	}
+}
+
+// awaySigner cannot be asked.
+type awaySigner struct{ keys.Signer }
+
+var errAway = &keys.Unavailable{Reason: keys.Down, After: time.Second}
+
+func (awaySigner) Create(context.Context, citygate.TenantID, keys.Purpose, keys.Algorithm) error {
+	return errAway
+}
+
+func (awaySigner) Versions(context.Context, citygate.TenantID, keys.Purpose) ([]keys.Version, error) {
+	return nil, errAway
+}
+
 func TestRotationNeverSignsWithAKeyNobodyKnows(t *testing.T) {
 	r, _, c := ring(t)
 	ctx := t.Context()
@@ -268,5 +316,51 @@ func TestCryptoSignerSaysWhatItCannotDo(t *testing.T) {
 	}
 	if _, err := s.Sign(nil, make([]byte, 32), crypto.SHA256); !errors.Is(err, keys.ErrInvalid) {
 		t.Errorf("a digest was signed by a signer of messages: %v", err)
+	}
+}
+
+// A stolen key: what it signed before stays good, a key that was ready signs on,
+// and nobody needs the signer.
+func TestEmergency(t *testing.T) {
+	r, db, c := ring(t)
+	ctx := t.Context()
+	p := keys.Credential
+	must(t)(r.Ensure(ctx, actor, harbour, p, keys.Ed25519))
+	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(-time.Hour), c.now().Add(time.Hour)))
+	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(time.Hour), c.now().Add(2*time.Hour))) // not yet
+	away := keys.NewRing(db, awaySigner{})
+	since := c.now().Add(-time.Minute)
+	if _, _, err := away.Emergency(ctx, actor, harbour, p, 1, since, ""); !errors.Is(err, keys.ErrInvalid) {
+		t.Errorf("without a reason: %v", err)
+	}
+	stolen, next, err := away.Emergency(ctx, actor, harbour, p, 1, since, "laptop stolen")
+	if err != nil || stolen.State != bundle.Retiring || stolen.Entry(7).NotIssuedAfter != since.Unix() {
+		t.Errorf("the stolen key is %+v, %v", stolen, err)
+	}
+	if next.KeyID != 2 || next.State != bundle.Active {
+		t.Errorf("next signs %+v", next)
+	}
+	// The theft was earlier than thought: the limit comes closer, never farther.
+	stolen, next, err = away.Emergency(ctx, actor, harbour, p, 1, since.Add(-time.Hour), "an hour earlier")
+	if err != nil || stolen.Entry(7).NotIssuedAfter != since.Add(-time.Hour).Unix() || next.KeyID != 0 {
+		t.Errorf("with an earlier limit: %+v, %v", stolen, err)
+	}
+	stolen, _, err = away.Emergency(ctx, actor, harbour, p, 1, since, "a mistake")
+	if err != nil || stolen.Entry(7).NotIssuedAfter != since.Add(-time.Hour).Unix() {
+		t.Errorf("the limit went back: %+v, %v", stolen, err)
+	}
+	// Everything it signed is worthless. Nothing is ready: the caller is told.
+	stolen, next, err = away.Emergency(ctx, actor, harbour, p, 2, time.Time{}, "all of it")
+	if err != nil || stolen.State != bundle.Revoked || next.KeyID != 0 {
+		t.Errorf("revoked: %+v, %+v, %v", stolen, next, err)
+	}
+	if stolen, _, err = away.Emergency(ctx, actor, harbour, p, 3, since, "never used"); err != nil || stolen.State != bundle.Revoked {
+		t.Errorf("a key that never signed: %+v, %v", stolen, err)
+	}
+	if _, _, err := away.Emergency(ctx, actor, harbour, p, 3, since, "again"); !errors.Is(err, keys.ErrState) {
+		t.Errorf("a revoked key: %v, want keys.state", err)
+	}
+	if n := audited(t, db, harbour, "key.emergency"); n != 5 {
+		t.Errorf("%d emergencies in the audit log, want 5", n)
 	}
 }

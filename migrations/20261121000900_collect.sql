@@ -107,11 +107,10 @@ CREATE TABLE aggregations (
     opened_at      timestamptz NOT NULL,
     closes_at      timestamptz NOT NULL,
     closed_at      timestamptz,
-    PRIMARY KEY (tenant_id, aggregation_id),
-    UNIQUE (tenant_id, account_id, currency, business_date, ordinal)
+    PRIMARY KEY (tenant_id, aggregation_id)
 ) WITH (fillfactor = 60); -- every ride updates one: room on its page keeps the indexes out of it
-COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations (tenant_id, closes_at, aggregation_id) WHERE state = 'open';
+COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge. The id follows from account, currency, date and ordinal, so the key holds those unique too.';
+CREATE INDEX aggregations_due ON aggregations (tenant_id, closes_at) WHERE state = 'open';
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint) WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint);

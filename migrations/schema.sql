@@ -78,11 +78,10 @@ CREATE TABLE aggregations (
     CONSTRAINT aggregations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT aggregations_ordinal_check CHECK ((ordinal > 0)),
     CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
-    CONSTRAINT aggregations_tenant_id_account_id_currency_business_date_or_key UNIQUE (tenant_id, account_id, currency, business_date, ordinal),
     CONSTRAINT aggregations_total_check CHECK ((total >= 0))
 ) WITH (fillfactor=60);
-COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge.';
-CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at, aggregation_id) WHERE (state = 'open'::text);
+COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge. The id follows from account, currency, date and ordinal, so the key holds those unique too.';
+CREATE INDEX aggregations_due ON aggregations USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
 ALTER TABLE aggregations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE aggregations FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON aggregations
@@ -1044,6 +1043,24 @@ COMMENT ON TABLE platform.audit_log IS 'Who changed what outside any tenant. App
 CREATE INDEX audit_log_at ON platform.audit_log USING btree (at, entry_id);
 GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
 GRANT SELECT ON platform.audit_log TO citygate_auditor;
+
+CREATE TABLE platform.key_holders (
+    tenant_id bigint NOT NULL,
+    purpose text NOT NULL,
+    kid smallint NOT NULL,
+    operator_id bigint NOT NULL,
+    first_held bigint NOT NULL,
+    last_held bigint NOT NULL,
+    CONSTRAINT key_holders_pkey PRIMARY KEY (tenant_id, purpose, kid, operator_id),
+    CONSTRAINT key_holders_check CHECK ((last_held >= first_held)),
+    CONSTRAINT key_holders_first_held_check CHECK ((first_held > 0)),
+    CONSTRAINT key_holders_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT key_holders_purpose_check CHECK ((purpose ~ '^[a-z][a-z0-9-]{0,39}$'::text))
+);
+COMMENT ON TABLE platform.key_holders IS 'Which operator''s bundles hold a tenant''s key: the first and the last version that does.';
+GRANT INSERT, SELECT ON platform.key_holders TO citygate_app;
+GRANT SELECT ON platform.key_holders TO citygate_auditor;
+GRANT UPDATE (last_held) ON platform.key_holders TO citygate_app;
 
 CREATE TABLE platform.platform_keys (
     tenant_id bigint NOT NULL,

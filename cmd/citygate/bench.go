@@ -10,6 +10,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchIngestCommand,
 	newBenchSendCommand,
 	newBenchDayCommand,
+	newBenchRotateCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

@@ -277,8 +277,17 @@ func bundleChanges(held, next *bundle.Bundle) (changes []string) {
 		}
 	}
 	for _, s := range next.Schemes {
-		if old, ok := held.Scheme(s.Tenant, s.ID); !ok || !bytes.Equal(old.Params, s.Params) || len(old.Roots) != len(s.Roots) {
+		old, ok := held.Scheme(s.Tenant, s.ID)
+		same := slices.EqualFunc(old.Roots, s.Roots, func(a, b bundle.ForeignRoot) bool {
+			return a.Owner == b.Owner && a.List == b.List && a.Kind == b.Kind && a.ID == b.ID && bytes.Equal(a.Key, b.Key)
+		})
+		if !ok || !same || !bytes.Equal(old.Params, s.Params) {
 			add("scheme %s of tenant %d: %d bytes of parameters, %d foreign roots", s.ID, s.Tenant, len(s.Params), len(s.Roots))
+		}
+	}
+	for _, s := range held.Schemes {
+		if _, ok := next.Scheme(s.Tenant, s.ID); !ok {
+			add("DROPS scheme %s of tenant %d", s.ID, s.Tenant)
 		}
 	}
 	if was, is := held.RootSet(), next.RootSet(); was.Version != is.Version {

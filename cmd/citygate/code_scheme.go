@@ -39,11 +39,26 @@ func codeVerifyScheme(sys *system, f codeVerifyFlags, args []string, changed fun
 	verdict := code.Refuse(code.Malformed) // what is not hexadecimal is no code either
 	if err == nil {
 		verdict = t.Judge(raw, new(code.Code))
+		if err := explained(t.Scheme, raw); err != nil {
+			if _, err := fmt.Fprintln(sys.Stderr, err); err != nil {
+				return err
+			}
+		}
 	}
 	if err := printJSON(sys, verdict); err != nil {
 		return err
 	}
 	return exitFor(verdict)
+}
+
+// explained gives what a scheme has to say of a code that it does not take,
+// beyond the reason: that it is another party's code, for example.
+func explained(s code.Scheme, raw []byte) error {
+	err := s.Parse(raw, new(code.Code))
+	if err == code.ErrMalformed || err == code.ErrUnsupported { //nolint:errorlint // the bare reasons, which the verdict says
+		return nil
+	}
+	return err
 }
 
 // newTrial makes a scheme from the files of its parameters and its keys.

@@ -24,7 +24,7 @@ func newKeyCommand(sys *system) *cobra.Command {
 		Short: "Keys and access tokens",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newKeyTokenCommand(sys), newKeyListCommand(sys), newKeySM2Command(sys))
+	c.AddCommand(newKeyTokenCommand(sys), newKeyListCommand(sys), newKeyRotateCommand(sys), newKeyActivateCommand(sys), newKeyRevokeCommand(sys), newKeySM2Command(sys))
 	return c
 }
 

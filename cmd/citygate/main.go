@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 	_ "time/tzdata" // a scratch image has no zone files, and calendars need them
@@ -49,10 +50,21 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
+	ignoreVaultEnvironment()
 	os.Exit(run(context.Background(), &system{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Now: time.Now, Random: rand.Reader, Env: os.Getenv,
 	}, os.Args[1:]))
+}
+
+// ignoreVaultEnvironment takes the variables of Vault's tools out of this
+// process. Vault's library reads them and fails on a malformed one.
+func ignoreVaultEnvironment() {
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "VAULT_") {
+			_ = os.Unsetenv(name) // fails for no name that is set
+		}
+	}
 }
 
 // run is the program: it gives the exit code. An interrupt cancels the context

@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/city"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/keys/vault"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/spf13/cobra"
 )
@@ -27,6 +28,7 @@ type gatewayFlags struct {
 	keyFile string // opens keyDir
 	keyDir  string
 	files   string
+	vault   vaultFlags
 }
 
 // databaseOnly registers the flags of commands that need no keys.
@@ -40,6 +42,13 @@ func (f *gatewayFlags) withKeys(c *cobra.Command) {
 	f.databaseOnly(c)
 	c.Flags().StringVar(&f.keyDir, "keys", "", "directory of the sealed private keys (default: keys in the data directory)")
 	c.Flags().StringVar(&f.keyFile, "key-file", "", "file that opens --keys, outside the data directory; made on first use (default: /etc/citygate or the user's configuration)")
+	f.vault.register(c)
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if err := f.vault.check(c); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
 }
 
 // settle fills what was not given. A demo's directory has everything inside,
@@ -107,6 +116,7 @@ type installation struct {
 	flags gatewayFlags
 	db    *database
 	files *os.Root
+	vault *vault.Store // nil = the keys are in files
 }
 
 // reading opens an installation for commands that need neither keys nor files.
@@ -125,14 +135,26 @@ func (f gatewayFlags) signing(ctx context.Context, sys *system, log *slog.Logger
 	if err := os.MkdirAll(f.data, 0o711); err != nil { //nolint:gosec // root's database user passes through
 		return nil, err
 	}
-	store, err := f.keyStore(sys)
+	if f.vault.addr == "" {
+		store, err := f.localKeys(sys)
+		if err != nil {
+			return nil, err
+		}
+		return f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+	}
+	store, err := f.vault.open(ctx, sys, log)
 	if err != nil {
 		return nil, err
 	}
-	return f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+	in, err := f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, store.Close(ctx))
+	}
+	in.vault = store
+	return in, nil
 }
 
-func (f *gatewayFlags) keyStore(sys *system) (*local.Store, error) {
+func (f *gatewayFlags) localKeys(sys *system) (*local.Store, error) {
 	if _, err := os.Stat(f.keyFile); errors.Is(err, fs.ErrNotExist) {
 		if sealed, _ := os.ReadDir(f.keyDir); len(sealed) > 0 {
 			return nil, fmt.Errorf("the keys in %s need their key file, and there is none at %s: name it by --key-file, or restore it", f.keyDir, f.keyFile)
@@ -186,6 +208,9 @@ func (in *installation) close(ctx context.Context) error {
 	}
 	if in.files != nil {
 		err = errors.Join(err, in.files.Close())
+	}
+	if in.vault != nil {
+		err = errors.Join(err, in.vault.Close(ctx))
 	}
 	return errors.Join(err, in.db.stop(ctx))
 }

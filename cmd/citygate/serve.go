@@ -46,6 +46,8 @@ Without --database-url or DATABASE_URL it runs a private PostgreSQL in the data 
 on the first start. The private keys lie sealed in --keys and open with --key-file, which lies elsewhere:
 back up both, apart from each other. The directory of a finished "citygate demo" can be served as it is;
 the payment provider that the demo simulated is not there any more, and what is asked of it waits.
+With --vault-addr private keys and provider credentials are in Vault instead: see deploy/vault/README.md.
+Environment variables of Vault's tools count for nothing.
 
 The first start prints the platform administrator's first token, once. On SIGTERM and SIGINT it takes no
 new requests, answers those it has for up to 10 seconds, finishes its jobs and stops the database.
@@ -53,7 +55,8 @@ new requests, answers those it has for up to 10 seconds, finishes its jobs and s
 It speaks plain HTTP: put a proxy that does TLS in front of anything but the local machine.`,
 		Example: `  citygate serve
   citygate serve --data /var/lib/citygate/serve --listen :8080
-  citygate serve --database-url postgres://db.example/citygate`,
+  citygate serve --database-url postgres://db.example/citygate
+  citygate serve --vault-addr https://vault.example:8200 --vault-sign-role-id ID --vault-sign-secret-id-file /run/citygate/sign`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.tick < time.Second {

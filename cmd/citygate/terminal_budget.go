@@ -34,10 +34,9 @@ type terminalBudget struct {
 	tapsPerMinute, limitKiB  int
 	asJSON                   bool
 	issuers                  int // follows from the lists
-	listsPerIssuer           int
 	at                       int64
 	operator                 citygate.TenantID
-	bundle, policy           []byte
+	bundle                   []byte
 	home, roaming, everybody []*denylist.List
 }
 

@@ -244,30 +244,20 @@ type booking struct {
 	operator  citygate.TenantID
 	currency  citygate.Currency
 	lines     []line
-	sums      map[citygate.UUID]*sum // by aggregation
+	sums      map[citygate.UUID]int64 // what is taken back from open aggregations, negative
 	transfers []ledger.Transfer
 }
 
-type sum struct {
-	delta int64
-	taps  int
-}
-
-func (b *booking) add(l line, taps int) {
+// takeBack adds a line of what is taken back.
+func (b *booking) takeBack(l line) {
 	b.lines = append(b.lines, l)
 	if l.kind != lineFare {
 		return
 	}
 	if b.sums == nil {
-		b.sums = map[citygate.UUID]*sum{}
+		b.sums = map[citygate.UUID]int64{}
 	}
-	s := b.sums[l.aggregation]
-	if s == nil {
-		s = &sum{}
-		b.sums[l.aggregation] = s
-	}
-	s.delta += l.delta
-	s.taps += taps
+	b.sums[l.aggregation] += l.delta
 }
 
 // book writes claims, lines and aggregations of what is not refused.
@@ -286,8 +276,11 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 			}
 		}
 	}
+	if err := lowerAggregations(ctx, tx, b.sums); err != nil {
+		return err
+	}
 	if len(up) > 0 {
-		open, err := openAggregations(ctx, tx, b.currency, up, func(d citygate.Date) time.Time {
+		into, err := addFares(ctx, tx, b.currency, settings.Rules, up, func(d citygate.Date) time.Time {
 			_, end := settings.Calendar.Window(d)
 			return end.Add(settings.Rules.CloseAfter)
 		})
@@ -295,17 +288,8 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 			return err
 		}
 		for _, cl := range up {
-			taps := 0
-			if cl.first {
-				taps = len(cl.Taps)
-			}
-			b.add(line{claim: cl, aggregation: open[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta}, taps)
+			b.lines = append(b.lines, line{claim: cl, aggregation: into[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta})
 		}
-		if err := addToAggregations(ctx, tx, b, settings.Rules); err != nil {
-			return err
-		}
-	} else if err := addToAggregations(ctx, tx, b, Rules{}); err != nil {
-		return err
 	}
 	if err := storeLines(ctx, tx, b); err != nil {
 		return err
@@ -357,7 +341,7 @@ func (c *Collector) takeBack(ctx context.Context, tx *pg.Tx, b *booking, cl *cla
 				return err
 			}
 		}
-		b.add(l, 0)
+		b.takeBack(l)
 	}
 	if left > 0 {
 		return fmt.Errorf("collect: journey %s: %d to take back is nowhere to be found", cl.Journey, left)

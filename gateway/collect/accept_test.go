@@ -43,6 +43,24 @@ func TestTwoDecisionsOfOneBatchCountOnce(t *testing.T) {
 	}
 }
 
+// One display of many that is taken does not keep the others from being so.
+func TestSecondUseAmongManyIsRefused(t *testing.T) {
+	c := newCity(t)
+	c.claim(metro, ride(1, 1, 5, 1, 500))
+	var batch []interbook.Claim
+	for r := range 2 * attemptFrom {
+		batch = append(batch, ride(10+r, 1, uint32(r), 1, 10))
+	}
+	for r, v := range c.claim(bus, batch...) {
+		if v.Accepted == (r == 5) {
+			t.Errorf("rider %d: %+v", r, v)
+		}
+	}
+	if got := c.net(ledger.InterbookPayable(bus)); got != -10*(2*attemptFrom-1) {
+		t.Errorf("we owe the bus %d, want %d", -got, 10*(2*attemptFrom-1))
+	}
+}
+
 func TestSecondUseOfOneDisplayIsRefused(t *testing.T) {
 	c := newCity(t)
 	c.claim(metro, ride(1, 1, 5, 1, 500))

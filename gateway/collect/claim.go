@@ -38,6 +38,7 @@ type claim struct {
 	delta   int64
 	refused []interbook.TapVerdict
 	reason  interbook.ClaimReason // it is refused whatever its taps are, and leaves no trace
+	stored  bool                  // a claim for the journey was stored before
 	first   bool                  // nothing was accepted of the journey before
 	stale   bool                  // a claim as new or newer is stored; accepted says what became of it
 	was     bool                  // the stale claim was accepted

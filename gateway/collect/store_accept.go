@@ -2,7 +2,6 @@ package collect
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -60,7 +59,7 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 		var was citygate.Currency
 		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known, &list, &idx, &was}, func() error {
 			cl := byJourney[id]
-			cl.had, cl.first = amount, !known
+			cl.had, cl.first, cl.stored = amount, !known, true
 			cl.stale, cl.was = n >= cl.N, state == "accepted"
 			switch {
 			case cl.stale:
@@ -76,6 +75,16 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 	}
 	return nil
 }
+
+// attemptFrom is the number of displays from which it pays to try whether all of
+// them are free.
+const attemptFrom = 32
+
+const insertUses = `
+	INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
+	SELECT $1, list, idx, ctr, digest, $2, terminal, seq, journey, n, at, evidence
+	FROM unnest($3::int[], $4::bigint[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[], $9::uuid[], $10::int[], $11::timestamptz[], $12::bytea[])
+	     AS u (list, idx, ctr, digest, terminal, seq, journey, n, at, evidence)`
 
 // takeUses stores the uses whose display nobody has and gives who has each
 // display that this batch did not get wholly. Those rows are locked in their
@@ -94,13 +103,15 @@ func takeUses(ctx context.Context, tx *pg.Tx, all []*use) (map[useKey]holder, er
 			terminals[i], seqs[i] = int64(u.tap.Terminal), int64(u.tap.Seq)
 			journeys[i], ns[i], times[i] = u.claim.Journey, int32(u.claim.N), u.tap.EventTime
 		}
-		tag, err := tx.Exec(ctx, `
-			INSERT INTO code_use (tenant_id, list, idx, ctr, digest, operator_id, terminal, seq, journey_id, n, event_time, evidence)
-			SELECT $1, list, idx, ctr, digest, $2, terminal, seq, journey, n, at, evidence
-			FROM unnest($3::int[], $4::bigint[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[], $9::uuid[], $10::int[], $11::timestamptz[], $12::bytea[])
-			     AS u (list, idx, ctr, digest, terminal, seq, journey, n, at, evidence)
-			ON CONFLICT (tenant_id, list, idx, ctr) DO NOTHING`,
-			tx.Tenant, chunk[0].operator, lists, idxs, ctrs, digests, terminals, seqs, journeys, ns, times, evidence)
+		args := []any{tx.Tenant, chunk[0].operator, lists, idxs, ctrs, digests, terminals, seqs, journeys, ns, times, evidence}
+		if n >= attemptFrom {
+			if taken, err := tx.Attempt(ctx, insertUses+` RETURNING n`, args...); err != nil {
+				return nil, err
+			} else if !taken {
+				continue // every display was free
+			}
+		}
+		tag, err := tx.Exec(ctx, insertUses+` ON CONFLICT (tenant_id, list, idx, ctr) DO NOTHING`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +174,35 @@ func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) er
 		}
 	}
 	slices.SortFunc(fresh, func(a, b *claim) int { return bytes.Compare(a.Journey[:], b.Journey[:]) })
-	for chunk := range slices.Chunk(fresh, rowsMax) {
+	for _, sql := range []string{insertClaims, updateClaims} {
+		part := slices.DeleteFunc(slices.Clone(fresh), func(cl *claim) bool { return cl.stored == (sql == insertClaims) })
+		if err := writeClaims(ctx, tx, b, sql, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const insertClaimRows = `
+	INSERT INTO claims AS c (tenant_id, operator_id, journey_id, n, list, idx, account_id, amount, currency, state, business_date, at, accepted_n)
+	SELECT $1, $2, journey, n, list, idx, account, amount, $3, state, date, at, accepted
+	FROM unnest($4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::date[], $12::timestamptz[], $13::int[])
+	     AS u (journey, n, list, idx, account, amount, state, date, at, accepted)`
+
+// The rows of new journeys are not looked for again before they are inserted:
+// that would be a third of the work. If another transaction stores one meanwhile
+// this one fails. RETURNING stands where a bulk insert has ON CONFLICT: without
+// either a distributed database makes COPY of it, which row-level security
+// refuses.
+const insertClaims = insertClaimRows + ` RETURNING n`
+
+const updateClaims = insertClaimRows + `
+	ON CONFLICT (tenant_id, operator_id, journey_id) DO UPDATE
+	SET n = excluded.n, account_id = coalesce(excluded.account_id, c.account_id), amount = excluded.amount, state = excluded.state,
+	    business_date = excluded.business_date, at = excluded.at, accepted_n = greatest(c.accepted_n, excluded.accepted_n)`
+
+func writeClaims(ctx context.Context, tx *pg.Tx, b *booking, sql string, claims []*claim) error {
+	for chunk := range slices.Chunk(claims, rowsMax) {
 		n := len(chunk)
 		journeys, ns := make([]citygate.UUID, n), make([]int32, n)
 		lists, idxs, amounts := make([]int32, n), make([]int64, n), make([]int64, n)
@@ -185,149 +224,8 @@ func storeClaims(ctx context.Context, tx *pg.Tx, b *booking, claims []*claim) er
 			}
 			dates[i], ats[i] = cl.BusinessDate, cl.at()
 		}
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO claims AS c (tenant_id, operator_id, journey_id, n, list, idx, account_id, amount, currency, state, business_date, at, accepted_n)
-			SELECT $1, $2, journey, n, list, idx, account, amount, $3, state, date, at, accepted
-			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::uuid[], $9::bigint[], $10::text[], $11::date[], $12::timestamptz[], $13::int[])
-			     AS u (journey, n, list, idx, account, amount, state, date, at, accepted)
-			ON CONFLICT (tenant_id, operator_id, journey_id) DO UPDATE
-			SET n = excluded.n, account_id = coalesce(excluded.account_id, c.account_id), amount = excluded.amount, state = excluded.state,
-			    business_date = excluded.business_date, at = excluded.at, accepted_n = greatest(c.accepted_n, excluded.accepted_n)`,
+		if _, err := tx.Exec(ctx, sql,
 			tx.Tenant, b.operator, string(b.currency), journeys, ns, lists, idxs, accounts, amounts, states, dates, ats, accepted); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-type aggregationKey struct {
-	account citygate.UUID
-	date    citygate.Date
-}
-
-func (k aggregationKey) compare(o aggregationKey) int {
-	return cmp.Or(bytes.Compare(k.account[:], o.account[:]), k.date.Compare(o.date))
-}
-
-// openAggregations gives the open aggregation of each claim's account and date,
-// locked, and makes those that are not there.
-func openAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Currency, claims []*claim, closes func(citygate.Date) time.Time) (map[aggregationKey]citygate.UUID, error) {
-	owners := map[aggregationKey]*claim{}
-	var keys []aggregationKey
-	for _, cl := range claims {
-		k := aggregationKey{cl.account.ID, cl.BusinessDate}
-		if owners[k] == nil {
-			owners[k] = cl
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, aggregationKey.compare)
-	open := make(map[aggregationKey]citygate.UUID, len(keys))
-	// Between reading and making, another transaction may make the same one:
-	// ours then waits for it, does nothing, and reads again.
-	const rounds = 5
-	for range rounds {
-		last := map[aggregationKey]int{}
-		if err := lockOpen(ctx, tx, currency, keys, open, last); err != nil {
-			return nil, err
-		}
-		if len(open) == len(keys) {
-			return open, nil
-		}
-		if err := makeOpen(ctx, tx, currency, keys, open, last, owners, closes); err != nil {
-			return nil, err
-		}
-	}
-	return nil, pg.ErrUnavailable.Because(nil, "aggregations of %d accounts are closed as fast as they are opened", len(keys))
-}
-
-// lockOpen reads the last aggregation of each key, in the order of the keys: one
-// look into the index each, however large the table is.
-func lockOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys []aggregationKey, open map[aggregationKey]citygate.UUID, last map[aggregationKey]int) error {
-	for chunk := range slices.Chunk(keys, rowsMax) {
-		accounts, dates := split(chunk)
-		rows, err := tx.Query(ctx, `
-			SELECT a.aggregation_id, u.account, u.date, a.ordinal, a.state FROM unnest($3::uuid[], $4::date[]) AS u (account, date)
-			CROSS JOIN LATERAL (
-				SELECT aggregation_id, ordinal, state FROM aggregations
-				WHERE tenant_id = $1 AND account_id = u.account AND currency = $2 AND business_date = u.date
-				ORDER BY ordinal DESC LIMIT 1 FOR UPDATE) AS a`, tx.Tenant, string(currency), accounts, dates)
-		if err != nil {
-			return err
-		}
-		var id citygate.UUID
-		var k aggregationKey
-		var ordinal int
-		var state string
-		if _, err := pgx.ForEachRow(rows, []any{&id, &k.account, &k.date, &ordinal, &state}, func() error {
-			last[k] = max(last[k], ordinal)
-			if state == aggregationOpen {
-				open[k] = id
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func makeOpen(ctx context.Context, tx *pg.Tx, currency citygate.Currency, keys []aggregationKey, open map[aggregationKey]citygate.UUID,
-	last map[aggregationKey]int, owners map[aggregationKey]*claim, closes func(citygate.Date) time.Time) error {
-	missing := slices.DeleteFunc(slices.Clone(keys), func(k aggregationKey) bool { _, ok := open[k]; return ok })
-	for chunk := range slices.Chunk(missing, rowsMax) {
-		n := len(chunk)
-		accounts, dates := split(chunk)
-		ids, ordinals, due := make([]citygate.UUID, n), make([]int32, n), make([]time.Time, n)
-		accountKeys, contracts, payers := make([]string, n), make([]string, n), make([]string, n)
-		for i, k := range chunk {
-			a := owners[k].account
-			ordinals[i] = int32(last[k] + 1)
-			ids[i] = ledger.DeriveID(k.date.Time(), "aggregation", tx.Tenant.String(), a.ID.String(), string(currency), k.date.String(), strconv.Itoa(last[k]+1))
-			accountKeys[i], contracts[i], payers[i] = a.Key, a.Contract, a.PayerRef
-			due[i] = closes(k.date)
-		}
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO aggregations (tenant_id, aggregation_id, account_id, account_key, contract, payer_ref, currency, business_date, ordinal,
-			                          state, total, taps, opened_at, closes_at)
-			SELECT $1, id, account, key, contract, payer, $2, date, ordinal, 'open', 0, 0, $3, due
-			FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::date[], $10::int[], $11::timestamptz[])
-			     AS u (id, account, key, contract, payer, date, ordinal, due)
-			ON CONFLICT DO NOTHING`,
-			tx.Tenant, string(currency), tx.Now, ids, accounts, accountKeys, contracts, payers, dates, ordinals, due); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func split(keys []aggregationKey) ([]citygate.UUID, []citygate.Date) {
-	accounts, dates := make([]citygate.UUID, len(keys)), make([]citygate.Date, len(keys))
-	for i, k := range keys {
-		accounts[i], dates[i] = k.account, k.date
-	}
-	return accounts, dates
-}
-
-// addToAggregations moves totals; one that reaches a limit is due now. The rows
-// are locked already.
-func addToAggregations(ctx context.Context, tx *pg.Tx, b *booking, rules Rules) error {
-	ids := make([]citygate.UUID, 0, len(b.sums))
-	for id := range b.sums {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
-	for chunk := range slices.Chunk(ids, rowsMax) {
-		deltas, taps := make([]int64, len(chunk)), make([]int32, len(chunk))
-		for i, id := range chunk {
-			deltas[i], taps[i] = b.sums[id].delta, int32(b.sums[id].taps)
-		}
-		if _, err := tx.Exec(ctx, `
-			UPDATE aggregations a SET total = a.total + u.delta, taps = a.taps + u.taps,
-			       closes_at = CASE WHEN ($3 > 0 AND a.total + u.delta >= $3) OR ($4 > 0 AND a.taps + u.taps >= $4) THEN least(a.closes_at, $2) ELSE a.closes_at END
-			FROM unnest($5::uuid[], $6::bigint[], $7::int[]) AS u (id, delta, taps)
-			WHERE a.tenant_id = $1 AND a.aggregation_id = u.id`,
-			tx.Tenant, tx.Now, rules.AmountLimit, rules.CountLimit, chunk, deltas, taps); err != nil {
 			return err
 		}
 	}
@@ -355,7 +253,7 @@ func storeLines(ctx context.Context, tx *pg.Tx, b *booking) error {
 			SELECT $1, $2, journey, n, part, account, aggregation, kind, refund, delta, $3, date, at
 			FROM unnest($4::uuid[], $5::int[], $6::int[], $7::uuid[], $8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::date[], $13::timestamptz[])
 			     AS u (journey, n, part, account, aggregation, kind, refund, delta, date, at)
-			ON CONFLICT (tenant_id, operator_id, journey_id, n, part) DO NOTHING`,
+			RETURNING part`,
 			tx.Tenant, b.operator, string(b.currency), journeys, ns, parts, accounts, aggregations, kinds, refunds, deltas, dates, ats); err != nil {
 			return err
 		}

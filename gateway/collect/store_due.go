@@ -37,7 +37,7 @@ func (r *run) closeDue(ctx context.Context) error {
 			rows, err := tx.Query(ctx, `
 				SELECT aggregation_id, account_key, currency, business_date, ordinal, total FROM aggregations
 				WHERE tenant_id = $1 AND state = 'open' AND closes_at <= $2
-				ORDER BY closes_at, aggregation_id LIMIT $3 FOR UPDATE SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
+				ORDER BY closes_at LIMIT $3 FOR UPDATE SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
 			if err != nil {
 				return err
 			}

@@ -207,7 +207,7 @@ func (d *Delta) Apply(held *List) (*List, error) {
 			count--
 		}
 	}
-	l, err := build(d.Header, count, func() stream { return merge(held, d.Adds, d.Removes) })
+	l, err := build(d.Header, count, held.rice, func() stream { return merge(held, d.Adds, d.Removes) })
 	if err != nil {
 		return nil, ErrForked.Because(err, "the result is no list")
 	}

@@ -79,80 +79,111 @@ func Build(h Header, denied []uint32) (*List, error) {
 	if uint64(len(denied)) > uint64(h.Issued) {
 		return nil, ErrInvalid.Because(nil, "%d denied, %d issued", len(denied), h.Issued)
 	}
-	return build(h, uint32(len(denied)), func() stream { return &slice{denied} })
+	return build(h, uint32(len(denied)), usualRice(h.Issued, uint32(len(denied))), func() stream { return &slice{denied} })
 }
 
 // build makes a list of count indices. each gives them, from the first one, as
-// often as it is called: nothing is kept of them but their code.
-func build(h Header, count uint32, each func() stream) (*List, error) {
-	costs := costsAround(usualRice(h.Issued, count), 2)
-	digest := newDigest(h.Issued)
+// often as it is called: nothing is kept of them but their code. guess is the k
+// that is likely the best: then one walk is enough.
+func build(h Header, count uint32, guess uint8, each func() stream) (*List, error) {
+	l := &List{Header: h, count: count, rice: guess}
+	costs, digest := costsAround(guess, 2), newDigest(h.Issued)
+	w := l.writer()
 	last, n := int64(-1), uint32(0)
-	for s := each(); ; n++ {
-		idx, ok := s.next()
-		if !ok {
-			break
+	source := each()
+	for chunk := source.chunk(); len(chunk) > 0; chunk = source.chunk() {
+		for _, idx := range chunk {
+			if int64(idx) <= last || idx >= h.Issued || n == count {
+				return nil, ErrInvalid.Because(nil, "index %d after %d, %d issued", idx, last, h.Issued)
+			}
+			if n%blockSize != 0 {
+				costs.add(uint32(int64(idx) - last - 1))
+			}
+			w.add(idx, n)
+			digest.add(idx)
+			last = int64(idx)
+			n++
 		}
-		if int64(idx) <= last || idx >= h.Issued {
-			return nil, ErrInvalid.Because(nil, "index %d after %d, %d issued", idx, last, h.Issued)
-		}
-		if n%blockSize != 0 {
-			costs.add(uint32(int64(idx) - last - 1))
-		}
-		digest.add(idx)
-		last = int64(idx)
 	}
 	if n != count {
 		return nil, ErrInvalid.Because(nil, "%d indices where %d were said", n, count)
 	}
-	rice, sure := costs.best()
+	best, sure := costs.best()
 	if !sure {
 		costs = costsOf(each())
-		rice, _ = costs.best()
+		best, _ = costs.best()
 	}
-	l := &List{Header: h, count: count, rice: rice, hash: digest.sum()}
-	size := costs.bits(rice)
 	blocks := (uint64(count) + blockSize - 1) / blockSize
-	if whole := headerSize + blocks*skipSize + (size+7)/8 + tailSize; size > math.MaxUint32 || whole > MaxBytes {
-		return nil, ErrInvalid.Because(nil, "a snapshot of %d bytes, at most %d", whole, MaxBytes)
+	size := headerSize + blocks*skipSize + (costs.bits(best)+7)/8 + tailSize
+	if costs.bits(best) > math.MaxUint32 || size > MaxBytes {
+		return nil, ErrInvalid.Because(nil, "a snapshot of %d bytes, at most %d", size, MaxBytes)
 	}
-	l.code(each(), int(blocks), int(size))
+	if best != guess || w.full {
+		l.rice = best
+		w = l.writer()
+		w.room = math.MaxUint64 // it fits
+		n, source = 0, each()
+		for chunk := source.chunk(); len(chunk) > 0; chunk = source.chunk() {
+			for _, idx := range chunk {
+				w.add(idx, n)
+				n++
+			}
+		}
+	}
+	l.skip, l.gaps, l.hash = w.skip, w.end(), digest.sum()
 	return l, nil
+}
+
+// A codeWriter writes skip index and gaps.
+type codeWriter struct {
+	bitWriter
+	skip []byte
+	k    uint8
+	last uint32
+	room uint64 // for ones: a guess that is far off must not fill the memory
+	full bool
+}
+
+func (l *List) writer() *codeWriter {
+	blocks := (int(l.count) + blockSize - 1) / blockSize
+	size := blocks*skipSize + int(uint64(l.count)*(uint64(l.rice)+3)/8) + 4
+	body := make([]byte, 0, min(size, MaxBytes))
+	return &codeWriter{
+		bitWriter: bitWriter{bytes: body[min(blocks*skipSize, cap(body)):min(blocks*skipSize, cap(body))]}, skip: body[:0:min(blocks*skipSize, cap(body))],
+		k: l.rice, room: 8*uint64(l.count) + 1<<16,
+	}
+}
+
+// add writes the n-th index.
+func (w *codeWriter) add(idx, n uint32) {
+	if n%blockSize == 0 {
+		w.skip = binary.BigEndian.AppendUint32(w.skip, idx)
+		w.skip = binary.BigEndian.AppendUint32(w.skip, uint32(w.bits()))
+	} else if gap := idx - w.last - 1; !w.full {
+		if ones := uint64(gap >> w.k); ones > w.room {
+			w.full = true
+		} else {
+			w.room -= ones
+			w.rice(gap, w.k)
+		}
+	}
+	w.last = idx
 }
 
 // costsOf adds up all k: for sets that are nothing like random.
 func costsOf(s stream) riceCost {
 	costs := costsAround(0, maxRice)
-	last := uint32(0)
-	for i := 0; ; i++ {
-		idx, ok := s.next()
-		if !ok {
-			return costs
+	last, n := uint32(0), 0
+	for chunk := s.chunk(); len(chunk) > 0; chunk = s.chunk() {
+		for _, idx := range chunk {
+			if n%blockSize != 0 {
+				costs.add(idx - last - 1)
+			}
+			last = idx
+			n++
 		}
-		if i%blockSize != 0 {
-			costs.add(idx - last - 1)
-		}
-		last = idx
 	}
-}
-
-// code writes skip index and gaps, whose sizes are known.
-func (l *List) code(s stream, blocks, size int) {
-	body := make([]byte, 0, blocks*skipSize+(size+7)/8+4)
-	l.skip = body[: 0 : blocks*skipSize]
-	w := bitWriter{bytes: body[blocks*skipSize : blocks*skipSize]}
-	last := uint32(0)
-	for i := range l.count {
-		idx, _ := s.next() // as many as were counted
-		if i%blockSize == 0 {
-			l.skip = binary.BigEndian.AppendUint32(l.skip, idx)
-			l.skip = binary.BigEndian.AppendUint32(l.skip, uint32(w.bits()))
-		} else {
-			w.rice(idx-last-1, l.rice)
-		}
-		last = idx
-	}
-	l.gaps = w.end()
+	return costs
 }
 
 // Count gives the number of denied indices.
@@ -236,10 +267,12 @@ func (l *List) NeverIssued(idx uint32, issuedAt int64) bool {
 
 // All calls yield with every denied index, ascending, until yield returns false.
 func (l *List) All(yield func(idx uint32) bool) {
-	for c := l.cursor(); ; {
-		idx, ok := c.next()
-		if !ok || !yield(idx) {
-			return
+	c := l.cursor()
+	for chunk := c.chunk(); len(chunk) > 0; chunk = c.chunk() {
+		for _, idx := range chunk {
+			if !yield(idx) {
+				return
+			}
 		}
 	}
 }

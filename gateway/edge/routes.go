@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -290,6 +292,16 @@ func (e *Edge) signedRoutes() {
 		e.object(c, raw, etag, cacheSoon, err)
 	}, signedObject("get-bundle", "The trust bundle of an operator's terminals (TB1)"))
 	e.denyListRoutes()
+	e.plain(public, http.MethodGet, "/.well-known/jwks.json", func(c *gin.Context) { e.keySet(c, 0) },
+		keySetOperation("get-platform-keys", "The keys that sign access tokens, the next one among them"))
+	e.plain(public, http.MethodGet, "/.well-known/tenants/:tenant/jwks.json", func(c *gin.Context) {
+		id, err := strconv.ParseInt(c.Param("tenant"), 10, 64)
+		if err != nil || id <= 0 {
+			e.write(c, errNotFound)
+			return
+		}
+		e.keySet(c, citygate.TenantID(id))
+	}, keySetOperation("get-tenant-keys", "The public keys of a tenant by purpose, the next ones among them"))
 	e.plain(public, http.MethodGet, "/healthz", func(c *gin.Context) {
 		c.JSON(http.StatusOK, gin.H{"status": "ok"})
 	}, &huma.Operation{
@@ -360,6 +372,29 @@ func (e *Edge) object(c *gin.Context, raw []byte, etag, cache string, err error)
 	}
 	if !e.current(c, strconv.Quote(etag), cache) {
 		c.Data(http.StatusOK, "application/octet-stream", raw)
+	}
+}
+
+// keySet sends a key set (RFC 7517).
+func (e *Edge) keySet(c *gin.Context, tenant citygate.TenantID) {
+	raw, err := e.JWKS(c.Request.Context(), tenant)
+	if err != nil {
+		e.write(c, err)
+		return
+	}
+	sum := sha256.Sum256(raw)
+	if !e.current(c, strconv.Quote(hex.EncodeToString(sum[:16])), cacheSoon) {
+		c.Data(http.StatusOK, "application/jwk-set+json", raw)
+	}
+}
+
+func keySetOperation(id, summary string) *huma.Operation {
+	return &huma.Operation{
+		OperationID: id, Summary: summary, Tags: []string{"keys"},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "a JSON Web Key Set", Content: map[string]*huma.MediaType{"application/jwk-set+json": {Schema: &huma.Schema{Type: huma.TypeObject}}}},
+			"304": {Description: "what If-None-Match names is current"},
+		},
 	}
 }
 

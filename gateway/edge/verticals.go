@@ -27,6 +27,8 @@ type Verticals struct {
 	// BundleReach tells which terminals seen in so many days hold a bundle.
 	BundleReach func(ctx context.Context, tenant citygate.TenantID, version uint64, days int) (BundleReach, error)
 	DenyLists
+	// JWKS gives the public keys of a tenant as a key set, of the platform for 0.
+	JWKS func(ctx context.Context, tenant citygate.TenantID) ([]byte, error)
 
 	Devices Devices
 

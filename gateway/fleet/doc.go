@@ -16,8 +16,19 @@
 // for the past changes what is resolved for the past from then on.
 //
 // The [Publisher] makes an operator's bundle of the issuers it accepts, the
-// keys they announced and the operator's policy, and signs it with the
-// platform's root keys. Numbers only grow and each bundle names the one before.
+// keys they announced and the operator's policy. Numbers only grow and each
+// bundle names the one before. A threshold of the platform's roots signs it:
+// where enough of them are in the gateway's own key store it is in force at
+// once; where they are offline it is a draft, stored and handed out, until the
+// signatures that people made elsewhere were imported. Meanwhile the one before
+// stays in force, at the gateway also after it expired: terminals refuse codes
+// then, and what they took in time is still verified.
+//
+// Each terminal has a floor: the highest bundle that a tap of it named, so
+// acknowledged. A terminal set back to an old copy of its memory cannot notice;
+// here it is seen ([Reported]) and flagged. [Acknowledged] tells which terminals
+// do not hold a bundle yet. Both know what taps say and nothing else: a terminal
+// that nobody taps at acknowledges nothing.
 //
 // Functions that take a *pg.Tx join the caller's transaction and read the
 // tenant from it. The package does not deliver bundles and does not know what

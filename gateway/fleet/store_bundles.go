@@ -66,7 +66,6 @@ const (
 	selectLatest = `
 		SELECT version, body, etag, issued_at, expires_at FROM bundles
 		WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1`
-	selectBundle = `SELECT version, body FROM bundles WHERE tenant_id = $1 AND version = $2`
 	insertBundle = `
 		INSERT INTO bundles (tenant_id, version, body, etag, issued_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6)
@@ -117,20 +116,6 @@ func (p *Publisher) Open(ctx context.Context, b Published) (*bundle.Bundle, erro
 		}
 	}
 	return nil, bundle.ErrNotTrusted.Explain("bundle %d is signed by a root set %d that this gateway does not know", b.Version, named.Version)
-}
-
-func bundleAt(ctx context.Context, tx *pg.Tx, version uint64) (b Published, err error) {
-	err = tx.QueryRow(ctx, selectBundle, tx.Tenant, int64(version)).Scan(&b.Version, &b.Body)
-	return b, err
-}
-
-// holds reports whether a bundle has a public key that counts.
-func holds(b Published, public []byte) (bool, error) {
-	content, _, err := bundle.Inspect(b.Body)
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(content.Keys, func(k bundle.Key) bool { return k.State != bundle.Revoked && bytes.Equal(k.Public, public) }), nil
 }
 
 // Publish makes the next bundle of a profile. Where the roots that sign are in
@@ -362,6 +347,9 @@ func put(ctx context.Context, tx *pg.Tx, entry pg.AuditEntry, b Published) (kept
 		return false, err
 	}
 	if _, err := tx.Exec(ctx, deleteDraft, tx.Tenant); err != nil {
+		return false, err
+	}
+	if err := noteHolders(ctx, tx, b); err != nil {
 		return false, err
 	}
 	return true, tx.Audit(ctx, entry)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -142,29 +141,4 @@ func Acknowledged(ctx context.Context, tx *pg.Tx, version uint64, since time.Tim
 	}
 	a.Laggards = found
 	return a, err
-}
-
-// BundleWith gives the lowest version of an operator's bundles from which on
-// all up to the latest hold a public key, and 0 if the latest does not.
-func (p *Publisher) BundleWith(ctx context.Context, operator citygate.TenantID, public []byte) (uint64, error) {
-	var version uint64
-	err := p.db.InTenant(ctx, operator, func(tx *pg.Tx) error {
-		version = 0
-		b, err := latest(ctx, tx)
-		for err == nil {
-			var has bool
-			if has, err = holds(b, public); err != nil || !has {
-				return err
-			}
-			if version = b.Version; version == 1 {
-				return nil
-			}
-			b, err = bundleAt(ctx, tx, version-1)
-		}
-		if version > 0 && pg.IsNoRows(err) {
-			return nil
-		}
-		return err
-	})
-	return version, err
 }

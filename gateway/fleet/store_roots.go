@@ -127,9 +127,6 @@ func (p *Publisher) ImportRoots(ctx context.Context, actor string, raw []byte, c
 	case set.Version == newest.Version && set.Digest() == newest.Digest():
 		return newest, nil
 	}
-	if set.Version != newest.Version+1 {
-		return set, bundle.ErrForked.Explain("root set %d does not follow root set %d, which is in force", set.Version, newest.Version)
-	}
 	if cosign && newest.Version > 0 {
 		signers, err := p.localSigners(ctx, newest)
 		if err != nil {

@@ -42,6 +42,8 @@ type Config struct {
 	// CompletedRetention is how long finished jobs are kept to look at; 0 = one
 	// hour.
 	CompletedRetention time.Duration
+	// Patience is how long [Client.Yield] waits at most; 0 = one second.
+	Patience time.Duration
 }
 
 // schema is where River's tables lie.
@@ -65,6 +67,9 @@ type Client struct {
 	started   bool
 	ran       *history
 	stopSweep func() // ends the sweeper and waits for it
+	workers   int
+	patience  time.Duration
+	gate      gate
 }
 
 var _ pg.Enqueuer = (*Client)(nil)
@@ -86,7 +91,10 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if err != nil {
 		return nil, ErrConfig.Because(nil, "%v", err)
 	}
-	client := &Client{pool: pool, handlers: c.Handlers, exclusive: c.Exclusive, ran: newHistory()}
+	client := &Client{pool: pool, handlers: c.Handlers, exclusive: c.Exclusive, ran: newHistory(), workers: max(c.Workers, 1), patience: c.Patience}
+	if client.patience == 0 {
+		client.patience = defaultPatience
+	}
 	if err := client.open(ctx, c); err != nil {
 		pool.Close()
 		return nil, err
@@ -117,7 +125,7 @@ func (c *Client) open(ctx context.Context, config Config) error {
 	c.river, err = river.NewClient(driver, &river.Config{
 		Schema: schema,
 		Logger: slog.New(troubles{config.Logger.Handler()}),
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max(config.Workers, 1)}},
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.workers}},
 		// A job follows the commit that asked for it within milliseconds: the
 		// commit's notification wakes a fetch, and polling covers a lost one.
 		FetchCooldown:     time.Millisecond,

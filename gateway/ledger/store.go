@@ -15,15 +15,21 @@ import (
 
 const rowsMax = 2_000 // rows of one statement
 
-const insertTransfers = `
+const insertTransfers = insertRows + `
+	ON CONFLICT (tenant_id, transfer_id) DO NOTHING
+	RETURNING transfer_id`
+
+// attemptTransfers fails on a transfer that is stored. RETURNING keeps a
+// distributed database from making COPY of it, which row-level security refuses.
+const attemptTransfers = insertRows + ` RETURNING amount`
+
+const insertRows = `
 	INSERT INTO transfers (tenant_id, transfer_id, debit, credit, amount, currency, code, event,
 	                       interbook_id, link_id, phase, pending_id, effective_at, business_date, recorded_at)
 	SELECT $1, id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date, $2
 	FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
 	            $10::uuid[], $11::uuid[], $12::text[], $13::uuid[], $14::timestamptz[], $15::date[])
-	     AS u (id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date)
-	ON CONFLICT (tenant_id, transfer_id) DO NOTHING
-	RETURNING transfer_id`
+	     AS u (id, debit, credit, amount, currency, code, event, interbook, link, phase, pending, at, date)`
 
 // The rows come sorted by account and currency and are locked in that order.
 const addBalances = `
@@ -46,17 +52,17 @@ func Post(ctx context.Context, tx *pg.Tx, transfers []Transfer) error {
 	}
 	fresh := sorted[:0:0]
 	for chunk := range slices.Chunk(sorted, rowsMax) {
-		isNew, err := insert(ctx, tx, chunk)
+		isNew, all, err := insert(ctx, tx, chunk)
 		if err != nil {
 			return err
 		}
-		if len(isNew) == len(chunk) && len(sorted) == len(chunk) {
+		if all && len(sorted) == len(chunk) {
 			fresh = chunk
 			break
 		}
-		stored := make([]Transfer, 0, len(chunk)-len(isNew))
+		var stored []Transfer
 		for i := range chunk {
-			if len(isNew) == len(chunk) || isNew[chunk[i].ID] {
+			if all || isNew[chunk[i].ID] {
 				fresh = append(fresh, chunk[i])
 			} else {
 				stored = append(stored, chunk[i])
@@ -83,8 +89,13 @@ func Post(ctx context.Context, tx *pg.Tx, transfers []Transfer) error {
 	return nil
 }
 
-// insert gives the ids that were not stored before.
-func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (map[citygate.UUID]bool, error) {
+// attemptFrom is the number of transfers from which it pays to try whether all of
+// them are new.
+const attemptFrom = 32
+
+// insert stores the transfers that are not stored yet: all of them, or those
+// whose ids it gives.
+func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (isNew map[citygate.UUID]bool, all bool, err error) {
 	n := len(ts)
 	var (
 		ids, interbooks, links, pendings = make([]pgtype.UUID, n), make([]pgtype.UUID, n), make([]pgtype.UUID, n), make([]pgtype.UUID, n)
@@ -101,18 +112,23 @@ func insert(ctx context.Context, tx *pg.Tx, ts []Transfer) (map[citygate.UUID]bo
 		amounts[i] = t.Amount
 		ats[i], dates[i] = t.EffectiveAt, t.BusinessDate.Time()
 	}
-	rows, err := tx.Query(ctx, insertTransfers, int64(tx.Tenant), tx.Now, ids, debits, credits, amounts, currencies, codes, events,
-		interbooks, links, phases, pendings, ats, dates)
-	if err != nil {
-		return nil, err
+	args := []any{int64(tx.Tenant), tx.Now, ids, debits, credits, amounts, currencies, codes, events, interbooks, links, phases, pendings, ats, dates}
+	if n >= attemptFrom {
+		if taken, err := tx.Attempt(ctx, attemptTransfers, args...); err != nil || !taken {
+			return nil, true, err
+		}
 	}
-	isNew := make(map[citygate.UUID]bool, n)
+	rows, err := tx.Query(ctx, insertTransfers, args...)
+	if err != nil {
+		return nil, false, err
+	}
+	isNew = make(map[citygate.UUID]bool, n)
 	var id [16]byte
 	_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
 		isNew[citygate.UUID(id)] = true
 		return nil
 	})
-	return isNew, err
+	return isNew, len(isNew) == n, err
 }
 
 // sameAsStored refuses a transfer that differs from the stored one of its id.

@@ -24,11 +24,14 @@ var (
 )
 
 // A Tap is a recorded tap as pricing needs it. Accepted is the final verdict of
-// intake, not the terminal's.
+// intake, not the terminal's. Received and Digest say where its evidence lies;
+// they go back to [Taps.Evidence] as they came.
 type Tap struct {
 	journey.Tap
 	Counter  uint16
 	Accepted bool
+	Received time.Time
+	Digest   [32]byte
 }
 
 // Taps reads recorded taps and takes verdicts on them. Results come in any order.
@@ -41,8 +44,8 @@ type Taps interface {
 	// OfRiders gives the accepted taps of kind on and off of riders with event
 	// times from from to to, both included.
 	OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from, to time.Time) ([]Tap, error)
-	// Evidence gives the raw code bytes of taps.
-	Evidence(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error)
+	// Evidence gives the raw code bytes of taps that the methods above gave.
+	Evidence(ctx context.Context, tx *pg.Tx, taps []Tap) (map[citygate.TapID][]byte, error)
 	// Refuse records verdicts of issuers; such taps are not accepted any more.
 	Refuse(ctx context.Context, tx *pg.Tx, issuer citygate.TenantID, verdicts []interbook.TapVerdict) error
 }

@@ -260,10 +260,10 @@ func (u *uploads) OfRiders(_ context.Context, _ *pg.Tx, riders []citygate.Rider,
 	}), nil
 }
 
-func (u *uploads) Evidence(_ context.Context, _ *pg.Tx, ids []citygate.TapID) (map[citygate.TapID][]byte, error) {
-	out := make(map[citygate.TapID][]byte, len(ids))
-	for _, id := range ids {
-		out[id] = fmt.Appendf(nil, "code of %s", id)
+func (u *uploads) Evidence(_ context.Context, _ *pg.Tx, taps []Tap) (map[citygate.TapID][]byte, error) {
+	out := make(map[citygate.TapID][]byte, len(taps))
+	for _, t := range taps {
+		out[t.ID] = fmt.Appendf(nil, "code of %s", t.ID)
 	}
 	return out, nil
 }

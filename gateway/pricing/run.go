@@ -103,12 +103,12 @@ func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) er
 // pass brings the stored journeys to where the taps say they should be. It
 // gives the taps of our own riders whose claim was refused.
 func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, touches []touch) ([]interbook.TapVerdict, error) {
-	counters := make(map[citygate.TapID]uint16)
-	changes, err := r.singles(ctx, singles, counters)
+	known := make(map[citygate.TapID]*Tap, len(singles)) // the taps that journeys are made of
+	changes, err := r.singles(ctx, singles, known)
 	if err != nil {
 		return nil, err
 	}
-	paired, err := r.paired(ctx, riders, touches, counters)
+	paired, err := r.paired(ctx, riders, touches, known)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, 
 	if err != nil || len(outcomes) == 0 {
 		return nil, err
 	}
-	refused, err := r.claim(ctx, outcomes, counters)
+	refused, err := r.claim(ctx, outcomes, known)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (r *run) lock(ctx context.Context, touches []touch) ([]citygate.Rider, erro
 }
 
 // singles gives the changes of taps that are journeys by themselves.
-func (r *run) singles(ctx context.Context, taps []Tap, counters map[citygate.TapID]uint16) ([]change, error) {
+func (r *run) singles(ctx context.Context, taps []Tap, known map[citygate.TapID]*Tap) ([]change, error) {
 	if len(taps) == 0 {
 		return nil, nil
 	}
@@ -155,7 +155,7 @@ func (r *run) singles(ctx context.Context, taps []Tap, counters map[citygate.Tap
 		old := rows[ids[i]]
 		switch {
 		case taps[i].Accepted:
-			counters[taps[i].ID] = taps[i].Counter
+			known[taps[i].ID] = &taps[i]
 			changes = append(changes, change{ids[i], old, single(taps[i].Tap)})
 		case old != nil:
 			changes = append(changes, change{ids[i], old, journey.Journey{Rider: taps[i].Rider}})
@@ -165,7 +165,7 @@ func (r *run) singles(ctx context.Context, taps []Tap, counters map[citygate.Tap
 }
 
 // paired builds the journeys of riders around touches and gives the changes.
-func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []touch, counters map[citygate.TapID]uint16) ([]change, error) {
+func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []touch, known map[citygate.TapID]*Tap) ([]change, error) {
 	if len(riders) == 0 {
 		return nil, nil
 	}
@@ -185,7 +185,7 @@ func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []tou
 	plain := make([]journey.Tap, len(taps))
 	for i := range taps {
 		plain[i] = taps[i].Tap
-		counters[taps[i].ID] = taps[i].Counter
+		known[taps[i].ID] = &taps[i]
 	}
 	built := journey.Build(plain, r.rules, r.tx.Now.UnixMilli())
 	rows, built = within(rows, built, from-reach, to+reach)
@@ -235,19 +235,19 @@ func within(rows []stored, built []journey.Journey, from, to int64) ([]stored, [
 // claim asks the issuers for the fares of outcomes: those of other tenants by
 // messages that go out with this transaction, our own riders' here and now. It
 // gives the refused taps of our own riders.
-func (r *run) claim(ctx context.Context, outcomes []outcome, counters map[citygate.TapID]uint16) ([]interbook.TapVerdict, error) {
-	var ids []citygate.TapID
+func (r *run) claim(ctx context.Context, outcomes []outcome, known map[citygate.TapID]*Tap) ([]interbook.TapVerdict, error) {
+	var taps []Tap
 	for i := range outcomes {
 		if outcomes[i].claims() {
 			for _, t := range outcomes[i].built.Taps {
-				ids = append(ids, t.ID)
+				taps = append(taps, *known[t.ID])
 			}
 		}
 	}
 	var evidence map[citygate.TapID][]byte
-	if len(ids) > 0 {
+	if len(taps) > 0 {
 		var err error
-		if evidence, err = r.Taps.Evidence(ctx, r.tx, ids); err != nil {
+		if evidence, err = r.Taps.Evidence(ctx, r.tx, taps); err != nil {
 			return nil, err
 		}
 	}
@@ -261,7 +261,7 @@ func (r *run) claim(ctx context.Context, outcomes []outcome, counters map[cityga
 		c := interbook.Claim{Journey: o.id, N: o.decision.n, Rider: o.built.Rider, Amount: o.decision.amount,
 			BusinessDate: o.decision.date, At: o.decision.at, Taps: make([]interbook.ClaimTap, len(o.built.Taps))}
 		for k, t := range o.built.Taps {
-			c.Taps[k] = interbook.ClaimTap{Terminal: t.ID.Terminal, Seq: t.ID.Seq, Counter: counters[t.ID],
+			c.Taps[k] = interbook.ClaimTap{Terminal: t.ID.Terminal, Seq: t.ID.Seq, Counter: known[t.ID].Counter,
 				Evidence: evidence[t.ID], EventTime: time.UnixMilli(t.At).UTC()}
 		}
 		if o.decision.issuer != r.tx.Tenant {

@@ -175,9 +175,14 @@ const insertJourneyRows = `
 	INSERT INTO journeys (tenant_id, journey_id, issuer, list, idx, paired, starts_at, ends_at, taps, state, reason, closes_at,
 	                      last_n, amount, payee, account_id, claimed)
 	SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::int[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::timestamptz[],
-	                         $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::int[], $14::bigint[], $15::text[], $16::uuid[], $17::boolean[])`
+	                         $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::int[], $14::bigint[], $15::text[], $16::uuid[], $17::boolean[])
+	     AS u (id, issuer, list, idx, paired, starts, ends, taps, state, reason, closes, n, amount, payee, account, claimed)`
 
-const insertJourneys = insertJourneyRows + ` ON CONFLICT (tenant_id, journey_id) DO NOTHING`
+// A row of a new journey or decision that is there already fails the statement:
+// not to look for it first saves a quarter of an insert. RETURNING stands where a
+// bulk insert has ON CONFLICT: without either a distributed database makes COPY
+// of it, which row-level security refuses.
+const insertJourneys = insertJourneyRows + ` RETURNING last_n`
 
 // An upsert finds its rows by the key whatever the planner thinks of the table;
 // UPDATE ... FROM unnest scanned all of it while it had no statistics.
@@ -199,28 +204,24 @@ func writeJourneys(ctx context.Context, tx *pg.Tx, outcomes []outcome) error {
 				old.add(&chunk[i])
 			}
 		}
-		tag, err := fresh.write(ctx, tx, insertJourneys)
-		if err != nil {
-			return err
+		if err := fresh.write(ctx, tx, insertJourneys); err != nil {
+			return raced(err)
 		}
-		if n := int64(len(fresh.ids)); tag != n {
-			return ErrRaced.Because(nil, "%d of %d journeys were new", tag, n)
-		}
-		if _, err := old.write(ctx, tx, updateJourneys); err != nil {
+		if err := old.write(ctx, tx, updateJourneys); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *journeyRows) write(ctx context.Context, tx *pg.Tx, sql string) (rows int64, err error) {
+func (r *journeyRows) write(ctx context.Context, tx *pg.Tx, sql string) error {
 	if len(r.ids) == 0 {
-		return 0, nil
+		return nil
 	}
 	issuers, lists, indices := riderColumns(r.riders)
-	tag, err := tx.Exec(ctx, sql, int64(tx.Tenant), r.ids, issuers, lists, indices, r.paired, r.starts, r.ends,
+	_, err := tx.Exec(ctx, sql, int64(tx.Tenant), r.ids, issuers, lists, indices, r.paired, r.starts, r.ends,
 		r.taps, r.states, r.reasons, r.closes, r.ns, r.amounts, r.payees, r.accounts, r.claims)
-	return tag.RowsAffected(), err
+	return err
 }
 
 const insertFares = `
@@ -231,7 +232,15 @@ const insertFares = `
 	FROM unnest($3::uuid[], $4::int[], $5::text[], $6::bigint[], $7::uuid[], $8::text[], $9::boolean[], $10::text[], $11::bigint[], $12::text[],
 	            $13::bigint[], $14::bytea[], $15::text[], $16::timestamptz[], $17::date[], $18::int[], $19::date[], $20::text[])
 	     AS u (id, n, taps, issuer, account, payee, known, reason, amount, currency, tariff, hash, explanation, at, date, calendar, win, claim)
-	ON CONFLICT (tenant_id, journey_id, n) DO NOTHING`
+	RETURNING n`
+
+// raced makes [ErrRaced] of a row that somebody else has just stored.
+func raced(err error) error {
+	if pg.SQLState(err) == pg.StateUniqueViolation {
+		return ErrRaced.Because(err, "")
+	}
+	return err
+}
 
 // insertDecisions stores decisions. One that is there already is [ErrRaced].
 func insertDecisions(ctx context.Context, tx *pg.Tx, decided []*decision) error {
@@ -247,13 +256,10 @@ func insertDecisions(ctx context.Context, tx *pg.Tx, decided []*decision) error 
 			tariffs[i], hashes[i], explanations[i] = int64(d.tariff), d.hash[:], string(d.explanation)
 			ats[i], dates[i], calendars[i], windows[i], claims[i] = d.at, d.date.Time(), int32(d.calendar), d.window.Time(), d.claim
 		}
-		tag, err := tx.Exec(ctx, insertFares, int64(tx.Tenant), tx.Now, ids, ns, taps, issuers, accounts, payees, known, reasons, amounts, currencies,
+		_, err := tx.Exec(ctx, insertFares, int64(tx.Tenant), tx.Now, ids, ns, taps, issuers, accounts, payees, known, reasons, amounts, currencies,
 			tariffs, hashes, explanations, ats, dates, calendars, windows, claims)
 		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() != int64(n) {
-			return ErrRaced.Because(nil, "%d of %d decisions were new", tag.RowsAffected(), n)
+			return raced(err)
 		}
 	}
 	return nil

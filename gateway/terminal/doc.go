@@ -41,7 +41,9 @@
 //
 // Files come in by the [Files] interface; [Dir] is the one for a real
 // directory. The terminal's own disk is trusted: a bundle in a slot was
-// verified before it was written.
+// verified before it was written. A terminal whose disk is set back to an old
+// copy holds an old bundle again and cannot know; its taps name the bundle, and
+// the gateway notices.
 //
 // One directory belongs to one Verifier at a time; a Verifier is safe for
 // concurrent use and takes one tap at a time.

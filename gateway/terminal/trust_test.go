@@ -77,6 +77,39 @@ func TestARefusedBundleLeavesTheOldOneInForce(t *testing.T) {
 	}
 }
 
+// A memory card of another operator's terminal does not make this one trust that
+// operator.
+func TestAnotherOperatorsMemoryIsNotTrusted(t *testing.T) {
+	d := newDisk()
+	v := ready(t, d)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if v = mustOpen(t, d); !mustTap(t, v, 1, toyCode(1, 1, start+1, true)).Open {
+		t.Fatal("the terminal does not work after a restart")
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw := rebuilt(t, signedBundle(t, 5, [32]byte{1}, rules(1)), func(b *bundle.Bundle) { b.Tenants[0].Home, b.Tenants[1].Home = true, false }, "root", "root two")
+	for _, slot := range []string{"bundle.a", "bundle.b"} {
+		f, err := d.Create(slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(raw); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Sync(), f.Close(), d.SyncDir()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v = mustOpen(t, d)
+	if got := mustTap(t, v, 2, toyCode(2, 2, start+2, true)); got.Open || got.Record.BundleVersion != 0 {
+		t.Errorf("bundle %d of another operator is in force", got.Record.BundleVersion)
+	}
+}
+
 func draftOf(t *testing.T, raw []byte) []byte {
 	t.Helper()
 	b, _, err := bundle.Inspect(raw)

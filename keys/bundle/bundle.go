@@ -50,15 +50,20 @@ type DenyFloor struct {
 type Scheme struct {
 	Tenant citygate.TenantID
 	ID     code.SchemeID
-	Params []byte
+	Params []byte // as [code.Plugin] takes them
 	Roots  []ForeignRoot
 }
 
 // A ForeignRoot is a key of somebody else's trust: a certificate authority of a
-// ministry, the list of a payment provider.
+// ministry, a key of a payment provider's list. The fields but Key name it as
+// [code.KeyName] does. In one bundle a name stands for one key, whoever of the
+// tenants brings it.
 type ForeignRoot struct {
-	ID  []byte // the scheme's own name for the key, at most 64 bytes
-	Key []byte // in the scheme's own form, at most 2 KiB
+	Owner string // at most 64 bytes, as List and Kind
+	List  string
+	Kind  string
+	ID    uint32
+	Key   []byte // in the encoding that the scheme states, 1 byte to 2 KiB
 }
 
 // A Bundle is what terminals of one operator trust from Issued to Expires: that
@@ -85,9 +90,10 @@ type Bundle struct {
 	keys    map[slot]trusted
 	tenants map[citygate.TenantID]int
 	issuers map[citygate.Issuer]int
+	foreign map[code.KeyName][]byte
 }
 
-var _ code.KeySource = (*Bundle)(nil)
+var _ code.ForeignKeySource = (*Bundle)(nil)
 
 // slot is where a key is looked up: one usage bit at a time, so that a key of
 // another usage is simply not there.
@@ -226,6 +232,19 @@ func (b *Bundle) Scheme(tenant citygate.TenantID, id code.SchemeID) (Scheme, boo
 	return b.Schemes[i], true
 }
 
+// ForeignKey gives a key of a scheme whose issuers are not the platform's.
+func (b *Bundle) ForeignKey(name code.KeyName) ([]byte, code.Reason) {
+	if key, ok := b.foreign[name]; ok {
+		return key, ""
+	}
+	for held := range b.foreign {
+		if held.Scheme == name.Scheme && held.Owner == name.Owner {
+			return nil, code.UnknownKey
+		}
+	}
+	return nil, code.UnknownIssuer
+}
+
 // DenyFloor gives the lowest sequence number of an issuer's deny list that may
 // be used; 0 = any.
 func (b *Bundle) DenyFloor(issuer citygate.Issuer, list uint16) uint32 {
@@ -251,7 +270,9 @@ func compareSchemes(a, b Scheme) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
 }
 
-func compareForeign(a, b ForeignRoot) int { return bytes.Compare(a.ID, b.ID) }
+func compareForeign(a, b ForeignRoot) int {
+	return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.List, b.List), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
+}
 
 func compareFloors(a, b DenyFloor) int {
 	return cmp.Or(cmp.Compare(a.Issuer, b.Issuer), cmp.Compare(a.List, b.List))

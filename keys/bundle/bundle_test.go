@@ -98,7 +98,8 @@ func city() *bundle.Bundle {
 			key(21, stop, 1, bundle.ForDenyList, bundle.Active),
 		},
 		Schemes: []bundle.Scheme{
-			{Tenant: 20, ID: "mot-sm2", Params: []byte(`{"skew_s":30}`), Roots: []bundle.ForeignRoot{{ID: []byte{1}, Key: []byte("a point")}, {ID: []byte{2}, Key: []byte("another")}}},
+			{Tenant: 20, ID: "mot-sm2", Params: []byte(`{"skew_s":30}`), Roots: []bundle.ForeignRoot{
+				{Kind: "root_ca", ID: 1, Key: []byte("a point")}, {Owner: "alipay", List: "L", ID: 300, Key: []byte("another")}}},
 			{Tenant: 21, ID: "uic-dosipas"},
 		},
 		DenyFloors: []bundle.DenyFloor{{Issuer: harbour, List: 1, Seq: 9}},
@@ -190,6 +191,18 @@ func TestLookUpFollowsStateUsageAndTime(t *testing.T) {
 	}
 	if b.DenyFloor(harbour, 1) != 9 || b.DenyFloor(harbour, 2) != 0 || b.Version() != 5 {
 		t.Error("deny floor or version is wrong")
+	}
+	for name, want := range map[code.KeyName]code.Reason{
+		{Scheme: "mot-sm2", Kind: "root_ca", ID: 1}:               "",
+		{Scheme: "mot-sm2", Kind: "root_ca", ID: 2}:               code.UnknownKey,
+		{Scheme: "mot-sm2", Owner: "alipay", List: "L", ID: 300}:  "",
+		{Scheme: "mot-sm2", Owner: "alipay", List: "M", ID: 300}:  code.UnknownKey,
+		{Scheme: "mot-sm2", Owner: "tencent", List: "L", ID: 300}: code.UnknownIssuer,
+		{Scheme: "uic-dosipas", Kind: "root_ca", ID: 1}:           code.UnknownIssuer,
+	} {
+		if k, reason := b.ForeignKey(name); reason != want || (k == nil) == (reason == "") {
+			t.Errorf("ForeignKey(%+v) = %q, %q, want %q", name, k, reason, want)
+		}
 	}
 	if home, ok := b.Home(); !ok || home.ID != 22 {
 		t.Errorf("Home = %v, %t", home, ok)

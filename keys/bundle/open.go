@@ -1,10 +1,12 @@
 package bundle
 
 import (
+	"bytes"
 	"regexp"
 	"slices"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
 )
 
 // Open reads raw if the terminal that was enrolled with roots and threshold may
@@ -123,7 +125,7 @@ func Inspect(raw []byte) (*Bundle, [][8]byte, error) {
 	if err := b.index(); err != nil {
 		return nil, nil, err
 	}
-	b.m, b.keys, b.tenants, b.issuers = m, nil, nil, nil
+	b.m, b.keys, b.tenants, b.issuers, b.foreign = m, nil, nil, nil, nil
 	return b, signers, nil
 }
 
@@ -218,7 +220,8 @@ func (b *Bundle) indexTenants() error {
 var schemeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 func (b *Bundle) checkSchemes() error {
-	const idMax, keyMax = 64, 2 << 10
+	const nameMax, keyMax = 64, 2 << 10
+	b.foreign = make(map[code.KeyName][]byte)
 	for _, s := range b.Schemes {
 		_, ok := b.tenants[s.Tenant]
 		switch {
@@ -230,9 +233,14 @@ func (b *Bundle) checkSchemes() error {
 			return ErrMalformed.Explain("scheme %s of tenant %d: a foreign root is listed twice or out of order", s.ID, s.Tenant)
 		}
 		for _, r := range s.Roots {
-			if len(r.ID) == 0 || len(r.ID) > idMax || len(r.Key) == 0 || len(r.Key) > keyMax {
-				return ErrMalformed.Explain("scheme %s of tenant %d: foreign root %x is out of bounds", s.ID, s.Tenant, r.ID)
+			name := code.KeyName{Scheme: s.ID, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}
+			if max(len(r.Owner), len(r.List), len(r.Kind)) > nameMax || len(r.Key) == 0 || len(r.Key) > keyMax {
+				return ErrMalformed.Explain("scheme %s of tenant %d: foreign root %d is out of bounds", s.ID, s.Tenant, r.ID)
 			}
+			if held, ok := b.foreign[name]; ok && !bytes.Equal(held, r.Key) {
+				return ErrMalformed.Explain("scheme %s: tenant %d brings another key as foreign root %d than another tenant", s.ID, s.Tenant, r.ID)
+			}
+			b.foreign[name] = r.Key
 		}
 	}
 	return nil

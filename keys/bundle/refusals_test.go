@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cashlesscity/citygate"
@@ -222,10 +223,15 @@ func content() []broken {
 		{"a scheme without a name", func(b *bundle.Bundle) { b.Schemes[0].ID = "" }, bundle.ErrMalformed, nil},
 		{"a scheme with a name that is none", func(b *bundle.Bundle) { b.Schemes[0].ID = "a b" }, bundle.ErrMalformed, nil},
 		{"parameters without end", func(b *bundle.Bundle) { b.Schemes[0].Params = make([]byte, bundle.ParamsMax+1) }, bundle.ErrMalformed, nil},
-		{"a foreign root without a name", func(b *bundle.Bundle) { b.Schemes[0].Roots = []bundle.ForeignRoot{{Key: []byte{1}}} }, bundle.ErrMalformed, nil},
-		{"a foreign root without a key", func(b *bundle.Bundle) { b.Schemes[0].Roots = []bundle.ForeignRoot{{ID: []byte{1}}} }, bundle.ErrMalformed, nil},
+		{"a foreign root without a key", func(b *bundle.Bundle) { b.Schemes[0].Roots = []bundle.ForeignRoot{{ID: 1}} }, bundle.ErrMalformed, nil},
+		{"a foreign root's name without end", func(b *bundle.Bundle) {
+			b.Schemes[0].Roots = []bundle.ForeignRoot{{List: strings.Repeat("l", 65), Key: []byte{1}}}
+		}, bundle.ErrMalformed, nil},
 		{"a foreign root twice", func(b *bundle.Bundle) {
-			b.Schemes[0].Roots = []bundle.ForeignRoot{{ID: []byte{1}, Key: []byte{1}}, {ID: []byte{1}, Key: []byte{2}}}
+			b.Schemes[0].Roots = []bundle.ForeignRoot{{ID: 1, Key: []byte{1}}, {ID: 1, Key: []byte{1}}}
+		}, bundle.ErrMalformed, nil},
+		{"two tenants' keys under one name", func(b *bundle.Bundle) {
+			b.Schemes[1].ID, b.Schemes[1].Roots = "mot-sm2", []bundle.ForeignRoot{{Kind: "root_ca", ID: 1, Key: []byte("mine")}}
 		}, bundle.ErrMalformed, nil},
 	}
 }

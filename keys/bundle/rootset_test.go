@@ -69,6 +69,7 @@ func TestRotationsThatAreNone(t *testing.T) {
 	}
 	forged := rootSet(nil, []uint32{91, 92, 93}, 91, 92)
 	forgedNext := rootSet(&forged, []uint32{94, 95, 96}, 91, 92, 94, 95)
+	renewedOther := rootSet(&forgedNext, []uint32{5, 6, 7}, 94, 95, 5, 6)
 	for _, c := range []struct {
 		what string
 		held *bundle.Bundle
@@ -85,6 +86,8 @@ func TestRotationsThatAreNone(t *testing.T) {
 		{"somebody else's sets", held, []bundle.RootSet{forged, forgedNext}, []uint32{94, 95}, bundle.ErrNotTrusted},
 		{"a rotation left out", held, []bundle.RootSet{genesis, renewed}, []uint32{5, 6}, bundle.ErrForked},
 		{"the chain cut too short", held, []bundle.RootSet{renewed}, []uint32{5, 6}, bundle.ErrNotTrusted},
+		{"the chain cut, and the old roots did not sign", held, []bundle.RootSet{rootSet(&genesis, []uint32{5, 6, 7}, 5, 6)}, []uint32{5, 6}, bundle.ErrUnderThreshold},
+		{"the chain cut, after another set than the one held", later, []bundle.RootSet{renewedOther}, []uint32{5, 6}, bundle.ErrNotTrusted},
 		{"sets in the wrong order", held, []bundle.RootSet{rotated, genesis}, []uint32{1, 2}, bundle.ErrForked},
 		{"signed by roots that left", later, []bundle.RootSet{genesis}, []uint32{1, 2}, bundle.ErrOlder},
 		{"a root that left and one that stayed", later, []bundle.RootSet{genesis, rotated}, []uint32{1, 2}, bundle.ErrNotTrusted},
@@ -102,6 +105,34 @@ func TestRotationsThatAreNone(t *testing.T) {
 		}
 		_, err = c.held.Follow(raw, now)
 		refused(t, c.what, err, c.want)
+	}
+}
+
+// A root set has one form, whoever signed it.
+func TestAnotherEncodingOfARootSetIsRefused(t *testing.T) {
+	good, err := genesis.Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct{ old, new string }{
+		"as it is":                    {"\x02\x01\x03", "\x02\x01\x03"},
+		"a number longer than needed": {"\x02\x01\x03", "\x02\x18\x01\x03"},
+		"a field twice":               {"\x02\x01\x03", "\x02\x01\x02\x01\x03"},
+		"an indefinite string":        {"\x63TR1", "\x7f\x63TR1\xff"},
+		"another format":              {"\x63TR1", "\x63TR2"},
+	} {
+		raw, err := bundle.SignPayload(bytes.Replace(good, []byte(c.old), []byte(c.new), 1), true, signer(1), signer(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = bundle.OpenRoots([][]byte{raw})
+		if c.old == c.new {
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			continue
+		}
+		refused(t, what, err, bundle.ErrMalformed)
 	}
 }
 
@@ -237,7 +268,7 @@ func anyBundle(random *rand.Rand) *bundle.Bundle {
 			b.Keys = append(b.Keys, k)
 		}
 		if random.IntN(2) == 0 {
-			b.Schemes = append(b.Schemes, bundle.Scheme{Tenant: id, ID: "toy", Params: []byte("{}"), Roots: []bundle.ForeignRoot{{ID: []byte{1}, Key: make([]byte, 1+random.IntN(90))}}})
+			b.Schemes = append(b.Schemes, bundle.Scheme{Tenant: id, ID: "toy", Params: []byte("{}"), Roots: []bundle.ForeignRoot{{Owner: string(rune('a' + i)), ID: random.Uint32(), Key: make([]byte, 1+random.IntN(90))}}})
 			b.DenyFloors = append(b.DenyFloors, bundle.DenyFloor{Issuer: issuer, List: uint16(i), Seq: random.Uint32()})
 		}
 	}

@@ -43,22 +43,18 @@ func Sign(b *Bundle, signers ...RootSigner) ([]byte, error) {
 	if raw, err = Cosign(raw, signers...); err != nil {
 		return nil, err
 	}
-	return raw, Signed(raw)
-}
-
-// Signed checks the signatures that are there: each holds and is by a root of
-// the bundle's root set. That they are enough is not asked.
-func Signed(raw []byte) error {
 	m, err := readMessage(raw, bundleKind)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b, err := decode(m.cose.Payload)
+	return raw, m.check(b.roots())
+}
+
+// roots gives the roots that may sign b.
+func (b *Bundle) roots() []RootKey {
+	set, err := InspectRoots(b.RootSets[len(b.RootSets)-1])
 	if err != nil {
-		return err
+		return nil
 	}
-	if err := b.rootSets(); err != nil {
-		return err
-	}
-	return m.check(b.Roots)
+	return set.Roots
 }

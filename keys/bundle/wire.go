@@ -98,9 +98,12 @@ type wireScheme struct {
 }
 
 type wireForeignRoot struct {
-	_   struct{} `cbor:",toarray"`
-	ID  []byte
-	Key []byte
+	_     struct{} `cbor:",toarray"`
+	Owner string
+	List  string
+	Kind  string
+	ID    uint32
+	Key   []byte
 }
 
 type wireFloor struct {
@@ -148,7 +151,7 @@ func (b *Bundle) encode() ([]byte, error) {
 			w.Params = []byte{} // null would be a second form of nothing
 		}
 		for i, r := range s.Roots {
-			w.Roots[i] = wireForeignRoot{ID: r.ID, Key: r.Key}
+			w.Roots[i] = wireForeignRoot{Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID, Key: r.Key}
 		}
 		p.Schemes = append(p.Schemes, w)
 	}
@@ -193,7 +196,7 @@ func decode(raw []byte) (*Bundle, error) {
 	for _, w := range p.Schemes {
 		s := Scheme{Tenant: w.Tenant, ID: w.ID, Params: w.Params}
 		for _, r := range w.Roots {
-			s.Roots = append(s.Roots, ForeignRoot{ID: r.ID, Key: r.Key})
+			s.Roots = append(s.Roots, ForeignRoot{Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID, Key: r.Key})
 		}
 		b.Schemes = append(b.Schemes, s)
 	}

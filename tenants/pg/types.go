@@ -16,6 +16,7 @@ func registerTypes(m *pgtype.Map) {
 	m.TryWrapScanPlanFuncs = append([]pgtype.TryWrapScanPlanFunc{wrapScan}, m.TryWrapScanPlanFuncs...)
 	m.RegisterDefaultPgType(citygate.UUID{}, "uuid")
 	m.RegisterDefaultPgType(citygate.Date{}, "date")
+	registerArrays(m)
 }
 
 // uuidValue is a citygate.UUID as pgx wants to see it.

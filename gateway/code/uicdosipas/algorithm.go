@@ -49,18 +49,19 @@ var algorithms = [...]algorithm{
 }
 
 // curves are those of issuers' keys, with the weakest hash that is taken on each.
-// Devices use the ones that secure hardware has; a dearer one would let anybody
-// make a reader spend its time on a key of his own.
 var curves = [...]struct {
-	oid    OID
-	curve  elliptic.Curve
-	hash   crypto.Hash
-	device bool
+	oid   OID
+	curve elliptic.Curve
+	hash  crypto.Hash
 }{
-	{P256, elliptic.P256(), crypto.SHA256, true},
-	{P224, elliptic.P224(), crypto.SHA224, true},
-	{P384, elliptic.P384(), crypto.SHA384, false},
+	{P256, deviceCurve, crypto.SHA256},
+	{P224, elliptic.P224(), crypto.SHA224},
+	{P384, elliptic.P384(), crypto.SHA384},
 }
+
+// deviceCurve is the curve of devices' keys: secure hardware has no other. With
+// a dearer one anybody could make a reader spend its time on a key of his own.
+var deviceCurve = elliptic.P256()
 
 // find gives the signing algorithm that o names.
 func (o oid) find(raw []byte) (algorithm, bool) {
@@ -72,34 +73,15 @@ func (o oid) find(raw []byte) (algorithm, bool) {
 	return algorithm{}, false
 }
 
-// deviceCurve gives the curve that o names, nil if it names none that devices use.
-func (o oid) deviceCurve(raw []byte) elliptic.Curve {
-	for _, c := range curves {
-		if c.device && o.is(raw, c.oid) {
-			return c.curve
-		}
-	}
-	return nil
-}
-
-func ofDevices(curve elliptic.Curve) bool {
+// naturalHash is the hash as strong as a curve of issuers: what a key signs with
+// when the code does not say, and the weakest that is taken.
+func naturalHash(curve elliptic.Curve) crypto.Hash {
 	for _, c := range curves {
 		if c.curve == curve {
-			return c.device
+			return c.hash
 		}
 	}
-	return false
-}
-
-// naturalHash is the hash as strong as curve: what a key signs with when the
-// code does not say, and the weakest that is taken.
-func naturalHash(curve elliptic.Curve) (crypto.Hash, bool) {
-	for _, c := range curves {
-		if c.curve == curve {
-			return c.hash, true
-		}
-	}
-	return 0, false
+	return crypto.SHA512
 }
 
 // An oid says where an identifier stands in a code: absent when n is 0.

@@ -28,13 +28,13 @@
 //     and the ends of barcode and ticket rule out another year's;
 //   - a hash weaker than its key is not taken, nor an algorithm of another family.
 //
-// Level 1 is verified with ECDSA on P-256 and P-224 and, only when a tenant says
-// so, ECDSA on P-384, DSA of 2048 bits (both take about a millisecond) and DSA of
-// 1024 bits with SHA-1 (it is weak); hashes are SHA-224 to SHA-512, as strong as
+// Level 1 is verified with ECDSA on P-256 and, only when a tenant says so, on
+// P-224 and P-384, with DSA of 2048 bits (they take about a millisecond) and DSA
+// of 1024 bits with SHA-1 (it is weak); hashes are SHA-224 to SHA-512, as strong as
 // the key. When the code names no algorithm the key's size does. Level 2 is ECDSA
-// on P-256 and P-224; keys come as points or as SubjectPublicKeyInfo. Everything
-// else (larger curves, DSA of 3072 bits, brainpool, RSA, EdDSA, fragmented fields,
-// header version 3) is unsupported.
+// on P-256, all that secure hardware has; keys come as points or as
+// SubjectPublicKeyInfo. Everything else (larger curves, DSA of 3072 bits,
+// brainpool, RSA, EdDSA, fragmented fields, header version 3) is unsupported.
 //
 // Of the ticket itself it reads what a gate needs (see [Rail]): issue time,
 // specimen, activation, and in FCB3 the dates of the first document when that is

@@ -15,56 +15,39 @@ import (
 // of dynamic codes have.
 const sampleSize = 167
 
-// samples are codes of each curve that an issuer's key is taken on by default,
-// with a device's on the same. What a tenant takes beside them (see
-// [Params.IssuerKeys]) is measured by BenchmarkVerify.
+// samples is a code whose issuer's and device's keys are of the kind taken by
+// default. The other kinds (see [Params.IssuerKeys]) are measured by
+// BenchmarkVerify.
 func samples(random io.Reader) ([]code.Sample, error) {
-	var out []code.Sample
-	for _, kind := range []struct {
-		name           string
-		issuer, device elliptic.Curve
-		deviceAlg      OID
-		hash1, hash2   crypto.Hash
-		level1, level2 OID
-	}{
-		{"P-256", elliptic.P256(), elliptic.P256(), P256, crypto.SHA256, crypto.SHA256, ECDSAWithSHA256, ECDSAWithSHA256},
-		{"P-224", elliptic.P224(), elliptic.P224(), P224, crypto.SHA224, crypto.SHA224, ECDSAWithSHA224, ECDSAWithSHA224},
-	} {
-		issuer, err := ecdsa.GenerateKey(kind.issuer, random)
-		if err != nil {
-			return nil, err
-		}
-		device, err := ecdsa.GenerateKey(kind.device, random)
-		if err != nil {
-			return nil, err
-		}
-		t := Ticket{Level1SigningAlg: kind.level1, Level2KeyAlg: kind.deviceAlg, Level2SigningAlg: kind.level2}
-		sample, err := makeSample(&t, issuer, device, kind.hash1, kind.hash2)
-		if err != nil {
-			return nil, err
-		}
-		sample.Name = kind.name
-		out = append(out, sample)
+	issuer, err := ecdsa.GenerateKey(elliptic.P256(), random)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	device, err := ecdsa.GenerateKey(deviceCurve, random)
+	if err != nil {
+		return nil, err
+	}
+	sample, err := makeSample(issuer, device)
+	return []code.Sample{sample}, err
 }
 
-func makeSample(t *Ticket, issuer, device *ecdsa.PrivateKey, hash1, hash2 crypto.Hash) (code.Sample, error) {
+func makeSample(issuer, device *ecdsa.PrivateKey) (code.Sample, error) {
 	at := time.Unix(1_800_000_000, 0)
 	public, err := device.PublicKey.Bytes()
 	if err != nil {
 		return code.Sample{}, err
 	}
-	half := len(public) / 2
-	t.Version, t.ProviderNum, t.KeyID, t.HasKeyID, t.Duration = 2, maxProvider, maxKeyID, true, 60
-	t.Contents = []Content{{"_9999X", make([]byte, sampleSize)}}
-	t.Level2Key = append([]byte{2 + public[2*half]&1}, public[1:1+half]...)
-	t.SetEnd(at.Add(24 * time.Hour))
-	d := &Display{Ticket: *t, Level2Data: NewDynamic(at)}
-	if d.Level1Signature, err = signed(d.Level1, issuer, hash1); err != nil {
+	d := &Display{Level2Data: NewDynamic(at), Ticket: Ticket{
+		Version: 2, ProviderNum: maxProvider, KeyID: maxKeyID, HasKeyID: true, Duration: 60,
+		Contents:         []Content{{"_9999X", make([]byte, sampleSize)}},
+		Level1SigningAlg: ECDSAWithSHA256, Level2SigningAlg: ECDSAWithSHA256, Level2KeyAlg: P256,
+		Level2Key: append([]byte{2 + public[64]&1}, public[1:33]...),
+	}}
+	d.SetEnd(at.Add(24 * time.Hour))
+	if d.Level1Signature, err = signed(d.Level1, issuer); err != nil {
 		return code.Sample{}, err
 	}
-	if d.Level2Signature, err = signed(d.Level2, device, hash2); err != nil {
+	if d.Level2Signature, err = signed(d.Level2, device); err != nil {
 		return code.Sample{}, err
 	}
 	raw, err := d.Marshal()
@@ -89,10 +72,10 @@ func makeSample(t *Ticket, issuer, device *ecdsa.PrivateKey, hash1, hash2 crypto
 }
 
 // signed signs what message gives.
-func signed(message func() ([]byte, error), key *ecdsa.PrivateKey, hash crypto.Hash) ([]byte, error) {
+func signed(message func() ([]byte, error), key *ecdsa.PrivateKey) ([]byte, error) {
 	msg, err := message()
 	if err != nil {
 		return nil, err
 	}
-	return key.Sign(nil, digestOf(nil, hash, msg), hash)
+	return key.Sign(nil, digestOf(nil, crypto.SHA256, msg), crypto.SHA256)
 }

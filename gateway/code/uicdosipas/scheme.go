@@ -27,11 +27,11 @@ type Params struct {
 	AllowStatic bool `json:"allow_static,omitempty"`
 	// AllowSpecimen takes test tickets. For test tracks.
 	AllowSpecimen bool `json:"allow_specimen,omitempty"`
-	// IssuerKeys are the kinds of level 1 key taken beside ECDSA on P-256 and P-224:
-	// "p384" and "dsa2048" (a check takes about a millisecond, unless the credential
-	// is remembered; FIPS 186-5 has no DSA for new signatures any more) and
-	// "dsa1024", still in the field, which signs with SHA-1 and is weaker than any
-	// other key here.
+	// IssuerKeys are the kinds of level 1 key taken beside ECDSA on P-256: "p224",
+	// "p384" and "dsa2048" (a check takes 0.5 to 1.5 milliseconds, unless the
+	// credential is remembered; FIPS 186-5 has no DSA for new signatures any more)
+	// and "dsa1024", still in the field, which signs with SHA-1 and is weaker than
+	// any other key here.
 	IssuerKeys []string `json:"issuer_keys,omitempty"`
 	// WindowSeconds is how long a display lives when its issuer does not say, and
 	// how long a static code counts as one display; default 120.

@@ -21,7 +21,7 @@ type issuerKey struct {
 	dsa   *dsa.PublicKey
 }
 
-var errKey = errors.New("not a key of a kind taken here: ECDSA on P-224 or P-256; with issuer_keys P-384, or DSA of 2048 or 1024 bits")
+var errKey = errors.New("not a key of a kind taken here: ECDSA on P-256; with issuer_keys also P-224 and P-384, and DSA of 2048 and 1024 bits")
 
 // CheckIssuerKey reports why der, a SubjectPublicKeyInfo, must not be taken into
 // trust as a level 1 key. It takes time with DSA keys, whose parameters it holds
@@ -42,16 +42,19 @@ func CheckIssuerKey(der []byte) error {
 type kinds uint8
 
 const (
-	p384 kinds = 1 << iota
+	p224 kinds = 1 << iota
+	p384
 	dsa2048
 	dsa1024
-	allKinds = p384 | dsa2048 | dsa1024
+	allKinds = p224 | p384 | dsa2048 | dsa1024
 )
 
 func kindsOf(names []string) (kinds, error) {
 	var set kinds
 	for _, name := range names {
 		switch name {
+		case "p224":
+			set |= p224
 		case "p384":
 			set |= p384
 		case "dsa2048":
@@ -59,7 +62,7 @@ func kindsOf(names []string) (kinds, error) {
 		case "dsa1024":
 			set |= dsa1024
 		default:
-			return 0, fmt.Errorf("%q is none of p384, dsa2048, dsa1024", name)
+			return 0, fmt.Errorf("%q is none of p224, p384, dsa2048, dsa1024", name)
 		}
 	}
 	return set, nil
@@ -74,7 +77,8 @@ func parseIssuerKey(der []byte, take kinds) (issuerKey, error) {
 	}
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
-		if _, ok := naturalHash(key.Curve); ok && (take&p384 != 0 || ofDevices(key.Curve)) {
+		switch size := key.Curve.Params().BitSize; { // x509 has these curves of these sizes
+		case size == 256, take&p224 != 0 && size == 224, take&p384 != 0 && size == 384:
 			return issuerKey{ecdsa: key}, nil
 		}
 	case *dsa.PublicKey:
@@ -111,7 +115,7 @@ func (k issuerKey) hash(b *Barcode) (crypto.Hash, bool) {
 			least = crypto.SHA256
 		}
 	} else {
-		least, _ = naturalHash(k.ecdsa.Curve)
+		least = naturalHash(k.ecdsa.Curve)
 	}
 	if b.level1SigningAlg.n == 0 {
 		return least, true
@@ -160,27 +164,24 @@ func verifyDSA(key *dsa.PublicKey, digest, der []byte) bool {
 	return dsa.Verify(key, digest, sig.R, sig.S)
 }
 
-// deviceKey reads the key that the issuer put into level 1.
+// deviceKey reads the key that the issuer put into level 1: a point of the curve
+// that the code names, or a SubjectPublicKeyInfo, which names its own.
 func (b *Barcode) deviceKey() (*ecdsa.PublicKey, error) {
 	var buf [maxDeviceKey]byte
-	if b.level2Key.n > maxDeviceKey {
+	if b.level2Key.n == 0 || b.level2Key.n > maxDeviceKey {
 		return nil, errDeviceKey
 	}
 	key := b.level2Key.appendTo(buf[:0], b.raw)
-	if len(key) == 0 {
-		return nil, errDeviceKey
-	}
-	curve := b.level2KeyAlg.deviceCurve(b.raw)
-	named := b.level2KeyAlg.n == 0 || b.level2KeyAlg.is(b.raw, ECKey)
+	named := b.level2KeyAlg.is(b.raw, P256)
 	switch {
-	case key[0] == asn1SequenceTag && (curve != nil || named):
-		return deviceKeyInfo(key, curve)
-	case curve == nil:
+	case key[0] == asn1SequenceTag && (named || b.level2KeyAlg.n == 0 || b.level2KeyAlg.is(b.raw, ECKey)):
+		return deviceKeyInfo(key)
+	case !named:
 		return nil, errDeviceKey
 	case key[0] == 2 || key[0] == 3:
-		return decompress(curve, key)
+		return decompress(key)
 	case key[0] == 4:
-		return ecdsa.ParseUncompressedPublicKey(curve, key)
+		return ecdsa.ParseUncompressedPublicKey(deviceCurve, key)
 	}
 	return nil, errDeviceKey
 }
@@ -190,38 +191,36 @@ const (
 	asn1SequenceTag = 0x30
 )
 
-var errDeviceKey = errors.New("not a device key of a kind supported here")
+var errDeviceKey = errors.New("not a P-256 key in a form supported here")
 
-func deviceKeyInfo(der []byte, curve elliptic.Curve) (*ecdsa.PublicKey, error) {
+func deviceKeyInfo(der []byte) (*ecdsa.PublicKey, error) {
 	public, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		return nil, err
 	}
 	key, ok := public.(*ecdsa.PublicKey)
-	if !ok || !ofDevices(key.Curve) || curve != nil && key.Curve != curve {
+	if !ok || key.Curve != deviceCurve {
 		return nil, errDeviceKey
 	}
 	return key, nil
 }
 
-func decompress(curve elliptic.Curve, key []byte) (*ecdsa.PublicKey, error) {
-	x, y := elliptic.UnmarshalCompressed(curve, key)
+func decompress(key []byte) (*ecdsa.PublicKey, error) {
+	x, y := elliptic.UnmarshalCompressed(deviceCurve, key)
 	if x == nil {
 		return nil, errDeviceKey
 	}
-	size := (curve.Params().BitSize + 7) / 8
-	point := make([]byte, 1+2*size)
+	var point [65]byte
 	point[0] = 4
-	x.FillBytes(point[1 : 1+size])
-	y.FillBytes(point[1+size:])
-	return ecdsa.ParseUncompressedPublicKey(curve, point)
+	x.FillBytes(point[1:33])
+	y.FillBytes(point[33:])
+	return ecdsa.ParseUncompressedPublicKey(deviceCurve, point[:])
 }
 
 // verifyLevel2 checks the device's signature.
 func verifyLevel2(b *Barcode, key *ecdsa.PublicKey) (held, supported bool) {
 	a, known := b.level2SigningAlg.find(b.raw)
-	least, _ := naturalHash(key.Curve)
-	if !known || a.dsa || a.hash.Size() < least.Size() {
+	if !known || a.dsa || a.hash.Size() < crypto.SHA256.Size() {
 		return false, false
 	}
 	if !b.hasLevel2Sig || b.level2Sig.n > maxSignature {

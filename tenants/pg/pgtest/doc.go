@@ -13,8 +13,8 @@
 //
 // Every statement that passes through such a database is held to rules: it names
 // tenant_id for each tenant table it uses, does not take the time from the
-// database, and a bulk insert says ON CONFLICT. A statement that breaks one fails
-// the test. [WithStatements] turns that off.
+// database, and a bulk insert says ON CONFLICT or RETURNING. A statement that
+// breaks one fails the test. [WithStatements] turns that off.
 //
 // A test that cannot get a database fails. It never skips.
 //

@@ -20,7 +20,7 @@ var (
 	tenantID    = regexp.MustCompile(`(?i)\btenant_id\b`)
 	asksTime    = regexp.MustCompile(`(?i)\bnow\(\)|\bcurrent_(timestamp|date|time)\b|\b(clock|statement|transaction)_timestamp\(\)|\blocaltime`)
 	bulkInsert  = regexp.MustCompile(`(?is)\binsert\s+into\b.*\bunnest\s*\(`)
-	onConflict  = regexp.MustCompile(`(?i)\bon\s+conflict\b`)
+	inTwoSteps  = regexp.MustCompile(`(?i)\bon\s+conflict\b|\breturning\b`) // else a distributed database makes COPY of it, which row-level security refuses
 	sqlComment  = regexp.MustCompile(`--[^\n]*`)
 	sqlLiterals = regexp.MustCompile(`'(?:[^']|'')*'`)
 )
@@ -40,8 +40,8 @@ func broken(sql string, isTenantTable func(string) bool) string {
 		return fmt.Sprintf("names tenant_id %d times for %d uses of tenant tables", named, refs)
 	case asksTime.MatchString(text):
 		return "takes the time from the database"
-	case refs > 0 && bulkInsert.MatchString(text) && !onConflict.MatchString(text):
-		return "is a bulk insert without ON CONFLICT"
+	case refs > 0 && bulkInsert.MatchString(text) && !inTwoSteps.MatchString(text):
+		return "is a bulk insert without ON CONFLICT or RETURNING"
 	}
 	return ""
 }
