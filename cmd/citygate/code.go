@@ -199,8 +199,8 @@ func codeIssue(sys *system, f codeIssueFlags, changed func(string) bool) error {
 	if f.keys == "" {
 		return &usageError{errors.New("code issue: --keys FILE is required")}
 	}
-	if f.suite != ct1.SuiteP256 && f.suite != ct1.SuiteEd25519 {
-		return &usageError{fmt.Errorf("code issue: --suite %d: sample codes are of suite 3 or 0; gateway/code/ct1 makes the others", f.suite)}
+	if f.suite != ct1.SuiteP256 && f.suite != ct1.SuiteEd25519 && f.suite != ct1.SuiteChain {
+		return &usageError{fmt.Errorf("code issue: --suite %d: sample codes are of suite 3, 0 or 4; gateway/code/ct1 makes the others", f.suite)}
 	}
 	at, err := instant(sys, f.at)
 	if err != nil {
