@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +15,6 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
-	"github.com/cashlesscity/citygate/gateway/code/sm2"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -111,139 +107,68 @@ func (f *terminalFigures) print(w io.Writer) error {
 func terminalBench(sys *system, limit time.Duration, data string) (*terminalFigures, error) {
 	const parts = 11 // five suites twice, and the journal
 	f := &terminalFigures{BudgetMicros: budgetMicros, BudgetBytes: budgetBytes, Go: runtime.Version()}
-	for suite := range uint8(5) {
-		b, err := newTerminalCodes(sys, suite)
-		if err != nil {
-			return nil, err
-		}
+	suites, err := newTerminalCodes(sys.Random)
+	if err != nil {
+		return nil, err
+	}
+	for suite, codes := range suites {
 		for _, remembered := range []bool{false, true} {
-			d, err := b.measure(sys, remembered, limit/parts)
+			d, err := codes.measure(sys, remembered, limit/parts)
 			if err != nil {
 				return nil, err
 			}
+			d.Suite, d.Remembered = suite, remembered
 			f.Decisions = append(f.Decisions, d)
 		}
 	}
-	return f, f.journal(sys, limit/parts, data)
+	return f, f.journal(sys, limit/parts, data, suites[ct1.SuiteP256])
 }
 
-// terminalCodes are genuine codes of riders of one suite and who decides on them.
-type terminalCodes struct {
-	suite   uint8
-	decider terminal.Decider
-	raw     [][]byte
-	facts   accept.Facts
-}
+// terminalCodes are genuine codes of riders of one suite.
+type terminalCodes []code.Sample
 
-const benchIssued = 1_800_000_000 // unix seconds
-
-func newTerminalCodes(sys *system, suite uint8) (*terminalCodes, error) {
-	const riders, fare, unit = 32, 200, 100
-	trust := &code.Trust{Number: 1}
-	public, issue, err := benchSigner(sys.Random, map[uint8]uint8{ct1.SuiteAllP256: ct1.SuiteP256, ct1.SuiteSM2: ct1.SuiteSM2}[suite])
-	if err != nil {
-		return nil, err
-	}
-	trust.AddIssuer(1, 1, public)
-	b := &terminalCodes{suite: suite, decider: terminal.Decider{
-		Schemes: code.NewDispatcher(ct1.Scheme{}), Keys: trust,
-		Rules: &accept.Rules{
-			Schemes: []code.SchemeID{ct1.ID}, Issuers: []accept.IssuerRule{{Issuer: 1, Currency: "CNY", CapUnitMinor: unit}},
-			Modes:       []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.Single}}},
-			SkewSeconds: 30, MaxWindowSeconds: 120, MaxTTLHours: 168,
-		},
-	}}
-	shown := int64(benchIssued)
-	if suite == ct1.SuiteChain {
-		shown += (ct1.ChainMax - 1) * 60
-	}
-	b.facts = accept.Facts{At: shown * 1000, ClockOK: true, Mode: accept.Bus, Kind: tap.Single, Fare: citygate.Money{Minor: fare, Currency: "CNY"}}
-	for i := range riders {
-		raw, err := benchDisplay(sys.Random, suite, uint32(i), shown, issue)
+// newTerminalCodes makes codes of every suite, by its number.
+func newTerminalCodes(random io.Reader) ([]terminalCodes, error) {
+	const riders = 32
+	var suites []terminalCodes
+	for range riders {
+		samples, err := ct1.Plugin.Samples(random)
 		if err != nil {
 			return nil, err
 		}
-		b.raw = append(b.raw, raw)
+		if suites == nil {
+			suites = make([]terminalCodes, len(samples))
+		}
+		for suite, s := range samples {
+			suites[suite] = append(suites[suite], s)
+		}
 	}
-	return b, nil
+	return suites, nil
 }
 
-// benchDisplay issues a credential and shows it.
-func benchDisplay(random io.Reader, suite uint8, index uint32, shown int64, issue func([]byte) ([]byte, error)) ([]byte, error) {
-	d := ct1.Dynamic{GeneratedAt: shown, Counter: 1, Party: 1}
-	c := ct1.Credential{Suite: suite, Rider: citygate.Rider{Issuer: 1, List: 1, Index: index}, KeyID: 1, IssuedAt: benchIssued, TTLHours: 96, Cap: 10, Window: 60}
-	var sign func([]byte) ([]byte, error)
-	var err error
-	if suite == ct1.SuiteChain {
-		d.Counter, d.ClockQuality, d.Medium = 0, code.ClockUnknown, code.MediumBand
-		seed := make([]byte, 16)
-		if _, err := io.ReadFull(random, seed); err != nil {
-			return nil, err
-		}
-		if c.DeviceKey, err = ct1.ChainAnchor(seed); err != nil {
-			return nil, err
-		}
-		sign, err = ct1.ChainSigner(seed)
-	} else {
-		var public any
-		if public, sign, err = benchSigner(random, suite); err != nil {
-			return nil, err
-		}
-		_, c.DeviceKey, err = ct1.DeviceKey(public)
-	}
-	if err != nil {
-		return nil, err
-	}
-	toSign, err := ct1.BuildCredential(c)
-	if err != nil {
-		return nil, err
-	}
-	signature, err := issue(toSign)
-	if err != nil {
-		return nil, err
-	}
-	credential, err := ct1.Assemble(toSign, signature)
-	if err != nil {
-		return nil, err
-	}
-	return ct1.Display(credential, d, sign)
+// benchRules take every sample.
+var benchRules = accept.Rules{
+	Schemes: []code.SchemeID{ct1.ID}, Issuers: []accept.IssuerRule{{Issuer: 1, Currency: "CNY", CapUnitMinor: 100}},
+	Modes:       []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.Single}}},
+	SkewSeconds: 30, MaxWindowSeconds: 120, MaxTTLHours: 168,
 }
 
-// benchSigner makes a key pair as devices of a suite have it.
-func benchSigner(random io.Reader, suite uint8) (public any, sign func([]byte) ([]byte, error), err error) {
-	switch suite {
-	case ct1.SuiteEd25519:
-		key, private, err := ed25519.GenerateKey(random)
-		return key, func(m []byte) ([]byte, error) { return ed25519.Sign(private, m), nil }, err
-	case ct1.SuiteSM2:
-		key, err := sm2.GenerateKey(random)
-		if err != nil {
-			return nil, nil, err
-		}
-		return key.Public(), ct1.SM2Signer(key, random), nil
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
-	if err != nil {
-		return nil, nil, err
-	}
-	sign, err = ct1.Signer(key)
-	return &key.PublicKey, sign, err
-}
-
-func (b *terminalCodes) measure(sys *system, remembered bool, limit time.Duration) (decisionFigure, error) {
-	figure := decisionFigure{Suite: int(b.suite), Remembered: remembered}
-	b.decider.Credentials = nil
+func (codes terminalCodes) measure(sys *system, remembered bool, limit time.Duration) (figure decisionFigure, err error) {
+	d := terminal.Decider{Schemes: code.NewDispatcher(ct1.Scheme{}), Rules: &benchRules}
 	if remembered {
-		b.decider.Credentials = code.NewCredentials(64 * len(b.raw))
+		d.Credentials = code.NewCredentials(64 * len(codes))
 	}
 	decide := func(i int) error {
+		s := &codes[i%len(codes)]
+		d.Keys = s.Keys
 		var c code.Code
-		if v := b.decider.Decide(&c, b.raw[i%len(b.raw)], b.facts); v.Outcome != code.Accept {
-			return fmt.Errorf("terminal bench: a genuine code of suite %d was refused: %s", b.suite, v.Reason)
+		v := d.Decide(&c, s.Raw, accept.Facts{At: s.At * 1000, ClockOK: true, Mode: accept.Bus, Kind: tap.Single, Fare: citygate.Money{Minor: 200, Currency: "CNY"}})
+		if v.Outcome != code.Accept {
+			return fmt.Errorf("terminal bench: a genuine code, %s, was refused: %s", s.Name, v.Reason)
 		}
 		return nil
 	}
-	for i := range b.raw { // fills the cache, warms the rest
+	for i := range codes { // fills the cache, warms the rest
 		if err := decide(i); err != nil {
 			return figure, err
 		}
@@ -275,7 +200,7 @@ func percentiles(times []time.Duration) (p50, p99 float64) {
 
 // journal measures a presentation of a terminal without trust: all it does is
 // read the form and put the refusal on disk, as every tap is.
-func (f *terminalFigures) journal(sys *system, limit time.Duration, data string) (err error) {
+func (f *terminalFigures) journal(sys *system, limit time.Duration, data string, codes terminalCodes) (err error) {
 	dir, err := os.MkdirTemp(data, "citygate-bench-*")
 	if err != nil {
 		return err
@@ -292,15 +217,12 @@ func (f *terminalFigures) journal(sys *system, limit time.Duration, data string)
 		return err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	b, err := newTerminalCodes(sys, ct1.SuiteP256)
-	if err != nil {
-		return err
-	}
 	times := make([]time.Duration, 0, 1<<14)
 	began := sys.Now()
 	for now := began; len(times) < cap(times) && (len(times) < 20 || now.Sub(began) < limit); {
 		in := terminal.Input{MonotonicMS: uint64(len(times)), Clock: tap.ClockGNSS, Kind: tap.Single, Stop: "stop-1", Vehicle: "bus-1"}
-		if _, err := v.Tap(b.facts.At, b.raw[len(times)%len(b.raw)], in); err != nil {
+		s := &codes[len(times)%len(codes)]
+		if _, err := v.Tap(s.At*1000, s.Raw, in); err != nil {
 			return err
 		}
 		end := sys.Now()

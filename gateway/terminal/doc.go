@@ -71,7 +71,7 @@
 // nor the server needs to be trusted; what is refused changes nothing.
 //
 //	err = v.InstallBundle(now, raw)
-//	err = v.InstallList(now, raw)
+//	err = v.Install(now, raw) // a snapshot, a delta or a heartbeat of a deny list
 //
 // For each code that the reader gives, bytes or text:
 //

@@ -210,7 +210,7 @@ func citygate_terminal_install_bundle(h C.citygate_handle, now C.int64_t, at *C.
 
 //export citygate_terminal_install_list
 func citygate_terminal_install_list(h C.citygate_handle, now C.int64_t, at *C.uint8_t, length C.size_t, problem *C.citygate_error) C.int32_t {
-	return install(h, now, at, length, problem, (*terminal.Verifier).InstallList)
+	return install(h, now, at, length, problem, (*terminal.Verifier).Install)
 }
 
 func install(h C.citygate_handle, now C.int64_t, at *C.uint8_t, length C.size_t, problem *C.citygate_error, into func(*terminal.Verifier, int64, []byte) error) C.int32_t {

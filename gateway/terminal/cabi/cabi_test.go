@@ -188,7 +188,8 @@ func TestGateInC(t *testing.T) {
 	}
 	g.want("tap 1795000000001 "+genuine, "shut unknown_issuer 2") // no bundle: nobody is known
 	g.want("bundle 1795000000000 00", "error bundle.malformed")
-	g.want("list 1795000000000 00", "error terminal.no_trust")
+	g.want("list 1795000000000 00", "error denylist.malformed")
+	g.want("list 1795000000000 "+hex.EncodeToString([]byte("DL1S")), "error terminal.no_trust")
 	g.kill()
 
 	g = startGate(t, binary, dir, key)

@@ -129,7 +129,8 @@ int32_t citygate_decide(citygate_handle decider, const citygate_tap *tap, cityga
 int32_t citygate_terminal_open(const char *directory, const char *setup, citygate_sign sign, void *user,
                                citygate_handle *terminal, citygate_error *error);
 
-/* Verifies a trust bundle or deny list and then trusts it. A refused one changes
+/* Verifies a trust bundle, or what an issuer publishes for its deny lists (a
+ * snapshot, a delta or a heartbeat), and then trusts it. A refused one changes
  * nothing. */
 int32_t citygate_terminal_install_bundle(citygate_handle terminal, int64_t now_ms, const uint8_t *bundle, size_t length, citygate_error *error);
 int32_t citygate_terminal_install_list(citygate_handle terminal, int64_t now_ms, const uint8_t *list, size_t length, citygate_error *error);
