@@ -168,7 +168,7 @@ func (b *terminalBudget) open(disk *ramDisk) (*terminal.Verifier, error) {
 	return terminal.Open(terminal.Config{
 		Files: disk, Tenant: b.operator, KeyID: 1, Mode: accept.Bus, Software: "budget", BootID: 1,
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(budgetKey("terminal", 0), m), nil },
-		Schemes: code.NewDispatcher(ct1.Scheme{}), Roots: []bundle.RootKey{budgetRoot()}, Threshold: 1,
+		Schemes: code.NewDispatcher(ct1.Scheme{}), Roots: budgetRoots(), Threshold: 2,
 	})
 }
 
@@ -181,7 +181,31 @@ func budgetPublic(name string, n int) ed25519.PublicKey {
 	return ed25519.PublicKey(budgetKey(name, n)[ed25519.SeedSize:])
 }
 
-func budgetRoot() bundle.RootKey { return bundle.RootKey{Public: budgetPublic("root", 0)} }
+// budgetRoots are three root keys, of which two sign.
+func budgetRoots() []bundle.RootKey {
+	return []bundle.RootKey{{Public: budgetPublic("root", 0)}, {Public: budgetPublic("root", 1)}, {Public: budgetPublic("root", 2)}}
+}
+
+func budgetSigners() []bundle.RootSigner {
+	signers := make([]bundle.RootSigner, 2)
+	for i := range signers {
+		signers[i] = bundle.RootSigner{Root: budgetRoots()[i], Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(budgetKey("root", i), m), nil }}
+	}
+	return signers
+}
+
+// budgetRootSet is the first root set, signed.
+func budgetRootSet(at int64) ([]byte, error) {
+	set, err := bundle.NextRoots(nil, at, 2, budgetRoots()...)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := set.Prepare()
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Cosign(draft, budgetSigners()...)
+}
 
 // Issuer 1 is the operator's own; its lists are numbered on.
 const firstList = 100
@@ -196,7 +220,11 @@ func (b *terminalBudget) makeBundle() error {
 		Modes:      []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.Single}}},
 		Incomplete: accept.Incomplete{Charge: accept.ChargeMax, MaxJourneyMinutes: 180, GraceMinutes: 300},
 	}
-	out := &bundle.Bundle{Number: 1, Issued: b.at - 60, Expires: b.at + 30*24*3600, Threshold: 1, Roots: []bundle.RootKey{budgetRoot()}}
+	roots, err := budgetRootSet(b.at - 3600)
+	if err != nil {
+		return err
+	}
+	out := &bundle.Bundle{Number: 1, Issued: b.at - 60, Expires: b.at + 30*24*3600, RootSets: [][]byte{roots}}
 	for i := 1; i <= b.issuers; i++ {
 		issuer := citygate.Issuer(i)
 		rules.Issuers = append(rules.Issuers, accept.IssuerRule{Issuer: issuer, Currency: "CNY", CapUnitMinor: 100})
@@ -223,12 +251,12 @@ func (b *terminalBudget) makeBundle() error {
 		}
 		out.Keys = append(out.Keys, k)
 	}
-	b.bundle, err = bundle.Sign(out, bundle.RootSigner{Root: budgetRoot(), Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(budgetKey("root", 0), m), nil }})
+	b.bundle, err = bundle.Sign(out, budgetSigners()...)
 	return err
 }
 
 func (b *terminalBudget) openBundle() any {
-	opened, err := bundle.Open(b.bundle, []bundle.RootKey{budgetRoot()}, 1, b.at, 0)
+	opened, err := bundle.Open(b.bundle, budgetRoots(), 2, b.at, 0)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func TestDeltaLayoutIsByteExact(t *testing.T) {
 	}
 	set := sha256.Sum256([]byte("\x00\x00\x00\x64\x00\x00\x00\x03\x00\x00\x00\x05\x00\x00\x00\x63"))
 	want = append(append(want, set[:]...), 3)
-	want = append(want, ed25519.Sign(issuerKey, want)...)
+	want = append(want, ed25519.Sign(issuerKey, signedPart(want))...)
 	if !bytes.Equal(raw, want) {
 		t.Errorf("got  %x\nwant %x", raw, want)
 	}
@@ -312,7 +312,7 @@ func TestHeartbeatIsByteExact(t *testing.T) {
 	hash := l.Hash()
 	want := []byte("DL1H\x00\x09\x00\x00\x05\xdc" + "\x00\x2f\x00\x00\x00\x0f" + string(hash[:16]) +
 		"\x00\x30\x00\x00\x00\x07" + string(make([]byte, 16)) + "\x00\x00\x0b\xb8\x03")
-	want = append(want, ed25519.Sign(issuerKey, want)...)
+	want = append(want, ed25519.Sign(issuerKey, signedPart(want))...)
 	if !bytes.Equal(raw, want) || len(raw) != 14+2*22+65 {
 		t.Errorf("got  %x\nwant %x", raw, want)
 	}

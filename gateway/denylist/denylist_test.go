@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -18,7 +19,18 @@ import (
 
 var issuerKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32))
 
-func sign(msg []byte) ([]byte, error) { return ed25519.Sign(issuerKey, msg), nil }
+func sign(msg []byte) ([]byte, error) {
+	if len(msg) != 36 {
+		return nil, fmt.Errorf("%d bytes to sign: a key store behind a network may not take them", len(msg))
+	}
+	return ed25519.Sign(issuerKey, msg), nil
+}
+
+// signedPart is what is signed of an object: magic and SHA-256.
+func signedPart(raw []byte) []byte {
+	sum := sha256.Sum256(raw)
+	return append(append([]byte(nil), raw[:4]...), sum[:]...)
+}
 
 // keys trusts issuerKey as key 3 of issuer 9.
 func keys(issuer citygate.Issuer, kid uint8) (ed25519.PublicKey, bool) {
@@ -133,7 +145,7 @@ func TestLayoutIsByteExact(t *testing.T) {
 		"\x00\x00\x00\x03\x00\x00\x00\x00" + "\xb8\x01")
 	set := sha256.Sum256([]byte("\x00\x00\x00\x64\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00\x14"))
 	want = append(append(want, set[:]...), 3)
-	want = append(want, ed25519.Sign(issuerKey, want)...)
+	want = append(want, ed25519.Sign(issuerKey, signedPart(want))...)
 	if !bytes.Equal(raw, want) {
 		t.Errorf("got  %x\nwant %x", raw, want)
 	}

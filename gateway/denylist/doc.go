@@ -23,8 +23,8 @@
 // denied. The gaps are one stream of bits, least significant bit of each byte
 // first: a quotient in ones ended by a zero, then k low bits. k is the one that
 // makes the list smallest, the smaller of two equal. The set hash is SHA-256 over
-// n and the sorted indices, each 4 bytes. The signature is pure Ed25519 over every
-// byte before it; the magic keeps it apart from everything else the key signs.
+// n and the sorted indices, each 4 bytes. The signature is pure Ed25519 over the
+// magic and the SHA-256 of every byte before the signature.
 //
 // The delta:
 //
