@@ -280,22 +280,23 @@ func (w *world) happenings(ctx context.Context, now time.Time) error {
 func (w *world) uploads(ctx context.Context, now time.Time) error {
 	n := int(now.Sub(w.day) / wake)
 	last := now.Equal(w.day.Add(25 * time.Hour))
+	var online []*validator
 	for i, v := range w.validators {
 		period := 2 + i%3 // every two, three or four hours, each at its own time
-		online := (n+3*i)%period == 0 || last
-		if !online || w.lateUploads[i] {
+		if (n+3*i)%period != 0 && !last || w.lateUploads[i] {
 			continue
 		}
-		if err := w.connect(ctx, v, (n+i)%9 == 0); err != nil {
+		if err := w.send(ctx, v, (n+i)%9 == 0); err != nil {
 			return err
 		}
+		online = append(online, v)
 	}
-	return nil
+	return w.fetch(ctx, online)
 }
 
-// connect is one validator's moment online. again repeats its last batch, as
-// if the answer had been lost.
-func (w *world) connect(ctx context.Context, v *validator, again bool) error {
+// send uploads one validator's journal. again repeats its last batch, as if the
+// answer had been lost.
+func (w *world) send(ctx context.Context, v *validator, again bool) error {
 	if _, err := v.upload(ctx, &w.network); err != nil {
 		return err
 	}
@@ -309,11 +310,26 @@ func (w *world) connect(ctx context.Context, v *validator, again bool) error {
 	}
 	w.unsent[v.index] = nil
 	if again {
-		if err := v.again(ctx, &w.network); err != nil {
-			return err
-		}
+		return v.again(ctx, &w.network)
 	}
-	return v.sync(ctx, &w.network, w.clock.now(), w.issuersFor(v.operator))
+	return nil
+}
+
+// fetch lets validators fetch what is published, several at a time: nothing is
+// published while the clock stands still and nobody looks for due work.
+func (w *world) fetch(ctx context.Context, online []*validator) error {
+	const atOnce = 4
+	var wait sync.WaitGroup
+	failed := make([]error, atOnce)
+	for k := range atOnce {
+		wait.Go(func() {
+			for i := k; i < len(online) && failed[k] == nil; i += atOnce {
+				failed[k] = online[i].sync(ctx, &w.network, w.clock.now(), w.issuersFor(online[i].operator))
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(failed...)
 }
 
 // issuersFor lists whose riders an operator takes.
@@ -353,12 +369,17 @@ func (w *world) nextDays(ctx context.Context) error {
 		now := w.day.Add(24*time.Hour + time.Duration(hour)*time.Hour)
 		w.clock.set(now)
 		if hour == 14 { // of the next day: the last journals arrive, half of the empty wallets fill up
+			var late []*validator
 			for i, v := range w.validators {
 				if w.lateUploads[i] {
-					if err := w.connect(ctx, v, true); err != nil {
+					if err := w.send(ctx, v, true); err != nil {
 						return err
 					}
+					late = append(late, v)
 				}
+			}
+			if err := w.fetch(ctx, late); err != nil {
+				return err
 			}
 			w.topUp()
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -184,22 +185,31 @@ func (r *run) queryCharges(ctx context.Context, contract Contract, provider *ada
 			return did, err
 		}
 		did = true
-		outcomes := make([]outcome, 0, len(batch))
-		for i := range batch {
-			result, err := provider.Query(ctx, batch[i].ref())
-			o := outcome{id: batch[i].OurID, event: adapters.Queried, result: result}
-			if err != nil { // nobody can say still
-				o.result = driver.Result{OurID: o.id, ReasonCode: reasonOf(err)}
-			}
-			outcomes = append(outcomes, o)
+		outcomes := make([]outcome, len(batch))
+		var asking sync.WaitGroup
+		for first := range min(queriesAtOnce, len(batch)) {
+			asking.Go(func() {
+				for i := first; i < len(batch); i += queriesAtOnce {
+					outcomes[i] = outcome{id: batch[i].OurID, event: adapters.Queried}
+					if result, err := provider.Query(ctx, batch[i].ref()); err == nil {
+						outcomes[i].result = result
+					} else { // nobody can say still
+						outcomes[i].result = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}
+					}
+				}
+			})
 		}
+		asking.Wait()
 		if err := r.record(ctx, contract, about, outcomes); err != nil {
 			return did, err
 		}
 	}
 }
 
-const queryBatch = 50
+const (
+	queryBatch    = 50
+	queriesAtOnce = 4 // of one contract
+)
 
 // An outcome is what was heard of one payment.
 type outcome struct {
