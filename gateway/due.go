@@ -130,7 +130,7 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 
 // steps gives the steps of due for a tenant, in their order.
 func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.TenantID) error {
-	steps := []func(context.Context, citygate.TenantID) error{g.forget, g.Settler.CloseDue}
+	steps := []func(context.Context, citygate.TenantID) error{g.forget, g.announceNext, g.Settler.CloseDue}
 	if _, priced := modes[t.Kind]; priced {
 		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
 	}

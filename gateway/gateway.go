@@ -78,6 +78,7 @@ type Gateway struct {
 	waiting   waitingSet
 	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published
+	announced turns      // was looked at for next keys that are missing
 	providers providerCache
 	handler   http.Handler
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -73,6 +74,49 @@ func (g *Gateway) announce(ctx context.Context, actor string, tenant citygate.Te
 		err = nil
 	}
 	return errors.Join(err, g.republish(ctx, tenant, purpose))
+}
+
+// announceEvery is how often a tenant is looked at for next keys that are missing.
+const announceEvery = 10 * time.Minute
+
+// announceNext makes the next keys that a tenant lacks: one from before they were
+// made with the first keys, or whose next key ran out. A key store that is away or
+// that this process may not change is met later; "citygate key rotate" does it
+// too.
+func (g *Gateway) announceNext(ctx context.Context, tenant citygate.TenantID) error {
+	if !g.announced.turn(tenant, g.Clock()) {
+		return nil
+	}
+	made, err := g.Ring.EnsureNextOf(ctx, renewer, tenant)
+	for _, k := range made {
+		err = errors.Join(err, g.republish(ctx, tenant, k.Purpose))
+	}
+	if errors.Is(err, keys.ErrForbidden) || errors.Is(err, keys.ErrUnavailable) {
+		g.Log.WarnContext(ctx, "a tenant's next key is not announced yet", "tenant", tenant, "error", err)
+		return nil
+	}
+	return err
+}
+
+// turns says whose turn it is for work that is done once in a while.
+type turns struct {
+	mu   sync.Mutex
+	last map[citygate.TenantID]time.Time
+}
+
+// turn reports whether a tenant was not looked at for announceEvery, and notes
+// that it is now.
+func (t *turns) turn(tenant citygate.TenantID, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, ok := t.last[tenant]; ok && !now.Before(last) && now.Sub(last) < announceEvery {
+		return false
+	}
+	if t.last == nil {
+		t.last = map[citygate.TenantID]time.Time{}
+	}
+	t.last[tenant] = now
+	return true
 }
 
 // republish publishes the bundles that hold keys of the tenant and purpose anew.

@@ -36,6 +36,10 @@ type JWK struct {
 // keys are not among them: terminals are enrolled with them.
 var jwksPurposes = []Purpose{Credential, DenyList, Policy, Audit, Explain, Webhook, Token}
 
+// Announced reports whether key sets hold keys of purpose p, and so the next one
+// beside the one that signs.
+func (p Purpose) Announced() bool { return slices.Contains(jwksPurposes, p) }
+
 // JWKID is the id of a key in a key set: the kid alone for the platform's token
 // keys, as access tokens name it, and "purpose-kid" for a tenant's.
 func JWKID(purpose Purpose, kid uint8) string {
@@ -53,7 +57,7 @@ func JWKS(all []Key) ([]byte, error) {
 		Keys []JWK `json:"keys"`
 	}{[]JWK{}}
 	for _, k := range all {
-		if k.State == bundle.Revoked || !slices.Contains(jwksPurposes, k.Purpose) {
+		if k.State == bundle.Revoked || !k.Purpose.Announced() {
 			continue
 		}
 		j, err := k.jwk()

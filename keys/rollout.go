@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -216,10 +217,48 @@ func (r *Ring) EnsureNext(ctx context.Context, actor string, tenant citygate.Ten
 	if err != nil {
 		return Key{}, err
 	}
-	for _, k := range slices.Backward(all) {
-		if k.Purpose == purpose && k.State == bundle.Published && now.Before(k.Expires) {
-			return k, nil
-		}
+	if k, ok := next(all, purpose, now); ok {
+		return k, nil
 	}
 	return r.Rotate(ctx, actor, tenant, purpose, now.Truncate(time.Second), now.Add(DefaultLife))
+}
+
+// next gives the key of a purpose that can sign after the active one.
+func next(all []Key, purpose Purpose, now time.Time) (Key, bool) {
+	for _, k := range slices.Backward(all) {
+		if k.Purpose == purpose && k.State == bundle.Published && now.Before(k.Expires) {
+			return k, true
+		}
+	}
+	return Key{}, false
+}
+
+// EnsureNextOf makes and publishes the next key of every purpose of a tenant that
+// key sets announce and that has a key that signs and none to follow it: of a
+// tenant from before next keys were made with the first, or whose next key ran
+// out unused. It gives the keys it made; where nothing is missing the signer is
+// not asked.
+func (r *Ring) EnsureNextOf(ctx context.Context, actor string, tenant citygate.TenantID) (made []Key, err error) {
+	var all []Key
+	var now time.Time
+	err = r.in(ctx, tenant, func(tx *pg.Tx) (err error) {
+		now = tx.Now
+		all, err = read(ctx, tx, of(tenant, selectKeys), tenant)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range all {
+		if _, has := next(all, k.Purpose, now); has || k.State != bundle.Active || !k.Purpose.Announced() {
+			continue
+		}
+		n, failed := r.EnsureNext(ctx, actor, tenant, k.Purpose)
+		if failed != nil { // the other purposes get theirs
+			err = errors.Join(err, failed)
+			continue
+		}
+		made = append(made, n)
+	}
+	return made, err
 }

@@ -94,10 +94,13 @@ func (r *Ring) in(ctx context.Context, tenant citygate.TenantID, fn func(*pg.Tx)
 
 // Ensure gives the active key of a tenant and purpose. Where there is none it
 // makes one in the signer, publishes and activates it at once: before the first
-// key nobody has anything to verify, so there is nobody to wait for.
+// key nobody has anything to verify, so there is nobody to wait for. Of a purpose
+// that key sets announce it makes two, and the second is published in the same
+// transaction: from its first day on a tenant's next key is known.
 //
 // Where there is one the signer is not asked: a gateway starts while its key
-// store is away. A key of another algorithm is [ErrConflict].
+// store is away. A key of another algorithm is [ErrConflict]. A next key that is
+// missing is made by [Ring.EnsureNextOf].
 func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) (Key, error) {
 	if err := purpose.Check(tenant); err != nil {
 		return Key{}, err
@@ -115,10 +118,7 @@ func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantI
 		}
 		return k, nil
 	}
-	if err := r.signer.Create(ctx, tenant, purpose, algorithm); err != nil {
-		return Key{}, err
-	}
-	versions, err := r.signer.Versions(ctx, tenant, purpose)
+	versions, err := r.create(ctx, tenant, purpose, algorithm)
 	if err != nil {
 		return Key{}, err
 	}
@@ -137,16 +137,42 @@ func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantI
 			// rotation or revoked the last one. That is not for us to undo.
 			return ErrState.Explain("tenant %d has %d keys %s and none is active; activate or rotate one", tenant, len(ring), purpose)
 		}
-		v := versions[len(versions)-1]
-		k, err := publish(ctx, tx, actor, purpose, v, tx.Now.Truncate(time.Second), tx.Now.Add(DefaultLife))
+		from, until := tx.Now.Truncate(time.Second), tx.Now.Add(DefaultLife)
+		k, err := publish(ctx, tx, actor, purpose, versions[0], from, until)
 		if err != nil || k.State == bundle.Active { // another process was first
 			got = k
 			return err
 		}
-		got, err = step(ctx, tx, actor, k, bundle.Active, time.Time{})
+		if got, err = step(ctx, tx, actor, k, bundle.Active, time.Time{}); err != nil || len(versions) == 1 {
+			return err
+		}
+		_, err = publish(ctx, tx, actor, purpose, versions[1], from, until)
 		return err
 	})
 	return got, err
+}
+
+// create gives the versions of a tenant's first key, the one that is to sign
+// first: two where the next one is announced, otherwise one. Those that an
+// earlier call made and could not publish are used.
+func (r *Ring) create(ctx context.Context, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) ([]Version, error) {
+	want := 1
+	if purpose.Announced() {
+		want = 2
+	}
+	if err := r.signer.Create(ctx, tenant, purpose, algorithm); err != nil {
+		return nil, err
+	}
+	versions, err := r.signer.Versions(ctx, tenant, purpose)
+	for ; err == nil && len(versions) < want; versions, err = r.signer.Versions(ctx, tenant, purpose) {
+		if _, err := r.signer.Rotate(ctx, tenant, purpose); err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return versions[len(versions)-want:], nil
 }
 
 // Confirm asks the signer for the active key of a tenant and purpose, and gives

@@ -79,6 +79,17 @@ func audited(t *testing.T, db *pg.DB, tenant citygate.TenantID, verb string) int
 	return n
 }
 
+// first gives a tenant an active key and no next one, as tenants have from before
+// next keys were made with the first.
+func first(t *testing.T, r *keys.Ring, at time.Time, purpose keys.Purpose) keys.Key {
+	t.Helper()
+	if err := r.Signer().Create(t.Context(), harbour, purpose, keys.Ed25519); err != nil {
+		t.Fatal(err)
+	}
+	must(t)(r.Publish(t.Context(), actor, harbour, purpose, 1, at, at.Add(keys.DefaultLife)))
+	return must(t)(r.Activate(t.Context(), actor, harbour, purpose, 1))
+}
+
 func TestEnsureTwiceIsEnsureOnce(t *testing.T) {
 	r, db, _ := ring(t)
 	var wg sync.WaitGroup
@@ -95,11 +106,11 @@ func TestEnsureTwiceIsEnsureOnce(t *testing.T) {
 		t.Errorf("Ensure gives %+v", k)
 	}
 	all, err := r.Keys(t.Context(), harbour)
-	if err != nil || len(all) != 1 {
-		t.Errorf("Keys = %v, %v", all, err)
+	if err != nil || len(all) != 2 || all[1].KeyID != 2 || all[1].Version != 2 || all[1].State != bundle.Published {
+		t.Errorf("Keys = %v, %v; want the next key beside the first", all, err)
 	}
-	if p, a := audited(t, db, harbour, "key.publish"), audited(t, db, harbour, "key.active"); p != 1 || a != 1 {
-		t.Errorf("audited %d publications and %d activations, want one of each", p, a)
+	if p, a := audited(t, db, harbour, "key.publish"), audited(t, db, harbour, "key.active"); p != 2 || a != 1 {
+		t.Errorf("audited %d publications and %d activations, want two and one", p, a)
 	}
 }
 
@@ -154,7 +165,7 @@ func (awaySigner) Versions(context.Context, citygate.TenantID, keys.Purpose) ([]
 func TestRotationNeverSignsWithAKeyNobodyKnows(t *testing.T) {
 	r, _, c := ring(t)
 	ctx := t.Context()
-	old := must(t)(r.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519))
+	old := first(t, r, c.now(), keys.Credential)
 	from := c.now().Add(24 * time.Hour)
 	next := must(t)(r.Rotate(ctx, actor, harbour, keys.Credential, from, from.Add(keys.DefaultLife)))
 	if next.KeyID != 2 || next.Version != 2 || next.State != bundle.Published {
@@ -180,7 +191,7 @@ func TestRotationNeverSignsWithAKeyNobodyKnows(t *testing.T) {
 func TestRotateRepeatedUsesTheVersionItMade(t *testing.T) {
 	r, _, c := ring(t)
 	ctx := t.Context()
-	must(t)(r.Ensure(ctx, actor, harbour, keys.DenyList, keys.Ed25519))
+	first(t, r, c.now(), keys.DenyList)
 	if _, err := r.Signer().Rotate(ctx, harbour, keys.DenyList); err != nil { // and then the process died
 		t.Fatal(err)
 	}
@@ -198,7 +209,7 @@ func TestIllegalStepsAreRefused(t *testing.T) {
 	r, _, c := ring(t)
 	ctx := t.Context()
 	p := keys.Credential
-	must(t)(r.Ensure(ctx, actor, harbour, p, keys.Ed25519))
+	first(t, r, c.now(), p)
 	must(t)(r.Rotate(ctx, actor, harbour, p, c.now(), c.now().Add(time.Hour)))
 	refused := func(what string, err error, want *citygate.Code) {
 		t.Helper()
@@ -325,7 +336,7 @@ func TestEmergency(t *testing.T) {
 	r, db, c := ring(t)
 	ctx := t.Context()
 	p := keys.Credential
-	must(t)(r.Ensure(ctx, actor, harbour, p, keys.Ed25519))
+	first(t, r, c.now(), p)
 	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(-time.Hour), c.now().Add(time.Hour)))
 	must(t)(r.Rotate(ctx, actor, harbour, p, c.now().Add(time.Hour), c.now().Add(2*time.Hour))) // not yet
 	away := keys.NewRing(db, awaySigner{})
@@ -363,4 +374,63 @@ func TestEmergency(t *testing.T) {
 	if n := audited(t, db, harbour, "key.emergency"); n != 5 {
 		t.Errorf("%d emergencies in the audit log, want 5", n)
 	}
+}
+
+// A tenant whose first key was made when next keys were not gets them: each
+// purpose that key sets announce, once, and whoever cannot reach the signer learns
+// nothing of tenants that lack none.
+func TestEnsureNextOf(t *testing.T) {
+	r, db, c := ring(t)
+	ctx := t.Context()
+	first(t, r, c.now(), keys.Credential)
+	first(t, r, c.now(), keys.Audit)
+	first(t, r, c.now(), keys.ProviderPurpose("x")) // no key set has it
+	first(t, r, c.now(), keys.Explain)
+	must(t)(r.Revoke(ctx, actor, harbour, keys.Explain, 1)) // none signs: nothing follows it
+	if made, err := keys.NewRing(db, awaySigner{}).EnsureNextOf(ctx, actor, harbour); len(made) != 0 || !errors.Is(err, keys.ErrUnavailable) {
+		t.Errorf("without a signer: %v, %v", made, err)
+	}
+	made, err := r.EnsureNextOf(ctx, actor, harbour)
+	if err != nil || len(made) != 2 || made[0].Purpose != keys.Audit || made[1].Purpose != keys.Credential || made[1].KeyID != 2 {
+		t.Errorf("EnsureNextOf = %v, %v", made, err)
+	}
+	if made, err := keys.NewRing(db, awaySigner{}).EnsureNextOf(ctx, actor, harbour); len(made) != 0 || err != nil {
+		t.Errorf("with nothing missing: %v, %v", made, err)
+	}
+	c.move(keys.DefaultLife) // unused keys that ran out follow nobody
+	if made, err := r.EnsureNextOf(ctx, actor, harbour); err != nil || len(made) != 2 || made[1].KeyID != 3 {
+		t.Errorf("after the next keys ran out: %v, %v", made, err)
+	}
+}
+
+// A signer whose reply is lost after it made the second version: the call that
+// follows announces that version and makes no third.
+func TestEnsureAfterALostReply(t *testing.T) {
+	r, db, _ := ring(t)
+	ctx := t.Context()
+	lossy := keys.NewRing(db, lostRotation{r.Signer()})
+	if _, err := lossy.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519); !errors.Is(err, keys.ErrUnavailable) {
+		t.Fatalf("Ensure with a lost reply: %v", err)
+	}
+	if all, err := r.Keys(ctx, harbour); err != nil || len(all) != 0 {
+		t.Errorf("half announced: %v, %v", all, err)
+	}
+	if k := must(t)(r.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519)); k.Version != 1 {
+		t.Errorf("version %d signs, want 1", k.Version)
+	}
+	versions, err := r.Signer().Versions(ctx, harbour, keys.Credential)
+	all, failed := r.Keys(ctx, harbour)
+	if err != nil || failed != nil || len(versions) != 2 || len(all) != 2 {
+		t.Errorf("%d versions, %d announced, %v, %v; want 2 of each", len(versions), len(all), err, failed)
+	}
+}
+
+// lostRotation rotates and loses the reply.
+type lostRotation struct{ keys.Signer }
+
+func (l lostRotation) Rotate(ctx context.Context, tenant citygate.TenantID, purpose keys.Purpose) (int, error) {
+	if _, err := l.Signer.Rotate(ctx, tenant, purpose); err != nil {
+		return 0, err
+	}
+	return 0, errAway
 }

@@ -128,6 +128,9 @@ type terminalTrust struct {
 	old  []byte // a signature from before, by kid 1
 }
 
+// newKey is the kid that every tenant signs with in the end.
+const newKey = 3
+
 // The tenants of the benchmark are numbered from 1, and so are their issuers.
 func tenantOf(i int) citygate.TenantID { return citygate.TenantID(i + 1) }
 
@@ -247,11 +250,15 @@ func (r *rotation) begin(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	k, err := r.ring.Ensure(ctx, rotateActor, id, keys.Credential, keys.Ed25519)
-	if err != nil {
+	if _, err := r.ring.Ensure(ctx, rotateActor, id, keys.Credential, keys.Ed25519); err != nil {
 		return err
 	}
-	if r.terminals[i].old, err = r.sign(ctx, id, k.Version, oldMessage); err != nil {
+	if r.terminals[i].old, err = r.sign(ctx, id, 1, oldMessage); err != nil {
+		return err
+	}
+	// Key 2 was announced with key 1. It signs from now on, so that what is measured
+	// is what a rotation costs: a key to be made, and a bundle that brings it.
+	if _, err := r.ring.Activate(ctx, rotateActor, id, keys.Credential, 2); err != nil && !errors.Is(err, keys.ErrState) {
 		return err
 	}
 	seed := sha256.Sum256([]byte(fmt.Sprintf("terminal of %d", id))) // the same when this is repeated
@@ -298,7 +305,7 @@ func (r *rotation) rotate(ctx context.Context, i int) error {
 }
 
 func (r *rotation) activate(ctx context.Context, i int) error {
-	_, err := r.ring.Activate(ctx, rotateActor, tenantOf(i), keys.Credential, 2)
+	_, err := r.ring.Activate(ctx, rotateActor, tenantOf(i), keys.Credential, newKey)
 	return err
 }
 
@@ -362,7 +369,7 @@ func (r *rotation) verifyOne(ctx context.Context, i int, f *rotateFigures) error
 		if reason != code.Reason("") || keys.Verify(public, c.message, c.signature) != nil {
 			atomic.AddInt64(&f.Failed, 1)
 		}
-		if c.kid > 1 {
+		if c.kid == newKey {
 			atomic.AddInt64(&f.ByNewKeys, 1)
 		}
 	}

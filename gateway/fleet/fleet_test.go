@@ -460,8 +460,9 @@ func TestPublishedBundleOpensAndFollows(t *testing.T) {
 	if home, ok := held.Home(); !ok || home.ID != metro {
 		t.Errorf("home is %v", home)
 	}
-	// harbour and hillside: credential, deny list and policy; metro: policy alone.
-	if len(held.Keys) != 7 || len(held.Tenants) != 3 {
+	// harbour and hillside: credential, deny list and policy; metro: policy alone. Of
+	// each the one that signs and the next one.
+	if len(held.Keys) != 14 || len(held.Tenants) != 3 {
 		t.Errorf("%d keys of %d tenants", len(held.Keys), len(held.Tenants))
 	}
 

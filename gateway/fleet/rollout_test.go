@@ -61,13 +61,13 @@ func TestAKeyWaitsForTerminals(t *testing.T) {
 		t.Fatal(err)
 	}
 	k, err := ring.Rotate(ctx, actor, harbour, keys.Credential, c.now(), c.now().Add(keys.DefaultLife))
-	if err != nil || k.KeyID != 2 {
+	if err != nil || k.KeyID != 3 {
 		t.Fatalf("Rotate = %d, %v", k.KeyID, err)
 	}
 	c.move(time.Hour)
 	waits := func(when string, want ...string) {
 		t.Helper()
-		late, err := ring.Laggards(ctx, harbour, keys.Credential, 2)
+		late, err := ring.Laggards(ctx, harbour, keys.Credential, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestAKeyWaitsForTerminals(t *testing.T) {
 		if strings.Join(got, ", ") != strings.Join(want, ", ") {
 			t.Errorf("%s: the key waits for %q, want %q", when, got, want)
 		}
-		_, err = ring.Activate(ctx, actor, harbour, keys.Credential, 2)
+		_, err = ring.Activate(ctx, actor, harbour, keys.Credential, 3)
 		if (len(want) > 0) != errors.Is(err, keys.ErrLaggards) {
 			t.Errorf("%s: Activate: %v", when, err)
 		}
@@ -112,10 +112,10 @@ func TestAKeyWaitsForTerminals(t *testing.T) {
 	}
 
 	// Somebody decides not to wait, and the audit log says who was left behind.
-	if _, err := ring.ActivateAnyway(ctx, actor, harbour, keys.Credential, 2, ""); !errors.Is(err, keys.ErrInvalid) {
+	if _, err := ring.ActivateAnyway(ctx, actor, harbour, keys.Credential, 3, ""); !errors.Is(err, keys.ErrInvalid) {
 		t.Errorf("without a reason: %v", err)
 	}
-	if _, err := ring.ActivateAnyway(ctx, actor, harbour, keys.Credential, 2, "gate 2 is being replaced"); err != nil {
+	if _, err := ring.ActivateAnyway(ctx, actor, harbour, keys.Credential, 3, "gate 2 is being replaced"); err != nil {
 		t.Fatal(err)
 	}
 	var why string
@@ -157,11 +157,11 @@ func TestTerminalsThatAreAwayAreNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.move(keys.SeenWithin)
-	if _, err := ring.Activate(ctx, actor, harbour, keys.Credential, 2); !errors.Is(err, keys.ErrLaggards) {
+	if _, err := ring.Activate(ctx, actor, harbour, keys.Credential, 3); !errors.Is(err, keys.ErrLaggards) {
 		t.Errorf("a terminal that was heard of a week ago: %v, want keys.laggards", err)
 	}
 	c.move(time.Second)
-	if k, err := ring.Activate(ctx, actor, harbour, keys.Credential, 2); err != nil || k.State != bundle.Active {
+	if k, err := ring.Activate(ctx, actor, harbour, keys.Credential, 3); err != nil || k.State != bundle.Active {
 		t.Errorf("a terminal that was not heard of for longer: %v", err)
 	}
 }
