@@ -69,6 +69,7 @@ var ours = map[string][]string{
 	"tenants/pg/pgtest":        {"tenants/pg", "tenants/pg/pglocal", "migrations", "deploy"},
 	"tenants/pg/pgtest/withpg": {"tenants/pg/pglocal", "tenants/pg/pgtest"},
 	"deploy":                   {}, "policies": {"policies/accept", "tenants/pg"},
+	"policies/authz":                 {},
 	"tenants":                        {"tenants/pg"},
 	"keys":                           {"keys/bundle", "tenants/pg"},
 	"keys/local":                     {"keys"},

@@ -11,7 +11,9 @@
 //   - public: a signed or public document that anyone may cache.
 //
 // A route without a class does not answer, and a test walks the router to find
-// one. Errors are RFC 9457 problem documents with a stable code; the cause
+// one. Every operation has a line in the permission table (permissions.go): one
+// without cannot be registered. A refusal names the permission that was missing.
+// Errors are RFC 9457 problem documents with a stable code; the cause
 // stays in the log. OpenAPI 3.1 is emitted from the Go types and served at
 // /openapi.yaml; the binary tap upload is added to it by hand, and a test
 // compares router and document both ways.

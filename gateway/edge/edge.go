@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
@@ -38,10 +39,12 @@ const (
 // An Edge is the HTTP handler of the gateway.
 type Edge struct {
 	Verticals
-	log     *slog.Logger
-	router  *gin.Engine
-	api     huma.API
-	classes map[string]class // "METHOD /path" as gin spells it
+	log    *slog.Logger
+	router *gin.Engine
+	api    huma.API
+	// operations by "METHOD /path" as gin spells it
+	operations map[string]operation
+	scopes     *authz.Enforcer // decides for tokens that carry their roles as scopes
 }
 
 type callerKey struct{}
@@ -65,11 +68,11 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
 	}
-	e := &Edge{Verticals: v, log: log, router: router, classes: map[string]class{}}
+	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}, scopes: scopeEnforcer()}
 	router.Use(func(c *gin.Context) { e.survive(c, e.guard) })
 	e.api = humagin.New(router, config)
 	for _, path := range []string{"/openapi.yaml", "/openapi.json", "/openapi-3.0.yaml", "/openapi-3.0.json"} {
-		e.classes["GET "+path] = public
+		e.operations["GET "+path] = operation{class: public, id: "document", needs: open}
 	}
 	e.routes()
 	router.NoRoute(func(c *gin.Context) { e.write(c, errNotFound) })
@@ -110,9 +113,9 @@ func (e *Edge) guard(c *gin.Context) {
 		e.write(c, errNotFound)
 		return
 	}
-	kind := e.classes[c.Request.Method+" "+path]
+	op := e.operations[c.Request.Method+" "+path]
 	limit := int64(bodyLimit)
-	if kind == terminal {
+	if op.class == terminal {
 		limit = batchLimit
 	}
 	if c.Request.ContentLength > limit {
@@ -120,20 +123,20 @@ func (e *Edge) guard(c *gin.Context) {
 		return
 	}
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
-	switch kind {
+	switch op.class {
 	case public, terminal:
 		c.Next()
 	case token:
-		e.authorized(c)
+		e.authorized(c, op)
 	default:
 		e.write(c, errNotFound.Because(nil, "route %s %s has no class", c.Request.Method, path))
 	}
 }
 
-// authorized checks the token and the tenant of the path, then runs the route,
-// once per Idempotency-Key if it is unsafe. Another tenant's path answers as
-// if it did not exist.
-func (e *Edge) authorized(c *gin.Context) {
+// authorized checks the token, the tenant of the path and the permission, then
+// runs the route, once per Idempotency-Key if it is unsafe. The path of a tenant
+// that is not the caller's answers as if it did not exist.
+func (e *Edge) authorized(c *gin.Context, op operation) {
 	ctx := c.Request.Context()
 	scheme, raw, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -153,22 +156,13 @@ func (e *Edge) authorized(c *gin.Context) {
 			return
 		}
 		tenant = citygate.TenantID(id)
-		if caller.Tenant != 0 && caller.Tenant != tenant {
-			e.write(c, errNotFound)
-			return
-		}
 	}
-	scope := ScopeRead
-	unsafe := c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead
-	if unsafe {
-		scope = ScopeAdmin
-	}
-	if !caller.Can(scope, tenant) {
-		e.write(c, errForbidden)
+	if err := e.authorize(ctx, caller, tenant, op); err != nil {
+		e.write(c, err)
 		return
 	}
 	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
-	if !unsafe {
+	if c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead {
 		c.Next()
 		return
 	}
@@ -249,7 +243,7 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 		})
 	}
 	op.MaxBodyBytes = bodyLimit
-	e.classes[op.Method+" "+ginPath(op.Path)] = token
+	e.admit(token, op.Method, ginPath(op.Path), op.OperationID)
 	huma.Register(e.api, op, func(ctx context.Context, req *Req) (*Resp, error) {
 		caller, ok := ctx.Value(callerKey{}).(Caller)
 		if !ok {

@@ -504,3 +504,58 @@ func TestEveryOperationDocumentsItsProblems(t *testing.T) {
 		}
 	}
 }
+
+// Deny by default: an operation without a line in the permission table cannot be
+// registered, every route that is served has one, and no line is left over.
+func TestEveryOperationHasAPermission(t *testing.T) {
+	b := newBench(t)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("an operation without a permission registered")
+			}
+		}()
+		b.AddUnlisted("forgotten")
+	}()
+	needs := b.Needs()
+	if len(needs) < len(b.Routes())-4 { // the four documents are one entry
+		t.Errorf("%d routes, %d permissions", len(b.Routes()), len(needs))
+	}
+	for id, need := range needs {
+		if need.Resource != "public" && !need.Valid() {
+			t.Errorf("%s needs %s, which does not exist", id, need)
+		}
+	}
+	for _, id := range edge.Listed() {
+		if _, served := needs[id]; !served {
+			t.Errorf("the table lists %s, which no route is", id)
+		}
+	}
+}
+
+// A read of the API never needs a permission to change, nor the other way round.
+func TestVerbsFitMethods(t *testing.T) {
+	b := newBench(t)
+	for route, need := range b.NeedsByRoute() {
+		reads := strings.HasPrefix(route, "GET ")
+		if need.Resource != "public" && reads != (need.Verb == "read") {
+			t.Errorf("%s needs %s", route, need)
+		}
+	}
+}
+
+func TestARefusalSaysWhatWasMissing(t *testing.T) {
+	b := newBench(t)
+	w := b.call("POST", "/v1/tenants/1/denials", b.token(t, 1, edge.ScopeRead), `{}`, "Idempotency-Key", "k")
+	var p edge.Problem
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Code != "auth.forbidden" ||
+		!strings.Contains(p.Detail, "rider.write") || !strings.Contains(p.Detail, "deny-credential") || !strings.Contains(p.Detail, "support") {
+		t.Errorf("%s", w.Body)
+	}
+	if w := b.call("GET", "/v1/tenants", b.token(t, 1, edge.ScopeRead), ""); strings.Contains(w.Body.String(), "hillside") || !strings.Contains(w.Body.String(), "harbour") {
+		t.Errorf("the list of a tenant's reader: %s", w.Body)
+	}
+	if w := b.call("GET", "/v1/tenants", b.token(t, 0, edge.ScopePlatform), ""); !strings.Contains(w.Body.String(), "hillside") {
+		t.Errorf("the platform's list: %s", w.Body)
+	}
+}

@@ -1,8 +1,12 @@
 package edge
 
 import (
+	"context"
+	"maps"
 	"net/http"
+	"slices"
 
+	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 )
@@ -12,7 +16,7 @@ func (e *Edge) Routes() map[string]string {
 	names := map[class]string{token: "token", terminal: "terminal", public: "public"}
 	all := map[string]string{}
 	for _, r := range e.router.Routes() {
-		all[r.Method+" "+r.Path] = names[e.classes[r.Method+" "+r.Path]]
+		all[r.Method+" "+r.Path] = names[e.operations[r.Method+" "+r.Path].class]
 	}
 	return all
 }
@@ -58,7 +62,7 @@ func (e *Edge) Problems() map[string]bool {
 
 // AddUnsafe adds a token route that answers as write does.
 func (e *Edge) AddUnsafe(path string, write func(http.ResponseWriter)) {
-	e.classes["POST "+path] = token
+	e.operations["POST "+path] = operation{token, "half", permissions["deny-credential"]}
 	e.router.POST(path, func(c *gin.Context) { write(c.Writer) })
 }
 
@@ -84,4 +88,32 @@ func (e *Edge) Bound() map[string][]string {
 		}
 	}
 	return all
+}
+
+// Needs gives the permission of every operation that is served, by its id.
+func (e *Edge) Needs() map[string]authz.Permission {
+	all := map[string]authz.Permission{}
+	for _, op := range e.operations {
+		all[op.id] = op.needs
+	}
+	return all
+}
+
+// NeedsByRoute gives the permission of every route.
+func (e *Edge) NeedsByRoute() map[string]authz.Permission {
+	all := map[string]authz.Permission{}
+	for route, op := range e.operations {
+		all[route] = op.needs
+	}
+	return all
+}
+
+// Listed gives the ids of the permission table.
+func Listed() []string { return slices.Sorted(maps.Keys(permissions)) }
+
+// AddUnlisted registers an operation that the permission table does not list.
+func (e *Edge) AddUnlisted(id string) {
+	register(e, get(id, "/v1/unlisted", "Forgotten", "tenants"), func(context.Context, Caller, *struct{}) (*done, error) {
+		return respond(struct{}{}, nil)
+	})
 }

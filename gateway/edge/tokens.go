@@ -14,7 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Scopes a token may carry.
+// Scopes a token may carry: each stands for a role (see scopeRoles).
 const (
 	ScopePlatform = "platform" // onboard tenants, act for any
 	ScopeAdmin    = "admin"    // change a tenant's own things
@@ -26,17 +26,6 @@ type Caller struct {
 	Subject string
 	Tenant  citygate.TenantID // 0 = the platform
 	Scopes  []string
-}
-
-// Can reports whether the caller may act with scope in tenant.
-func (c Caller) Can(scope string, tenant citygate.TenantID) bool {
-	if slices.Contains(c.Scopes, ScopePlatform) {
-		return true
-	}
-	if c.Tenant == 0 || c.Tenant != tenant {
-		return false
-	}
-	return slices.Contains(c.Scopes, scope) || (scope == ScopeRead && slices.Contains(c.Scopes, ScopeAdmin))
 }
 
 // Issuer and audience of the gateway's own access tokens.

@@ -1,0 +1,99 @@
+package edge
+
+import "github.com/cashlesscity/citygate/policies/authz"
+
+// open marks what anybody may read.
+var open = authz.Permission{Resource: "public", Verb: "read"}
+
+// permissions says what each operation needs, by its id in the OpenAPI
+// document. An operation that is not here does not register: the edge cannot be
+// built. Who has which permission is in policies/authz.
+var permissions = map[string]authz.Permission{
+	// Tenants. What a caller may see of the list is decided tenant by tenant.
+	"list-tenants": {Resource: "tenant", Verb: "read"},
+	"get-tenant":   {Resource: "tenant", Verb: "read"},
+	"put-tenant":   {Resource: "platform", Verb: "write"},
+
+	// Fleet and trust.
+	"list-terminals":      {Resource: "fleet", Verb: "read"},
+	"enrol-terminal":      {Resource: "fleet", Verb: "write"},
+	"set-terminal-state":  {Resource: "fleet", Verb: "write"},
+	"clear-terminal-flag": {Resource: "fleet", Verb: "write"},
+	"list-vehicles":       {Resource: "fleet", Verb: "read"},
+	"put-vehicles":        {Resource: "fleet", Verb: "write"},
+	"list-payees":         {Resource: "payee", Verb: "read"},
+	"put-payees":          {Resource: "payee", Verb: "write"},
+	"assign":              {Resource: "payee", Verb: "write"},
+	"get-payee-of-ride":   {Resource: "payee", Verb: "read"},
+	"get-bundle-reach":    {Resource: "trust", Verb: "read"},
+
+	// Riders.
+	"issue-credentials":   {Resource: "rider", Verb: "write"},
+	"get-credential":      {Resource: "rider", Verb: "read"},
+	"deny-credential":     {Resource: "rider", Verb: "write"},
+	"lift-denial":         {Resource: "rider", Verb: "write"},
+	"list-denials":        {Resource: "rider", Verb: "read"},
+	"deny-latency":        {Resource: "rider", Verb: "read"},
+	"get-account":         {Resource: "rider", Verb: "read"},
+	"close-account":       {Resource: "rider", Verb: "write"},
+	"challenge-device":    {Resource: "rider", Verb: "write"},
+	"register-device":     {Resource: "rider", Verb: "write"},
+	"renew-credential":    {Resource: "rider", Verb: "write"},
+	"release-device":      {Resource: "rider", Verb: "write"},
+	"find-device":         {Resource: "rider", Verb: "write"},
+	"list-devices":        {Resource: "rider", Verb: "read"},
+	"report-loss":         {Resource: "rider", Verb: "write"},
+	"put-concession":      {Resource: "rider", Verb: "write"},
+	"get-issuance-policy": {Resource: "policy", Verb: "read"},
+	"put-issuance-policy": {Resource: "policy", Verb: "publish"},
+
+	// Money.
+	"list-debts":             {Resource: "debt", Verb: "read"},
+	"retry-debts":            {Resource: "debt", Verb: "write"},
+	"list-refunds":           {Resource: "debt", Verb: "read"},
+	"retry-refund":           {Resource: "debt", Verb: "write"},
+	"list-carried":           {Resource: "settlement", Verb: "read"},
+	"list-journeys":          {Resource: "money", Verb: "read"},
+	"get-journey":            {Resource: "money", Verb: "read"},
+	"list-charges":           {Resource: "money", Verb: "read"},
+	"list-balances":          {Resource: "money", Verb: "read"},
+	"list-windows":           {Resource: "settlement", Verb: "read"},
+	"list-settlement-terms":  {Resource: "settlement", Verb: "read"},
+	"add-settlement-terms":   {Resource: "settlement", Verb: "write"},
+	"list-payouts":           {Resource: "settlement", Verb: "read"},
+	"get-payout-file":        {Resource: "settlement", Verb: "read"},
+	"list-reconciliation":    {Resource: "recon", Verb: "read"},
+	"resolve-reconciliation": {Resource: "recon", Verb: "write"},
+
+	// Signed by a terminal's key: a device is the role terminal.
+	"upload-taps": {Resource: "tap", Verb: "write"},
+
+	// Signed by us, or of no worth to hide.
+	"get-bundle":            open,
+	"list-deny-lists":       open,
+	"list-updates":          open,
+	"get-deny-list":         open,
+	"get-deny-list-version": open,
+	"get-deny-list-delta":   open,
+	"get-heartbeat":         open,
+	"get-platform-keys":     open,
+	"get-tenant-keys":       open,
+	"health":                open,
+}
+
+// An operation is what the guard knows about a route.
+type operation struct {
+	class class
+	id    string
+	needs authz.Permission
+}
+
+// admit adds a route to those that answer. It panics for an operation that
+// permissions does not list: a route that nobody thought about must not serve.
+func (e *Edge) admit(k class, method, path, id string) {
+	needs, listed := permissions[id]
+	if !listed || (needs == open) != (k == public) || (needs != open && !needs.Valid()) {
+		panic("operation " + id + " (" + method + " " + path + ") has no permission that fits its class in gateway/edge/permissions.go: add its line there")
+	}
+	e.operations[method+" "+path] = operation{k, id, needs}
+}
