@@ -43,7 +43,7 @@ func (g *Gateway) assemble() error {
 	var err error
 	g.Intake, err = intake.New(intake.Config{
 		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
-		Blocks: g.blocksOf,
+		Blocks: g.blocksOf, SchemesOf: g.schemesOf,
 	})
 	if err != nil {
 		return err

@@ -72,6 +72,7 @@ type Gateway struct {
 	Jobs        *jobs.Client
 
 	schemes   *code.Dispatcher
+	readers   schemeCache
 	seen      *code.Credentials
 	trust     trustCache
 	held      held

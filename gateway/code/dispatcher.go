@@ -19,6 +19,19 @@ func NewDispatcher(schemes ...Scheme) *Dispatcher {
 	return &Dispatcher{append([]Scheme(nil), schemes...)}
 }
 
+// Scheme gives an allowed scheme. A nil Dispatcher allows none.
+func (d *Dispatcher) Scheme(id SchemeID) (Scheme, bool) {
+	if d == nil {
+		return nil, false
+	}
+	for _, s := range d.schemes {
+		if s.ID() == id {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
 // Binary gives the bytes of what a reader scanned: scanned itself, or, when it
 // is the text form of an allowed scheme, the decoded bytes appended to dst.
 func (d *Dispatcher) Binary(dst, scanned []byte) ([]byte, error) {

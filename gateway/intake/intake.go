@@ -52,11 +52,14 @@ type Calendars interface {
 
 // Config says what a [Recorder] works with.
 type Config struct {
-	DB          *pg.DB
-	Terminals   Terminals
-	Trust       Trust
-	Calendars   Calendars
-	Schemes     *code.Dispatcher
+	DB        *pg.DB
+	Terminals Terminals
+	Trust     Trust
+	Calendars Calendars
+	Schemes   *code.Dispatcher
+	// SchemesOf gives the schemes that a tenant's terminals read under some rules,
+	// by its latest trust bundle; nil = Schemes, whoever asks.
+	SchemesOf   func(ctx context.Context, tenant citygate.TenantID, rules *accept.Rules) (*code.Dispatcher, error)
 	Credentials code.CredentialCache // nil works; one for the process is faster
 	Workers     int                  // goroutines that verify a batch; 0 = all cores
 	// Blocks gives the blocks that an issuer's list gives indices out of, as known or

@@ -22,6 +22,7 @@ type batch struct {
 	keys     code.KeySource
 	calendar citygate.Calendar
 	rules    map[uint64]*accept.Rules // by the version the terminal named
+	schemes  map[uint64]*code.Dispatcher
 	items    []item
 }
 
@@ -40,6 +41,7 @@ type item struct {
 	madeAt   int64 // code time, unix milliseconds
 	issuedAt int64 // of the credential, unix seconds
 	policy   *accept.Rules
+	schemes  *code.Dispatcher
 	reason   code.Reason // without what only the transaction knows
 	evidence [32]byte
 	meta     []byte // the record without its evidence
@@ -51,7 +53,7 @@ func (r *Recorder) read(ctx context.Context, b *tap.Batch, terminal Terminal) (*
 	if err != nil {
 		return nil, err
 	}
-	in := &batch{Batch: b, terminal: terminal, rules: map[uint64]*accept.Rules{}, items: make([]item, len(records))}
+	in := &batch{Batch: b, terminal: terminal, rules: map[uint64]*accept.Rules{}, schemes: map[uint64]*code.Dispatcher{}, items: make([]item, len(records))}
 	if in.keys, err = r.config.Trust.Keys(ctx, b.Tenant); err != nil {
 		return nil, fmt.Errorf("issuer keys: %w", err)
 	}
@@ -66,10 +68,20 @@ func (r *Recorder) read(ctx context.Context, b *tap.Batch, terminal Terminal) (*
 			if in.rules[version], err = r.config.Trust.Rules(ctx, b.Tenant, version); err != nil {
 				return nil, fmt.Errorf("acceptance rules %d: %w", version, err)
 			}
+			if in.schemes[version], err = r.schemes(ctx, b.Tenant, in.rules[version]); err != nil {
+				return nil, fmt.Errorf("code schemes of rules %d: %w", version, err)
+			}
 		}
-		it.policy = in.rules[version]
+		it.policy, it.schemes = in.rules[version], in.schemes[version]
 	}
 	return in, nil
+}
+
+func (r *Recorder) schemes(ctx context.Context, tenant citygate.TenantID, rules *accept.Rules) (*code.Dispatcher, error) {
+	if r.config.SchemesOf == nil {
+		return r.config.Schemes, nil
+	}
+	return r.config.SchemesOf(ctx, tenant, rules)
 }
 
 // verify runs every check that needs no database, on all cores, for the records
@@ -111,7 +123,7 @@ func (r *Recorder) check(in *batch, it *item) {
 	}
 	it.meta = meta
 	var c code.Code
-	if err := r.config.Schemes.Parse(it.Evidence, &c); err != nil {
+	if err := it.schemes.Parse(it.Evidence, &c); err != nil {
 		it.reason = it.refusal(code.ReasonOf(err))
 		return
 	}
@@ -120,7 +132,7 @@ func (r *Recorder) check(in *batch, it *item) {
 		it.reason = it.Reason
 		// A wrong clock shows in these two: their codes are genuine.
 		if it.Reason == code.ExpiredCode || it.Reason == code.NotYetValid {
-			it.proven = r.config.Schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept
+			it.proven = it.schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept
 		}
 		return
 	}
@@ -134,7 +146,7 @@ func (r *Recorder) check(in *batch, it *item) {
 			return
 		}
 	}
-	verdict := r.config.Schemes.Verify(&c, in.keys, r.config.Credentials)
+	verdict := it.schemes.Verify(&c, in.keys, r.config.Credentials)
 	it.reason = verdict.Reason
 	if it.proven = verdict.Outcome == code.Accept; !it.proven && it.reason == "" {
 		it.reason = code.Unsupported // only its issuer could prove it, and nobody asks one here

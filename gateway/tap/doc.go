@@ -26,6 +26,7 @@
 //	        5 vehicle   6 driver   7 shift   8 entered amount: minor i64, currency 3
 //	        9 software version   10 raw code bytes
 //	        11 when the deny list was last known to be the newest: unix seconds u32
+//	        12 1 = accepted though only the code's issuer can prove it
 //
 // Text is UTF-8 of 1 to 64 bytes; an empty field is left out. A type this
 // version does not know is kept and written back as it came, so that an older

@@ -39,7 +39,8 @@ const (
 	fieldSoftware = 9
 	fieldEvidence = 10
 	fieldListAt   = 11
-	fieldLast     = fieldListAt // the highest type known here
+	fieldDeferred = 12
+	fieldLast     = fieldDeferred // the highest type known here
 	critical      = 0x80
 )
 
@@ -96,6 +97,9 @@ func (r *Record) AppendTo(dst []byte) ([]byte, error) {
 		dst = append(dst, fieldListAt, 0, 4)
 		dst = be.AppendUint32(dst, uint32(r.ListAt))
 	}
+	if r.Deferred {
+		dst = append(dst, fieldDeferred, 0, 1, 1)
+	}
 	for _, x := range r.Extra {
 		dst = appendField(dst, x.Type, x.Value)
 	}
@@ -128,6 +132,8 @@ func (r *Record) check() error {
 		return ErrMalformed.Explain("sequence numbers start at 1")
 	case r.Accepted != (r.Reason == ""):
 		return ErrMalformed.Explain("a reason belongs to refused records, and only to those")
+	case r.Deferred && !r.Accepted:
+		return ErrMalformed.Explain("deferred: belongs to accepted records")
 	case r.Reason != "" && !reasonForm(string(r.Reason)):
 		return ErrMalformed.Explain("reason: want 1 to 32 of a-z and _")
 	case len(r.Evidence) > EvidenceMax:
@@ -233,6 +239,11 @@ func (r *Record) set(field byte, value []byte) error {
 			return ErrMalformed.Explain("time of the deny list: want 4 bytes, and not zeros")
 		}
 		r.ListAt = int64(binary.BigEndian.Uint32(value))
+	case fieldDeferred:
+		if len(value) != 1 || value[0] != 1 {
+			return ErrMalformed.Explain("deferred: want one byte, 1")
+		}
+		r.Deferred = true
 	case 0:
 		return ErrMalformed.Explain("field 0 does not exist")
 	default:

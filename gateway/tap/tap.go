@@ -36,6 +36,7 @@ type Record struct {
 	Kind     Kind
 	Accepted bool
 	Reason   code.Reason // why refused; "" when accepted
+	Deferred bool        // accepted on the word of the code's issuer, who is to be asked: nothing here proved it
 
 	EventTime   int64 // unix milliseconds by the terminal's clock
 	BootID      uint32

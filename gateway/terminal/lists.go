@@ -251,7 +251,12 @@ func (t *trust) about(id listID, seconds int64) (l *denylist.List, seq uint32, k
 }
 
 // standing looks the rider up; being on a list counts before the list's age.
+// No list names a rider of another scheme, who has no index here: what is known
+// against him the gateway knows.
 func (t *trust) standing(c *code.Code, r *tap.Record, f accept.Facts) code.Reason {
+	if c.Account != [32]byte{} {
+		return ""
+	}
 	l, seq, known := t.about(listID{c.Rider.Issuer, c.Rider.List}, r.EventTime/1000)
 	if seq != 0 {
 		r.ListVersion, r.ListAt = uint64(seq), known.At

@@ -158,6 +158,7 @@ func (v *Verifier) InstallBundle(now int64, raw []byte) error {
 		return err
 	}
 	v.trust.bundle, v.trust.rules = next, rules
+	v.readBy(next, rules)
 	v.clock.saw(next.Issued * 1000)
 	return nil
 }

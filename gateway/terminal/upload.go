@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -152,6 +153,7 @@ type Status struct {
 	Lists    []ListStatus // by issuer and number
 	Replay   int          // displays remembered, so that none is taken twice
 	Floor    int64        // of the clock, unix milliseconds
+	Unread   []Unread     // schemes of the policy whose codes are unsupported here
 }
 
 // Status reports what the terminal holds.
@@ -162,6 +164,6 @@ func (v *Verifier) Status() Status {
 	if v.trust.bundle != nil {
 		s.Bundle, s.Policy = v.trust.bundle.Number, v.trust.rules.Version
 	}
-	s.Lists = v.trust.status()
+	s.Lists, s.Unread = v.trust.status(), slices.Clone(v.unread)
 	return s
 }

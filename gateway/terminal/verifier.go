@@ -22,8 +22,15 @@ type Config struct {
 	Software string
 
 	BootID uint32 // another one after each start
-	// Schemes are the code schemes this build can read; the policy may allow fewer.
+	// Schemes are the code schemes this build reads without being told how; the
+	// policy may allow fewer.
 	Schemes *code.Dispatcher
+	// Plugins are the schemes it reads where the trust bundle says how: see
+	// [Schemes]. None = those of Schemes alone.
+	Plugins []code.Plugin
+	// Secrets is the terminal's secure module, nil = it has none: then codes that
+	// rest on a shared secret are refused as unknown_issuer.
+	Secrets Secrets
 	// Credentials remembers riders whose issuer signature held; nil works.
 	Credentials code.CredentialCache
 
@@ -67,6 +74,9 @@ type Verifier struct {
 	mu      sync.Mutex
 	clock   clock
 	trust   *trust
+	schemes *code.Dispatcher // of the bundle held
+	keys    code.KeySource   // of the bundle held, nil before there is one
+	unread  []Unread
 	journal *journal
 	replay  *replayMemory
 	up      *upload
@@ -86,6 +96,7 @@ func Open(c Config) (*Verifier, error) {
 	if v.trust, err = openTrust(c.Files, c.Tenant); err != nil {
 		return nil, err
 	}
+	v.readBy(v.trust.bundle, v.trust.rules)
 	if v.journal, err = openJournal(c.Files, c.KeyID, v.up.acked, v.restore); err != nil {
 		return nil, err
 	}
@@ -104,6 +115,18 @@ func Open(c Config) (*Verifier, error) {
 	return v, nil
 }
 
+// readBy has codes read by a bundle from now on; nil is none.
+func (v *Verifier) readBy(b *bundle.Bundle, rules *accept.Rules) {
+	v.schemes, v.keys, v.unread = v.config.Schemes, nil, nil
+	if b == nil {
+		return
+	}
+	v.keys = Keyring(b, v.config.Secrets)
+	if len(v.config.Plugins) > 0 {
+		v.schemes, v.unread = Schemes(b, rules, v.config.Schemes, v.config.Plugins)
+	}
+}
+
 // restore takes one record back into memory. An accepted code that cannot be
 // parsed any more (a scheme left the build) cannot be accepted either.
 func (v *Verifier) restore(r *tap.Record) (keep int64) {
@@ -112,13 +135,13 @@ func (v *Verifier) restore(r *tap.Record) (keep int64) {
 	}
 	v.clock.restored(r.EventTime)
 	var c code.Code
-	if v.config.Schemes.Parse(r.Evidence, &c) != nil {
+	if v.schemes.Parse(r.Evidence, &c) != nil {
 		return 0
 	}
 	if c.Timeless {
 		c.Place(r.EventTime / 1000)
-		if v.trust.bundle != nil {
-			v.config.Schemes.Verify(&c, v.trust.bundle, nil) // to know again which display it was
+		if v.keys != nil {
+			v.schemes.Verify(&c, v.keys, nil) // to know again which display it was
 		}
 	}
 	v.replay.add(&c, v.clock.floor())
@@ -187,7 +210,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if len(scanned) > tap.EvidenceMax {
 		return code.Malformed
 	}
-	raw, err := v.config.Schemes.Binary(v.buffer[:0], scanned)
+	raw, err := v.schemes.Binary(v.buffer[:0], scanned)
 	if err != nil {
 		return code.ReasonOf(err)
 	}
@@ -195,13 +218,19 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 		r.Evidence = raw
 	}
 	t := v.trust
-	d := Decider{Schemes: v.config.Schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
+	d := Decider{Schemes: v.schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.config.Mode, Kind: in.Kind,
 		Fare: in.Fare, Context: in.Context}
 	if t.bundle != nil {
-		d.Rules, d.Keys = t.rules, t.bundle
+		d.Rules, d.Keys = t.rules, v.keys
 		facts.TrustExpired = r.EventTime >= t.bundle.Expires*1000
 	}
 	d.Denied = func(c *code.Code) code.Reason { return t.standing(c, r, facts) }
-	return d.Decide(c, raw, facts).Reason // of a deferred code too: nobody can be asked here
+	verdict := d.Decide(c, raw, facts)
+	if verdict.Outcome == code.Defer { // nobody can be asked here: the policy says what then
+		reason := t.rules.Deferring(c, facts)
+		r.Deferred = reason == ""
+		return reason
+	}
+	return verdict.Reason
 }

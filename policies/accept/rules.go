@@ -65,6 +65,9 @@ type Rules struct {
 	ClockSuspectSeconds int64 `json:"clock_suspect_seconds"`
 
 	Incomplete Incomplete `json:"incomplete"`
+
+	// Deferred admits codes that only their issuer can prove, ascending by scheme.
+	Deferred []DeferredRule `json:"deferred,omitempty"`
 }
 
 // An IssuerRule admits one issuer's riders.
@@ -168,6 +171,9 @@ func (r *Rules) Check() error {
 		return err
 	}
 	if err := r.checkModes(); err != nil {
+		return err
+	}
+	if err := r.checkDeferred(); err != nil {
 		return err
 	}
 	return r.Incomplete.check()
