@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -29,10 +32,12 @@ func (g *Gateway) devices() edge.Devices {
 			})
 			return stored, err
 		},
-		LargestLoss: func(ctx context.Context, tenant citygate.TenantID, p *issuance.Policy, unreported time.Duration) (citygate.Money, error) {
+		LargestLoss: func(ctx context.Context, tenant citygate.TenantID, p *issuance.Policy, unreported time.Duration) (edge.Losses, error) {
 			t, err := g.Tenants.ByID(ctx, tenant)
-			return p.LargestLoss(citygate.Money{Minor: t.CapUnit, Currency: t.Currency}, unreported), err
+			unit := citygate.Money{Minor: t.CapUnit, Currency: t.Currency}
+			return edge.Losses{Devices: p.LargestLoss(unit, unreported), Batch: p.LargestBatchLoss(unit, unreported)}, err
 		},
+		Batch: g.codeBatch, RevokeBatch: g.Issuance.RevokeBatch,
 		List: func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (list []issuance.Device, err error) {
 			err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 				list, err = issuance.Devices(ctx, tx, account)
@@ -40,11 +45,38 @@ func (g *Gateway) devices() edge.Devices {
 			})
 			return list, err
 		},
-		Renew: func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (edge.RenewedCredential, error) {
-			x, err := g.Issuance.Renew(ctx, actor, tenant, device)
+		Renew: func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID, anchor []byte) (edge.RenewedCredential, error) {
+			renew := g.Issuance.Renew
+			if len(anchor) > 0 {
+				renew = func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (credential.Issue, error) {
+					return g.Issuance.RenewChain(ctx, actor, tenant, device, anchor)
+				}
+			}
+			x, err := renew(ctx, actor, tenant, device)
 			return edge.RenewedCredential{
 				List: x.Rider.List, Index: x.Rider.Index, Credential: x.Credential, ExpiresAt: x.ExpiresAt.Unix(), ServerTime: x.ServerTime.Unix(),
 			}, err
 		},
 	}
+}
+
+// codeBatch gives the codes of a medium without a key.
+func (g *Gateway) codeBatch(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (edge.CodeBatch, error) {
+	t, err := g.Tenants.ByID(ctx, tenant)
+	if err != nil {
+		return edge.CodeBatch{}, err
+	}
+	b, err := g.Issuance.Batch(ctx, actor, tenant, device)
+	if err != nil {
+		return edge.CodeBatch{}, err
+	}
+	var c code.Code
+	if err := ct1.ParseCredential(b.Credential, &c); err != nil {
+		return edge.CodeBatch{}, err
+	}
+	return edge.CodeBatch{
+		List: b.Rider.List, Index: b.Rider.Index, From: b.From.Unix(), WindowSeconds: int64(b.Window / time.Second), Until: b.Until().Unix(),
+		RenewFrom: b.From.Add(b.Until().Sub(b.From)/2).Unix() + 1, Codes: b.Codes, ServerTime: b.ServerTime.Unix(), Strength: string(code.StaticSigned),
+		LargestLoss: citygate.Money{Minor: int64(len(b.Codes)) * int64(c.Cap) * t.CapUnit, Currency: t.Currency},
+	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
@@ -117,4 +118,80 @@ func heads(o *office) []edge.ListHead {
 	}
 	o.send(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists", issuer), nil, &answer)
 	return answer.Lists
+}
+
+// look shows a code at the bus and gives why it was refused.
+func (o *office) look(v *terminal.Verifier, raw []byte) code.Reason {
+	o.t.Helper()
+	d, err := v.Tap(o.now().UnixMilli(), raw, terminal.Input{
+		MonotonicMS: 60_000, Clock: tap.ClockGNSS, Kind: tap.Single, Stop: "Central", Route: "12", Vehicle: "V-12", TariffVersion: 1,
+	})
+	o.must(err)
+	return d.Reason
+}
+
+// A wallet's codes are made ahead. A validator that is offline takes the one of
+// the present window, once, and no other; when the phone with the wallet is lost
+// the next delta ends them all. The rides are charged, and stay under the loss that
+// batch and policy state.
+func TestWalletRidesOnABatch(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	var policy edge.PolicyDocument
+	o.send(http.MethodPut, busPath("issuance-policy"), issuance.Policy{
+		Phone: issuance.Limits{Cap: 5, Taps: 40, TTLHours: 48, WindowSeconds: 30}, Band: issuance.Limits{Cap: 5, Taps: 2, TTLHours: 12, WindowSeconds: 60},
+		Batch: &issuance.BatchLimits{Cap: 5, Windows: 10, WindowSeconds: 60}, Product: 1, Concessions: []issuance.Concession{}, BandsPerPhone: 1, WaitAfterLossHours: 72,
+	}, &policy)
+	var w edge.DeviceView
+	o.send(http.MethodPost, busPath("devices"), edge.RegisterDevice{Kind: "wallet", Contract: "sandbox", RiderRef: "rider-1", Medium: "pass-7"}, &w)
+	var b, again edge.CodeBatch
+	o.send(http.MethodPost, busPath("devices/"+w.ID+"/batch"), nil, &b)
+	o.send(http.MethodPost, busPath("devices/"+w.ID+"/batch"), nil, &again) // the answer was lost
+	if len(b.Codes) != 10 || b.From != o.now().Unix() || b.Until-b.From != 600 || string(b.Codes[9]) != string(again.Codes[9]) || again.Index != b.Index {
+		t.Fatalf("a batch of %d codes from %d until %d", len(b.Codes), b.From, b.Until)
+	}
+	if b.Strength != "static_signed" || b.LargestLoss.Minor != 10*5*100 || policy.BatchLoss.Minor != 2*b.LargestLoss.Minor || len(w.PublicKey) != 0 || !w.Keyless {
+		t.Errorf("stated: %s, %v, %v, %+v", b.Strength, b.LargestLoss, policy.BatchLoss, w)
+	}
+	v := o.validator() // holds bundle and lists of now
+	o.must(v.InstallList(o.now().UnixMilli(), o.call(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists/%d", issuer, b.List), "", nil)))
+	o.move(151 * time.Second) // in the third window, as far from the others as the policy's 30 s for clocks go
+	for i, want := range map[int]code.Reason{0: code.ExpiredCode, 1: code.ExpiredCode, 4: code.NotYetValid, 9: code.NotYetValid} {
+		if got := o.look(v, b.Codes[i]); got != want {
+			t.Errorf("code %d in the third window: %q, want %q", i, got, want)
+		}
+	}
+	if got := o.look(v, b.Codes[2]); got != "" {
+		t.Errorf("the present code: %q", got)
+	}
+	if got := o.look(v, b.Codes[2]); got != code.Replayed {
+		t.Errorf("a copy of it: %q, want %q", got, code.Replayed)
+	}
+	o.send(http.MethodPost, busPath("accounts/"+w.Account+"/losses"), map[string]string{"lost": "phone"}, &struct{}{})
+	o.move(60 * time.Second)
+	if got := o.look(v, b.Codes[3]); got != "" {
+		t.Errorf("before the list of the loss: %q", got)
+	}
+	seq := heads(o)[0].Seq
+	o.settleDown()
+	next := heads(o)[0].Seq
+	o.must(v.InstallDelta(o.now().UnixMilli(), o.call(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists/%d/%d/from/%d", issuer, b.List, next, seq), "", nil)))
+	o.move(60 * time.Second)
+	if got := o.look(v, b.Codes[4]); got != code.Denied {
+		t.Errorf("with the next delta: %q, want %q", got, code.Denied)
+	}
+	batch, err := v.NextBatch(0)
+	o.must(err)
+	o.upload(batch)
+	o.settleDown()
+	charged := int64(0)
+	for _, j := range list[edge.Journey](o, "journeys") {
+		if j.Fare != nil {
+			charged += j.Fare.Minor
+		}
+	}
+	if charged != 2*price || charged > b.LargestLoss.Minor {
+		t.Errorf("charged %d for two rides", charged)
+	}
+	o.booksHold()
 }

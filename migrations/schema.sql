@@ -351,6 +351,33 @@ GRANT INSERT, SELECT ON claims TO citygate_app;
 GRANT SELECT ON claims TO citygate_auditor;
 GRANT UPDATE (n, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
 
+CREATE TABLE code_batches (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    device_id uuid NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    window_seconds smallint NOT NULL,
+    signatures bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT code_batches_pkey PRIMARY KEY (tenant_id, list, idx),
+    CONSTRAINT code_batches_credential FOREIGN KEY (tenant_id, list, idx) REFERENCES credentials(tenant_id, list, idx),
+    CONSTRAINT code_batches_device FOREIGN KEY (tenant_id, device_id) REFERENCES devices(tenant_id, device_id),
+    CONSTRAINT code_batches_idx_check CHECK (((idx >= 0) AND (idx <= '4294967295'::bigint))),
+    CONSTRAINT code_batches_list_check CHECK (((list >= 0) AND (list <= 65535))),
+    CONSTRAINT code_batches_signatures_check CHECK ((((octet_length(signatures) >= 64) AND (octet_length(signatures) <= 16320)) AND ((octet_length(signatures) % 64) = 0))),
+    CONSTRAINT code_batches_window_seconds_check CHECK (((window_seconds >= 1) AND (window_seconds <= 255)))
+);
+COMMENT ON TABLE code_batches IS 'Codes made ahead, 64 bytes of signature each, kept until they run out so that a lost answer can be given again. The key that signed them is kept nowhere.';
+CREATE INDEX code_batches_expiry ON code_batches USING btree (tenant_id, expires_at);
+ALTER TABLE code_batches ENABLE ROW LEVEL SECURITY;
+ALTER TABLE code_batches FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON code_batches
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON code_batches TO citygate_app;
+GRANT SELECT (tenant_id, list, idx, device_id, starts_at, window_seconds, expires_at) ON code_batches TO citygate_auditor;
+
 CREATE TABLE code_conflicts (
     tenant_id bigint NOT NULL,
     list integer NOT NULL,
@@ -495,6 +522,7 @@ CREATE TABLE credentials (
 );
 COMMENT ON TABLE credentials IS 'Every credential ever signed, as (list, idx) on codes; part_a is the credential as the device holds it. A reserved one was never handed out.';
 CREATE INDEX credentials_of_account ON credentials USING btree (tenant_id, account_id);
+CREATE UNIQUE INDEX credentials_of_chain ON credentials USING btree (tenant_id, device_key) WHERE ((suite = 4) AND (part_a IS NOT NULL));
 CREATE INDEX credentials_of_device ON credentials USING btree (tenant_id, device_id, issued_at) WHERE (device_id IS NOT NULL);
 ALTER TABLE credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE credentials FORCE ROW LEVEL SECURITY;
@@ -700,18 +728,26 @@ CREATE TABLE devices (
     state text COLLATE "C" NOT NULL,
     bound_at timestamp with time zone NOT NULL,
     lost_at timestamp with time zone,
+    keyless boolean NOT NULL DEFAULT false,
     CONSTRAINT devices_pkey PRIMARY KEY (tenant_id, device_id),
     CONSTRAINT devices_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
     CONSTRAINT devices_assurance_check CHECK ((assurance = ANY (ARRAY['hardware'::text, 'vouched'::text, 'none'::text]))),
     CONSTRAINT devices_check CHECK (((kind = 'band'::text) = (phone_id IS NOT NULL))),
     CONSTRAINT devices_check1 CHECK (((state <> 'lost'::text) OR (lost_at IS NOT NULL))),
-    CONSTRAINT devices_kind_check CHECK ((kind = ANY (ARRAY['phone'::text, 'band'::text]))),
+    CONSTRAINT devices_keyless_check CHECK (
+CASE kind
+    WHEN 'phone'::text THEN (NOT keyless)
+    WHEN 'wallet'::text THEN keyless
+    ELSE true
+END),
+    CONSTRAINT devices_kind_check CHECK ((kind = ANY (ARRAY['phone'::text, 'band'::text, 'wallet'::text]))),
     CONSTRAINT devices_phone FOREIGN KEY (tenant_id, phone_id) REFERENCES devices(tenant_id, device_id),
     CONSTRAINT devices_public_key_check CHECK (((octet_length(public_key) >= 16) AND (octet_length(public_key) <= 33))),
     CONSTRAINT devices_state_check CHECK ((state = ANY (ARRAY['bound'::text, 'lost'::text, 'released'::text]))),
     CONSTRAINT devices_suite_check CHECK (((suite >= 0) AND (suite <= 7)))
 );
 COMMENT ON TABLE devices IS 'Phones and bands: a band is bound to one phone. A key is held by one device until it is released, or lost for the waiting period.';
+COMMENT ON COLUMN devices.keyless IS 'The medium has no key: public_key is a digest of its name, and its codes are made ahead.';
 CREATE UNIQUE INDEX devices_key ON devices USING btree (tenant_id, public_key) WHERE (state <> 'released'::text);
 CREATE INDEX devices_of_account ON devices USING btree (tenant_id, account_id);
 CREATE INDEX devices_of_phone ON devices USING btree (tenant_id, phone_id) WHERE (phone_id IS NOT NULL);

@@ -58,7 +58,7 @@ type Request struct {
 	Cap       uint16 // highest fare for one tap, in the tenant's cap units
 	Taps      uint8  // highest counter accepted, 0 = unlimited
 	Window    uint8  // seconds a display lives; 0 = 30, on a band 60
-	TTLHours  uint16 // 0 = 168, a week
+	TTLHours  uint16 // 0 = 168, a week; on a hash chain as long as it lasts, if that is less
 }
 
 // An Issue is a credential for the device, with the server's time, by which the

@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -88,14 +89,24 @@ func (r *Registry) IssueIf(ctx context.Context, actor string, tenant citygate.Te
 
 // filled gives the request with its defaults, if a credential can be made of it.
 func (req Request) filled() (Request, error) {
-	if req.TTLHours == 0 {
-		req.TTLHours = defaultTTL
-	}
 	if req.Window == 0 {
 		req.Window = defaultWindow
 		if req.Medium == code.MediumBand {
 			req.Window = defaultBandWindow
 		}
+	}
+	longest := uint16(math.MaxUint16)
+	if req.Suite == ct1.SuiteChain {
+		longest = uint16(int(req.Window) * ct1.ChainMax / 3600)
+	}
+	switch {
+	case req.TTLHours == 0:
+		req.TTLHours = min(defaultTTL, longest)
+	case req.TTLHours > longest:
+		return req, fmt.Errorf("a life of %d hours; a hash chain with displays of %d seconds lasts %d", req.TTLHours, req.Window, longest)
+	}
+	if req.Suite == ct1.SuiteChain && req.Taps != 0 {
+		return req, fmt.Errorf("a tap budget on a hash chain, which counts displays and not taps")
 	}
 	if req.Medium > code.MediumOther {
 		return req, fmt.Errorf("medium %d is not known", req.Medium)

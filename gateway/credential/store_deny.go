@@ -66,6 +66,33 @@ func Deny(ctx context.Context, tx *pg.Tx, actor, reason string, t Targets) error
 	if err := allIssued(ctx, tx, t.Riders); err != nil {
 		return err
 	}
+	return deny(ctx, tx, actor, reason, t)
+}
+
+// DenyDevices puts every credential that devices hold and that has not run out on
+// the deny list, as [Deny] does, reserved ones too: their signature may come at
+// any moment.
+func DenyDevices(ctx context.Context, tx *pg.Tx, actor, reason string, devices []citygate.UUID) error {
+	if !reasonForm.MatchString(reason) {
+		return ErrBadReason.Explain("reason %q", reason)
+	}
+	held, err := OfDevices(ctx, tx, devices)
+	if err != nil {
+		return err
+	}
+	var t Targets
+	for _, all := range held {
+		for _, h := range all {
+			t.Riders = append(t.Riders, h.Rider)
+		}
+	}
+	if len(t.Riders) == 0 {
+		return nil
+	}
+	return deny(ctx, tx, actor, reason, t.sorted())
+}
+
+func deny(ctx context.Context, tx *pg.Tx, actor, reason string, t Targets) error {
 	made := int64(0)
 	for part := range slices.Chunk(t.Accounts, rowsMax) {
 		tag, err := tx.Exec(ctx, denyAccounts, tx.Tenant, reason, actor, tx.Now, newIDs(tx, len(part)), part)

@@ -30,6 +30,9 @@ var (
 	ErrTooMany   = &citygate.Code{Name: "device.too_many_bands", Kind: citygate.Conflict, Title: "The phone has as many bands as it may have. Release one first."}
 	ErrState     = &citygate.Code{Name: "device.state", Kind: citygate.Conflict, Title: "The device is not in a state for this. See the detail."}
 	ErrCopied    = &citygate.Code{Name: "device.denied", Kind: citygate.Forbidden, Title: "A credential of the device is denied: its key may be known to others. Release it and register a new key."}
+	ErrNotGiven  = &citygate.Code{Name: "device.not_given", Kind: citygate.Forbidden, Title: "The issuance policy gives nothing to such a device. Publish a policy that does."}
+	ErrMedium    = &citygate.Code{Name: "device.medium", Kind: citygate.Conflict, Title: "A device with a key asks for its credential, one without for a batch of codes. Use the other call."}
+	ErrAnchor    = &citygate.Code{Name: "device.anchor", Kind: citygate.Conflict, Title: "A hash chain is good for one credential. Write a new one to the band and send its anchor."}
 	ErrInFlight  = &citygate.Code{Name: "device.renewing", Kind: citygate.Unavailable, Title: "The device's credential is being made. Ask again in a minute."}
 	ErrNoConcess = &citygate.Code{Name: "account.category", Kind: citygate.Invalid, Title: "The policy knows no such concession. Correct the category, or publish a policy that has it."}
 )
@@ -39,9 +42,19 @@ type Kind string
 
 // The kinds of devices.
 const (
-	Phone Kind = "phone"
-	Band  Kind = "band"
+	Phone  Kind = "phone"
+	Band   Kind = "band"
+	Wallet Kind = "wallet" // a pass in somebody else's app: it has no key
 )
+
+// mediumMax is the longest name of a medium.
+const mediumMax = 200
+
+// mediumKey stands for the name of a medium in the place of a key.
+func mediumKey(name string) []byte {
+	sum := sha256.Sum256(append([]byte("CG-medium\x00"), name...))
+	return sum[:]
+}
 
 // An Assurance is what is known of where a device's key lies.
 type Assurance string
@@ -73,6 +86,7 @@ type Device struct {
 	PublicKey []byte
 	Assurance Assurance
 	State     State
+	Keyless   bool // its codes are made ahead; PublicKey is the digest of its name
 	BoundAt   time.Time
 	LostAt    time.Time // zero = never
 }
@@ -95,6 +109,11 @@ type Registration struct {
 	// evidence of the kind.
 	Attestation [][]byte
 	Vouched     bool
+
+	// Medium names a wallet or band that has no key, such as its serial number: it
+	// comes instead of all that a key would prove, and its codes are made ahead
+	// ([Office.Batch]). Whoever may register devices says what is whose.
+	Medium string
 }
 
 // challengeTime is how long a challenge may be answered.
@@ -139,9 +158,18 @@ const chainAnchor = 16
 
 // check refuses what no policy could allow.
 func (r *Registration) check() error {
+	keyed := len(r.PublicKey)+len(r.Challenge)+len(r.Signature)+len(r.Attestation) > 0 || r.Vouched
 	switch {
-	case r.Kind != Phone && r.Kind != Band:
-		return ErrDevice.Explain("kind %q, want phone or band", r.Kind)
+	case r.Kind != Phone && r.Kind != Band && r.Kind != Wallet:
+		return ErrDevice.Explain("kind %q, want phone, band or wallet", r.Kind)
+	case r.Kind == Wallet && (!r.Phone.IsZero() || r.Contract == "" || r.RiderRef == ""):
+		return ErrDevice.Explain("a wallet names the contract and the rider it rides for")
+	case r.Medium != "" && (r.Kind == Phone || keyed || r.Suite != 0):
+		return ErrDevice.Explain("a medium that is named has no key, suite or proof, and is no phone")
+	case r.Kind == Wallet && r.Medium == "":
+		return ErrDevice.Explain("a wallet has no key: it is named by its medium, such as the serial number of the pass")
+	case len(r.Medium) > mediumMax:
+		return ErrDevice.Explain("a medium's name of %d bytes, at most %d", len(r.Medium), mediumMax)
 	case r.Kind == Band && (r.Phone.IsZero() || r.Contract != "" || r.RiderRef != ""):
 		return ErrDevice.Explain("a band names its phone and rides on the phone's account")
 	case r.Kind == Phone && (!r.Phone.IsZero() || r.Contract == "" || r.RiderRef == ""):
@@ -150,6 +178,9 @@ func (r *Registration) check() error {
 		return ErrDevice.Explain("a phone needs a key: hash chains are for bands")
 	case r.Kind == Band && (len(r.Attestation) > 0 || r.Vouched):
 		return ErrDevice.Explain("a band has no attestation: its limits are low instead")
+	}
+	if r.Medium != "" {
+		return nil
 	}
 	if err := ct1.CheckDeviceKey(r.Suite, r.PublicKey); err != nil {
 		return ErrDevice.Because(err, "suite %d: %v", r.Suite, err)
@@ -183,7 +214,9 @@ func (o *Office) Register(ctx context.Context, actor string, tenant citygate.Ten
 	if err := r.check(); err != nil {
 		return Device{}, err
 	}
-	if !r.holdsKey(tenant) {
+	if r.Medium != "" {
+		r.Suite, r.PublicKey = batchSuite, mediumKey(r.Medium)
+	} else if !r.holdsKey(tenant) {
 		return Device{}, ErrProof
 	}
 	var d Device
@@ -199,7 +232,13 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (De
 	if err != nil {
 		return Device{}, err
 	}
-	d := Device{Kind: r.Kind, Phone: r.Phone, Suite: r.Suite, PublicKey: r.PublicKey, Assurance: Unproven, State: Bound, BoundAt: tx.Now}
+	d := Device{Kind: r.Kind, Phone: r.Phone, Suite: r.Suite, PublicKey: r.PublicKey, Assurance: Unproven, State: Bound, Keyless: r.Medium != "", BoundAt: tx.Now}
+	switch {
+	case d.Keyless && policy.Batch == nil:
+		return Device{}, ErrNotGiven.Explain("it has no batch limits, for media without a key")
+	case d.Suite == ct1.SuiteChain && policy.Chain == nil:
+		return Device{}, ErrNotGiven.Explain("it has no chain limits, for bands with a hash chain")
+	}
 	if d.Account, err = accountFor(ctx, tx, actor, r); err != nil {
 		return Device{}, err
 	}
@@ -214,11 +253,15 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (De
 			return holder, err
 		}
 	}
-	if err := useChallenge(ctx, tx, r.Challenge); err != nil {
-		return Device{}, err
+	if !d.Keyless {
+		if err := useChallenge(ctx, tx, r.Challenge); err != nil {
+			return Device{}, err
+		}
 	}
 	evidence := map[string]any{}
 	switch {
+	case d.Keyless:
+		evidence["medium"] = r.Medium
 	case len(r.Attestation) > 0:
 		roots, err := ParseRoots(policy.AttestationRoots)
 		if err != nil {
@@ -270,7 +313,7 @@ func accountFor(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (
 // again, the owner may take a lost device back to another phone, and a stranger
 // waits until the period after the loss is over.
 func takeOver(ctx context.Context, tx *pg.Tx, actor string, policy *Policy, d, holder *Device) (again bool, err error) {
-	same := holder.Account == d.Account && holder.Kind == d.Kind && holder.Suite == d.Suite
+	same := holder.Account == d.Account && holder.Kind == d.Kind && holder.Suite == d.Suite && holder.Keyless == d.Keyless
 	switch {
 	case same && holder.State == Bound && holder.Phone == d.Phone:
 		return true, nil

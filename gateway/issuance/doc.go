@@ -23,15 +23,29 @@
 // given again, and no device ever holds more than two that are alive. A concession
 // ends with its proof: no credential outlives it.
 //
+// # Media with a weaker promise
+//
+// A wallet, or a band without a key, is known by a name alone, and whoever may
+// register devices says whose it is. [Office.Batch] makes its codes ahead: the key
+// that signs a batch is made for it and forgotten, and only the codes are kept, until
+// they run out. Who copies them, out of the medium, a backup or the database, rides
+// as well as the owner, each code once; at validators that are offline the first to
+// show a window's code has it. So the cap is at most a band's, a batch lasts at most
+// [ct1.BatchHoursMax], and the loss is stated ([Policy.LargestBatchLoss]).
+//
+// A band with a hash chain (suite 4 of package ct1) is given no longer life than a
+// chain has displays, 96 hours by default, and needs a new chain for every credential
+// ([Office.RenewChain]). It has no tap budget: its largest loss is a fare for every
+// display of its life.
+//
 // # Losses
 //
-// [Office.ReportLoss] takes a lost phone, a lost band or both in one call: their
+// [Office.ReportLoss] takes a lost phone, band, wallet or all in one call: their
 // credentials are on the deny list in the same transaction, and the next
 // publication takes them to the validators. What a thief can ride for until then
 // is bounded by [Policy.LargestLoss].
 //
-// Limits: a band with a hash chain (suite 4 of package ct1) has no key to sign a
-// challenge with, so whoever knows its anchor can register it first; anchors are
+// Limits: a band with a hash chain has no key to sign a challenge with, so whoever knows its anchor can register it first; anchors are
 // secret until the band is bound. Attestation certificates are checked against the
 // roots given, not against a revocation list. A process that stands still between
 // reserving a credential and storing it for more than [signingTime] and then goes

@@ -1,12 +1,14 @@
 package issuance
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -18,26 +20,59 @@ const Prefix = "dev_"
 const (
 	denyLost     = "lost"
 	denyReleased = "released"
+	denyRevoked  = "revoked" // a batch, of which nobody has the key
 )
 
 // signingTime is how long a credential may be reserved before the call that
 // reserved it counts as dead. A signer answers within seconds or not at all.
 const signingTime = time.Minute
 
+// An ask is what a device wants and what it is to get.
+type ask struct {
+	keyless bool   // it wants a batch
+	anchor  []byte // of the chain that a band will use; nil = the one it was bound with
+
+	request credential.Request // for the next credential
+	batch   madeBatch          // of the credential it has
+}
+
 // Renew gives a device its credential: the one it has while at least half of its
 // life is left, otherwise a new one under the policy in force.
 func (o *Office) Renew(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (credential.Issue, error) {
-	var request credential.Request
-	have, found, err := o.present(ctx, tenant, device, &request)
+	return o.renew(ctx, actor, tenant, device, &ask{})
+}
+
+// RenewChain is [Office.Renew] for a band with a hash chain. A chain is good for
+// one credential, because what it showed under the first would count again under
+// a second; so the band's phone prepares a new one and sends its anchor, as often
+// as it likes. The answer names the chain that counts: the band keeps the one it
+// has until an answer names the new one ([ct1.ParseCredential]).
+func (o *Office) RenewChain(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID, anchor []byte) (credential.Issue, error) {
+	if len(anchor) != chainAnchor {
+		return credential.Issue{}, ErrDevice.Explain("an anchor of %d bytes, want %d", len(anchor), chainAnchor)
+	}
+	return o.renew(ctx, actor, tenant, device, &ask{anchor: anchor})
+}
+
+func (o *Office) renew(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID, a *ask) (credential.Issue, error) {
+	have, found, err := o.present(ctx, tenant, device, a)
 	if err != nil || found {
 		return have, err
 	}
-	issued, err := o.Credentials.IssueIf(ctx, actor, tenant, []credential.Request{request}, func(tx *pg.Tx) error {
+	return o.issue(ctx, actor, tenant, device, a)
+}
+
+// issue makes the credential that a wants, unless somebody else did meanwhile.
+func (o *Office) issue(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID, a *ask) (credential.Issue, error) {
+	request := &a.request
+	issued, err := o.Credentials.IssueIf(ctx, actor, tenant, []credential.Request{*request}, func(tx *pg.Tx) error {
 		// What was read above is read again under the device's lock, in the
 		// transaction that reserves: two calls at once make one credential.
-		var again credential.Request
-		_, found, err := standing(ctx, tx, device, &again)
-		if err == nil && (found || again.Account != request.Account || again.Cap != request.Cap || again.Product != request.Product || again.Taps != request.Taps || again.TTLHours > request.TTLHours) {
+		now := ask{keyless: a.keyless, anchor: a.anchor}
+		_, found, err := standing(ctx, tx, device, &now)
+		again := &now.request
+		if err == nil && (found || again.Account != request.Account || again.Cap != request.Cap || again.Product != request.Product || again.Taps != request.Taps ||
+			again.Window != request.Window || again.TTLHours > request.TTLHours) {
 			return ErrInFlight
 		}
 		return err
@@ -48,9 +83,9 @@ func (o *Office) Renew(ctx context.Context, actor string, tenant citygate.Tenant
 	return issued[0], nil
 }
 
-func (o *Office) present(ctx context.Context, tenant citygate.TenantID, device citygate.UUID, request *credential.Request) (have credential.Issue, found bool, err error) {
+func (o *Office) present(ctx context.Context, tenant citygate.TenantID, device citygate.UUID, a *ask) (have credential.Issue, found bool, err error) {
 	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		have, found, err = standing(ctx, tx, device, request)
+		have, found, err = standing(ctx, tx, device, a)
 		return err
 	})
 	return have, found, err
@@ -58,22 +93,10 @@ func (o *Office) present(ctx context.Context, tenant citygate.TenantID, device c
 
 // standing gives the credential a device is to use, or fills in the request for
 // the next one. It locks the device.
-func standing(ctx context.Context, tx *pg.Tx, id citygate.UUID, request *credential.Request) (have credential.Issue, found bool, err error) {
-	d, err := lockDevice(ctx, tx, id)
+func standing(ctx context.Context, tx *pg.Tx, id citygate.UUID, a *ask) (have credential.Issue, found bool, err error) {
+	d, err := usable(ctx, tx, id, a)
 	if err != nil {
 		return have, false, err
-	}
-	if d.State != Bound {
-		return have, false, ErrState.Explain("the device is %s", d.State)
-	}
-	if d.Kind == Band {
-		phone, err := deviceByID(ctx, tx, d.Phone)
-		if err != nil {
-			return have, false, err
-		}
-		if phone.State != Bound {
-			return have, false, ErrState.Explain("its phone is %s: bind the band to another phone", phone.State)
-		}
 	}
 	policy, err := Latest(ctx, tx)
 	if err != nil {
@@ -83,30 +106,76 @@ func standing(ctx context.Context, tx *pg.Tx, id citygate.UUID, request *credent
 	if err != nil {
 		return have, false, err
 	}
+	var batches map[citygate.Rider]madeBatch
+	if d.Keyless {
+		if batches, err = batchesOf(ctx, tx, id); err != nil {
+			return have, false, err
+		}
+	}
 	for _, h := range held[id] { // the newest first
-		bad := slices.ContainsFunc(h.Denied, func(reason string) bool { return reason != denyLost && reason != denyReleased })
+		begins, ends, anchored := h.IssuedAt, h.ExpiresAt, false
+		made, complete := batches[citygate.Rider{List: h.Rider.List, Index: h.Rider.Index}]
+		switch {
+		case d.Keyless && complete:
+			begins, ends = made.starts, made.ends()
+		case !d.Keyless:
+			complete = h.PartA != nil
+			anchored = a.anchor != nil && complete && holdsKey(h.PartA, a.anchor)
+		}
+		bad := slices.ContainsFunc(h.Denied, func(reason string) bool { return reason != denyLost && reason != denyReleased && reason != denyRevoked })
 		switch {
 		case bad:
 			return have, false, ErrCopied
 		case len(h.Denied) > 0:
-		case h.PartA == nil && tx.Now.Sub(h.IssuedAt) < signingTime:
+		case !complete && tx.Now.Sub(h.IssuedAt) < signingTime:
 			return have, false, ErrInFlight
-		case h.PartA != nil && !found && 2*h.ExpiresAt.Sub(tx.Now) >= h.ExpiresAt.Sub(h.IssuedAt):
+		case complete && !found && (anchored || 2*ends.Sub(tx.Now) >= ends.Sub(begins)):
 			have = credential.Issue{Rider: h.Rider, Credential: h.PartA, ExpiresAt: h.ExpiresAt, ServerTime: tx.Now}
-			found = true
+			found, a.batch = true, made
 		}
 	}
 	if found {
 		return have, true, nil
 	}
-	*request, err = wanted(ctx, tx, &policy, &d)
+	a.request, err = wanted(ctx, tx, &policy, &d, a)
 	return have, false, err
 }
 
+// holdsKey reports whether a credential names key.
+func holdsKey(partA, key []byte) bool {
+	var c code.Code
+	return ct1.ParseCredential(partA, &c) == nil && bytes.Equal(c.DeviceKey, key)
+}
+
+// usable gives a device that may be given what a wants, locked.
+func usable(ctx context.Context, tx *pg.Tx, id citygate.UUID, a *ask) (Device, error) {
+	d, err := lockDevice(ctx, tx, id)
+	switch {
+	case err != nil:
+		return d, err
+	case d.State != Bound:
+		return d, ErrState.Explain("the device is %s", d.State)
+	case d.Keyless != a.keyless:
+		return d, ErrMedium
+	case a.anchor != nil && d.Suite != ct1.SuiteChain:
+		return d, ErrDevice.Explain("an anchor is for bands with a hash chain, this device has a key")
+	case d.Kind != Band:
+		return d, nil
+	}
+	phone, err := deviceByID(ctx, tx, d.Phone)
+	if err == nil && phone.State != Bound {
+		err = ErrState.Explain("its phone is %s: bind the band to another phone", phone.State)
+	}
+	return d, err
+}
+
 // wanted gives the request for a device's next credential.
-func wanted(ctx context.Context, tx *pg.Tx, policy *Policy, d *Device) (credential.Request, error) {
+func wanted(ctx context.Context, tx *pg.Tx, policy *Policy, d *Device, a *ask) (credential.Request, error) {
 	limits, ok := policy.limits(d)
-	if !ok {
+	switch {
+	case !ok && (d.Keyless || d.Suite == ct1.SuiteChain):
+		return credential.Request{}, ErrNotGiven
+	case !ok:
 		return credential.Request{}, ErrUnproven
 	}
 	category, proof, err := categoryOf(ctx, tx, d.Account)
@@ -118,12 +187,25 @@ func wanted(ctx context.Context, tx *pg.Tx, policy *Policy, d *Device) (credenti
 	if !ends.IsZero() {
 		hours = uint16(min(int64(hours), int64(ends.Sub(tx.Now)/time.Hour)))
 	}
-	medium := code.MediumPhone
-	if d.Kind == Band {
+	medium, key := code.MediumPhone, d.PublicKey
+	switch {
+	case d.Keyless:
+		medium, key = code.MediumServerBatch, nil // made with the batch
+	case d.Kind == Band:
 		medium = code.MediumBand
 	}
+	if d.Suite == ct1.SuiteChain {
+		if a.anchor != nil {
+			key = a.anchor
+		}
+		if used, err := usedAnchor(ctx, tx, key); err != nil {
+			return credential.Request{}, err
+		} else if used {
+			return credential.Request{}, ErrAnchor
+		}
+	}
 	return credential.Request{
-		Account: d.Account, Device: d.ID, Suite: d.Suite, Medium: medium, DeviceKey: d.PublicKey,
+		Account: d.Account, Device: d.ID, Suite: d.Suite, Medium: medium, DeviceKey: key,
 		Product: product, Cap: limits.Cap, Taps: limits.Taps, Window: limits.WindowSeconds, TTLHours: hours,
 	}, nil
 }
@@ -133,18 +215,25 @@ type Loss string
 
 // The losses.
 const (
-	LostPhone Loss = "phone"
-	LostBand  Loss = "band"
-	LostBoth  Loss = "both"
+	LostPhone  Loss = "phone" // with the wallets that are on it
+	LostBand   Loss = "band"
+	LostWallet Loss = "wallet"
+	LostBoth   Loss = "both" // phone, wallets and bands
 )
 
-// ReportLoss takes an account's phone, its bands or both as lost: their
+// takes reports whether a loss is one of devices of kind k. Nobody knows on which
+// phone a wallet is, so it is lost with the account's phone.
+func (l Loss) takes(k Kind) bool {
+	return l == LostBoth || string(l) == string(k) || l == LostPhone && k == Wallet
+}
+
+// ReportLoss takes an account's phone, its bands, its wallets or all as lost: their
 // credentials are denied when it returns, and the next publication of the deny
 // lists carries them. It gives the devices that are lost now; reporting again
 // changes nothing.
 func (o *Office) ReportLoss(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, what Loss) ([]Device, error) {
-	if what != LostPhone && what != LostBand && what != LostBoth {
-		return nil, ErrDevice.Explain("lost %q, want phone, band or both", what)
+	if what != LostPhone && what != LostBand && what != LostWallet && what != LostBoth {
+		return nil, ErrDevice.Explain("lost %q, want phone, band, wallet or both", what)
 	}
 	var lost []Device
 	err := o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
@@ -158,7 +247,7 @@ func (o *Office) ReportLoss(ctx context.Context, actor string, tenant citygate.T
 		}
 		var gone []citygate.UUID
 		for _, d := range all {
-			if d.State == Released || what != LostBoth && string(what) != string(d.Kind) {
+			if d.State == Released || !what.takes(d.Kind) {
 				continue
 			}
 			if d.State == Bound {
@@ -176,7 +265,7 @@ func (o *Office) ReportLoss(ctx context.Context, actor string, tenant citygate.T
 		if err := loseDevices(ctx, tx, gone); err != nil {
 			return err
 		}
-		return deny(ctx, tx, actor, denyLost, gone)
+		return credential.DenyDevices(ctx, tx, actor, denyLost, gone)
 	})
 	return lost, err
 }
@@ -195,7 +284,7 @@ func (o *Office) Release(ctx context.Context, actor string, tenant citygate.Tena
 }
 
 func release(ctx context.Context, tx *pg.Tx, actor string, d *Device, why string) error {
-	if err := deny(ctx, tx, actor, denyReleased, []citygate.UUID{d.ID}); err != nil {
+	if err := credential.DenyDevices(ctx, tx, actor, denyReleased, []citygate.UUID{d.ID}); err != nil {
 		return err
 	}
 	if err := setState(ctx, tx, d.ID, Released); err != nil {
@@ -222,24 +311,6 @@ func (o *Office) Found(ctx context.Context, actor string, tenant citygate.Tenant
 		d.State = Bound
 		return audit(ctx, tx, actor, "device.find", &d)
 	})
-}
-
-// deny puts what devices hold on the deny list, reserved credentials included.
-func deny(ctx context.Context, tx *pg.Tx, actor, reason string, devices []citygate.UUID) error {
-	held, err := credential.OfDevices(ctx, tx, devices)
-	if err != nil {
-		return err
-	}
-	var riders []citygate.Rider
-	for _, all := range held {
-		for _, h := range all {
-			riders = append(riders, h.Rider)
-		}
-	}
-	if len(riders) == 0 {
-		return nil
-	}
-	return credential.Deny(ctx, tx, actor, reason, credential.Targets{Riders: riders})
 }
 
 // Devices gives an account's devices, the oldest first.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 )
 
 // Limits are what one credential of a device allows.
@@ -20,6 +21,31 @@ type Limits struct {
 // within reports whether l gives nothing that o does not.
 func (l Limits) within(o Limits) bool {
 	return l.Cap <= o.Cap && l.Taps <= o.Taps && l.TTLHours <= o.TTLHours
+}
+
+// ChainLimits are what one credential of a band with a hash chain allows. A chain
+// counts displays, not taps: it has no tap budget.
+type ChainLimits struct {
+	Cap           uint16 `json:"cap" minimum:"1" doc:"highest fare for one tap; nothing above a band's"`
+	TTLHours      uint16 `json:"ttl_hours,omitempty" maximum:"408" doc:"life of a credential; 0: as long as the chain lasts, at most a phone's"`
+	WindowSeconds uint8  `json:"window_seconds,omitempty" minimum:"5" doc:"life of one display; 0: 60"`
+}
+
+// BatchLimits are what one batch of codes made ahead allows.
+type BatchLimits struct {
+	Cap           uint16 `json:"cap" minimum:"1" doc:"highest fare for one tap; nothing above a band's"`
+	Windows       uint8  `json:"windows" minimum:"1" doc:"codes of a batch, one for each window"`
+	WindowSeconds uint8  `json:"window_seconds" minimum:"5" doc:"life of one code"`
+}
+
+// life is from the first code's window to the end of the last one's.
+func (l BatchLimits) life() time.Duration {
+	return time.Duration(l.Windows) * time.Duration(l.WindowSeconds) * time.Second
+}
+
+func (l BatchLimits) credential() Limits {
+	hours := (l.life() + time.Hour - 1) / time.Hour
+	return Limits{Cap: l.Cap, Taps: l.Windows, TTLHours: uint16(hours), WindowSeconds: l.WindowSeconds}
 }
 
 // A Concession is a product for accounts of a category.
@@ -38,6 +64,11 @@ type Policy struct {
 	// Unproven is for phones whose key nobody showed to be in hardware; nil: they
 	// get no credential.
 	Unproven *Limits `json:"unproven,omitempty" doc:"phones without hardware proof; absent: none are issued to"`
+
+	// Chain is for bands that have a hash chain instead of a key, Batch for wallets
+	// and bands that have nothing; nil: they get nothing.
+	Chain *ChainLimits `json:"chain,omitempty" doc:"bands with a hash chain, suite 4; absent: none are issued to"`
+	Batch *BatchLimits `json:"batch,omitempty" doc:"wallets and bands without a key, whose codes are made ahead; absent: none are issued to"`
 
 	Product     uint16       `json:"product" doc:"product of accounts without a concession"`
 	Concessions []Concession `json:"concessions"`
@@ -69,6 +100,9 @@ func (p *Policy) Check() error {
 			return ErrPolicy.Explain("%s: a limit is above the phone's", name)
 		}
 	}
+	if err := p.checkWeak(); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, c := range p.Concessions {
 		if c.Category == "" || len(c.Category) > 40 || seen[c.Category] {
@@ -83,6 +117,52 @@ func (p *Policy) Check() error {
 	return err
 }
 
+// checkWeak refuses limits of media with a weaker promise that are above a band's.
+func (p *Policy) checkWeak() error {
+	if p.Chain != nil {
+		switch l := p.chain(); {
+		case l.Cap == 0 || l.Cap > p.Band.Cap:
+			return ErrPolicy.Explain("chain: a cap of %d, want 1 to the band's %d", l.Cap, p.Band.Cap)
+		case l.WindowSeconds < 5:
+			return ErrPolicy.Explain("chain: a display of %d seconds cannot be scanned, want at least 5", l.WindowSeconds)
+		case l.TTLHours == 0 || l.TTLHours > chainHours(l.WindowSeconds):
+			return ErrPolicy.Explain("chain: a life of %d hours; with displays of %d seconds the longest chain lasts %d", l.TTLHours, l.WindowSeconds, chainHours(l.WindowSeconds))
+		case l.TTLHours > p.Phone.TTLHours:
+			return ErrPolicy.Explain("chain: a limit is above the phone's")
+		}
+	}
+	if l := p.Batch; l != nil {
+		switch {
+		case l.Cap == 0 || l.Cap > p.Band.Cap:
+			return ErrPolicy.Explain("batch: a cap of %d, want 1 to the band's %d", l.Cap, p.Band.Cap)
+		case l.Windows == 0 || l.WindowSeconds < 5:
+			return ErrPolicy.Explain("batch: %d windows of %d seconds, want 1 or more of at least 5", l.Windows, l.WindowSeconds)
+		case l.credential().TTLHours > p.Phone.TTLHours:
+			return ErrPolicy.Explain("batch: it lasts for longer than a phone's credential")
+		}
+	}
+	return nil
+}
+
+// chainWindow is how long a display of a hash chain lives unless the policy says
+// otherwise.
+const chainWindow = 60
+
+// chainHours is how long the longest chain lasts.
+func chainHours(window uint8) uint16 { return uint16(ct1.ChainMax * int(window) / 3600) }
+
+// chain gives the limits of hash chains with the defaults filled in.
+func (p *Policy) chain() Limits {
+	l := Limits{Cap: p.Chain.Cap, TTLHours: p.Chain.TTLHours, WindowSeconds: p.Chain.WindowSeconds}
+	if l.WindowSeconds == 0 {
+		l.WindowSeconds = chainWindow
+	}
+	if l.TTLHours == 0 {
+		l.TTLHours = min(chainHours(l.WindowSeconds), p.Phone.TTLHours)
+	}
+	return l
+}
+
 // LargestLoss gives the most that whoever takes a phone and all its bands can ride
 // for on the owner's account, if the loss is reported after unreported and the
 // validators hold the deny list that follows: unit is the tenant's cap unit in
@@ -91,21 +171,57 @@ func (p *Policy) Check() error {
 // at several validators is paid for once: the issuer refuses the others, so the
 // owner's loss does not grow with the number of validators that are offline.
 func (p *Policy) LargestLoss(unit citygate.Money, unreported time.Duration) citygate.Money {
-	most := func(l Limits) int64 {
-		half := time.Duration(l.TTLHours) * time.Hour / 2
-		credentials := 2 + int64((unreported+half-1)/half)
-		return credentials * int64(l.Taps) * int64(l.Cap)
+	ofKey := func(l Limits) int64 {
+		return alive(time.Duration(l.TTLHours)*time.Hour, unreported) * int64(l.Taps) * int64(l.Cap)
 	}
-	sum := most(p.Phone) + int64(p.BandsPerPhone)*most(p.Band)
-	if unit.Minor > 0 && sum > math.MaxInt64/unit.Minor {
+	band := ofKey(p.Band)
+	if p.Chain != nil {
+		l := p.chain()
+		life := time.Duration(l.TTLHours) * time.Hour
+		displays := int64(life / (time.Duration(l.WindowSeconds) * time.Second))
+		band = max(band, alive(life, unreported)*displays*int64(l.Cap))
+	}
+	band = max(band, p.batchLoss(unreported))
+	return inMoney(ofKey(p.Phone)+int64(p.BandsPerPhone)*band, unit)
+}
+
+// LargestBatchLoss gives the most that whoever copied all the codes of one wallet
+// can ride for on the owner's account, by the same reckoning. Each code counts
+// once: what is shown twice is refused by the issuer.
+func (p *Policy) LargestBatchLoss(unit citygate.Money, unreported time.Duration) citygate.Money {
+	return inMoney(p.batchLoss(unreported), unit)
+}
+
+func (p *Policy) batchLoss(unreported time.Duration) int64 {
+	if p.Batch == nil {
+		return 0
+	}
+	return alive(p.Batch.life(), unreported) * int64(p.Batch.Windows) * int64(p.Batch.Cap)
+}
+
+// alive is how many credentials of that life a device can use until a loss is
+// reported: two, and one more for each half of a life.
+func alive(life, unreported time.Duration) int64 {
+	half := life / 2
+	return 2 + int64((unreported+half-1)/half)
+}
+
+func inMoney(units int64, unit citygate.Money) citygate.Money {
+	if unit.Minor > 0 && units > math.MaxInt64/unit.Minor {
 		return citygate.Money{Minor: math.MaxInt64, Currency: unit.Currency}
 	}
-	return citygate.Money{Minor: sum * unit.Minor, Currency: unit.Currency}
+	return citygate.Money{Minor: units * unit.Minor, Currency: unit.Currency}
 }
 
 // limits gives what a device may have, false if nothing.
 func (p *Policy) limits(d *Device) (Limits, bool) {
 	switch {
+	case d.Keyless && p.Batch != nil:
+		return p.Batch.credential(), true
+	case d.Suite == ct1.SuiteChain && p.Chain != nil:
+		return p.chain(), true
+	case d.Keyless, d.Suite == ct1.SuiteChain:
+		return Limits{}, false
 	case d.Kind == Band:
 		return p.Band, true
 	case d.Assurance != Unproven:

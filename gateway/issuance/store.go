@@ -21,13 +21,13 @@ const (
 	takeChallenge    = `
 		UPDATE device_challenges SET used_at = $3 WHERE tenant_id = $1 AND challenge = $2 AND used_at IS NULL AND expires_at > $3`
 
-	deviceColumns = `device_id, account_id, kind, phone_id, suite, public_key, assurance, state, bound_at, lost_at`
+	deviceColumns = `device_id, account_id, kind, phone_id, suite, public_key, assurance, state, keyless, bound_at, lost_at`
 	oneDevice     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND device_id = $2`
 	keyHolder     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND public_key = $2 AND state <> 'released' FOR UPDATE`
 	ofAccount     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND account_id = $2 ORDER BY device_id`
 	newDevice     = `
-		INSERT INTO devices (tenant_id, device_id, account_id, kind, phone_id, suite, public_key, assurance, evidence, state, bound_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'bound', $10)
+		INSERT INTO devices (tenant_id, device_id, account_id, kind, phone_id, suite, public_key, assurance, evidence, state, bound_at, keyless)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'bound', $10, $11)
 		ON CONFLICT (tenant_id, public_key) WHERE state <> 'released' DO NOTHING`
 	countBands = `SELECT count(*) FROM devices WHERE tenant_id = $1 AND phone_id = $2 AND state = 'bound'`
 	lose       = `UPDATE devices SET state = 'lost', lost_at = $3 WHERE tenant_id = $1 AND device_id = ANY ($2::uuid[]) AND state = 'bound'`
@@ -96,7 +96,7 @@ func scanDevice(row pgx.CollectableRow) (Device, error) {
 	var d Device
 	var phone *citygate.UUID
 	var lost *time.Time
-	err := row.Scan(&d.ID, &d.Account, &d.Kind, &phone, &d.Suite, &d.PublicKey, &d.Assurance, &d.State, &d.BoundAt, &lost)
+	err := row.Scan(&d.ID, &d.Account, &d.Kind, &phone, &d.Suite, &d.PublicKey, &d.Assurance, &d.State, &d.Keyless, &d.BoundAt, &lost)
 	d.BoundAt = d.BoundAt.UTC()
 	if phone != nil {
 		d.Phone = *phone
@@ -157,7 +157,7 @@ func insertDevice(ctx context.Context, tx *pg.Tx, d *Device, evidence map[string
 	if !d.Phone.IsZero() {
 		phone = &d.Phone
 	}
-	tag, err := tx.Exec(ctx, newDevice, tx.Tenant, d.ID, d.Account, string(d.Kind), phone, int16(d.Suite), d.PublicKey, string(d.Assurance), evidence, tx.Now)
+	tag, err := tx.Exec(ctx, newDevice, tx.Tenant, d.ID, d.Account, string(d.Kind), phone, int16(d.Suite), d.PublicKey, string(d.Assurance), evidence, tx.Now, d.Keyless)
 	if err == nil && tag.RowsAffected() == 0 {
 		return ErrHeld.Explain("somebody bound it at this moment")
 	}
