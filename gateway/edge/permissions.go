@@ -39,6 +39,8 @@ var permissions = map[string]authz.Permission{
 	"challenge-device":    {Resource: "rider", Verb: "write"},
 	"register-device":     {Resource: "rider", Verb: "write"},
 	"renew-credential":    {Resource: "rider", Verb: "write"},
+	"code-batch":          {Resource: "rider", Verb: "write"},
+	"revoke-code-batch":   {Resource: "rider", Verb: "write"},
 	"release-device":      {Resource: "rider", Verb: "write"},
 	"find-device":         {Resource: "rider", Verb: "write"},
 	"list-devices":        {Resource: "rider", Verb: "read"},
