@@ -16,6 +16,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/jobs"
+	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/tenants"
@@ -45,15 +46,79 @@ func (ListsJob) Kind() string { return "lists" }
 func (g *Gateway) handlers() map[string]jobs.Handler {
 	return map[string]jobs.Handler{
 		intake.BatchJob{}.Kind(): handler(func(ctx context.Context, j intake.BatchJob) error {
-			if err := g.prime(ctx, j.Tenant); err != nil {
-				return err
-			}
-			return g.Pricing.RunBatch(ctx, j.Tenant, j.Terminal, j.FirstSeq, j.Count)
+			return g.price(ctx, []intake.BatchJob{j})
 		}),
 		interbook.CarryJob{}.Kind(): handler(g.carry),
 		DueJob{}.Kind():             handler(g.due),
 		ListsJob{}.Kind():           handler(g.lists),
 	}
+}
+
+// price prices uploads of one tenant.
+func (g *Gateway) price(ctx context.Context, uploads []intake.BatchJob) error {
+	tenant := uploads[0].Tenant
+	if err := g.prime(ctx, tenant); err != nil {
+		return err
+	}
+	batches := make([]pricing.Batch, len(uploads))
+	for i, u := range uploads {
+		batches[i] = pricing.Batch{Terminal: u.Terminal, First: u.FirstSeq, Count: u.Count}
+	}
+	return g.Pricing.RunBatches(ctx, tenant, batches)
+}
+
+// together says which jobs are done at once: uploads of one tenant, and what is
+// said twice.
+func (g *Gateway) together() map[string]jobs.Together {
+	return map[string]jobs.Together{
+		intake.BatchJob{}.Kind():    together(g.price),
+		interbook.CarryJob{}.Kind(): together(func(ctx context.Context, js []interbook.CarryJob) error { return g.carry(ctx, js[0]) }),
+	}
+}
+
+// ofTenant is the part of every job that says whose it is.
+type ofTenant struct {
+	Tenant citygate.TenantID `json:"tenant"`
+}
+
+// together does jobs of one tenant at once.
+func together[Job pg.Job](work func(context.Context, []Job) error) jobs.Together {
+	return jobs.Together{
+		Key: func(args json.RawMessage) string {
+			var j ofTenant
+			if json.Unmarshal(args, &j) != nil || j.Tenant == 0 {
+				return ""
+			}
+			return j.Tenant.String()
+		},
+		Run: func(ctx context.Context, args []json.RawMessage) error {
+			list := make([]Job, len(args))
+			for i := range args {
+				if err := json.Unmarshal(args[i], &list[i]); err != nil {
+					return err
+				}
+			}
+			return work(ctx, list)
+		},
+	}
+}
+
+// lanes keep the jobs apart whose order shows: which operator claims a display
+// first, and what a window or an account holds when it is closed. Fares and
+// messages each go one after another; what is due is done for all tenants side
+// by side, and no message beside it.
+func lanes(name string, args json.RawMessage) []jobs.Lane {
+	switch name {
+	case intake.BatchJob{}.Kind():
+		return []jobs.Lane{{Name: "fares"}}
+	case interbook.CarryJob{}.Kind():
+		return []jobs.Lane{{Name: "messages"}}
+	}
+	var j ofTenant
+	if json.Unmarshal(args, &j) != nil {
+		return nil
+	}
+	return []jobs.Lane{{Name: "messages", Shared: true}, {Name: "fares", Shared: true}, {Name: j.Tenant.String()}}
 }
 
 func handler[Job pg.Job](work func(context.Context, Job) error) jobs.Handler {

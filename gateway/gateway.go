@@ -46,6 +46,9 @@ type Config struct {
 
 	Connections int32 // to the database; 0 = 8
 	Workers     int   // jobs at a time; 0 = 1
+	// Ordered keeps jobs in the order in which they were asked for where that shows
+	// in counts or money, also with several workers. It takes Exclusive.
+	Ordered bool
 	// Exclusive says that this is the only process on the database's queue.
 	Exclusive bool
 	Log       *slog.Logger
@@ -89,7 +92,13 @@ type Gateway struct {
 func New(ctx context.Context, c Config) (*Gateway, error) {
 	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewCredentials(1 << 17)}
 	var err error
-	g.Jobs, err = jobs.New(ctx, jobs.Config{URL: c.JobsURL, Handlers: g.handlers(), Workers: c.Workers, Logger: c.Log, Exclusive: c.Exclusive})
+	queue := jobs.Config{
+		URL: c.JobsURL, Handlers: g.handlers(), Together: g.together(), Workers: c.Workers, Logger: c.Log, Exclusive: c.Exclusive,
+	}
+	if c.Ordered {
+		queue.Lanes = lanes
+	}
+	g.Jobs, err = jobs.New(ctx, queue)
 	if err != nil {
 		return nil, err
 	}

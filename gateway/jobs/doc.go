@@ -13,10 +13,13 @@
 //
 // A handler that fails is tried again later, up to 25 times, each time after a
 // longer wait. [Client.Failed] tells of such jobs, and [Client.RetryNow] does
-// not wait. With one worker, jobs run one after another in the order in which
-// they were put in. The queue's times are the database's and the process's, not
-// the injected clock's: what is due when is a row of the asking package, and a
-// job only says "look what is due".
+// not wait. Jobs have their turns in the order in which they were put in: with one
+// worker they run one after another, and with several those that share a [Lane]
+// do. Jobs of a kind that wait for their turn can be done at once, see [Together].
+//
+// The queue's times are the database's and the process's, not the injected
+// clock's: what is due when is a row of the asking package, and a job only says
+// "look what is due".
 //
 // This is the only package that imports River, whose tables are the migration
 // 20261121000200_river.sql.

@@ -87,6 +87,13 @@ func (h *history) endings() int64 {
 	return h.count
 }
 
+// busy reports whether a run is active.
+func (h *history) busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.active) > 0
+}
+
 func (h *history) isActive(id runID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -179,11 +186,13 @@ func (c *Client) Drain(ctx context.Context) error {
 		case s.waiting == 0 && s.running == 0:
 			return nil
 		}
-		select {
-		case <-c.ran.quiet:
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("draining the job queue: %d waiting, %d running: %w", s.waiting, s.running, ctx.Err())
+		for asked := true; asked; asked = c.ran.busy() { // while we work there is nothing to ask the database
+			select {
+			case <-c.ran.quiet:
+			case <-tick.C:
+			case <-ctx.Done():
+				return fmt.Errorf("draining the job queue: %d waiting, %d running: %w", s.waiting, s.running, ctx.Err())
+			}
 		}
 	}
 }

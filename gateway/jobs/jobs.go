@@ -35,9 +35,17 @@ type Config struct {
 	Handlers map[string]Handler // by the kind of pg.Job
 	Workers  int                // jobs at a time; 0 = 1: one after another
 	Logger   *slog.Logger       // nil = silent
+	// Together says which kinds of jobs that wait here can be done at once; nil =
+	// none.
+	Together map[string]Together
+	// Lanes gives the lanes of a job. Jobs that meet in one have their turns in the
+	// order in which they were asked for. It holds within a process, so it takes
+	// an exclusive one. nil = every job beside every other.
+	Lanes func(name string, args json.RawMessage) []Lane
 	// Exclusive says that no other process works this queue. Jobs that a killed
 	// process left half-done then run at once when this one starts, and not only
-	// after River's hour of patience.
+	// after River's hour of patience; and jobs are fetched before there is a worker
+	// for them, which other processes would wait for.
 	Exclusive bool
 	// CompletedRetention is how long finished jobs are kept to look at; 0 = one
 	// hour.
@@ -70,6 +78,7 @@ type Client struct {
 	workers   int
 	patience  time.Duration
 	gate      gate
+	turns     *turns
 }
 
 var _ pg.Enqueuer = (*Client)(nil)
@@ -95,6 +104,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if client.patience == 0 {
 		client.patience = defaultPatience
 	}
+	client.turns = &turns{laneOf: c.Lanes, together: c.Together, free: client.workers}
 	if err := client.open(ctx, c); err != nil {
 		pool.Close()
 		return nil, err
@@ -122,15 +132,22 @@ func (c *Client) open(ctx context.Context, config Config) error {
 	if config.CompletedRetention == 0 {
 		config.CompletedRetention = time.Hour
 	}
-	c.river, err = river.NewClient(driver, &river.Config{
+	slots := c.workers
+	if c.exclusive {
+		slots += ahead
+	}
+	c.river, err = river.NewClient(watched{driver, c.turns}, &river.Config{
 		Schema: schema,
 		Logger: slog.New(troubles{config.Logger.Handler()}),
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.workers}},
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: slots}},
 		// A job follows the commit that asked for it within milliseconds: the
 		// commit's notification wakes a fetch, and polling covers a lost one.
 		FetchCooldown:     time.Millisecond,
 		FetchPollInterval: 50 * time.Millisecond,
-		JobTimeout:        15 * time.Minute,
+		// The time of a job is that of the turns before its own and of that one,
+		// which has a bound of its own.
+		JobTimeout:           4 * turnTimeout,
+		RescueStuckJobsAfter: 5 * turnTimeout,
 		// Rebuilding indexes takes their owner, and the workers own nothing.
 		ReindexerSchedule:           river.NeverSchedule(),
 		CompletedJobRetentionPeriod: config.CompletedRetention,
@@ -208,7 +225,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[envelope]) (err error)
 	if handle == nil {
 		return ErrUnknown.Because(nil, "%q", job.Args.Name)
 	}
-	if err := handle(ctx, job.Args.Payload); err != nil {
+	if err := w.client.turns.do(ctx, run.id, job.Args, handle); err != nil {
 		return fmt.Errorf("job %s: %w", job.Args.Name, err)
 	}
 	ok = true

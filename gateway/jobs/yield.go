@@ -85,7 +85,10 @@ func (c *Client) reopen() {
 func (c *Client) crowded(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, defaultPatience)
 	defer cancel()
-	most := waitingEach * c.workers
+	most := waitingEach*c.workers - c.turns.waiting()
+	if most < 0 {
+		return true
+	}
 	var n int
 	err := c.pool.QueryRow(ctx, waiting, most+1).Scan(&n)
 	return err == nil && n > most

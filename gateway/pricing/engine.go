@@ -126,20 +126,36 @@ const chunkRiders = 1000
 // that intake queues. It runs in transactions
 // of at most 1,000 riders each; run again, it finds nothing left to do.
 func (e *Engine) RunBatch(ctx context.Context, tenant citygate.TenantID, terminal uint32, first uint64, count int) error {
+	return e.RunBatches(ctx, tenant, []Batch{{terminal, first, count}})
+}
+
+// A Batch names the records of one upload.
+type Batch struct {
+	Terminal uint32
+	First    uint64
+	Count    int
+}
+
+// RunBatches is RunBatch for several uploads of one tenant, which takes as few
+// transactions as their taps allow.
+func (e *Engine) RunBatches(ctx context.Context, tenant citygate.TenantID, batches []Batch) error {
 	home, err := e.home(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	for at := 0; at < count; at += chunkRiders {
-		n := min(chunkRiders, count-at)
+	for _, chunk := range chunks(batches) {
 		err := e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 			r, err := e.begin(ctx, tx, home)
 			if err != nil {
 				return err
 			}
-			taps, err := e.Taps.Batch(ctx, tx, terminal, first+uint64(at), n)
-			if err != nil {
-				return err
+			var taps []Tap
+			for _, b := range chunk {
+				more, err := e.Taps.Batch(ctx, tx, b.Terminal, b.First, b.Count)
+				if err != nil {
+					return err
+				}
+				taps = append(taps, more...)
 			}
 			return r.price(ctx, taps)
 		})
@@ -148,6 +164,22 @@ func (e *Engine) RunBatch(ctx context.Context, tenant citygate.TenantID, termina
 		}
 	}
 	return nil
+}
+
+// chunks cuts batches into what one transaction takes each.
+func chunks(batches []Batch) (list [][]Batch) {
+	room := 0
+	for _, b := range batches {
+		for b.Count > 0 {
+			if room == 0 {
+				list, room = append(list, nil), chunkRiders
+			}
+			part := Batch{b.Terminal, b.First, min(b.Count, room)}
+			list[len(list)-1] = append(list[len(list)-1], part)
+			b.First, b.Count, room = b.First+uint64(part.Count), b.Count-part.Count, room-part.Count
+		}
+	}
+	return list
 }
 
 // RunDue closes the journeys whose time is over.

@@ -106,18 +106,25 @@ func randomTaps(seed uint64, n int) []Tap {
 }
 
 // TestUploadOrderDoesNotChangeTheTotals uploads the same taps in different
-// orders, in pieces, twice, with the clock running on in between.
+// orders, in pieces, twice, with the clock running on in between, and all at once.
 func TestUploadOrderDoesNotChangeTheTotals(t *testing.T) {
 	for seed := range uint64(3) {
 		taps := randomTaps(seed, 120)
 		var want []string
 		var wantBalance int64
-		for order := range uint64(3) {
+		for order := range uint64(4) {
 			w := newWorld(t)
 			r := rand.New(rand.NewPCG(order, 2))
 			mixed := slices.Clone(taps)
 			if order > 0 {
 				r.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+			}
+			if order == 3 {
+				w.taps.add(mixed...)
+				if err := w.engine.RunBatches(t.Context(), metro, []Batch{{4, 1, 50}, {1, 1, 50}, {3, 1, 50}, {2, 1, 50}}); err != nil {
+					t.Fatal(err)
+				}
+				mixed = nil
 			}
 			for i, x := range mixed {
 				w.upload(t, x)
@@ -145,6 +152,39 @@ func TestUploadOrderDoesNotChangeTheTotals(t *testing.T) {
 				t.Fatalf("seed %d, order %d: balance %d, want %d\n got %v\nwant %v", seed, order, balance, wantBalance, got, want)
 			}
 		}
+	}
+}
+
+// Every record of every batch is in one transaction's share, and none is larger
+// than a transaction may be.
+func TestChunks(t *testing.T) {
+	batches := []Batch{{1, 5, 400}, {2, 1, 0}, {3, 7, 2*chunkRiders + 100}, {4, 1, 1}}
+	left := map[uint32]Batch{}
+	for _, b := range batches {
+		left[b.Terminal] = b
+	}
+	got := chunks(batches)
+	for _, chunk := range got {
+		n := 0
+		for _, b := range chunk {
+			n += b.Count
+			rest := left[b.Terminal]
+			if b.First != rest.First || b.Count > rest.Count {
+				t.Fatalf("%+v where %+v is left", b, rest)
+			}
+			left[b.Terminal] = Batch{b.Terminal, b.First + uint64(b.Count), rest.Count - b.Count}
+		}
+		if n > chunkRiders || n == 0 {
+			t.Errorf("a transaction takes %d records", n)
+		}
+	}
+	for terminal, rest := range left {
+		if rest.Count != 0 {
+			t.Errorf("of terminal %d %d records are left", terminal, rest.Count)
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("%d transactions, want 3", len(got))
 	}
 }
 
