@@ -184,6 +184,8 @@ type Verdict struct {
 	Reason   Reason   `json:"reason"` // "" when accepted and only then
 	Strength Strength `json:"strength"`
 	Checked  Checks   `json:"checked"`
+	// Rule is the operator's rule or limit that decided, "" if none did.
+	Rule string `json:"rule,omitempty"`
 }
 
 // Refuse gives the verdict for reason, nothing having held.
@@ -232,6 +234,8 @@ const (
 	Passback            Reason = "passback"
 	WrongVehicle        Reason = "wrong_vehicle"
 	InternalError       Reason = "internal"
+	PolicyRefused       Reason = "policy_refused" // by a rule of the operator, which the decision names
+	OverLimit           Reason = "over_limit"     // by a limit of the operator, which the decision names
 )
 
 // Reasons only the gateway gives, after upload.

@@ -10,7 +10,7 @@ var reasons = []Reason{
 	Malformed, Unsupported, UnknownIssuer, UnknownKey, KeyRevoked, IssuerCertExpired, BadIssuerCert,
 	BadIssuerSignature, BadDeviceSignature, BadSecret, ExpiredCredential, ExpiredCode, NotYetValid,
 	AmountOverCap, TapsExhausted, ProductNotValidHere, Denied, StaleList, Replayed, Passback,
-	WrongVehicle, InternalError,
+	WrongVehicle, InternalError, PolicyRefused, OverLimit,
 	SequenceConflict, DoubleUse, Clone, NotIssued, TooLate, ClockSuspect,
 }
 

@@ -43,6 +43,7 @@ type item struct {
 	policy   *accept.Rules
 	schemes  *code.Dispatcher
 	reason   code.Reason // without what only the transaction knows
+	rule     string      // of the policy, that decided: ours on a tap that the terminal accepted
 	evidence [32]byte
 	meta     []byte // the record without its evidence
 }
@@ -129,7 +130,7 @@ func (r *Recorder) check(in *batch, it *item) {
 	}
 	it.parsed, it.rider, it.counter, it.product, it.madeAt, it.issuedAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000, c.IssuedAt
 	if !it.Accepted {
-		it.reason = it.Reason
+		it.reason, it.rule = it.Reason, it.Rule
 		// A wrong clock shows in these two: their codes are genuine.
 		if it.Reason == code.ExpiredCode || it.Reason == code.NotYetValid {
 			it.proven = it.schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept
@@ -137,8 +138,8 @@ func (r *Recorder) check(in *batch, it *item) {
 		return
 	}
 	facts := accept.Facts{At: it.EventTime, ClockOK: it.Clock != tap.ClockUnknown, Mode: in.terminal.Mode, Kind: it.Kind,
-		Fare: it.Entered, Context: in.terminal.Context}
-	if it.reason = it.policy.BeforeSignatures(&c, facts); it.reason != "" {
+		Fare: it.Entered, Context: in.terminal.Context, Stop: it.Stop, Route: it.Route}
+	if it.reason, it.rule = it.policy.Judge(&c, facts); it.reason != "" {
 		return
 	}
 	if it.ListAt != 0 { // the terminal says how old its list was: then it is held to the rule

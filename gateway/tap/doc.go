@@ -27,6 +27,7 @@
 //	        9 software version   10 raw code bytes
 //	        11 when the deny list was last known to be the newest: unix seconds u32
 //	        12 1 = accepted though only the code's issuer can prove it
+//	        13 the rule of that policy version which decided, if one did
 //
 // Text is UTF-8 of 1 to 64 bytes; an empty field is left out. A type this
 // version does not know is kept and written back as it came, so that an older

@@ -40,7 +40,8 @@ const (
 	fieldEvidence = 10
 	fieldListAt   = 11
 	fieldDeferred = 12
-	fieldLast     = fieldDeferred // the highest type known here
+	fieldRule     = 13
+	fieldLast     = fieldRule // the highest type known here
 	critical      = 0x80
 )
 
@@ -100,6 +101,7 @@ func (r *Record) AppendTo(dst []byte) ([]byte, error) {
 	if r.Deferred {
 		dst = append(dst, fieldDeferred, 0, 1, 1)
 	}
+	dst = appendText(dst, fieldRule, r.Rule)
 	for _, x := range r.Extra {
 		dst = appendField(dst, x.Type, x.Value)
 	}
@@ -143,7 +145,7 @@ func (r *Record) check() error {
 	case r.Entered.Currency != "" && !r.Entered.Currency.Valid(), r.Entered.Currency == "" && r.Entered.Minor != 0:
 		return ErrMalformed.Explain("entered amount: want a currency of three capital letters")
 	}
-	for _, s := range []string{r.Stop, r.Route, r.Trip, r.Vehicle, r.Driver, r.Shift, r.SoftwareVersion} {
+	for _, s := range []string{r.Stop, r.Route, r.Trip, r.Vehicle, r.Driver, r.Shift, r.SoftwareVersion, r.Rule} {
 		if len(s) > textMax || !utf8.ValidString(s) {
 			return ErrMalformed.Explain("a text is longer than %d bytes or not UTF-8", textMax)
 		}
@@ -244,6 +246,8 @@ func (r *Record) set(field byte, value []byte) error {
 			return ErrMalformed.Explain("deferred: want one byte, 1")
 		}
 		r.Deferred = true
+	case fieldRule:
+		r.Rule = string(value)
 	case 0:
 		return ErrMalformed.Explain("field 0 does not exist")
 	default:

@@ -37,6 +37,7 @@ type Record struct {
 	Accepted bool
 	Reason   code.Reason // why refused; "" when accepted
 	Deferred bool        // accepted on the word of the code's issuer, who is to be asked: nothing here proved it
+	Rule     string      // of the operator's policy version: what decided beyond its fixed checks; "" = none
 
 	EventTime   int64 // unix milliseconds by the terminal's clock
 	BootID      uint32

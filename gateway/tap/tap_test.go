@@ -20,7 +20,7 @@ func full() tap.Record {
 	return tap.Record{Terminal: 7, Seq: 41, Kind: tap.Off, Reason: code.Replayed, EventTime: 1_790_000_000_123, BootID: 9, MonotonicMS: 77,
 		Clock: tap.ClockGNSS, Stop: "Central", Route: "M1", Trip: "t-9", Vehicle: "v1", Driver: "d1", Shift: "s1", Party: 2,
 		Entered: citygate.Money{Minor: -5, Currency: "CNY"}, BundleVersion: 1, ListVersion: 2, ListAt: 1_789_999_000, PolicyVersion: 3, TariffVersion: 4,
-		SoftwareVersion: "1.2", Evidence: bytes.Repeat([]byte{0x7d}, 192), Extra: []tap.TLV{{Type: 13, Value: []byte("new")}, {Type: 0x7f, Value: []byte{1}}}}
+		SoftwareVersion: "1.2", Rule: "night", Evidence: bytes.Repeat([]byte{0x7d}, 192), Extra: []tap.TLV{{Type: 14, Value: []byte("new")}, {Type: 0x7f, Value: []byte{1}}}}
 }
 
 func single(seq uint64) tap.Record {

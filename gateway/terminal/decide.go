@@ -23,6 +23,9 @@ type Decider struct {
 	// Seen reports whether a display was accepted here before; nil = none was.
 	// What an accepted code used is the caller's to remember.
 	Seen func(use code.Use) bool
+	// Memory gives what is known of a rider's earlier taps, for limits that ask
+	// about them; nil = nobody remembers, and such limits are passed over.
+	Memory func(c *code.Code, facts accept.Facts) accept.Memory
 }
 
 // Decide parses raw into c and checks it. raw is the code's bytes: text forms
@@ -34,8 +37,14 @@ func (d *Decider) Decide(c *code.Code, raw []byte, facts accept.Facts) code.Verd
 	if d.Rules == nil || d.Keys == nil {
 		return code.Refuse(code.UnknownIssuer)
 	}
-	if reason := d.Rules.BeforeSignatures(c, facts); reason != "" {
-		return code.Refuse(reason)
+	if d.Memory != nil {
+		facts.Memory = d.Memory(c, facts)
+	}
+	reason, rule := d.Rules.Judge(c, facts)
+	if reason != "" {
+		refused := code.Refuse(reason)
+		refused.Rule = rule
+		return refused
 	}
 	if d.Denied != nil {
 		if reason := d.Denied(c); reason != "" {
@@ -49,6 +58,9 @@ func (d *Decider) Decide(c *code.Code, raw []byte, facts accept.Facts) code.Verd
 	verdict := d.Schemes.Verify(c, d.Keys, d.Credentials)
 	if verdict.Reason == "" && c.Use() != use && d.seen(c.Use()) { // only the check showed which display it was
 		return code.Refuse(code.Replayed)
+	}
+	if verdict.Outcome != code.Reject {
+		verdict.Rule = rule
 	}
 	return verdict
 }

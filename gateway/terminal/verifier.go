@@ -79,6 +79,7 @@ type Verifier struct {
 	unread  []Unread
 	journal *journal
 	replay  *replayMemory
+	riders  *riderMemory
 	up      *upload
 	buffer  []byte // decoded code of the tap in hand
 	encoded []byte // its record
@@ -88,7 +89,7 @@ type Verifier struct {
 // stopped it: the replay memory and the clock's floor come back from the
 // journal.
 func Open(c Config) (*Verifier, error) {
-	v := &Verifier{config: c, replay: newReplayMemory(), buffer: make([]byte, 0, 512)}
+	v := &Verifier{config: c, replay: newReplayMemory(), riders: newRiderMemory(), buffer: make([]byte, 0, 512)}
 	var err error
 	if v.up, err = openUpload(c.Files); err != nil {
 		return nil, err
@@ -145,7 +146,14 @@ func (v *Verifier) restore(r *tap.Record) (keep int64) {
 		}
 	}
 	v.replay.add(&c, v.clock.floor())
-	return keepUntil(&c)
+	v.riders.add(v.trust.rules, &c, r.EventTime, r.Entered)
+	return v.keepUntil(&c, r.EventTime)
+}
+
+// keepUntil is how long the record of an accepted code must stay in the journal:
+// for the replay memory, and for limits that ask about a rider's earlier taps.
+func (v *Verifier) keepUntil(c *code.Code, at int64) int64 {
+	return max(keepUntil(c), v.riders.keepUntil(v.trust.rules, at))
 }
 
 // Close releases the journal's file. Taps after it are refused.
@@ -168,7 +176,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 		r.Clock = tap.ClockUnknown
 	}
 	var c code.Code
-	r.Reason = v.decide(&c, &r, scanned, in)
+	r.Reason, r.Rule = v.decide(&c, &r, scanned, in)
 	r.Accepted = r.Reason == ""
 	r.Party = c.Party
 
@@ -178,7 +186,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 	}
 	keep := int64(0)
 	if r.Accepted {
-		keep = keepUntil(&c)
+		keep = v.keepUntil(&c, at)
 	}
 	if err := v.journal.append(v.encoded, keep); err != nil {
 		return Decision{Reason: code.InternalError}, err
@@ -186,6 +194,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 	if r.Accepted {
 		v.clock.accepted(at, in.MonotonicMS)
 		v.replay.add(&c, v.clock.floor())
+		v.riders.add(v.trust.rules, &c, at, in.Fare)
 	}
 	r.Evidence = append([]byte(nil), r.Evidence...) // it aliased the reader's buffer
 	return Decision{Open: r.Accepted, Reason: r.Reason, Record: r}, nil
@@ -199,20 +208,20 @@ func (v *Verifier) record(at int64, in Input) tap.Record {
 		Entered: in.Fare, TariffVersion: in.TariffVersion, SoftwareVersion: v.config.Software,
 	}
 	if v.trust.bundle != nil {
-		r.BundleVersion, r.PolicyVersion = v.trust.bundle.Number, v.trust.rules.Version
+		r.BundleVersion, r.PolicyVersion = v.trust.bundle.Number, v.trust.rules.InForce(at).Version
 	}
 	return r
 }
 
 // decide runs the checks in the order of the package doc, cheap ones first.
-func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input) code.Reason {
+func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input) (reason code.Reason, rule string) {
 	r.Evidence = scanned[:min(len(scanned), tap.EvidenceMax)]
 	if len(scanned) > tap.EvidenceMax {
-		return code.Malformed
+		return code.Malformed, ""
 	}
 	raw, err := v.schemes.Binary(v.buffer[:0], scanned)
 	if err != nil {
-		return code.ReasonOf(err)
+		return code.ReasonOf(err), ""
 	}
 	if len(raw) > 0 && len(raw) <= tap.EvidenceMax {
 		r.Evidence = raw
@@ -220,17 +229,20 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	t := v.trust
 	d := Decider{Schemes: v.schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.config.Mode, Kind: in.Kind,
-		Fare: in.Fare, Context: in.Context}
+		Fare: in.Fare, Context: in.Context, Stop: in.Stop, Route: in.Route}
 	if t.bundle != nil {
 		d.Rules, d.Keys = t.rules, v.keys
 		facts.TrustExpired = r.EventTime >= t.bundle.Expires*1000
 	}
 	d.Denied = func(c *code.Code) code.Reason { return t.standing(c, r, facts) }
+	if t.rules != nil {
+		d.Memory = func(c *code.Code, f accept.Facts) accept.Memory { return v.riders.about(t.rules, c, f) }
+	}
 	verdict := d.Decide(c, raw, facts)
 	if verdict.Outcome == code.Defer { // nobody can be asked here: the policy says what then
 		reason := t.rules.Deferring(c, facts)
 		r.Deferred = reason == ""
-		return reason
+		return reason, verdict.Rule
 	}
-	return verdict.Reason
+	return verdict.Reason, verdict.Rule
 }

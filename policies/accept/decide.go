@@ -23,6 +23,10 @@ type Facts struct {
 	Context uint16
 	// TrustExpired says that the terminal's trust bundle has run out.
 	TrustExpired bool
+
+	Stop, Route string // where the reader is; "" = not known
+	// Memory is what the reader knows of the rider's earlier taps.
+	Memory Memory
 }
 
 // Issuer gives the rule for an issuer's riders.
@@ -47,6 +51,68 @@ func (r *Rules) Issuer(n citygate.Issuer) (IssuerRule, bool) {
 // budget. It gives the first reason to refuse, or "" and then the signatures
 // decide. A code that says no time is put at the tap. It allocates nothing.
 func (r *Rules) BeforeSignatures(c *code.Code, f Facts) code.Reason {
+	reason, _ := r.Judge(c, f)
+	return reason
+}
+
+// Judge is [Rules.BeforeSignatures] that also names the rule of the table which
+// decided, "" if none did. Rules and limits come last, after the budget.
+func (r *Rules) Judge(c *code.Code, f Facts) (reason code.Reason, rule string) {
+	r = r.InForce(f.At)
+	if reason := r.fixed(c, f); reason != "" || r.Table == nil {
+		return reason, ""
+	}
+	s := situation(c, f)
+	rule, effect := r.Table.Decide(&s)
+	switch effect {
+	case Refuse:
+		return code.PolicyRefused, rule
+	case Limit:
+		return code.OverLimit, rule
+	default:
+		return "", rule
+	}
+}
+
+// situation gives a tap as a table sees it.
+func situation(c *code.Code, f Facts) Situation {
+	s := Situation{
+		At: f.At, ClockOK: f.ClockOK, Scheme: string(c.Scheme), Mode: string(f.Mode), Kind: kindName(f.Kind), Medium: mediumName(c.Medium),
+		Currency: string(f.Fare.Currency), Stop: f.Stop, Route: f.Route,
+		Issuer: int64(c.Rider.Issuer), Product: int64(c.Product), Party: int64(c.Party), Counter: int64(c.Counter), Memory: f.Memory,
+		CredentialAge: max(0, (floor(f.At, 1000)-c.IssuedAt)/60),
+	}
+	if s.Currency != "" {
+		s.Amount = f.Fare.Minor
+	}
+	return s
+}
+
+func kindName(k tap.Kind) string {
+	switch k {
+	case tap.On:
+		return "on"
+	case tap.Off:
+		return "off"
+	case tap.Single:
+		return "single"
+	}
+	return ""
+}
+
+func mediumName(m uint8) string {
+	switch m {
+	case code.MediumPhone:
+		return "phone"
+	case code.MediumBand:
+		return "band"
+	case code.MediumServerBatch:
+		return "server"
+	}
+	return "other"
+}
+
+func (r *Rules) fixed(c *code.Code, f Facts) code.Reason {
 	c.Place(f.At / 1000)
 	if !r.scheme(c.Scheme) {
 		return code.Unsupported
@@ -170,6 +236,7 @@ type List struct {
 // StaleLimitSeconds a lower cap applies; beyond, the rider is refused. It
 // allocates nothing.
 func (r *Rules) Freshness(c *code.Code, f Facts, l List) code.Reason {
+	r = r.InForce(f.At)
 	usable := l.Held && !l.Expired
 	if !l.Held && r.MissingListOK {
 		return ""

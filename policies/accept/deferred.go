@@ -34,7 +34,7 @@ func (r *Rules) DeferredRule(id code.SchemeID) (DeferredRule, bool) {
 // Deferring says why a deferred code is not let through, "" if it is. What
 // [Rules.BeforeSignatures] checks was checked before. It allocates nothing.
 func (r *Rules) Deferring(c *code.Code, f Facts) code.Reason {
-	rule, ok := r.DeferredRule(c.Scheme)
+	rule, ok := r.InForce(f.At).DeferredRule(c.Scheme)
 	switch {
 	case !ok:
 		return code.UnknownKey // no key held here proves it

@@ -7,6 +7,13 @@
 // version: whoever wants to change a rule makes the next version, and each
 // decision carries the version it was made by.
 //
+// Beside its fixed fields a version may carry a decision table ([Table]): rules
+// and limits made by policies/ruleset, in a form that is small, bounded in steps
+// and the same in every language. It is asked last before the deny lists
+// ([Rules.Judge]) and names the rule that decided. testdata/tables.json is the
+// corpus that readers in Go, C and TypeScript are held to. A version that is
+// published for later is carried with the one before it ([Rules.InForce]).
+//
 // The package is pure: the caller passes the time. It does not check
 // signatures and it knows no deny list; [Rules.BeforeSignatures] covers what is
 // cheap and comes first, [Rules.Freshness] says whether what is known of a rider is

@@ -68,6 +68,27 @@ type Rules struct {
 
 	// Deferred admits codes that only their issuer can prove, ascending by scheme.
 	Deferred []DeferredRule `json:"deferred,omitempty"`
+
+	// From is the event time from which the version holds, in unix milliseconds; 0
+	// = always. Before it Prior does: see [Rules.InForce].
+	From int64 `json:"from,omitempty"`
+	// Table holds conditions and limits beyond the fields above; nil = none.
+	Table *Table `json:"table,omitempty"`
+	// Prior is the version before, for the taps until From. What is stored of a
+	// version has none; what readers are given may.
+	Prior *Rules `json:"prior,omitempty"`
+}
+
+// priorMax is how many versions may stand behind one another in what a reader holds.
+const priorMax = 3
+
+// InForce gives the version that holds at an event time, in unix milliseconds. It
+// gives r itself where nothing stands before it.
+func (r *Rules) InForce(at int64) *Rules {
+	for r.Prior != nil && at < r.From {
+		r = r.Prior
+	}
+	return r
 }
 
 // An IssuerRule admits one issuer's riders.
@@ -176,7 +197,29 @@ func (r *Rules) Check() error {
 	if err := r.checkDeferred(); err != nil {
 		return err
 	}
-	return r.Incomplete.check()
+	if err := r.Incomplete.check(); err != nil {
+		return err
+	}
+	return r.checkPrior()
+}
+
+func (r *Rules) checkPrior() error {
+	if r.From < 0 || r.From > 1<<50 {
+		return ErrRules.Explain("from: want unix milliseconds")
+	}
+	depth := 0
+	for p := r.Prior; p != nil; p = p.Prior {
+		if depth++; depth > priorMax {
+			return ErrRules.Explain("prior: more than %d versions behind one another", priorMax)
+		}
+	}
+	if r.Prior == nil {
+		return nil
+	}
+	if r.Prior.Version >= r.Version || r.Prior.Tenant != r.Tenant || r.Prior.From >= r.From {
+		return ErrRules.Explain("prior: want a lower version of the same tenant, from an earlier time")
+	}
+	return r.Prior.Check()
 }
 
 func (r *Rules) checkIssuers() error {
@@ -241,6 +284,18 @@ func (r *Rules) Encode() ([]byte, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
+	raw, err := json.Marshal(r.canonical())
+	if err != nil {
+		return nil, ErrRules.Because(err, "encode")
+	}
+	if len(raw) > sizeMax {
+		return nil, ErrRules.Explain("the rule set is larger than %d bytes", sizeMax)
+	}
+	return raw, nil
+}
+
+// canonical gives r with empty lists for those that are nil.
+func (r *Rules) canonical() *Rules {
 	c := *r
 	if c.Issuers == nil {
 		c.Issuers = []IssuerRule{}
@@ -255,14 +310,10 @@ func (r *Rules) Encode() ([]byte, error) {
 		}
 		c.Modes[i] = m
 	}
-	raw, err := json.Marshal(&c)
-	if err != nil {
-		return nil, ErrRules.Because(err, "encode")
+	if c.Prior != nil {
+		c.Prior = c.Prior.canonical()
 	}
-	if len(raw) > sizeMax {
-		return nil, ErrRules.Explain("the rule set is larger than %d bytes", sizeMax)
-	}
-	return raw, nil
+	return &c
 }
 
 // Parse reads the form of [Rules.Encode] and nothing else: an unknown or

@@ -140,6 +140,7 @@ func citygate_decide(h C.citygate_handle, in *C.citygate_tap, into *C.citygate_v
 		facts := accept.Facts{
 			At: int64(in.at_ms), ClockOK: in.clock != C.CITYGATE_CLOCK_UNKNOWN, Mode: shared.mode, Kind: tap.Kind(in.kind),
 			Fare: fare(in), Context: uint16(in.context), TrustExpired: in.trust_expired != 0,
+			Stop: text(in.stop), Route: text(in.route),
 		}
 		d := shared.Decider
 		d.Denied = func(c *code.Code) code.Reason { return shared.standing(c, facts) }
@@ -151,6 +152,7 @@ func citygate_decide(h C.citygate_handle, in *C.citygate_tap, into *C.citygate_v
 		}
 		rider(into, &c)
 		put(into.strength[:], string(verdict.Strength))
+		put(into.rule[:], verdict.Rule)
 		return finish(into, verdict.Reason)
 	})
 }
@@ -254,6 +256,7 @@ func citygate_terminal_tap(h C.citygate_handle, in *C.citygate_tap, into *C.city
 			rider(into, &c)
 		}
 		into.sequence = C.uint64_t(d.Record.Seq)
+		put(into.rule[:], d.Record.Rule)
 		if !d.Open && d.Reason == "" {
 			return errPanic.Because(nil, "refused without a reason")
 		}

@@ -158,6 +158,60 @@ func TestVectorsInC(t *testing.T) {
 	}
 }
 
+// A C program decides every case of the shared corpus of decision tables.
+func TestTablesInC(t *testing.T) {
+	table := program(t, "example/table.c")
+	raw, err := os.ReadFile("../../../policies/accept/testdata/tables.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var corpus struct {
+		Tables map[string]string `json:"tables"`
+		Cases  []struct {
+			ID    string            `json:"id"`
+			Table string            `json:"table"`
+			Facts map[string]string `json:"facts"`
+			Rule  string            `json:"rule"`
+			Want  string            `json:"want"`
+		} `json:"cases"`
+	}
+	if err := json.Unmarshal(raw, &corpus); err != nil {
+		t.Fatal(err)
+	}
+	if len(corpus.Cases) < 200 {
+		t.Fatalf("%d cases", len(corpus.Cases))
+	}
+	var lines, want strings.Builder
+	for _, c := range corpus.Cases {
+		f := c.Facts
+		_, remembers := f["day_taps"]
+		fields := []string{c.ID, corpus.Tables[c.Table], f["at"], fmt.Sprint(number(f["clock_ok"] == "true")), fmt.Sprint(number(remembers))}
+		for _, name := range []string{"scheme", "mode", "kind", "medium", "currency", "stop", "route", "issuer", "product", "party", "amount", "counter",
+			"credential_age", "day_taps", "day_amount", "hour_taps", "since_last"} {
+			fields = append(fields, f[name])
+		}
+		fmt.Fprintln(&lines, strings.Join(fields, "\t"))
+		fmt.Fprintf(&want, "%s\t%s\t%s\n", c.ID, c.Want, c.Rule)
+	}
+	cmd := exec.CommandContext(t.Context(), table)
+	cmd.Stdin = strings.NewReader(lines.String())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	got, expected := strings.Split(string(out), "\n"), strings.Split(want.String(), "\n")
+	if len(got) != len(expected) {
+		t.Fatalf("%d answers, want %d", len(got), len(expected))
+	}
+	for i := range got {
+		if got[i] != expected[i] {
+			t.Errorf("answered %q, want %q", got[i], expected[i])
+		}
+	}
+}
+
 func number(b bool) int {
 	if b {
 		return 1

@@ -27,7 +27,7 @@ extern "C" {
 
 /* The version of this interface. It changes when a program compiled against an
  * older header would go wrong; citygate_abi() gives the library's own. */
-#define CITYGATE_ABI 1
+#define CITYGATE_ABI 2
 
 /* What functions give. CITYGATE_FAILED: see the error. CITYGATE_TOO_SMALL: the
  * buffer is; *length says what is needed. */
@@ -46,7 +46,7 @@ extern "C" {
 #define CITYGATE_CLOCK_NETWORK 2
 #define CITYGATE_CLOCK_RTC 3
 
-/* A decider or a terminal; 0 is none. */
+/* A decider, a table or a terminal; 0 is none. */
 typedef uint64_t citygate_handle;
 
 typedef struct {
@@ -67,7 +67,8 @@ typedef struct {
   uint64_t tariff_version;
   uint16_t context;      /* vehicle binding, 0 = none */
   uint8_t trust_expired; /* deciders only: a terminal knows */
-  const char *stop, *route, *trip, *vehicle, *driver, *shift; /* deciders do not use them */
+  const char *stop, *route; /* where the reader is: rules may ask */
+  const char *trip, *vehicle, *driver, *shift; /* deciders do not use them */
 } citygate_tap;
 
 typedef struct {
@@ -80,7 +81,30 @@ typedef struct {
   uint16_t counter;
   uint8_t party;
   uint64_t sequence; /* number of the record in the terminal's journal */
+  char rule[48];     /* the operator's rule or limit that decided; "" when none did */
 } citygate_verdict;
+
+/* What the operator's decision table does to a tap. */
+#define CITYGATE_TABLE_ACCEPT 0
+#define CITYGATE_TABLE_REFUSE 1
+#define CITYGATE_TABLE_LIMIT 2
+
+/* One tap as a decision table sees it. Texts that are not known are NULL, amounts 0. */
+typedef struct {
+  int64_t at_ms;
+  int32_t clock_ok;
+  int32_t remembers; /* 1: the last four are known; 0: limits that ask for them are passed over */
+  const char *scheme, *mode, *kind, *medium, *currency, *stop, *route;
+  int64_t issuer, product, party, amount, counter;
+  int64_t credential_age; /* minutes since it was issued */
+  int64_t day_taps, day_amount, hour_taps; /* of this rider here, this tap counted in */
+  int64_t since_last; /* seconds; INT64_MAX without an earlier tap */
+} citygate_facts;
+
+typedef struct {
+  int32_t effect; /* CITYGATE_TABLE_...; refuse when the call failed */
+  char rule[48];  /* what decided; "" when nothing did */
+} citygate_answer;
 
 /*
  * Signs length bytes with the terminal's own Ed25519 key, which may be in secure
@@ -150,7 +174,16 @@ int32_t citygate_terminal_ack(citygate_handle terminal, const uint8_t *hash, cit
 /* Gives the number of records the gateway has not acknowledged. */
 int32_t citygate_terminal_pending(citygate_handle terminal, int64_t *pending, citygate_error *error);
 
-/* Closes a decider or a terminal. The handle is used up, also on an error. */
+/*
+ * A table is the operator's rules and limits alone, as the policy in its trust
+ * bundle carries them (base64), for a program that does the rest by itself.
+ * Deciders and terminals ask theirs on their own.
+ */
+int32_t citygate_table_open(const char *base64, citygate_handle *table, citygate_error *error);
+
+int32_t citygate_table_decide(citygate_handle table, const citygate_facts *facts, citygate_answer *answer, citygate_error *error);
+
+/* Closes a decider, a table or a terminal. The handle is used up, also on an error. */
 int32_t citygate_close(citygate_handle handle, citygate_error *error);
 
 #endif /* CITYGATE_BUILDING_LIBRARY */

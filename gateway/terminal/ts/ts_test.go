@@ -74,4 +74,5 @@ func TestVerifier(t *testing.T) {
 	install(t)
 	run(t, "npm", "run", "--silent", "build")
 	node(t, "test/vectors.test.mjs")
+	node(t, "test/table.test.mjs")
 }

@@ -5,10 +5,11 @@
  * package gateway/code/ct1, held by its published vectors.
  */
 import { decode, parse, Refusal } from "./parse.js";
-import { beforeSignatures, standing } from "./policy.js";
+import { beforeSignatures, byTable, inForce, standing } from "./policy.js";
 import type { Bytes, Code, DenyList, IssuerKey, Reason, Rules, Tap, Use, Verdict } from "./types.js";
 import { type Device, strength, verifyCredential, verifyDisplay } from "./verify.js";
 
+export type { Memory } from "./table.js";
 export type { Bytes, Code, DenyList, IssuerKey, Outcome, Reason, Rules, Strength, Tap, Use, Verdict } from "./types.js";
 
 /** What a verifier trusts. It must not be changed while it is in use; make another verifier instead. */
@@ -41,17 +42,20 @@ export class Verifier {
     let code: Code | undefined;
     try {
       code = parse(decode(scanned));
-      await this.#check(code, tap);
-      return { outcome: "accept", reason: "", strength: strength(code), code };
+      const rule = await this.#check(code, tap);
+      return { outcome: "accept", reason: "", ...(rule !== "" && { rule }), strength: strength(code), code };
     } catch (err) {
       if (!(err instanceof Refusal)) throw err; // a fault of this program or its crypto: the gate stays shut
-      return { outcome: "reject", reason: err.reason, strength: "unverified", ...(code && { code }) };
+      return { outcome: "reject", reason: err.reason, ...(err.rule !== undefined && { rule: err.rule }), strength: "unverified", ...(code && { code }) };
     }
   }
 
-  async #check(c: Code, tap: Tap): Promise<void> {
-    const { rules, lists = [], seen } = this.#trust;
+  async #check(c: Code, tap: Tap): Promise<string> {
+    const { lists = [], seen } = this.#trust;
+    const rules = inForce(this.#trust.rules, tap.at);
     refuse(beforeSignatures(rules, c, tap));
+    const { effect, rule } = byTable(rules, c, tap);
+    if (effect !== "accept") throw new Refusal(effect === "limit" ? "over_limit" : "policy_refused", rule);
     refuse(standing(rules, lists, c, tap));
     if (seen?.({ issuer: c.issuer, list: c.list, index: c.index, counter: c.counter })) refuse("replayed");
     const name = await fingerprint(c.credential);
@@ -61,6 +65,7 @@ export class Verifier {
       this.#remember(name, device);
     }
     this.#remember(name, await verifyDisplay(c, device));
+    return rule;
   }
 
   /** Finds the issuer's key that may have signed at the credential's time of issue. */

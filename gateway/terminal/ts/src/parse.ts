@@ -2,7 +2,11 @@ import type { Bytes, Code, Reason } from "./types.js";
 
 /** A refusal inside the package; {@link Verifier.decide} turns it into a verdict. */
 export class Refusal extends Error {
-  constructor(readonly reason: Reason) {
+  constructor(
+    readonly reason: Reason,
+    /** The operator's rule that refused. */
+    readonly rule?: string,
+  ) {
     super(reason);
   }
 }

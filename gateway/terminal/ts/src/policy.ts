@@ -1,4 +1,28 @@
+import { type Answer, Table } from "./table.js";
 import type { Code, DenyList, Reason, Rules, Tap } from "./types.js";
+
+/** Gives the version of the rules that holds at an event time. */
+export function inForce(rules: Rules, at: number): Rules {
+  let r = rules;
+  while (r.prior !== undefined && at < (r.from ?? 0)) r = r.prior;
+  return r;
+}
+
+const tables = new WeakMap<Rules, Table>();
+
+/** Asks the operator's rules and limits, which come after every other check that needs no key and no list. */
+export function byTable(rules: Rules, c: Code, tap: Tap): Answer {
+  if (rules.table === undefined) return { effect: "accept", rule: "" };
+  let table = tables.get(rules);
+  if (table === undefined) tables.set(rules, (table = new Table(rules.table)));
+  return table.decide({
+    at: BigInt(Math.floor(tap.at)), clockOK: tap.clockOK, scheme: "ct1", mode: tap.mode, kind: tap.kind,
+    medium: ["phone", "band", "server"][c.medium] ?? "other", currency: tap.fare?.currency ?? "", stop: tap.stop ?? "", route: tap.route ?? "",
+    issuer: BigInt(c.issuer), product: BigInt(c.product), party: BigInt(c.party), amount: BigInt(tap.fare?.minor ?? 0), counter: BigInt(c.counter),
+    credentialAge: BigInt(Math.max(0, Math.trunc((Math.floor(tap.at / 1000) - c.issuedAt) / 60))),
+    ...(tap.memory && { memory: tap.memory }),
+  });
+}
 
 /** Runs every check that needs neither a key nor a list, in the order of the reader. */
 export function beforeSignatures(rules: Rules, c: Code, tap: Tap): Reason | "" {

@@ -1,3 +1,5 @@
+import type { Memory } from "./table.js";
+
 /** Bytes over memory of their own: what WebCrypto takes. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -6,7 +8,7 @@ export type Reason =
   | "malformed" | "unsupported" | "unknown_issuer" | "unknown_key" | "key_revoked" | "issuer_cert_expired"
   | "bad_issuer_signature" | "bad_device_signature" | "bad_secret" | "expired_credential" | "expired_code"
   | "not_yet_valid" | "amount_over_cap" | "taps_exhausted" | "product_not_valid_here" | "denied" | "stale_list"
-  | "not_issued" | "replayed" | "wrong_vehicle";
+  | "not_issued" | "replayed" | "wrong_vehicle" | "policy_refused" | "over_limit";
 
 export type Outcome = "accept" | "reject";
 
@@ -17,6 +19,8 @@ export interface Verdict {
   outcome: Outcome;
   /** "" when accepted and only then. */
   reason: Reason | "";
+  /** The operator's rule or limit that decided, if one did. */
+  rule?: string;
   strength: Strength;
   /** The code, if it could be read at all. A code is not a valid code. */
   code?: Code;
@@ -76,6 +80,11 @@ export interface Rules {
   stale_list_seconds: number;
   stale_limit_seconds?: number;
   missing_list_ok: boolean;
+  /** Event time from which these hold, in unix milliseconds; before it prior does. */
+  from?: number;
+  /** The decision table of rules and limits, in base64. */
+  table?: string;
+  prior?: Rules;
 }
 
 /** A deny list of one issuer. */
@@ -112,4 +121,8 @@ export interface Tap {
   /** Vehicle binding of the reader, 0 = none. */
   context?: number;
   trustExpired?: boolean;
+  stop?: string;
+  route?: string;
+  /** What this reader knows of the rider's earlier taps; limits that ask about them are passed over without it. */
+  memory?: Memory;
 }
