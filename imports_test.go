@@ -25,6 +25,7 @@ var doors = map[string][]string{
 	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
 	"github.com/veraison/go-cose":      {"keys/bundle"},
 	"github.com/spf13/cobra":           {"cmd/citygate"},
+	"github.com/goccy/go-yaml":         {"gateway/manifest"},
 	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
 	"rsc.io/qr":                        {"cmd/citygate"},
@@ -108,6 +109,7 @@ var ours = map[string][]string{
 	"gateway/collect":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
+	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare"},
 	"gateway/audit":                  {"tenants", "tenants/pg", "keys"},
 }
 

@@ -22,3 +22,9 @@ var (
 	//go:embed vault/admin.hcl
 	VaultAdmin string
 )
+
+// ExampleCity is a file for "citygate apply" to begin with: "citygate init"
+// writes it.
+//
+//go:embed example-city.yaml
+var ExampleCity []byte

@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/settle"
@@ -30,7 +31,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
-		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(),
+		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(),
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
@@ -185,6 +186,9 @@ func termsView(t settle.Terms) edge.Terms {
 }
 
 func (g *Gateway) addTerms(ctx context.Context, actor string, tenant citygate.TenantID, t edge.Terms) error {
+	if err := g.byHand(ctx, tenant, manifest.KindSettlement, ""); err != nil {
+		return err
+	}
 	from, err := citygate.ParseDate(t.From)
 	if err != nil {
 		return settle.ErrTerms.Explain("from: want a date, such as 2026-11-23")

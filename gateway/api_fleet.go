@@ -7,6 +7,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -14,12 +15,11 @@ func (g *Gateway) enrol(ctx context.Context, actor string, tenant citygate.Tenan
 	if len(t.PublicKey) != ed25519.PublicKeySize {
 		return edge.Terminal{}, fleet.ErrInvalid.Explain("public_key: want an Ed25519 key of %d bytes", ed25519.PublicKeySize)
 	}
-	mode := fleet.Single
-	if t.Kind == string(fleet.Gate) {
-		mode = fleet.OnOff
+	if err := g.byHand(ctx, tenant, manifest.KindTerminal, terminalNames(t.ID)...); err != nil {
+		return edge.Terminal{}, err
 	}
 	enrolled, err := g.Fleet.Enrol(ctx, actor, tenant, fleet.Terminal{
-		ID: t.ID, Name: t.Name, Kind: fleet.Kind(t.Kind), Mode: mode, Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle,
+		ID: t.ID, Name: t.Name, Kind: fleet.Kind(t.Kind), Mode: terminalMode(t.Kind), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle,
 	}, ed25519.PublicKey(t.PublicKey))
 	return terminalView(enrolled, nil), err
 }
@@ -73,6 +73,9 @@ func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID, after
 }
 
 func (g *Gateway) setTerminal(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, state string) error {
+	if err := g.byHand(ctx, tenant, manifest.KindTerminal, terminalNames(terminal)...); err != nil {
+		return err
+	}
 	return g.Fleet.SetState(ctx, actor, tenant, terminal, fleet.State(state))
 }
 
@@ -93,9 +96,12 @@ func (g *Gateway) vehicles(ctx context.Context, tenant citygate.TenantID, after 
 }
 
 func (g *Gateway) putVehicles(ctx context.Context, actor string, tenant citygate.TenantID, vehicles []edge.Vehicle) error {
-	list := make([]fleet.Vehicle, len(vehicles))
+	list, names := make([]fleet.Vehicle, len(vehicles)), make([]string, len(vehicles))
 	for i, v := range vehicles {
-		list[i] = fleet.Vehicle{ID: v.ID, Kind: fleet.VehicleKind(v.Kind), Plate: v.Plate}
+		list[i], names[i] = fleet.Vehicle{ID: v.ID, Kind: fleet.VehicleKind(v.Kind), Plate: v.Plate}, v.ID
+	}
+	if err := g.byHand(ctx, tenant, manifest.KindVehicle, names...); err != nil {
+		return err
 	}
 	return g.Fleet.PutVehicles(ctx, actor, tenant, list...)
 }
@@ -129,14 +135,21 @@ func lastFour(account string) string {
 }
 
 func (g *Gateway) putPayees(ctx context.Context, actor string, tenant citygate.TenantID, payees []edge.PutPayee) error {
-	list := make([]fleet.Payee, len(payees))
+	list, names := make([]fleet.Payee, len(payees)), make([]string, len(payees))
 	for i, p := range payees {
 		list[i] = fleet.Payee{ID: p.ID, Kind: fleet.PayeeKind(p.Kind), Name: p.Name, Account: p.Account, BankID: p.BankID, Default: p.Default}
+		names[i] = p.ID
+	}
+	if err := g.byHand(ctx, tenant, manifest.KindPayee, names...); err != nil {
+		return err
 	}
 	return g.Fleet.PutPayees(ctx, actor, tenant, list...)
 }
 
 func (g *Gateway) assign(ctx context.Context, actor string, tenant citygate.TenantID, assignments []edge.Assignment) error {
+	if err := g.byHand(ctx, tenant, manifest.KindAssignment, ""); err != nil {
+		return err
+	}
 	list := make([]fleet.Assignment, len(assignments))
 	for i, a := range assignments {
 		list[i] = fleet.Assignment{Subject: fleet.Subject{Kind: fleet.SubjectKind(a.Kind), ID: a.Subject}, Payee: a.Payee, From: a.From}

@@ -12,12 +12,16 @@ import (
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // issue opens the riders' accounts, unless they are open, and gives each device
 // its credential.
 func (g *Gateway) issue(ctx context.Context, actor string, tenant citygate.TenantID, requests []edge.IssueCredential) ([]edge.IssuedCredential, error) {
+	if err := g.may(ctx, tenant, tenants.Issuing); err != nil {
+		return nil, err
+	}
 	accounts := make([]credential.Account, len(requests))
 	for i, r := range requests {
 		accounts[i] = credential.Account{Contract: r.Contract, RiderRef: r.RiderRef}

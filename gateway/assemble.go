@@ -149,6 +149,9 @@ func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID u
 	if err != nil {
 		return intake.Terminal{}, err
 	}
+	if err := t.May(tenants.TakingTaps); err != nil {
+		return intake.Terminal{}, err
+	}
 	var found fleet.Terminal
 	err = r.g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 		found, err = fleet.Get(ctx, tx, keyID)

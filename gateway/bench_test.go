@@ -71,14 +71,17 @@ type keyStore interface {
 
 func open(t *testing.T) *office {
 	t.Helper()
-	return openWith(t, func(o *office) keyStore {
-		dir := t.TempDir()
-		keyFile := filepath.Join(dir, "keys.key")
-		o.must(local.CreateKeyFile(keyFile, rand.Reader))
-		store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: o.now})
-		o.must(err)
-		return store
-	})
+	return openWith(t, localStore)
+}
+
+// localStore is a key store in files of the test's own.
+func localStore(o *office) keyStore {
+	dir := o.t.TempDir()
+	keyFile := filepath.Join(dir, "keys.key")
+	o.must(local.CreateKeyFile(keyFile, rand.Reader))
+	store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: o.now})
+	o.must(err)
+	return store
 }
 
 func openWith(t *testing.T, keep func(o *office) keyStore) *office {

@@ -10,13 +10,14 @@ import (
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/issuance"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // devices is the edge's way to the issuance office.
 func (g *Gateway) devices() edge.Devices {
 	return edge.Devices{
-		Challenge: g.Issuance.Challenge, Register: g.Issuance.Register, Release: g.Issuance.Release, Found: g.Issuance.Found,
+		Challenge: g.Issuance.Challenge, Register: g.registerDevice, Release: g.Issuance.Release, Found: g.Issuance.Found,
 		ReportLoss: g.Issuance.ReportLoss, Concession: g.Issuance.SetConcession,
 		Policy: func(ctx context.Context, tenant citygate.TenantID) (p issuance.Policy, err error) {
 			err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
@@ -46,6 +47,9 @@ func (g *Gateway) devices() edge.Devices {
 			return list, err
 		},
 		Renew: func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID, anchor []byte) (edge.RenewedCredential, error) {
+			if err := g.may(ctx, tenant, tenants.Issuing); err != nil {
+				return edge.RenewedCredential{}, err
+			}
 			renew := g.Issuance.Renew
 			if len(anchor) > 0 {
 				renew = func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (credential.Issue, error) {
@@ -63,6 +67,9 @@ func (g *Gateway) devices() edge.Devices {
 // codeBatch gives the codes of a medium without a key.
 func (g *Gateway) codeBatch(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) (edge.CodeBatch, error) {
 	t, err := g.Tenants.ByID(ctx, tenant)
+	if err == nil {
+		err = t.May(tenants.Issuing)
+	}
 	if err != nil {
 		return edge.CodeBatch{}, err
 	}
@@ -79,4 +86,11 @@ func (g *Gateway) codeBatch(ctx context.Context, actor string, tenant citygate.T
 		RenewFrom: b.From.Add(b.Until().Sub(b.From)/2).Unix() + 1, Codes: b.Codes, ServerTime: b.ServerTime.Unix(), Strength: string(code.StaticSigned),
 		LargestLoss: citygate.Money{Minor: int64(len(b.Codes)) * int64(c.Cap) * t.CapUnit, Currency: t.Currency},
 	}, nil
+}
+
+func (g *Gateway) registerDevice(ctx context.Context, actor string, tenant citygate.TenantID, r issuance.Registration) (issuance.Device, error) {
+	if err := g.may(ctx, tenant, tenants.Issuing); err != nil {
+		return issuance.Device{}, err
+	}
+	return g.Issuance.Register(ctx, actor, tenant, r)
 }

@@ -183,7 +183,7 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.State != tenants.Active && t.State != tenants.Suspended {
+	if t.State == tenants.Draft || t.State == tenants.Closed {
 		return nil
 	}
 	failed := g.prime(ctx, j.Tenant)
@@ -193,18 +193,32 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 	return failed
 }
 
-// steps gives the steps of due for a tenant, in their order.
+// steps gives the steps of due for a tenant, in their order: those that its state
+// allows.
 func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.TenantID) error {
-	steps := []func(context.Context, citygate.TenantID) error{g.forget, g.announceNext, g.Settler.CloseDue}
-	if _, priced := modes[t.Kind]; priced {
+	steps := []func(context.Context, citygate.TenantID) error{g.forget}
+	if t.State.Allows(tenants.Configuring) {
+		steps = append(steps, g.announceNext)
+	}
+	steps = append(steps, g.Settler.CloseDue)
+	if _, priced := modes[t.Kind]; priced && t.State.Allows(tenants.Pricing) {
 		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
 	}
 	if t.Issuer != 0 {
-		steps = append(steps, g.publishLists, g.Collector.RunDue, g.Reconciler.ImportDue, g.release)
+		steps = append(steps, g.publishLists)
+		if t.State.Allows(tenants.Collecting) {
+			steps = append(steps, g.Collector.RunDue)
+		}
+		steps = append(steps, g.Reconciler.ImportDue, g.release)
 	}
-	steps = append(steps, g.Settler.PayDue)
+	if t.State.Allows(tenants.PayingOut) {
+		steps = append(steps, g.Settler.PayDue)
+	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists)
+	}
+	if t.State == tenants.Closing {
+		steps = append(steps, g.finishClosing)
 	}
 	return steps
 }
@@ -218,7 +232,7 @@ func (g *Gateway) publishLists(ctx context.Context, tenant citygate.TenantID) er
 func (g *Gateway) lists(ctx context.Context, j ListsJob) error {
 	g.unlisted.begun(j.Tenant)
 	t, err := g.Tenants.ByID(ctx, j.Tenant)
-	if err != nil || t.Issuer == 0 || t.State != tenants.Active && t.State != tenants.Suspended {
+	if err != nil || t.Issuer == 0 || t.State == tenants.Draft || t.State == tenants.Closed {
 		return err
 	}
 	if err := g.publishLists(ctx, j.Tenant); err != nil {

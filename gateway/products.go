@@ -19,6 +19,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // AlipayContract is the configuration of a contract of the product "alipay".
@@ -83,7 +84,7 @@ type providerKey struct {
 }
 
 // provider opens the provider of a contract, once.
-func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (*adapters.Provider, error) {
+func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (p *adapters.Provider, err error) {
 	g.providers.mu.Lock()
 	defer g.providers.mu.Unlock()
 	key := providerKey{tenant, c.Name}
@@ -91,6 +92,9 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 		return p, nil
 	}
 	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock}
+	if deps.Secrets, err = g.secretsOf(ctx, tenant, c.Name); err != nil {
+		return nil, err
+	}
 	if signed[c.Adapter] {
 		purpose := keys.ProviderPurpose(c.Adapter)
 		_, version, err := g.Ring.Active(ctx, tenant, purpose)
@@ -109,7 +113,7 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 		g.providers.closers = append(g.providers.closers, dir)
 		deps.Files = dir
 	}
-	p, err := g.Products.Open(c.Adapter, deps)
+	p, err = g.Products.Open(c.Adapter, deps)
 	if err != nil {
 		return nil, fmt.Errorf("contract %s of tenant %d: %w", c.Name, tenant, err)
 	}
@@ -118,6 +122,36 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 	}
 	g.providers.opened[key] = p
 	return p, nil
+}
+
+// secretsOf resolves the secrets of a contract for its adapter.
+func (g *Gateway) secretsOf(ctx context.Context, tenant citygate.TenantID, contract string) (map[string]citygate.Secret, error) {
+	var noted []collect.ContractSecret
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		noted, err = collect.ContractSecrets(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	secrets := map[string]citygate.Secret{}
+	for _, s := range noted {
+		if s.Contract != contract {
+			continue
+		}
+		if secrets[s.Name], _, err = g.Secrets.Get(ctx, tenant, collect.SecretName(contract, s.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return secrets, nil
+}
+
+// forget has the next use of a contract open its provider again, with the
+// secrets of then.
+func (p *providerCache) forget(tenant citygate.TenantID, contract string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.opened, providerKey{tenant, contract})
 }
 
 func (p *providerCache) close() error {

@@ -434,6 +434,27 @@ GRANT INSERT, SELECT ON code_use TO citygate_app;
 GRANT SELECT ON code_use TO citygate_auditor;
 GRANT UPDATE (held_by, held_n) ON code_use TO citygate_app;
 
+CREATE TABLE contract_secrets (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    set_at timestamp with time zone NOT NULL,
+    CONSTRAINT contract_secrets_pkey PRIMARY KEY (tenant_id, contract, name),
+    CONSTRAINT contract_secrets_contract FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
+    CONSTRAINT contract_secrets_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT contract_secrets_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE contract_secrets IS 'Which secrets a provider contract has: their names and the secret store''s version. The values are in the secret store alone.';
+ALTER TABLE contract_secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE contract_secrets FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON contract_secrets
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON contract_secrets TO citygate_app;
+GRANT SELECT ON contract_secrets TO citygate_auditor;
+GRANT UPDATE (version, set_at) ON contract_secrets TO citygate_app;
+
 CREATE TABLE credential_blocks (
     tenant_id bigint NOT NULL,
     list integer NOT NULL,
@@ -960,6 +981,26 @@ GRANT INSERT, SELECT ON journeys TO citygate_app;
 GRANT SELECT ON journeys TO citygate_auditor;
 GRANT UPDATE (starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed) ON journeys TO citygate_app;
 
+CREATE TABLE managed (
+    tenant_id bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    file text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT managed_pkey PRIMARY KEY (tenant_id, kind, name),
+    CONSTRAINT managed_file_check CHECK ((file <> ''::text)),
+    CONSTRAINT managed_kind_check CHECK ((kind <> ''::text))
+);
+COMMENT ON TABLE managed IS 'What a file manages (citygate apply): the API refuses to change it.';
+ALTER TABLE managed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE managed FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON managed
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON managed TO citygate_app;
+GRANT SELECT ON managed TO citygate_auditor;
+GRANT UPDATE (file, since) ON managed TO citygate_app;
+
 CREATE TABLE outbox (
     tenant_id bigint NOT NULL,
     to_tenant bigint NOT NULL,
@@ -1098,6 +1139,19 @@ GRANT INSERT, SELECT ON platform.key_holders TO citygate_app;
 GRANT SELECT ON platform.key_holders TO citygate_auditor;
 GRANT UPDATE (last_held) ON platform.key_holders TO citygate_app;
 
+CREATE TABLE platform.memberships (
+    tenant_id bigint NOT NULL,
+    authority_id bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT memberships_pkey PRIMARY KEY (tenant_id, authority_id),
+    CONSTRAINT memberships_authority_id_fkey FOREIGN KEY (authority_id) REFERENCES platform.tenants(tenant_id),
+    CONSTRAINT memberships_check CHECK ((tenant_id <> authority_id)),
+    CONSTRAINT memberships_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(tenant_id)
+);
+COMMENT ON TABLE platform.memberships IS 'The authorities an operator serves besides the one that owns it.';
+GRANT DELETE, INSERT, SELECT ON platform.memberships TO citygate_app;
+GRANT SELECT ON platform.memberships TO citygate_auditor;
+
 CREATE TABLE platform.platform_keys (
     tenant_id bigint NOT NULL,
     purpose text NOT NULL,
@@ -1167,7 +1221,7 @@ CREATE TABLE platform.tenants (
     CONSTRAINT tenants_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES platform.tenants(tenant_id),
     CONSTRAINT tenants_slug_check CHECK ((slug ~ '^[a-z][a-z0-9-]{1,38}[a-z0-9]$'::text)),
     CONSTRAINT tenants_slug_key UNIQUE (slug),
-    CONSTRAINT tenants_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'active'::text, 'suspended'::text, 'closed'::text]))),
+    CONSTRAINT tenants_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'active'::text, 'suspended'::text, 'closing'::text, 'closed'::text]))),
     CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id > 0)),
     CONSTRAINT tenants_time_zone_check CHECK ((time_zone <> ''::text))
 );
@@ -1385,6 +1439,26 @@ CREATE POLICY tenant ON settlement_terms
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON settlement_terms TO citygate_app;
 GRANT SELECT ON settlement_terms TO citygate_auditor;
+
+CREATE TABLE stops (
+    tenant_id bigint NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    name text NOT NULL,
+    area text COLLATE "C" NOT NULL,
+    CONSTRAINT stops_pkey PRIMARY KEY (tenant_id, stop),
+    CONSTRAINT stops_area_check CHECK ((length(area) <= 80)),
+    CONSTRAINT stops_name_check CHECK (((name <> ''::text) AND (length(name) <= 200))),
+    CONSTRAINT stops_stop_check CHECK (((stop <> ''::text) AND (length(stop) <= 80)))
+);
+COMMENT ON TABLE stops IS 'Stops and stations of an operator by the ids that taps and tariffs use; area groups them, or is empty.';
+ALTER TABLE stops ENABLE ROW LEVEL SECURITY;
+ALTER TABLE stops FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON stops
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON stops TO citygate_app;
+GRANT SELECT ON stops TO citygate_auditor;
+GRANT UPDATE (name, area) ON stops TO citygate_app;
 
 CREATE TABLE tap_batches (
     tenant_id bigint NOT NULL,

@@ -10,6 +10,7 @@ package tenants
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -47,8 +48,8 @@ const (
 	Live    Mode = "live"
 )
 
-// A State is a tenant's place in its life: draft -> active -> suspended ->
-// active or closed.
+// A State is a tenant's place in its life: draft -> active <-> suspended, both
+// -> closing -> closed. What each refuses is in life.go.
 type State string
 
 // The states.
@@ -56,6 +57,7 @@ const (
 	Draft     State = "draft"
 	Active    State = "active"
 	Suspended State = "suspended"
+	Closing   State = "closing" // finishes what it has
 	Closed    State = "closed"
 )
 
@@ -125,9 +127,13 @@ func (t Tenant) Check() error {
 // transitions lists the states each state may go to.
 var transitions = map[State][]State{
 	Draft:     {Active, Closed},
-	Active:    {Suspended, Closed},
-	Suspended: {Active, Closed},
+	Active:    {Suspended, Closing},
+	Suspended: {Active, Closing},
+	Closing:   {Closed},
 }
+
+// MayBecome reports whether a tenant in state s may go to state to.
+func (s State) MayBecome(to State) bool { return s == to || slices.Contains(transitions[s], to) }
 
 // String gives "slug (id)".
 func (t Tenant) String() string { return fmt.Sprintf("%s (%d)", t.Slug, t.ID) }

@@ -65,7 +65,7 @@ func TestLifecycleRefusesIllegalSteps(t *testing.T) {
 	if err := d.SetState(ctx, "user:ada", 1, tenants.Suspended); !errors.Is(err, tenants.ErrState) {
 		t.Errorf("draft became suspended: %v", err)
 	}
-	for _, to := range []tenants.State{tenants.Active, tenants.Active, tenants.Suspended, tenants.Active, tenants.Closed} {
+	for _, to := range []tenants.State{tenants.Active, tenants.Active, tenants.Suspended, tenants.Active, tenants.Closing, tenants.Closed} {
 		if err := d.SetState(ctx, "user:ada", 1, to); err != nil {
 			t.Fatalf("to %s: %v", to, err)
 		}

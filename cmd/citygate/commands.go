@@ -4,8 +4,12 @@ import "github.com/spf13/cobra"
 
 // commands lists every sub-command; each lives in a file of its own name.
 var commands = []func(*system) *cobra.Command{
+	newApplyCommand,
 	newBenchCommand,
 	newDemoCommand,
+	newDiffCommand,
+	newDumpCommand,
+	newInitCommand,
 	newBundleCommand,
 	newCodeCommand,
 	newFareCommand,
@@ -15,5 +19,6 @@ var commands = []func(*system) *cobra.Command{
 	newServeCommand,
 	newTenantCommand,
 	newTerminalCommand,
+	newValidateCommand,
 	newVersionCommand,
 }

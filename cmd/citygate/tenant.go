@@ -22,7 +22,8 @@ func newTenantCommand(sys *system) *cobra.Command {
 		Short: "Cities, operators and whoever else takes part",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newTenantListCommand(sys), newTenantShowCommand(sys), newTenantCreateCommand(sys))
+	c.AddCommand(newTenantListCommand(sys), newTenantShowCommand(sys), newTenantCreateCommand(sys),
+		newTenantChecklistCommand(sys), newTenantStateCommand(sys), newTenantTryCommand(sys))
 	return c
 }
 
@@ -128,7 +129,8 @@ func newTenantCreateCommand(sys *system) *cobra.Command {
 		Long: `Adds a tenant and prints it. Number, short name, issuer number and mode can never change; the number is
 never used again. Adding the same tenant again changes nothing.
 
-Its keys, provider contracts, fares and rules are added through the API.`,
+Its keys, provider contracts, fares and rules are added by a file ("citygate apply"), which can make the tenant
+too, or step by step through the API; "citygate tenant checklist" says what is missing.`,
 		Example: `  citygate tenant create --id 1 --slug harbour-city --name "Harbour City" --kind authority --issuer 101 --cap-unit 10 \
     --currency CNY --time-zone Asia/Shanghai --cut 04:00
   citygate tenant create --id 2 --slug harbour-metro --name "Harbour Metro" --kind metro --parent harbour-city \

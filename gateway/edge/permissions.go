@@ -14,6 +14,25 @@ var permissions = map[string]authz.Permission{
 	"get-tenant":   {Resource: "tenant", Verb: "read"},
 	"put-tenant":   {Resource: "platform", Verb: "write"},
 
+	"set-tenant-state": {Resource: "platform", Verb: "write"},
+	"list-served":      {Resource: "tenant", Verb: "read"},
+	"put-served":       {Resource: "platform", Verb: "write"},
+	"get-checklist":    {Resource: "tenant", Verb: "read"},
+
+	// Onboarding.
+	"list-keys":           {Resource: "key", Verb: "read"},
+	"ensure-key":          {Resource: "key", Verb: "rotate"},
+	"list-contracts":      {Resource: "provider", Verb: "read"},
+	"put-contract":        {Resource: "provider", Verb: "write"},
+	"put-contract-secret": {Resource: "provider", Verb: "write"},
+	"list-tariffs":        {Resource: "tariff", Verb: "read"},
+	"get-tariff":          {Resource: "tariff", Verb: "read"},
+	"publish-tariff":      {Resource: "tariff", Verb: "publish"},
+	"get-acceptance":      {Resource: "policy", Verb: "read"},
+	"put-acceptance":      {Resource: "policy", Verb: "publish"},
+	"list-stops":          {Resource: "fleet", Verb: "read"},
+	"put-stops":           {Resource: "fleet", Verb: "write"},
+
 	// Fleet and trust.
 	"list-terminals":      {Resource: "fleet", Verb: "read"},
 	"enrol-terminal":      {Resource: "fleet", Verb: "write"},

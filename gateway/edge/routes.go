@@ -66,6 +66,7 @@ func (e *Edge) routes() {
 	e.riderRoutes()
 	e.deviceRoutes()
 	e.moneyRoutes()
+	e.onboardingRoutes()
 	e.signedRoutes()
 }
 
@@ -81,7 +82,7 @@ type TenantDocument struct {
 	TimeZone   string            `json:"time_zone" example:"Asia/Shanghai"`
 	CutMinutes int               `json:"cut_minutes" minimum:"0" maximum:"1439"`
 	CapUnit    int64             `json:"cap_unit" minimum:"0"`
-	State      string            `json:"state,omitempty" enum:"draft,active,suspended,closed" readOnly:"true"`
+	State      string            `json:"state,omitempty" enum:"draft,active,suspended,closing,closed" doc:"a tenant is put as draft or active, which is what absent means; later its state has a route of its own"`
 }
 
 func document(t tenants.Tenant) TenantDocument {
@@ -90,6 +91,9 @@ func document(t tenants.Tenant) TenantDocument {
 		Currency: t.Currency, TimeZone: t.TimeZone, CutMinutes: t.CutMinutes, CapUnit: t.CapUnit, State: string(t.State),
 	}
 }
+
+// DocumentOf gives a tenant as the API shows it.
+func DocumentOf(t tenants.Tenant) TenantDocument { return document(t) }
 
 // A NumberedTenant is a tenant in a list.
 type NumberedTenant struct {
@@ -127,6 +131,13 @@ func (e *Edge) tenantRoutes() {
 			ID: r.id(), Slug: d.Slug, Name: d.Name, Kind: tenants.Kind(d.Kind), Parent: citygate.TenantID(d.Parent), Mode: tenants.Mode(d.Mode),
 			Issuer: citygate.Issuer(d.Issuer), Currency: d.Currency, TimeZone: d.TimeZone, CutMinutes: d.CutMinutes, CapUnit: d.CapUnit,
 			CalendarVersion: 1, State: tenants.Active,
+		}
+		switch tenants.State(d.State) {
+		case "", tenants.Active:
+		case tenants.Draft:
+			t.State = tenants.Draft
+		default:
+			return nil, tenants.ErrInvalid.Explain("state %q: a tenant begins as draft or active", d.State)
 		}
 		if err := e.Tenants.Create(ctx, who.Subject, t); err != nil {
 			return nil, err

@@ -30,7 +30,8 @@ type Verticals struct {
 	// JWKS gives the public keys of a tenant as a key set, of the platform for 0.
 	JWKS func(ctx context.Context, tenant citygate.TenantID) ([]byte, error)
 
-	Devices Devices
+	Devices    Devices
+	Onboarding Onboarding
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

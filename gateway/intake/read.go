@@ -342,3 +342,9 @@ func Answers(ctx context.Context, tx *pg.Tx, digests [][32]byte, from, to time.T
 	}
 	return found, nil
 }
+
+// AnyTap reports whether a tap of the transaction's tenant was ever recorded.
+func AnyTap(ctx context.Context, tx *pg.Tx) (any bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM tap_seen WHERE tenant_id = $1 AND accepted)`, tx.Tenant).Scan(&any)
+	return any, err
+}

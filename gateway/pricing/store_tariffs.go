@@ -138,3 +138,26 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.publish", Object: t.Name,
 		After: map[string]any{"version": t.Version, "valid_from": validFrom, "digest": hex.EncodeToString(digest[:])}})
 }
+
+// A Published is one version of a tenant's tariff.
+type Published struct {
+	From   time.Time
+	Tariff *fare.Tariff
+}
+
+// Tariffs gives every version of the tenant's tariff, the first one first.
+func Tariffs(ctx context.Context, tx *pg.Tx) ([]Published, error) {
+	rows, err := tx.Query(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 ORDER BY version`, int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (p Published, err error) {
+		var body string
+		if err := r.Scan(&body, &p.From); err != nil {
+			return p, err
+		}
+		p.From = p.From.UTC()
+		p.Tariff, err = fare.ParseTariff([]byte(body))
+		return p, err
+	})
+}

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/manifest"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/bundle"
+	"github.com/cashlesscity/citygate/policies"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// Checklist says what a tenant still needs before riders can use it, and what to
+// do about each.
+func (g *Gateway) Checklist(ctx context.Context, tenant citygate.TenantID) (edge.Checklist, error) {
+	return g.checklist(ctx, tenant)
+}
+
+func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list edge.Checklist, err error) {
+	t, err := g.Tenants.ByID(ctx, tenant)
+	if err != nil {
+		return list, err
+	}
+	c := checker{Gateway: g, tenant: t}
+	if c.have, err = g.describe(ctx, t, map[citygate.TenantID]string{}); err != nil {
+		return list, err
+	}
+	if err := c.keys(ctx); err != nil {
+		return list, err
+	}
+	if t.Issuer != 0 {
+		c.contract()
+	}
+	if t.Kind != tenants.Authority {
+		c.payee()
+		c.tariff()
+		if err := c.acceptance(ctx); err != nil {
+			return list, err
+		}
+		if err := c.terminals(ctx); err != nil {
+			return list, err
+		}
+	}
+	c.add(edge.ChecklistItem{Name: "settlement", Optional: true, Done: len(c.have.Settlement) > 0,
+		Detail: "without terms of its own a window closes 2 hours after its business date and is paid after 32",
+		Do:     "POST /v1/tenants/{tenant}/settlement-terms, or settlement in the file"})
+	c.add(edge.ChecklistItem{Name: "state", Done: t.State == tenants.Active, Detail: "the tenant is " + string(t.State),
+		Do: "PUT /v1/tenants/{tenant}/state {\"state\":\"active\"} when the rest is done"})
+	list = edge.Checklist{Ready: true, Items: c.items}
+	for i, item := range c.items {
+		if item.Done {
+			c.items[i].Do = ""
+		}
+		list.Ready = list.Ready && (item.Done || item.Optional)
+	}
+	return list, nil
+}
+
+type checker struct {
+	*Gateway
+	tenant tenants.Tenant
+	have   manifest.Tenant
+	items  []edge.ChecklistItem
+}
+
+func (c *checker) add(item edge.ChecklistItem) { c.items = append(c.items, item) }
+
+func (c *checker) keys(ctx context.Context) error {
+	held, err := c.Ring.Keys(ctx, c.tenant.ID)
+	if err != nil {
+		return err
+	}
+	purposes := []keys.Purpose{keys.Audit}
+	if c.tenant.Kind != tenants.Authority {
+		purposes = append(purposes, keys.Policy)
+	}
+	if c.tenant.Issuer != 0 {
+		purposes = append(purposes, keys.Credential, keys.DenyList)
+	}
+	for _, k := range c.have.Contracts {
+		if signed[k.Adapter] {
+			purposes = append(purposes, keys.ProviderPurpose(k.Adapter))
+		}
+	}
+	for _, p := range purposes {
+		now := c.Clock()
+		active := slices.ContainsFunc(held, func(k keys.Key) bool { return k.Purpose == p && k.State == bundle.Active && k.Expires.After(now) })
+		item := edge.ChecklistItem{Name: "key " + string(p), Done: active, Do: fmt.Sprintf("PUT /v1/tenants/{tenant}/keys/%s, or keys in the file", p)}
+		if !active {
+			item.Detail = "no key of this purpose signs"
+		}
+		c.add(item)
+	}
+	return nil
+}
+
+func (c *checker) contract() {
+	item := edge.ChecklistItem{Name: "provider contract", Do: "PUT /v1/tenants/{tenant}/contracts/{contract}, or contracts in the file"}
+	var names []string
+	for _, k := range c.have.Contracts {
+		if c.tenant.Mode == tenants.Live && k.Adapter == "sandbox" {
+			item.Detail = "the sandbox moves no money: a live tenant needs a contract with a payment provider"
+			continue
+		}
+		names = append(names, k.Name)
+	}
+	if item.Done = len(names) > 0; item.Done {
+		item.Detail = strings.Join(names, ", ")
+	} else if item.Detail == "" {
+		item.Detail = "an issuer's riders are collected under a contract, and there is none"
+	}
+	c.add(item)
+}
+
+func (c *checker) payee() {
+	item := edge.ChecklistItem{Name: "default payee", Detail: "fares that no assignment gives to another belong to it", Do: "POST /v1/tenants/{tenant}/payees with default: true, or payees in the file"}
+	i := slices.IndexFunc(c.have.Payees, func(p manifest.Payee) bool { return p.Default })
+	if item.Done = i >= 0 && c.have.Payees[i].Account != ""; i >= 0 {
+		if item.Detail = c.have.Payees[i].ID; !item.Done {
+			item.Detail += " has no bank account"
+		}
+	}
+	c.add(item)
+}
+
+func (c *checker) tariff() {
+	item := edge.ChecklistItem{Name: "tariff", Detail: "no prices hold now", Do: "PUT /v1/tenants/{tenant}/tariffs/1, or tariffs in the file"}
+	for _, p := range c.have.Tariffs {
+		switch compiled, err := p.Compiled(); {
+		case err != nil || p.From.After(c.Clock()):
+		case compiled.Currency != c.tenant.Currency:
+			item.Done, item.Detail = false, fmt.Sprintf("version %d is in %s, the books are in %s", compiled.Version, compiled.Currency, c.tenant.Currency)
+		default:
+			item.Done, item.Detail = true, fmt.Sprintf("%s, version %d", compiled.Name, compiled.Version)
+		}
+	}
+	c.add(item)
+}
+
+func (c *checker) acceptance(ctx context.Context) error {
+	const do = "PUT /v1/tenants/{tenant}/acceptance, or acceptance in the file"
+	rules, err := policies.Latest(ctx, c.DB, c.tenant.ID)
+	if errors.Is(err, policies.ErrNone) {
+		c.add(edge.ChecklistItem{Name: "acceptance", Detail: "terminals do not know what to accept", Do: do})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.add(edge.ChecklistItem{Name: "acceptance", Done: len(rules.Issuers) > 0, Detail: fmt.Sprintf("version %d admits %s", rules.Version, plural(len(rules.Issuers), "issuer")), Do: do})
+	for _, r := range rules.Issuers {
+		issuer, err := c.Tenants.ByIssuer(ctx, r.Issuer)
+		if err != nil {
+			return err
+		}
+		item := edge.ChecklistItem{Name: fmt.Sprintf("issuer %d", r.Issuer), Done: issuer.State == tenants.Active, Detail: issuer.Slug, Do: "activate " + issuer.Slug}
+		if issuer.Mode != c.tenant.Mode {
+			item.Done, item.Detail = false, fmt.Sprintf("%s is %s, this tenant is %s: play money and real money do not mix", issuer.Slug, issuer.Mode, c.tenant.Mode)
+			item.Do = "accept issuers of the same mode"
+		}
+		c.add(item)
+	}
+	item := edge.ChecklistItem{Name: "trust bundle", Do: "sign it with the offline roots: citygate bundle prepare, bundle root sign, bundle import"}
+	latest, err := c.Bundles.Latest(ctx, c.tenant.ID)
+	switch {
+	case errors.Is(err, fleet.ErrNoBundle):
+		item.Detail = "no bundle is in force"
+	case err != nil:
+		return err
+	case !latest.ExpiresAt.After(c.Clock()):
+		item.Detail = fmt.Sprintf("bundle %d has expired", latest.Version)
+	default:
+		item.Done, item.Detail = true, fmt.Sprintf("version %d until %s", latest.Version, latest.ExpiresAt.Format("2006-01-02"))
+	}
+	c.add(item)
+	return nil
+}
+
+func (c *checker) terminals(ctx context.Context) error {
+	active := 0
+	stops, vehicles := map[string]bool{"": true}, map[string]bool{"": true}
+	for _, s := range c.have.Stops {
+		stops[s.ID] = true
+	}
+	for _, v := range c.have.Vehicles {
+		vehicles[v.ID] = true
+	}
+	var lost []string
+	for _, t := range c.have.Terminals {
+		if t.State != string(fleet.Active) {
+			continue
+		}
+		active++
+		if (len(stops) > 1 && !stops[t.Stop]) || (len(vehicles) > 1 && !vehicles[t.Vehicle]) {
+			lost = append(lost, t.Name)
+		}
+	}
+	c.add(edge.ChecklistItem{Name: "terminal", Done: active > 0, Detail: plural(active, "active terminal"), Do: "POST /v1/tenants/{tenant}/terminals, or terminals in the file"})
+	if len(lost) > 0 {
+		const shown = 5
+		c.add(edge.ChecklistItem{Name: "places of terminals", Optional: true, Do: "add the stop or vehicle, or correct the terminal",
+			Detail: fmt.Sprintf("%s at a stop or on a vehicle that is not listed: %s", plural(len(lost), "terminal"), strings.Join(lost[:min(len(lost), shown)], ", "))})
+	}
+	var taps bool
+	err := c.DB.InTenant(ctx, c.tenant.ID, func(tx *pg.Tx) (err error) {
+		taps, err = intake.AnyTap(ctx, tx)
+		return err
+	})
+	c.add(edge.ChecklistItem{Name: "first tap", Optional: true, Done: taps, Do: "in a sandbox: citygate tenant try " + c.tenant.Slug})
+	return err
+}

@@ -1,0 +1,234 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Onboarding is what the edge calls to set a tenant up, step by step. Every step
+// may be repeated; what a file manages is refused (409, with the file's name).
+type Onboarding struct {
+	SetState      func(ctx context.Context, actor string, tenant citygate.TenantID, state string) (TenantDocument, error)
+	Serves        func(ctx context.Context, tenant citygate.TenantID) ([]int64, error)
+	Serve         func(ctx context.Context, actor string, tenant citygate.TenantID, authorities []int64) error
+	Keys          func(ctx context.Context, tenant citygate.TenantID) ([]TenantKey, error)
+	EnsureKey     func(ctx context.Context, actor string, tenant citygate.TenantID, purpose, algorithm string) (TenantKey, error)
+	Contracts     func(ctx context.Context, tenant citygate.TenantID) ([]Contract, error)
+	PutContract   func(ctx context.Context, actor string, tenant citygate.TenantID, name string, c PutContract) (Contract, error)
+	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
+	Tariffs       func(ctx context.Context, tenant citygate.TenantID) ([]Tariff, error)
+	Tariff        func(ctx context.Context, tenant citygate.TenantID, version uint64) (Tariff, error)
+	PublishTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, t Tariff) (Tariff, error)
+	Acceptance    func(ctx context.Context, tenant citygate.TenantID) (Acceptance, error)
+	PutAcceptance func(ctx context.Context, actor string, tenant citygate.TenantID, rules json.RawMessage) (Acceptance, error)
+	Stops         func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Stop, error)
+	PutStops      func(ctx context.Context, actor string, tenant citygate.TenantID, stops []Stop) error
+	Checklist     func(ctx context.Context, tenant citygate.TenantID) (Checklist, error)
+}
+
+// A TenantKey is the public part of a key.
+type TenantKey struct {
+	Purpose   string    `json:"purpose"`
+	KeyID     uint8     `json:"kid"`
+	Algorithm string    `json:"algorithm"`
+	Public    []byte    `json:"public_key" doc:"base64; Ed25519: 32 bytes, P-256: compressed point, RSA: PKIX"`
+	State     string    `json:"state" enum:"published,active,retiring,revoked"`
+	NotBefore time.Time `json:"not_before"`
+	Expires   time.Time `json:"expires"`
+}
+
+// A Contract is an agreement with a payment provider. Of its secrets only their
+// names are known here.
+type Contract struct {
+	Name    string           `json:"name"`
+	Adapter string           `json:"adapter"`
+	FeePPM  int64            `json:"fee_ppm"`
+	Config  json.RawMessage  `json:"config"`
+	State   string           `json:"state"`
+	Secrets []ContractSecret `json:"secrets"`
+}
+
+// PutContract adds a contract; its terms never change.
+type PutContract struct {
+	Adapter string          `json:"adapter" minLength:"1" doc:"a payment product of this build"`
+	FeePPM  int64           `json:"fee_ppm" minimum:"0" maximum:"1000000" doc:"of each succeeded charge, in millionths"`
+	Config  json.RawMessage `json:"config,omitempty" doc:"what the adapter documents; no secrets"`
+}
+
+// A ContractSecret is the name of a secret that was given.
+type ContractSecret struct {
+	Name    string    `json:"name"`
+	Version int       `json:"version"`
+	SetAt   time.Time `json:"set_at"`
+}
+
+// A Tariff is one version of a tenant's prices.
+type Tariff struct {
+	Version uint64          `json:"version,omitempty" readOnly:"true"`
+	From    time.Time       `json:"from" doc:"rides whose first tap is from then on"`
+	Tariff  json.RawMessage `json:"tariff,omitempty" doc:"the prices; left out of lists"`
+}
+
+// Acceptance is what an operator's terminals accept.
+type Acceptance struct {
+	Version uint64          `json:"version" readOnly:"true"`
+	Rules   json.RawMessage `json:"rules" doc:"the rules, without version and tenant"`
+	Bundle  uint64          `json:"bundle,omitempty" doc:"the trust bundle in force; 0 = none yet"`
+	Waiting bool            `json:"waiting,omitempty" doc:"the bundle with these rules waits for offline roots to sign"`
+}
+
+// A Stop is a stop or station of an operator.
+type Stop struct {
+	ID   string `json:"id" minLength:"1" maxLength:"80" doc:"as taps and tariffs name it"`
+	Name string `json:"name" minLength:"1" maxLength:"200"`
+	Area string `json:"area,omitempty" maxLength:"80"`
+}
+
+// A Checklist says what a tenant still needs before it can go live.
+type Checklist struct {
+	Ready bool            `json:"ready"`
+	Items []ChecklistItem `json:"items"`
+}
+
+// A ChecklistItem is one thing to have.
+type ChecklistItem struct {
+	Name     string `json:"name"`
+	Done     bool   `json:"done"`
+	Optional bool   `json:"optional,omitempty"`
+	Detail   string `json:"detail,omitempty" doc:"what there is, or what is missing"`
+	Do       string `json:"do,omitempty" doc:"what to do about it"`
+}
+
+func put(id, path, summary, tag string) huma.Operation {
+	return huma.Operation{OperationID: id, Method: http.MethodPut, Path: path, Summary: summary, Tags: []string{tag}}
+}
+
+func (e *Edge) onboardingRoutes() {
+	register(e, put("set-tenant-state", "/v1/tenants/{tenant}/state", "Move a tenant along its life; one that is closed with work under way is closing until that is done", "tenants"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body struct {
+				State string `json:"state" enum:"active,suspended,closed"`
+			}
+		}) (*body[TenantDocument], error) {
+			return respond(e.Onboarding.SetState(ctx, who.Subject, r.id(), r.Body.State))
+		})
+	type served struct {
+		Authorities []int64 `json:"authorities" maxItems:"100" doc:"tenant numbers"`
+	}
+	register(e, get("list-served", "/v1/tenants/{tenant}/serves", "The authorities an operator serves besides its own", "tenants"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[served], error) {
+			list, err := e.Onboarding.Serves(ctx, r.id())
+			return respond(served{append([]int64{}, list...)}, err)
+		})
+	register(e, put("put-served", "/v1/tenants/{tenant}/serves", "Say which authorities an operator serves besides its own", "tenants"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body served
+		}) (*done, error) {
+			return respond(struct{}{}, e.Onboarding.Serve(ctx, who.Subject, r.id(), r.Body.Authorities))
+		})
+	register(e, get("get-checklist", "/v1/tenants/{tenant}/checklist", "What is missing before the tenant can go live, and what to do", "tenants"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[Checklist], error) {
+			return respond(e.Onboarding.Checklist(ctx, r.id()))
+		})
+	e.keyRoutes()
+	e.contractRoutes()
+	e.tariffRoutes()
+	register(e, get("list-stops", "/v1/tenants/{tenant}/stops", "Stops by their ids", "fleet"),
+		func(ctx context.Context, _ Caller, r *Named) (*body[list[Stop]], error) {
+			return respondList(e.Onboarding.Stops(ctx, r.id(), r.After, r.Limit))
+		})
+	register(e, post("put-stops", "/v1/tenants/{tenant}/stops", "Add stops, or give them another name and area", "fleet"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body struct {
+				Stops []Stop `json:"stops" minItems:"1" maxItems:"2000"`
+			}
+		}) (*done, error) {
+			return respond(struct{}{}, e.Onboarding.PutStops(ctx, who.Subject, r.id(), r.Body.Stops))
+		})
+}
+
+func (e *Edge) keyRoutes() {
+	register(e, get("list-keys", "/v1/tenants/{tenant}/keys", "Public keys by purpose", "keys"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[TenantKey]], error) {
+			return respondList(e.Onboarding.Keys(ctx, r.id()))
+		})
+	register(e, put("ensure-key", "/v1/tenants/{tenant}/keys/{purpose}", "Have a key of a purpose: made in the key store unless it is there", "keys"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Purpose string `path:"purpose" maxLength:"40" example:"credential"`
+			Body    struct {
+				Algorithm string `json:"algorithm,omitempty" enum:"ed25519,ecdsa-p256,rsa-2048" default:"ed25519"`
+			}
+		}) (*body[TenantKey], error) {
+			return respond(e.Onboarding.EnsureKey(ctx, who.Subject, r.id(), r.Purpose, r.Body.Algorithm))
+		})
+}
+
+func (e *Edge) contractRoutes() {
+	register(e, get("list-contracts", "/v1/tenants/{tenant}/contracts", "Contracts with payment providers", "providers"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Contract]], error) {
+			return respondList(e.Onboarding.Contracts(ctx, r.id()))
+		})
+	register(e, put("put-contract", "/v1/tenants/{tenant}/contracts/{contract}", "Add a contract with a payment provider", "providers"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Contract string `path:"contract" minLength:"1" maxLength:"40"`
+			Body     PutContract
+		}) (*body[Contract], error) {
+			return respond(e.Onboarding.PutContract(ctx, who.Subject, r.id(), r.Contract, r.Body))
+		})
+	register(e, put("put-contract-secret", "/v1/tenants/{tenant}/contracts/{contract}/secrets/{secret}", "Give a contract's secret; nothing gives it back", "providers"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Contract string `path:"contract" minLength:"1" maxLength:"40"`
+			Secret   string `path:"secret" minLength:"1" maxLength:"40" doc:"name, as the adapter documents it"`
+			Body     struct {
+				Value []byte `json:"value" writeOnly:"true" doc:"base64; at most 16384 bytes"`
+			}
+		}) (*body[ContractSecret], error) {
+			return respond(e.Onboarding.PutSecret(ctx, who.Subject, r.id(), r.Contract, r.Secret, citygate.NewSecret(r.Body.Value)))
+		})
+}
+
+func (e *Edge) tariffRoutes() {
+	register(e, get("list-tariffs", "/v1/tenants/{tenant}/tariffs", "Versions of the tenant's prices", "fares"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Tariff]], error) {
+			return respondList(e.Onboarding.Tariffs(ctx, r.id()))
+		})
+	register(e, get("get-tariff", "/v1/tenants/{tenant}/tariffs/{version}", "One version of the tenant's prices", "fares"),
+		func(ctx context.Context, _ Caller, r *struct {
+			InTenant
+			Version uint64 `path:"version" minimum:"1"`
+		}) (*body[Tariff], error) {
+			return respond(e.Onboarding.Tariff(ctx, r.id(), r.Version))
+		})
+	register(e, put("publish-tariff", "/v1/tenants/{tenant}/tariffs/{version}", "Publish the next version of the tenant's prices", "fares"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Version uint64 `path:"version" minimum:"1"`
+			Body    Tariff
+		}) (*body[Tariff], error) {
+			return respond(e.Onboarding.PublishTariff(ctx, who.Subject, r.id(), r.Version, r.Body))
+		})
+	register(e, get("get-acceptance", "/v1/tenants/{tenant}/acceptance", "What the tenant's terminals accept", "policies"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[Acceptance], error) {
+			return respond(e.Onboarding.Acceptance(ctx, r.id()))
+		})
+	register(e, put("put-acceptance", "/v1/tenants/{tenant}/acceptance", "Publish the next version of what terminals accept, unless it says the same", "policies"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body struct {
+				Rules json.RawMessage `json:"rules"`
+			}
+		}) (*body[Acceptance], error) {
+			return respond(e.Onboarding.PutAcceptance(ctx, who.Subject, r.id(), r.Body.Rules))
+		})
+}
