@@ -25,7 +25,6 @@ var doors = map[string][]string{
 	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
 	"github.com/veraison/go-cose":      {"keys/bundle"},
 	"github.com/spf13/cobra":           {"cmd/citygate"},
-	"github.com/goccy/go-yaml":         {"gateway/manifest"},
 	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
 	"rsc.io/qr":                        {"cmd/citygate"},
@@ -34,7 +33,7 @@ var doors = map[string][]string{
 	"golang.org/x/crypto":              {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                 {"tenants/pg/pglocal", "cmd/citygate"},
 	"cel.dev/cel-go":                   {"policies/ruleset"},
-	"github.com/goccy/go-yaml":         {"policies/ruleset"},
+	"github.com/goccy/go-yaml":         {"policies/ruleset", "gateway/manifest"},
 	"pgregory.net/rapid":               {},
 	"github.com/google/go-cmp":         {},
 	"github.com/rogpeppe/go-internal":  {},
