@@ -136,6 +136,17 @@ func (b *terminalBudget) run(sys *system) (*budgetFigures, error) {
 			return nil, err
 		}
 	}
+	beats, err := b.makeBeats()
+	if err != nil {
+		return nil, err
+	}
+	beatBytes := 0
+	for _, h := range beats {
+		if err := v.InstallHeartbeat(b.at*1000, h.Bytes()); err != nil {
+			return nil, err
+		}
+		beatBytes += len(h.Bytes())
+	}
 	settled := disk.size(listFile)
 	spare, err := b.update(v, disk)
 	if err != nil {
@@ -150,6 +161,7 @@ func (b *terminalBudget) run(sys *system) (*budgetFigures, error) {
 		{"trust bundle", 1, disk.size(func(name string) bool { return strings.HasPrefix(name, "bundle") }), heapOf(b.openBundle), fmt.Sprintf("%d keys", b.keys)},
 		{"home lists", len(b.home), stored(b.home), heapOf(opened(b.home)), fmt.Sprintf("%d denied of %d each", b.homeDenied, b.homeIssued)},
 		{"roaming lists", len(b.roaming), stored(b.roaming), heapOf(opened(b.roaming)), fmt.Sprintf("%d denied of %d each", b.roamDenied, b.roamIssued)},
+		{"heartbeats", len(beats), beatBytes, heapOf(func() any { return parsedBeats(beats) }), fmt.Sprintf("with the index blocks of a week, %d of each list", budgetBlocks)},
 		{"replay memory", displays, int(memory), memory, fmt.Sprintf("displays remembered after an hour of %d taps a minute", b.tapsPerMinute)},
 		{"spare slot", 1, spare, 0, "while a delta of 1,000 changes updates the largest list"},
 	}}
@@ -290,6 +302,46 @@ func (b *terminalBudget) makeLists() error {
 	return nil
 }
 
+// budgetBlocks is how many blocks a list of the budget has: two a day.
+const budgetBlocks = 14
+
+// makeBeats makes the heartbeat of every issuer, with the index blocks of its lists.
+func (b *terminalBudget) makeBeats() ([]*denylist.Heartbeat, error) {
+	of := map[citygate.Issuer]*denylist.Heartbeat{}
+	var beats []*denylist.Heartbeat
+	for _, l := range b.everybody {
+		h := of[l.Issuer]
+		if h == nil {
+			h = &denylist.Heartbeat{Issuer: l.Issuer, At: b.at, ValidUntil: b.at + 72*3600}
+			of[l.Issuer], beats = h, append(beats, h)
+		}
+		var blocks denylist.Blocks
+		for n, next := uint32(0), uint32(0); n < budgetBlocks; n++ {
+			blocks = append(blocks, denylist.Block{Day: denylist.Day(b.at-600) - int64(budgetBlocks-1-n)/2, First: next, Size: l.Issued / budgetBlocks})
+			next += l.Issued / budgetBlocks
+		}
+		blocks[budgetBlocks-1].Size = l.Issued - blocks[budgetBlocks-1].First
+		h.Beats, h.Blocks = append(h.Beats, denylist.Beat{List: l.List, Seq: l.Seq, Mark: l.Mark()}), append(h.Blocks, blocks)
+	}
+	for i, h := range beats {
+		signed, err := h.Sign(1, signByIssuer(h.Issuer))
+		if err != nil {
+			return nil, err
+		}
+		beats[i] = signed
+	}
+	return beats, nil
+}
+
+// parsedBeats reads heartbeats as a terminal does.
+func parsedBeats(beats []*denylist.Heartbeat) any {
+	held := make([]*denylist.Heartbeat, len(beats))
+	for i, h := range beats {
+		held[i], _ = denylist.ParseHeartbeat(bytes.Clone(h.Bytes())) // it was installed before
+	}
+	return held
+}
+
 func signByIssuer(issuer citygate.Issuer) func([]byte) ([]byte, error) {
 	return func(m []byte) ([]byte, error) { return ed25519.Sign(budgetKey("denylist", int(issuer)), m), nil }
 }
@@ -369,9 +421,9 @@ func (b *terminalBudget) ride(v *terminal.Verifier) (displays int, err error) {
 	}
 	most := 0
 	for n := range 60 * b.tapsPerMinute {
-		idx := uint32(n)
+		idx := b.homeIssued - 1 - uint32(n) // of the last block, which is today's
 		for slices.ContainsFunc(b.home[:1], func(l *denylist.List) bool { return l.Denied(idx) }) {
-			idx = (idx + 1) % b.homeIssued
+			idx -= uint32(60 * b.tapsPerMinute)
 		}
 		now := b.at + int64(n)*60/int64(b.tapsPerMinute)
 		toSign, err := ct1.BuildCredential(ct1.Credential{

@@ -225,7 +225,10 @@ func (r *Registry) beat(ctx context.Context, tenant citygate.TenantID, issuer ci
 			return err
 		}
 		h = &denylist.Heartbeat{Issuer: issuer, At: tx.Now.Unix(), ValidUntil: tx.Now.Add(r.ListValidity).Unix()}
-		h.Beats, err = heads(ctx, tx)
+		if h.Beats, err = heads(ctx, tx); err != nil {
+			return err
+		}
+		h.Blocks, err = blocksFor(ctx, tx, h.Beats)
 		return err
 	})
 	if err != nil || h == nil || len(h.Beats) == 0 {

@@ -202,6 +202,10 @@ func TestHeartbeatSaysThatThereIsNothingNewer(t *testing.T) {
 	if b, ok := first.Of(list); !ok || b.Seq != 1 || !b.Empty() || first.Issuer != 120 || first.At != o.clock.now().Unix() {
 		t.Errorf("%+v", first)
 	}
+	// It says on which day each index was given out.
+	if now := o.clock.now().Unix(); len(first.Blocks) != 1 || first.NeverIssued(list, 0, now) || !first.NeverIssued(list, 0, now-86_400) || !first.NeverIssued(list, 256, now-3600) {
+		t.Errorf("the blocks are %+v", first.Blocks)
+	}
 	o.clock.move(5*time.Minute - time.Second)
 	o.publish(harbour)
 	if h := beat(); h.At != first.At {

@@ -39,6 +39,8 @@ const (
 		ON CONFLICT DO NOTHING`
 	takeFromBlock = `
 		UPDATE credential_blocks SET taken = taken + $4 WHERE tenant_id = $1 AND list = $2 AND first = $3`
+	blocksOfLists = `
+		SELECT list, day, first, size FROM credential_blocks WHERE tenant_id = $1 AND list = ANY ($2::int[]) ORDER BY list, first`
 	blocksOfList = `
 		SELECT day, first, size FROM credential_blocks WHERE tenant_id = $1 AND list = $2 ORDER BY first`
 )
@@ -137,4 +139,30 @@ func Blocks(ctx context.Context, tx *pg.Tx, list uint16) (denylist.Blocks, error
 		err := row.Scan(&b.Day, &b.First, &b.Size)
 		return b, err
 	})
+}
+
+// blocksFor gives the blocks of each list of a heartbeat; none of a list that has
+// more than a heartbeat carries.
+func blocksFor(ctx context.Context, tx *pg.Tx, beats []denylist.Beat) ([]denylist.Blocks, error) {
+	lists, place := make([]int32, len(beats)), make(map[uint16]int, len(beats))
+	for i, b := range beats {
+		lists[i], place[b.List] = int32(b.List), i
+	}
+	rows, err := tx.Query(ctx, blocksOfLists, tx.Tenant, lists)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]denylist.Blocks, len(beats))
+	var list uint16
+	var b denylist.Block
+	_, err = pgx.ForEachRow(rows, []any{&list, &b.Day, &b.First, &b.Size}, func() error {
+		out[place[list]] = append(out[place[list]], b)
+		return nil
+	})
+	for i := range out {
+		if len(out[i]) > denylist.BlocksMax {
+			out[i] = nil
+		}
+	}
+	return out, err
 }

@@ -308,12 +308,19 @@ func TestHeartbeatIsByteExact(t *testing.T) {
 	h48 := at(7, 100)
 	h48.List = 48
 	l := mustSign(t, at(15, 100), []uint32{3, 5})
-	raw := beats(t, l, mustSign(t, h48, nil)).Bytes()
+	signed := beats(t, l, mustSign(t, h48, nil))
+	signed.Blocks = []denylist.Blocks{{{Day: 20804, First: 0, Size: 256}, {Day: 20805, First: 256, Size: 256}, {Day: 20804, First: 512, Size: 520}}, nil}
+	signed, err := signed.Sign(3, sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := signed.Bytes()
 	hash := l.Hash()
-	want := []byte("DL1H\x00\x09\x00\x00\x05\xdc" + "\x00\x2f\x00\x00\x00\x0f" + string(hash[:16]) +
-		"\x00\x30\x00\x00\x00\x07" + string(make([]byte, 16)) + "\x00\x00\x0b\xb8\x03")
+	want := []byte("DL2H\x00\x09\x00\x00\x05\xdc\x00\x02" + "\x00\x2f\x00\x00\x00\x0f" + string(hash[:16]) +
+		"\x00\x30\x00\x00\x00\x07" + string(make([]byte, 16)) +
+		"\x03\x51\x44\x80\x02\x80\x02\x02\x88\x04\x01" + "\x00" + "\x00\x00\x0b\xb8\x03")
 	want = append(want, ed25519.Sign(issuerKey, signedPart(want))...)
-	if !bytes.Equal(raw, want) || len(raw) != 14+2*22+65 {
+	if !bytes.Equal(raw, want) || len(raw) != 16+2*22+12+65 {
 		t.Errorf("got  %x\nwant %x", raw, want)
 	}
 	got, err := denylist.OpenHeartbeat(raw, keys)
@@ -340,6 +347,11 @@ func TestHeartbeatIsByteExact(t *testing.T) {
 		"never valid":  {Issuer: 9, At: 5, ValidUntil: 5},
 		"out of order": {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}, {List: 1}}},
 		"twice":        {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}, {List: 2}}},
+		"other blocks": {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}}, Blocks: []denylist.Blocks{nil, nil}},
+		"a gap":        {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}}, Blocks: []denylist.Blocks{{{Day: 1, First: 1, Size: 2}}}},
+		"no size":      {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}}, Blocks: []denylist.Blocks{{{Day: 1}}}},
+		"no day":       {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}}, Blocks: []denylist.Blocks{{{Day: 1 << 16, Size: 1}}}},
+		"too long":     {Issuer: 9, At: 5, ValidUntil: 6, Beats: []denylist.Beat{{List: 2}}, Blocks: []denylist.Blocks{{{Day: 1, Size: 1 << 31}, {Day: 1, First: 1 << 31, Size: 1 << 31}}}},
 	} {
 		if _, err := bad.Sign(3, sign); !errors.Is(err, denylist.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
@@ -399,10 +411,57 @@ func FuzzParseDelta(f *testing.F) {
 	})
 }
 
+// A heartbeat finds out what was never issued: an index of another day's block,
+// or beyond the last one some while after. What it cannot know it lets through.
+func TestHeartbeatFindsWhatWasNeverIssued(t *testing.T) {
+	const day, hour = 86_400, 3600
+	h := &denylist.Heartbeat{
+		Issuer: 9, At: 102*day + 12*hour, ValidUntil: 103 * day, Beats: []denylist.Beat{{List: 1, Seq: 1}, {List: 2, Seq: 1}},
+		Blocks: []denylist.Blocks{{{Day: 100, Size: 256}, {Day: 101, First: 256, Size: 512}, {Day: 100, First: 768, Size: 256}, {Day: 102, First: 1024, Size: 256}}, nil},
+	}
+	h, err := h.Sign(3, sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err = denylist.OpenHeartbeat(h.Bytes(), keys); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what     string
+		list     uint16
+		idx      uint32
+		issuedAt int64
+		want     bool
+	}{
+		{"of its day", 1, 0, 100 * day, false},
+		{"of its day, the last one", 1, 767, 102*day - 1, false},
+		{"of a day with two blocks", 1, 768, 100*day + hour, false},
+		{"of the day after", 1, 0, 101 * day, true},
+		{"of the day before", 1, 256, 101*day - 1, true},
+		{"dated back", 1, 1024, 101 * day, true},
+		{"of tomorrow", 1, 1024, 103 * day, true},
+		{"beyond the end, of this morning", 1, 1280, 102*day + hour, true},
+		{"beyond the end, of just now", 1, 1280, 102*day + 12*hour - 60, false},
+		{"of a list that it says nothing of", 2, 5, 100 * day, false},
+		{"of a list that it does not name", 3, 5, 100 * day, false},
+	} {
+		if got := h.NeverIssued(c.list, c.idx, c.issuedAt); got != c.want {
+			t.Errorf("%s: %t", c.what, got)
+		}
+	}
+}
+
 // FuzzParseHeartbeat checks the same for heartbeats.
 func FuzzParseHeartbeat(f *testing.F) {
 	f.Add(beats(f).Bytes())
-	f.Add(beats(f, mustSign(f, at(15, 5000), sample(5000, 300))).Bytes())
+	some := beats(f, mustSign(f, at(15, 5000), sample(5000, 300)))
+	f.Add(some.Bytes())
+	some.Blocks = []denylist.Blocks{{{Day: 9, Size: 256}, {Day: 12, First: 256, Size: 1 << 20}, {Day: 11, First: 256 + 1<<20, Size: 7}}}
+	some, err := some.Sign(3, sign)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(some.Bytes())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		h, err := denylist.ParseHeartbeat(raw)
 		if (h == nil) != (err != nil) {

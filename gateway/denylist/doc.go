@@ -45,10 +45,21 @@
 //
 // The heartbeat:
 //
-//	"DL1H" | issuer 2 | time 4 | per list: list 2, seq 4, mark 16 | valid_until 4 | kid 1 | signature 64
+//	"DL2H" | issuer 2 | time 4 | lists 2 | per list: list 2, seq 4, mark 16 |
+//	per list: blocks 1, if any: day 2, then per block: size, days since the block before (from the second on) |
+//	valid_until 4 | kid 1 | signature 64
 //
 // with every live list of the issuer, ascending. The mark is the first half of the
-// set hash, and zeros for a list that denies nobody.
+// set hash, and zeros for a list that denies nobody. Sizes are unsigned varints and
+// days signed ones, as encoding/binary writes them; 0 blocks: it does not say.
+//
+// The blocks tell a validator on which day an index can have been issued, so that
+// it refuses what was never issued while it is offline ([Heartbeat.NeverIssued]).
+// They are here and not in the trust bundle because a list opens blocks every day,
+// a bundle comes every week and may need people to sign it: with blocks of the
+// week before a forger would only have to date a credential today. Room is no
+// reason, a list's week takes about 40 bytes in either. Whoever holds the issuer's
+// credential key alone cannot move them: another key signs heartbeats.
 //
 // Promises: one set, one change and one heartbeat have one byte form each (what is
 // parsed marshals back, fuzzed); a delta makes, byte for byte, the code of the

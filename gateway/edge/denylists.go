@@ -147,7 +147,7 @@ func (e *Edge) denyListRoutes() {
 		}
 		raw, etag, err := e.Heartbeat(c.Request.Context(), citygate.Issuer(n[0]))
 		e.object(c, raw, etag, cacheSoon, err)
-	}, signedObject("get-heartbeat", "The newest heartbeat of an issuer (DL1H): its lists, and that there is nothing newer"))
+	}, signedObject("get-heartbeat", "The newest heartbeat of an issuer (DL2H): its lists and their blocks of indices, and that there is nothing newer"))
 }
 
 // numbers reads path parameters: issuer and list have 16 bits, others as said.

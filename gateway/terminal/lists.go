@@ -269,6 +269,9 @@ func (t *trust) standing(c *code.Code, r *tap.Record, f accept.Facts) code.Reaso
 			return code.NotIssued
 		}
 	}
+	if h := t.beats[c.Rider.Issuer]; h != nil && h.NeverIssued(c.Rider.List, c.Rider.Index, c.IssuedAt) {
+		return code.NotIssued
+	}
 	return t.rules.Freshness(c, f, known)
 }
 
@@ -303,7 +306,7 @@ func (v *Verifier) Install(now int64, raw []byte) error {
 		return v.InstallList(now, raw)
 	case bytes.HasPrefix(raw, []byte("DL1D")):
 		return v.InstallDelta(now, raw)
-	case bytes.HasPrefix(raw, []byte("DL1H")):
+	case bytes.HasPrefix(raw, []byte("DL2H")):
 		return v.InstallHeartbeat(now, raw)
 	}
 	return denylist.ErrMalformed.Explain("%d bytes that are no object of a deny list", len(raw))

@@ -325,3 +325,30 @@ func TestNeverIssuedIsRefusedOffline(t *testing.T) {
 		t.Errorf("the last one: %q", d.Reason)
 	}
 }
+
+// With the heartbeat's blocks a credential of another day than its index is
+// refused offline, also of a list that denies nobody and is not held.
+func TestBlocksAreHeldOffline(t *testing.T) {
+	d := newDisk()
+	v := beating(t, d)
+	day := denylist.Day(start - 1000) // of the toy's credentials
+	h := &denylist.Heartbeat{
+		Issuer: issuer, At: start, ValidUntil: start + 86_400, Beats: []denylist.Beat{{List: 1, Seq: 1}},
+		Blocks: []denylist.Blocks{{{Day: day - 1, Size: 256}, {Day: day, First: 256, Size: 256}}},
+	}
+	h, err := h.Sign(1, signBy("denylist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	install(t, v, 0, h.Bytes())
+	v = mustOpen(t, d.crash(keepAll)) // it is on the disk
+	if got := mustTap(t, v, 0, toyCode(255, 1, start, true)); got.Reason != code.NotIssued {
+		t.Errorf("an index of the day before: %q", got.Reason)
+	}
+	if got := mustTap(t, v, 0, toyCode(256, 1, start, true)); !got.Open {
+		t.Errorf("an index of its day: %q", got.Reason)
+	}
+	if got := mustTap(t, v, 0, toyCode(512, 1, start, true)); got.Reason != code.NotIssued {
+		t.Errorf("an index of no block: %q", got.Reason)
+	}
+}
