@@ -58,7 +58,7 @@ func TestTerminalBudgetCountsWhatIsHeld(t *testing.T) {
 		}
 		sum += r.Bytes
 	}
-	if len(f.Rows) != 5 || sum != f.Total || !f.Fits || f.Total > 512<<10 || f.Total < 400_000 {
+	if len(f.Rows) != 6 || sum != f.Total || !f.Fits || f.Total > 512<<10 || f.Total < 400_000 || f.Heap > 512<<10 || f.Heap < int64(f.Total)-60_000 {
 		t.Errorf("%s", out)
 	}
 	if code, _, _ := runAt(t, "", "terminal", "budget", "--home-lists", "8"); code != 1 {

@@ -49,7 +49,7 @@ func newTerminalBudgetCommand(sys *system) *cobra.Command {
 are, install them in a terminal, let riders tap for an hour, update the largest
 list by a delta, and count what all of it takes. bytes is the stored form (of the
 replay memory, which is not stored, the memory it takes); go_heap_bytes what
-this SDK's objects take in memory. Exits 1 if the bytes are over --limit-kib.`,
+this SDK's objects take in memory. Exits 1 if either is over --limit-kib.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if b.keys < 30 || b.keys > bundle.KeysMax-8 || b.homeLists < 1 || b.roamingLists < 0 || b.homeLists+b.roamingLists > 200 ||
@@ -110,7 +110,7 @@ func (f *budgetFigures) print(sys *system, asJSON bool) error {
 		}
 	}
 	if !f.Fits {
-		return &exitError{code: 1, err: fmt.Errorf("%d bytes are more than the %d there are", f.Total, f.Limit)}
+		return &exitError{code: 1, err: fmt.Errorf("%d bytes, %d in memory: more than the %d there are", f.Total, f.Heap, f.Limit)}
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (b *terminalBudget) run(sys *system) (*budgetFigures, error) {
 		f.Total += r.Bytes
 		f.Heap += r.Heap
 	}
-	f.Fits = f.Total <= f.Limit
+	f.Fits = f.Total <= f.Limit && f.Heap <= int64(f.Limit)
 	return f, nil
 }
 
@@ -453,11 +453,16 @@ func (b *terminalBudget) ride(v *terminal.Verifier) (displays int, err error) {
 	return most, nil
 }
 
-// rememberedDisplays makes what a terminal remembers of n displays.
-func rememberedDisplays(n int) map[code.Use]int64 {
-	m := map[code.Use]int64{}
+// rememberedDisplays makes what a terminal remembers of n displays, in the form it
+// has there.
+func rememberedDisplays(n int) any {
+	type use struct {
+		rider   citygate.Rider
+		counter uint16
+	}
+	m := map[use]uint32{}
 	for i := range n {
-		m[code.Use{Rider: citygate.Rider{Issuer: 1, List: firstList, Index: uint32(i)}, Counter: uint16(i)}] = int64(i)
+		m[use{citygate.Rider{Issuer: 1, List: firstList, Index: uint32(i)}, uint16(i)}] = uint32(i)
 	}
 	return m
 }

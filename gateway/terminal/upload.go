@@ -160,7 +160,7 @@ type Status struct {
 func (v *Verifier) Status() Status {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Replay: len(v.replay.until), Floor: v.clock.floor()}
+	s := Status{NextSeq: v.journal.next, Acked: v.up.acked, Segments: len(v.journal.segments), Replay: v.replay.size(), Floor: v.clock.floor()}
 	if v.trust.bundle != nil {
 		s.Bundle, s.Policy = v.trust.bundle.Number, v.trust.rules.Version
 	}

@@ -153,7 +153,7 @@ func (v *Verifier) restore(r *tap.Record) (keep int64) {
 // keepUntil is how long the record of an accepted code must stay in the journal:
 // for the replay memory, and for limits that ask about a rider's earlier taps.
 func (v *Verifier) keepUntil(c *code.Code, at int64) int64 {
-	return max(keepUntil(c), v.riders.keepUntil(v.trust.rules, at))
+	return max(int64(keepUntil(c))*1000, v.riders.keepUntil(v.trust.rules, at))
 }
 
 // Close releases the journal's file. Taps after it are refused.

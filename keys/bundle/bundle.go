@@ -87,7 +87,8 @@ type Bundle struct {
 
 	m       *message
 	sets    []RootSet
-	keys    map[slot]trusted
+	slots   []keySlot          // ascending
+	publics []crypto.PublicKey // of each of Keys
 	tenants map[citygate.TenantID]int
 	issuers map[citygate.Issuer]int
 	foreign map[code.KeyName][]byte
@@ -103,11 +104,24 @@ type slot struct {
 	kid    uint8
 }
 
-type trusted struct {
-	public    crypto.PublicKey
-	revoked   bool
-	notBefore int64
-	expires   int64 // exclusive; the earlier of Expires and NotIssuedAfter + 1
+// A keySlot says which of Keys is in a slot. KeysMax fits.
+type keySlot struct {
+	slot
+	key uint16
+}
+
+func compareSlots(a, b slot) int {
+	return cmp.Or(cmp.Compare(a.issuer, b.issuer), cmp.Compare(a.usage, b.usage), cmp.Compare(a.kid, b.kid))
+}
+
+// at gives the key in a slot, and its public key.
+func (b *Bundle) at(s slot) (*Key, crypto.PublicKey, bool) {
+	i, ok := slices.BinarySearchFunc(b.slots, s, func(held keySlot, s slot) int { return compareSlots(held.slot, s) })
+	if !ok {
+		return nil, nil, false
+	}
+	n := b.slots[i].key
+	return &b.Keys[n], b.publics[n], true
 }
 
 // Raw gives the signed bytes the bundle was opened from. The caller must not
@@ -144,16 +158,16 @@ func (b *Bundle) Version() uint64 { return b.Number }
 // yet active verifies from its NotBefore on: the terminal may hold this bundle
 // for weeks after the key went into use.
 func (b *Bundle) IssuerKey(issuer citygate.Issuer, keyID uint8, issuedAt int64) (crypto.PublicKey, code.Reason) {
-	k, ok := b.keys[slot{issuer, ForCredential, keyID}]
+	k, public, ok := b.at(slot{issuer, ForCredential, keyID})
 	switch {
 	case !ok:
 		return nil, b.missing(issuer)
-	case k.revoked || issuedAt >= k.expires:
+	case k.State == Revoked || issuedAt >= k.Expires || k.NotIssuedAfter != 0 && issuedAt > k.NotIssuedAfter:
 		return nil, code.KeyRevoked
-	case issuedAt < k.notBefore:
+	case issuedAt < k.NotBefore:
 		return nil, code.UnknownKey
 	}
-	return k.public, ""
+	return public, ""
 }
 
 // DenyKey gives the issuer's deny list key kid. A Reason other than "" refuses.
@@ -167,14 +181,14 @@ func (b *Bundle) HeartbeatKey(issuer citygate.Issuer, kid uint8) (crypto.PublicK
 }
 
 func (b *Bundle) key(at slot) (crypto.PublicKey, code.Reason) {
-	k, ok := b.keys[at]
+	k, public, ok := b.at(at)
 	switch {
 	case !ok:
 		return nil, b.missing(at.issuer)
-	case k.revoked:
+	case k.State == Revoked:
 		return nil, code.KeyRevoked
 	}
-	return k.public, ""
+	return public, ""
 }
 
 func (b *Bundle) missing(issuer citygate.Issuer) code.Reason {

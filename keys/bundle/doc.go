@@ -28,8 +28,9 @@
 // set, that of its enrolment, a terminal must get by a way it trusts.
 //
 // An opened Bundle is immutable, safe for concurrent use and implements
-// [code.KeySource]; a look-up costs one map access and allocates nothing. A key
-// takes about 54 bytes; 500 keys of 125 tenants are 41 KB (TestBundle500Keys).
+// [code.KeySource]; a look-up is a binary search and allocates nothing. A key
+// takes about 54 bytes, 500 keys of 125 tenants are 41 KB (TestBundle500Keys); opened,
+// 500 keys take about 130 KB of memory.
 //
 // The package is pure: it reads no clock (the caller passes now) and verifies
 // with Go's crypto/ed25519 alone. Root keys are Ed25519. It does not fetch,

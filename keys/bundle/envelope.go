@@ -41,6 +41,13 @@ type message struct {
 	cose    *cose.SignMessage
 	signers [][8]byte // ascending
 	by      []RootKey // who signed, one for each signer; filled in by check
+	sum     [32]byte  // SHA-256 of the payload
+}
+
+// checked gives m without what only checking it needs: whoever holds a bundle
+// holds it for weeks, and may have little memory.
+func (m *message) checked() *message {
+	return &message{raw: m.raw, kind: m.kind, signers: m.signers, by: m.by, sum: m.sum}
 }
 
 // readMessage reads the envelope of an object of kind k.
@@ -81,6 +88,7 @@ func readMessage(raw []byte, k kind) (*message, error) {
 	if again, err := canonical.MarshalCBOR(); err != nil || !bytes.Equal(again, raw) {
 		return nil, ErrMalformed.Because(err, "envelope is not canonical")
 	}
+	m.sum = sha256.Sum256(m.cose.Payload)
 	return m, nil
 }
 
@@ -91,7 +99,7 @@ func signed(raw []byte) bool {
 
 func compareIDs(a, b [8]byte) int { return bytes.Compare(a[:], b[:]) }
 
-func (m *message) digest() [32]byte { return sha256.Sum256(m.cose.Payload) }
+func (m *message) digest() [32]byte { return m.sum }
 
 // check verifies every signature of m. All of them must be by one of allowed
 // and hold: a signature that nobody looks at could be changed unseen.

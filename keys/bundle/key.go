@@ -90,14 +90,14 @@ func (s State) valid() bool {
 // A Key is one public key of a tenant.
 type Key struct {
 	Tenant    citygate.TenantID
+	Public    []byte          // form of [EncodePublic]
+	Algorithm Algorithm       // of Public
+	State     State           // where it stands in its life
 	Issuer    citygate.Issuer // of the tenant; 0 = it issues no codes
 	KeyID     uint8           // "kid", unique per tenant and usage
-	Algorithm Algorithm
-	Public    []byte // form of [EncodePublic]
-	Usage     Usage
-	NotBefore int64 // unix seconds
-	Expires   int64 // unix seconds, exclusive; nothing is issued from then on
-	State     State
+	Usage     Usage           // what it may sign
+	NotBefore int64           // unix seconds
+	Expires   int64           // unix seconds, exclusive; nothing is issued from then on
 	// NotIssuedAfter is the last instant (unix seconds) at which the key is
 	// trusted to have signed, 0 = no limit. It lets a key that was stolen keep
 	// its good past: credentials issued before stay valid.

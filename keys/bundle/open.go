@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ed25519"
 	"regexp"
 	"slices"
 
@@ -125,7 +127,7 @@ func Inspect(raw []byte) (*Bundle, [][8]byte, error) {
 	if err := b.index(); err != nil {
 		return nil, nil, err
 	}
-	b.m, b.keys, b.tenants, b.issuers, b.foreign = m, nil, nil, nil, nil
+	b.m, b.slots, b.publics, b.tenants, b.issuers, b.foreign = m, nil, nil, nil, nil, nil
 	return b, signers, nil
 }
 
@@ -152,7 +154,7 @@ func read(raw []byte) (*Bundle, error) {
 	if err := b.index(); err != nil {
 		return nil, err
 	}
-	b.m = m
+	b.m = m.checked()
 	return b, nil
 }
 
@@ -247,7 +249,7 @@ func (b *Bundle) checkSchemes() error {
 }
 
 func (b *Bundle) indexKeys() error {
-	b.keys = make(map[slot]trusted, len(b.Keys))
+	b.publics = make([]crypto.PublicKey, len(b.Keys))
 	seen := make(map[string]bool, len(b.Keys)+RootsMax)
 	for _, s := range b.sets {
 		for _, r := range s.Roots {
@@ -255,7 +257,8 @@ func (b *Bundle) indexKeys() error {
 		}
 	}
 	usable := 0
-	for _, k := range b.Keys {
+	slots := make([]keySlot, 0, 2*len(b.Keys))
+	for n, k := range b.Keys {
 		i, ok := b.tenants[k.Tenant]
 		switch {
 		case !ok || b.Tenants[i].Issuer != k.Issuer:
@@ -272,19 +275,14 @@ func (b *Bundle) indexKeys() error {
 			return ErrMalformed.Because(err, "key %d/%d", k.Tenant, k.KeyID)
 		}
 		seen[string(k.Public)] = true
-		entry := trusted{public: public, revoked: k.State == Revoked, notBefore: k.NotBefore, expires: k.Expires}
-		if k.NotIssuedAfter != 0 && k.NotIssuedAfter < k.Expires {
-			entry.expires = k.NotIssuedAfter + 1
+		if k.Algorithm == Ed25519 {
+			public = ed25519.PublicKey(k.Public) // one copy will do
 		}
+		b.publics[n] = public
 		for bit := ForCredential; bit <= ForHeartbeat; bit <<= 1 {
-			if k.Usage&bit == 0 || k.Issuer == 0 {
-				continue
+			if k.Usage&bit != 0 && k.Issuer != 0 {
+				slots = append(slots, keySlot{slot{k.Issuer, bit, k.KeyID}, uint16(n)})
 			}
-			at := slot{k.Issuer, bit, k.KeyID}
-			if _, twice := b.keys[at]; twice {
-				return ErrWrongUsage.Explain("key %d/%d stands twice for one usage", k.Tenant, k.KeyID)
-			}
-			b.keys[at] = entry
 		}
 		if k.Usage == ForCredential && k.State != Revoked {
 			usable++
@@ -293,5 +291,12 @@ func (b *Bundle) indexKeys() error {
 	if usable == 0 {
 		return ErrEmpty
 	}
+	slices.SortFunc(slots, func(a, b keySlot) int { return compareSlots(a.slot, b.slot) })
+	for i := 1; i < len(slots); i++ {
+		if slots[i].slot == slots[i-1].slot {
+			return ErrWrongUsage.Explain("key %d/%d stands twice for one usage", b.Keys[slots[i].key].Tenant, slots[i].kid)
+		}
+	}
+	b.slots = slices.Clone(slots) // and no room beside
 	return nil
 }
