@@ -22,6 +22,9 @@ type database struct {
 type databaseFlags struct {
 	data string
 	url  string
+	// often says that databases like this one are made again and again: an empty
+	// one is kept to be copied.
+	often bool
 }
 
 // open gives a migrated database. A URL wins, then DATABASE_URL, then the
@@ -34,6 +37,7 @@ func (f databaseFlags) open(ctx context.Context, sys *system, progress func(stri
 		given = sys.Env("DATABASE_URL")
 	}
 	var db *database
+	keep := func(context.Context) error { return nil }
 	if given != "" {
 		u, err := url.Parse(given)
 		if err != nil {
@@ -55,18 +59,28 @@ func (f databaseFlags) open(ctx context.Context, sys *system, progress func(stri
 			stop: func(context.Context) error { return nil },
 		}
 	} else {
-		server, err := pglocal.Start(ctx, pglocal.Config{
-			DataDir: f.data, PGBin: sys.Env("PG_BIN"), CacheDir: cacheDir(sys), Durable: true, Progress: progress,
-		})
+		config := pglocal.Config{DataDir: f.data, PGBin: sys.Env("PG_BIN"), CacheDir: cacheDir(sys), Durable: true, Progress: progress}
+		if f.often {
+			schema, err := pg.SchemaDigest()
+			if err != nil {
+				return nil, err
+			}
+			config.Template = schema
+		}
+		server, err := pglocal.Start(ctx, config)
 		if err != nil {
 			return nil, err
 		}
+		keep = server.KeepTemplate
 		db = &database{
 			url:  func(role pglocal.Role) string { return server.URL(role, pglocal.Database) },
 			stop: server.Stop,
 		}
 	}
 	applied, err := pg.Migrate(ctx, db.url(pglocal.Owner))
+	if err == nil {
+		err = keep(ctx)
+	}
 	if err != nil {
 		_ = db.stop(context.WithoutCancel(ctx))
 		return nil, err

@@ -119,7 +119,7 @@ func playDemo(ctx context.Context, sys *system, flags databaseFlags, c city.Conf
 	if err != nil {
 		return nil, err
 	}
-	flags.data = data
+	flags.data, flags.often = data, true
 	if err := emptyDemo(ctx, data); err != nil {
 		return nil, err
 	}

@@ -90,11 +90,12 @@ func Carry(ctx context.Context, db *pg.DB, from citygate.TenantID, handlers map[
 }
 
 func carryTo(ctx context.Context, db *pg.DB, from, to citygate.TenantID, handlers map[string]Handler) error {
-	for {
+	for more := true; more; {
 		batch, err := undelivered(ctx, db, from, to)
 		if err != nil || len(batch) == 0 {
 			return err
 		}
+		more = len(batch) == carryBatch // what is put from now on has a job of its own
 		taken := 0
 		var failure error
 		for _, m := range batch {
@@ -112,6 +113,7 @@ func carryTo(ctx context.Context, db *pg.DB, from, to citygate.TenantID, handler
 			return failure
 		}
 	}
+	return nil
 }
 
 func undelivered(ctx context.Context, db *pg.DB, from, to citygate.TenantID) ([]message, error) {

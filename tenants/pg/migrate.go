@@ -2,6 +2,8 @@ package pg
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 
@@ -17,6 +19,20 @@ import (
 // must own the database. Two processes may migrate at once: one waits.
 func Migrate(ctx context.Context, ownerURL string) ([]string, error) {
 	return migrate(ctx, ownerURL, migrations.FS)
+}
+
+// SchemaDigest names the schema that [Migrate] gives an empty database.
+func SchemaDigest() (string, error) {
+	h := sha256.New()
+	err := fs.WalkDir(migrations.FS, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		raw, err := fs.ReadFile(migrations.FS, path)
+		_, _ = fmt.Fprintf(h, "%d:%s%d:%s", len(path), path, len(raw), raw) // a hash takes everything
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 func migrate(ctx context.Context, ownerURL string, files fs.FS) ([]string, error) {

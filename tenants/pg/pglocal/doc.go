@@ -16,6 +16,10 @@
 // Start). A second Start on the same directory, in this process or another, attaches to
 // the running server and leaves it alone when it stops.
 //
+// Who makes the same database again and again names it ([Config.Template]): an
+// empty one is then kept in the cache directory, by its schema and PostgreSQL, and
+// copied.
+//
 // Limits: one machine, no backup, no replication, and killing its processes does
 // not test the disk. Production runs a PostgreSQL of its own, prepared with
 // deploy/roles.sql.

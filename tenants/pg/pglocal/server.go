@@ -45,8 +45,12 @@ type Config struct {
 	// all). Tests do without.
 	Durable  bool
 	Settings map[string]string // postgresql.conf settings that override ours
-	Log      io.Writer         // the server's log; nil = DataDir/postgresql.log
-	Progress func(string)      // hears of steps that take long or change the machine
+	// Template names what the caller fills a new cluster with before it calls
+	// [Server.KeepTemplate], such as a digest of its schema. A later Start with the
+	// same name copies that cluster instead of making one. "" = every cluster is made.
+	Template string
+	Log      io.Writer    // the server's log; nil = DataDir/postgresql.log
+	Progress func(string) // hears of steps that take long or change the machine
 }
 
 // A Server is a running PostgreSQL. Its methods are safe for concurrent use.
@@ -58,6 +62,8 @@ type Server struct {
 	socket   string
 	lock     *os.File // nil when attached to another Start's server
 	ownsSock bool     // the socket directory lies outside DataDir and goes with us
+	made     bool     // the cluster comes from initdb, and not from a template
+	synced   chan error
 
 	mu   sync.Mutex
 	proc *process
@@ -162,6 +168,14 @@ func (s *Server) initialise(ctx context.Context) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
+	if s.fromTemplate(fresh) {
+		if err := os.Rename(fresh, s.cluster); err != nil {
+			return err
+		}
+		s.syncBeside()
+		return nil
+	}
+	s.made = true
 	if err := s.id.own(fresh); err != nil {
 		return err
 	}
@@ -321,7 +335,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.Attached() {
 		return nil
 	}
-	err := s.halt(ctx)
+	err := errors.Join(s.halt(ctx), s.awaitSync())
 	s.release()
 	return err
 }
