@@ -5,7 +5,9 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -116,4 +118,112 @@ func (e *Edge) AddUnlisted(id string) {
 	register(e, get(id, "/v1/unlisted", "Forgotten", "tenants"), func(context.Context, Caller, *struct{}) (*done, error) {
 		return respond(struct{}{}, nil)
 	})
+}
+
+// A Route is what the document says of a route, and how it is protected.
+type Route struct {
+	Class     string
+	Needs     authz.Permission
+	Operation *huma.Operation
+}
+
+// DocumentedRoutes gives the routes of the document, by operation.
+func (e *Edge) DocumentedRoutes() []Route {
+	var all []Route
+	classes := e.Routes()
+	for path, item := range e.api.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete, item.Patch} {
+			if op != nil {
+				name := op.Method + " " + ginPath(path)
+				if op.OperationID == ForgottenID {
+					classes[name] = "token"
+				}
+				all = append(all, Route{classes[name], e.operations[name].needs, op})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Route) int { return strings.Compare(a.Operation.OperationID, b.Operation.OperationID) })
+	return all
+}
+
+// OpenAPI gives the document.
+func (e *Edge) OpenAPI() *huma.OpenAPI { return e.api.OpenAPI() }
+
+// RoleScope gives a scope that stands for a role, for tests alone.
+func RoleScope(role authz.Role) string {
+	scope := "test-role-" + string(role)
+	scopeRoles[scope] = role
+	return scope
+}
+
+// WithoutTenantCheck takes away that the tenant of the path is compared with the
+// caller's, until what it gives is called.
+func (e *Edge) WithoutTenantCheck() (restore func()) {
+	return e.mutate(func(ctx context.Context, who Caller, _ citygate.TenantID, op operation) error {
+		return e.authorize(ctx, who, who.Tenant, op)
+	})
+}
+
+// WithoutRoleCheck takes away that a role must have the permission.
+func (e *Edge) WithoutRoleCheck() (restore func()) {
+	return e.mutate(func(ctx context.Context, who Caller, tenant citygate.TenantID, _ operation) error {
+		_, err := e.domain(ctx, who, tenant)
+		return err
+	})
+}
+
+// WithoutChecksOf takes away every check of one operation.
+func (e *Edge) WithoutChecksOf(id string) (restore func()) {
+	return e.mutate(func(ctx context.Context, who Caller, tenant citygate.TenantID, op operation) error {
+		if op.id == id {
+			return nil
+		}
+		return e.authorize(ctx, who, tenant, op)
+	})
+}
+
+func (e *Edge) mutate(check func(context.Context, Caller, citygate.TenantID, operation) error) (restore func()) {
+	e.authorizes = check
+	return func() { e.authorizes = e.authorize }
+}
+
+// NeedsOnly lets an operation need another permission, until what it gives is called.
+func (e *Edge) NeedsOnly(id, permission string) (restore func()) {
+	need, err := authz.ParsePermission(permission)
+	if err != nil {
+		panic(err)
+	}
+	for route, op := range e.operations {
+		if op.id == id {
+			weak := op
+			weak.needs = need
+			e.operations[route] = weak
+			return func() { e.operations[route] = op }
+		}
+	}
+	panic("there is no operation " + id)
+}
+
+// Permission gives what the table says an operation needs.
+func Permission(id string) authz.Permission { return permissions[id] }
+
+// ForgottenID is the operation that AddForgotten adds.
+const ForgottenID = "forgotten"
+
+const forgottenPath = "/v1/tenants/{tenant}/forgotten/{gizmo}"
+
+// AddForgotten documents a route that names things of which nobody thought.
+func (e *Edge) AddForgotten() {
+	e.operations["GET "+ginPath(forgottenPath)] = operation{class: token, id: ForgottenID, needs: permissions["list-tenants"]}
+	text := &huma.Schema{Type: huma.TypeString}
+	e.api.OpenAPI().Paths[forgottenPath] = &huma.PathItem{Get: &huma.Operation{
+		OperationID: ForgottenID, Method: "GET", Path: forgottenPath,
+		Parameters: []*huma.Param{{Name: "tenant", In: "path", Schema: text}, {Name: "gizmo", In: "path", Schema: text}, {Name: "gadget", In: "query", Schema: text}},
+	}}
+}
+
+// RemoveForgotten takes it away again.
+func (e *Edge) RemoveForgotten() {
+	delete(e.operations, "GET "+ginPath(forgottenPath))
+	delete(e.api.OpenAPI().Paths, forgottenPath)
 }

@@ -1,0 +1,247 @@
+package edge_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// This file is what the isolation matrix knows about names. A new route fails
+// TestEveryReferenceHasAFactory until each of its path parameters is in
+// [pathObjects], and each query parameter and body field is in [references] or in
+// [plain]. An object of a new kind is made in [world.live], by the real verticals.
+
+// pathObjects says which object of [party.has] a path parameter names. Where one
+// word names different things, "operation parameter" comes before "parameter".
+var pathObjects = map[string]string{
+	"tenant": "tenant", "terminal": "terminal", "flag": "flag", "list": "list", "index": "index", "account": "account", "device": "device",
+	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff",
+	"contract": "contract", "secret": "secret", "purpose": "purpose",
+}
+
+// references says which object of [party.has] a field of a query or a body names.
+var references = map[string]string{
+	"account": "account", "rider": "rider", "vehicle": "vehicle", "phone": "device", "contract": "contract", "list": "list", "index": "index",
+	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
+	// A tenant's own numbers: that another tenant has the same must not show.
+	"enrol-terminal id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
+}
+
+// nobody's objects look like those of [party.has] and do not exist.
+var nobodys = objects{
+	"tenant": noTenant.String(), "terminal": "880088", "flag": "clock_wrong", "list": "60000", "index": "4000000",
+	"account": citygate.UUID{0xee, 1}.Text("acc_"), "device": citygate.UUID{0xee, 2}.Text("dev_"), "journey": citygate.UUID{0xee, 3}.Text("jrn_"),
+	"refund": citygate.UUID{0xee, 4}.Text("ref_"), "payout file": "nobody.csv", "item": "row/2026-11-21/999", "item contract": "pay-nobody",
+	"rider": "8/60000/4000000", "vehicle": "V-nobody", "contract": "pay-nobody", "payee": "nobody",
+	"tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody",
+}
+
+// plain are fields that name no object, with a value that is good for a first
+// try; nil leaves it to the schema. Positions in lists ("after") are no
+// references: what lies behind them is always the asker's own.
+var plain = map[string]any{
+	"after": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "driver": "D-1",
+	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
+	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
+	"from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
+	"rider_ref": "somebody", "product": 1, "cap": 5, "taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
+	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
+	"concessions": nil, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
+	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
+	"stops": nil, "area": "Centre",
+	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
+}
+
+// lookUp finds the entry of a table for a name of an operation.
+func lookUp[T any](table map[string]T, op, name string) (T, bool) {
+	if v, ok := table[op+" "+name]; ok {
+		return v, true
+	}
+	v, ok := table[name]
+	return v, ok
+}
+
+var samples atomic.Int64
+
+// refersTo gives the kind of object that a field names, "" for none.
+func refersTo(op, name string) string {
+	kind, _ := lookUp(references, op, name)
+	return kind
+}
+
+// A sampler makes requests of the OpenAPI document that name the objects of has.
+type sampler struct {
+	schemas map[string]*huma.Schema
+	op      string
+	has     objects
+	used    []string // values of has that the request names
+	unknown []string // names that are in no table
+	missing []string // kinds that has lacks
+}
+
+// A call is a request that a sampler made.
+type call struct {
+	op, method, path string
+	query            url.Values
+	body             any // nil = none
+	used             []string
+	refers           bool // beyond the tenant of its path
+}
+
+func (c call) raw() []byte {
+	if c.body == nil {
+		return nil
+	}
+	raw, err := json.Marshal(c.body)
+	if err != nil {
+		panic(err) // made of maps, strings and numbers
+	}
+	return raw
+}
+
+func (c call) url() string {
+	if len(c.query) == 0 {
+		return c.path
+	}
+	return c.path + "?" + c.query.Encode()
+}
+
+func (s *sampler) object(kind string) string {
+	v, ok := s.has[kind]
+	if !ok {
+		s.missing = append(s.missing, kind)
+	}
+	s.used = append(s.used, v)
+	return v
+}
+
+// sample makes the request of a route for the tenant, with the objects of has.
+func sample(doc *huma.OpenAPI, r edge.Route, tenant citygate.TenantID, has objects) (call, *sampler) {
+	s := &sampler{schemas: doc.Components.Schemas.Map(), op: r.Operation.OperationID, has: has}
+	c := call{op: s.op, method: r.Operation.Method, path: r.Operation.Path, query: url.Values{}}
+	for _, p := range r.Operation.Parameters {
+		switch p.In {
+		case "path":
+			kind, ok := lookUp(pathObjects, s.op, p.Name)
+			if !ok {
+				s.unknown = append(s.unknown, "path parameter "+p.Name)
+			}
+			value := tenant.String()
+			if kind != "tenant" {
+				value, c.refers = s.object(kind), true
+			}
+			c.path = strings.ReplaceAll(c.path, "{"+p.Name+"}", url.PathEscape(value))
+		case "query":
+			if kind, ok := lookUp(references, s.op, p.Name); ok {
+				c.query.Set(p.Name, s.object(kind))
+				c.refers = true
+				continue
+			}
+			if _, ok := lookUp(plain, s.op, p.Name); !ok {
+				s.unknown = append(s.unknown, "query parameter "+p.Name)
+			}
+			if p.Required {
+				c.query.Set(p.Name, fmt.Sprint(s.value(p.Name, p.Schema, false)))
+			}
+		}
+	}
+	if body := r.Operation.RequestBody; body != nil && body.Content["application/json"] != nil {
+		before := len(s.used)
+		c.body = s.value("", body.Content["application/json"].Schema, true)
+		c.refers = c.refers || len(s.used) > before
+	}
+	c.used = s.used
+	return c, s
+}
+
+// value makes a value of a schema for the field called name.
+func (s *sampler) value(name string, schema *huma.Schema, inBody bool) any {
+	schema = s.resolve(schema)
+	if name != "" && inBody {
+		if kind, ok := lookUp(references, s.op, name); ok && (schema.Type == huma.TypeString || schema.Type == huma.TypeInteger) {
+			if text := s.object(kind); schema.Type == huma.TypeString {
+				return text
+			} else if text != "" {
+				return json.Number(text)
+			}
+			return 0
+		}
+		v, ok := lookUp(plain, s.op, name)
+		if !ok && refersTo(s.op, name) == "" {
+			s.unknown = append(s.unknown, "body field "+name)
+		}
+		if v != nil {
+			return v
+		}
+	}
+	switch {
+	case strings.HasSuffix(name, "_key") && schema.ContentEncoding == "base64":
+		return publicKey(fmt.Sprint("sample ", samples.Add(1))) // a key is bound once
+	case len(schema.Enum) > 0:
+		return schema.Enum[0]
+	case schema.Type == huma.TypeObject:
+		return s.objectOf(schema)
+	case schema.Type == huma.TypeArray && inBody && refersTo(s.op, name) != "":
+		return []any{json.Number(s.object(refersTo(s.op, name)))}
+	case schema.Type == huma.TypeArray:
+		return []any{s.value(strings.TrimSuffix(name, "s"), schema.Items, false)}
+	case schema.Type == huma.TypeInteger || schema.Type == huma.TypeNumber:
+		if schema.Minimum != nil {
+			return int64(max(*schema.Minimum, 1))
+		}
+		return 1
+	case schema.Type == huma.TypeBoolean:
+		return false
+	}
+	return text(schema)
+}
+
+func text(schema *huma.Schema) string {
+	switch {
+	case schema.ContentEncoding == "base64":
+		return base64.StdEncoding.EncodeToString(make([]byte, 32))
+	case schema.Format == "date":
+		return "2026-12-24"
+	case schema.Format == "date-time":
+		return "2026-11-21T08:00:00Z"
+	case len(schema.Examples) > 0:
+		return fmt.Sprint(schema.Examples[0])
+	case schema.MinLength != nil && *schema.MinLength > 0:
+		return strings.Repeat("x", *schema.MinLength)
+	}
+	return ""
+}
+
+// objectOf fills what is required, and what names an object; the rest is named
+// for the tables and left out.
+func (s *sampler) objectOf(schema *huma.Schema) any {
+	o := map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		p := s.resolve(schema.Properties[name])
+		if p.ReadOnly || name == "$schema" {
+			continue
+		}
+		used := len(s.used)
+		v := s.value(name, p, true)
+		if slices.Contains(schema.Required, name) || len(s.used) > used {
+			o[name] = v
+		}
+	}
+	return o
+}
+
+func (s *sampler) resolve(schema *huma.Schema) *huma.Schema {
+	for schema.Ref != "" {
+		schema = s.schemas[schema.Ref[strings.LastIndexByte(schema.Ref, '/')+1:]]
+	}
+	return schema
+}

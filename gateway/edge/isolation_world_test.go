@@ -1,0 +1,427 @@
+package edge_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/sandbox"
+	"github.com/cashlesscity/citygate/gateway"
+	ridecode "github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/issuance"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/gateway/terminal"
+	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+// A world is a whole gateway with tenants that know nothing of each other, each
+// with things of its own that were made by the real verticals.
+type world struct {
+	*gateway.Gateway
+	t     testing.TB
+	edge  *edge.Edge
+	micro atomic.Int64
+	audit *pgtest.Conn // reads every tenant's rows
+	owner *pgtest.Conn // writes rows that take too long to come about
+	root  string       // token of a platform administrator
+	calls int
+}
+
+// A party is a tenant of a world and what it has.
+type party struct {
+	id     citygate.TenantID
+	issuer citygate.Issuer
+	slug   string
+	parent citygate.TenantID
+	has    objects
+}
+
+// objects are a tenant's things, by the kind of reference that names one.
+type objects map[string]string
+
+const worldActor = "user:world"
+
+// The tenants of a world. Busy has everything; quiet has the least a tenant can
+// have and be asked about; the authority above owns busy, the other one nothing.
+const (
+	quietTenant   = citygate.TenantID(1001)
+	busyTenant    = citygate.TenantID(1002)
+	ownerTenant   = citygate.TenantID(1900)
+	foreignTenant = citygate.TenantID(1901)
+	noTenant      = citygate.TenantID(1909)
+)
+
+func (w *world) now() time.Time { return time.UnixMicro(w.micro.Load()).UTC() }
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// newWorld opens a gateway without a tenant.
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t}
+	w.micro.Store(pgtest.Epoch.UnixMicro())
+	db := pgtest.New(t)
+	w.audit, w.owner = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db)
+	dir := t.TempDir()
+	keyFile := filepath.Join(dir, "keys.key")
+	w.must(local.CreateKeyFile(keyFile, rand.Reader))
+	store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: w.now})
+	w.must(err)
+	files, err := os.OpenRoot(t.TempDir())
+	w.must(err)
+	t.Cleanup(func() { _ = files.Close() })
+	w.Gateway, err = gateway.New(t.Context(), gateway.Config{
+		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: w.now, Random: rand.Reader, Signer: store, Secrets: store,
+		Files: files, Products: faultyProducts(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler),
+	})
+	w.must(err)
+	t.Cleanup(func() {
+		if err := w.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w.must(w.Start(context.Background()))
+	_, err = w.EnsurePlatform(t.Context(), worldActor)
+	w.must(err)
+	var ok bool
+	if w.edge, ok = w.Handler().(*edge.Edge); !ok {
+		t.Fatalf("the handler is a %T", w.Handler())
+	}
+	w.root = w.mint(edge.Caller{Subject: worldActor, Scopes: []string{edge.ScopePlatform}})
+	return w
+}
+
+// faultPolls marks the contract whose first bill has a row nobody made.
+const faultPolls = 61
+
+func faultyProducts() adapters.Set {
+	products := gateway.Products()
+	open := products["sandbox"]
+	products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+		p, err := open(d)
+		box, isBox := p.(*sandbox.Provider)
+		if err == nil && isBox && bytes.Contains(d.Config, fmt.Appendf(nil, `"poll_seconds": %d`, faultPolls)) {
+			var faults []sandbox.BillFault
+			for day := range 4 {
+				faults = append(faults, sandbox.BillFault{
+					Kind: sandbox.ExtraRow, OurID: fmt.Sprintf("NOBODY%d", day), Day: citygate.DateOf(pgtest.Epoch).AddDays(day), Amount: citygate.Money{Minor: 7, Currency: "CNY"},
+				})
+			}
+			box.SetBillFaults(faults)
+		}
+		return p, err
+	}
+	return products
+}
+
+func (w *world) mint(c edge.Caller) string {
+	w.t.Helper()
+	token, err := w.Tokens.Mint(w.t.Context(), c, 30*24*time.Hour)
+	w.must(err)
+	return token
+}
+
+// ask sends a request; body nil means none.
+func (w *world) ask(token, method, path, contentType string, body []byte) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(w.t.Context(), method, path, bytes.NewReader(body))
+	if body != nil {
+		r.Header.Set("Content-Type", contentType)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w.calls++
+	r.Header.Set("Idempotency-Key", fmt.Sprintf("world-%d", w.calls))
+	rec := httptest.NewRecorder()
+	w.Handler().ServeHTTP(rec, r)
+	return rec
+}
+
+// send does as the platform, and gives the answer; it must succeed.
+func (w *world) send(method, path string, body, answer any) []byte {
+	w.t.Helper()
+	var raw []byte
+	if body != nil {
+		var err error
+		raw, err = json.Marshal(body)
+		w.must(err)
+	}
+	got := w.ask(w.root, method, path, "application/json", raw)
+	if got.Code != http.StatusOK {
+		w.t.Fatalf("%s %s: %d %s", method, path, got.Code, got.Body)
+	}
+	if answer != nil {
+		w.must(json.Unmarshal(got.Body.Bytes(), answer))
+	}
+	return got.Body.Bytes()
+}
+
+func (p *party) path(format string, args ...any) string {
+	return fmt.Sprintf("/v1/tenants/%d/", p.id) + fmt.Sprintf(format, args...)
+}
+
+func deviceKey(name string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(name))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+func publicKey(name string) []byte { return deviceKey(name)[ed25519.SeedSize:] }
+
+// authority makes a tenant that owns others, or none.
+func (w *world) authority(id citygate.TenantID, slug string) {
+	w.t.Helper()
+	w.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", id), edge.TenantDocument{
+		Slug: slug, Name: slug, Kind: "authority", Mode: "sandbox", Currency: "CNY", TimeZone: "Asia/Shanghai", CutMinutes: 240,
+	}, nil)
+}
+
+// operator makes a bus operator that issues codes and collects for itself.
+func (w *world) operator(p *party) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	w.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", p.id), edge.TenantDocument{
+		Slug: p.slug, Name: p.slug, Kind: "bus", Mode: "sandbox", Issuer: uint16(p.issuer), Parent: int64(p.parent), Currency: "CNY",
+		TimeZone: "Asia/Shanghai", CutMinutes: 240, CapUnit: 100,
+	}, nil)
+	for _, purpose := range []keys.Purpose{keys.Policy, keys.Audit, keys.Credential, keys.DenyList} {
+		_, err := w.Ring.Ensure(ctx, worldActor, p.id, purpose, keys.Ed25519)
+		w.must(err)
+	}
+	w.must(w.Fleet.PutPayees(ctx, worldActor, p.id, fleet.Payee{
+		ID: p.slug, Kind: fleet.Operator, Name: p.slug, Account: "ACCOUNT-" + p.slug, BankID: "BANK", Default: true,
+	}))
+	polls := 60
+	if p.id == busyTenant {
+		polls = faultPolls
+	}
+	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error {
+		if err := collect.AddContract(ctx, tx, worldActor, collect.Contract{
+			Name: "pay-" + p.slug, Adapter: "sandbox", FeePPM: 6000,
+			Config: fmt.Appendf(nil, `{"fee_ppm":6000,"utc_offset_minutes":480,"bill_delay_minutes":540,"poll_seconds":%d,"script":{"decline":[{"rider":"poor-%s"}]}}`, polls, p.slug),
+		}); err != nil {
+			return err
+		}
+		return pricing.Publish(ctx, tx, worldActor, flatTariff(w, 1), w.now().Add(-24*time.Hour))
+	}))
+	_, err := w.PublishPolicy(ctx, worldActor, &accept.Rules{
+		Version: 1, Tenant: p.id, Schemes: []ridecode.SchemeID{"ct1"}, SkewSeconds: 30, MaxWindowSeconds: 120, MaxTTLHours: 48,
+		StaleListSeconds: 72 * 3600, LateUploadDays: 7, ClockSuspectSeconds: 600,
+		Issuers:    []accept.IssuerRule{{Issuer: p.issuer, Currency: "CNY", CapUnitMinor: 100}},
+		Modes:      []accept.ModeRule{{Mode: accept.Bus, Kinds: accept.Kinds{tap.Single}}},
+		Incomplete: accept.Incomplete{Charge: accept.ChargeMax, MaxJourneyMinutes: 180, GraceMinutes: 300},
+	})
+	w.must(err)
+	w.send(http.MethodPut, p.path("issuance-policy"), issuance.Policy{
+		Phone: issuance.Limits{Cap: 5, Taps: 4, TTLHours: 48, WindowSeconds: 30}, Band: issuance.Limits{Cap: 5, Taps: 2, TTLHours: 12, WindowSeconds: 60},
+		Product: 1, Concessions: []issuance.Concession{}, BandsPerPhone: 1, WaitAfterLossHours: 72,
+	}, nil)
+	p.has = objects{"tenant": p.id.String(), "contract": "pay-" + p.slug, "payee": p.slug}
+}
+
+func flatTariff(w *world, version uint64) *fare.Tariff {
+	tariff := &fare.Tariff{
+		Name: "Flat", Version: version, Currency: "CNY", Categories: fare.Categories{Default: "adult"},
+		Rules: []fare.Rule{{ID: "flat", Flat: fare.Amounts{"adult": 450}}},
+	}
+	w.must(tariff.Compile())
+	return tariff
+}
+
+// credential enrols a rider's device.
+func (w *world) credential(p *party, rider, device string) (issued edge.IssuedCredential) {
+	w.t.Helper()
+	var answer struct{ Issued []edge.IssuedCredential }
+	w.send(http.MethodPost, p.path("credentials"), map[string]any{"requests": []edge.IssueCredential{{
+		RiderRef: rider, Contract: "pay-" + p.slug, DeviceKey: publicKey(device), Product: 1, Cap: 50, Window: 30, TTLHours: 48,
+	}}}, &answer)
+	return answer.Issued[0]
+}
+
+// A reader is a validator of a party, offline but for what it is given.
+type reader struct {
+	*terminal.Verifier
+	w *world
+	p *party
+}
+
+// reader enrols a validator and gives it what the gateway publishes.
+func (w *world) reader(p *party, id uint32) *reader {
+	w.t.Helper()
+	name := fmt.Sprintf("reader-%s", p.slug)
+	vehicle := "V-" + p.slug
+	w.send(http.MethodPost, p.path("vehicles"), map[string]any{"vehicles": []edge.Vehicle{{ID: vehicle, Kind: "bus"}}}, nil)
+	w.send(http.MethodPost, p.path("terminals"), edge.EnrolTerminal{ID: id, Name: name, PublicKey: publicKey(name), Kind: "validator", Route: "12", Vehicle: vehicle}, nil)
+	w.tick()
+	roots, err := w.Bundles.Roots(w.t.Context())
+	w.must(err)
+	dir, err := os.OpenRoot(w.t.TempDir())
+	w.must(err)
+	v, err := terminal.Open(terminal.Config{
+		Files: terminal.Dir(dir), Tenant: p.id, KeyID: id, Mode: accept.Bus, Software: "test/1",
+		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(deviceKey(name), m), nil },
+		Schemes: ridecode.NewDispatcher(ct1.Scheme{}), Credentials: ridecode.NewCredentials(16), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: 1,
+	})
+	w.must(err)
+	w.t.Cleanup(func() {
+		_ = v.Close()
+		_ = dir.Close()
+	})
+	w.must(v.InstallBundle(w.now().UnixMilli(), w.send(http.MethodGet, p.path("bundle"), nil, nil)))
+	var heads struct{ Lists []edge.ListHead }
+	w.send(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists", p.issuer), nil, &heads)
+	for _, l := range heads.Lists {
+		w.must(v.InstallList(w.now().UnixMilli(), w.send(http.MethodGet, fmt.Sprintf("/v1/issuers/%d/lists/%d", p.issuer, l.List), nil, nil)))
+	}
+	p.has["terminal"], p.has["vehicle"] = strconv.Itoa(int(id)), vehicle
+	return &reader{v, w, p}
+}
+
+// ride shows a device's code; upload sends what the reader has recorded.
+func (r *reader) ride(c edge.IssuedCredential, device string) {
+	r.w.t.Helper()
+	raw, err := ct1.Display(c.Credential, ct1.Dynamic{GeneratedAt: r.w.now().Unix(), Counter: 1, Party: 1, Medium: ridecode.MediumBand},
+		func(m []byte) ([]byte, error) { return ed25519.Sign(deviceKey(device), m), nil })
+	r.w.must(err)
+	d, err := r.Tap(r.w.now().UnixMilli(), raw, terminal.Input{
+		MonotonicMS: 60_000, Clock: tap.ClockGNSS, Kind: tap.Single, Stop: "Central", Route: "12", Vehicle: r.p.has["vehicle"], TariffVersion: 1,
+	})
+	r.w.must(err)
+	if !d.Open {
+		r.w.t.Fatalf("%s: the rider was refused: %s", r.p.slug, d.Reason)
+	}
+}
+
+func (r *reader) upload() {
+	r.w.t.Helper()
+	batch, err := r.NextBatch(0)
+	r.w.must(err)
+	if got := r.w.ask("", http.MethodPost, "/v1/tap-batches", "application/octet-stream", batch); got.Code != http.StatusOK || bytes.Contains(got.Body.Bytes(), []byte("refused")) {
+		r.w.t.Fatalf("%s: the batch: %d %s", r.p.slug, got.Code, got.Body)
+	}
+}
+
+// tick does what is due now.
+func (w *world) tick() {
+	w.t.Helper()
+	w.must(w.Tick(w.t.Context()))
+	w.must(w.Drain(w.t.Context()))
+}
+
+// page gives a list of p, as the platform sees it.
+func page[T any](w *world, p *party, name string) []T {
+	w.t.Helper()
+	var answer struct{ Items []T }
+	w.send(http.MethodGet, p.path("%s", name), nil, &answer)
+	return answer.Items
+}
+
+// bind registers a phone by its own signature.
+func (w *world) bind(p *party, device string, r edge.RegisterDevice) edge.DeviceView {
+	w.t.Helper()
+	var challenge struct{ Challenge []byte }
+	w.send(http.MethodPost, p.path("device-challenges"), nil, &challenge)
+	r.Suite, r.PublicKey, r.Challenge = ct1.SuiteEd25519, publicKey(device), challenge.Challenge
+	r.Signature = ed25519.Sign(deviceKey(device), issuance.Proof(p.id, r.Challenge, r.PublicKey))
+	var v edge.DeviceView
+	w.send(http.MethodPost, p.path("devices"), r, &v)
+	return v
+}
+
+// live gives a party some days of business, until it has one of everything.
+func (w *world) live(p *party, terminalID uint32) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	good := w.credential(p, "good-"+p.slug, "good")
+	poor := w.credential(p, "poor-"+p.slug, "poor")
+	third := w.credential(p, "third-"+p.slug, "third")
+	r := w.reader(p, terminalID)
+	r.ride(good, "good")
+	r.ride(poor, "poor")
+	r.upload()
+	phone := w.bind(p, "phone", edge.RegisterDevice{Kind: "phone", Contract: "pay-" + p.slug, RiderRef: "phone-" + p.slug, Vouched: true})
+	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error { return fleet.Raise(ctx, tx, terminalID, fleet.ClockWrong, "an hour") }))
+	w.send(http.MethodPost, p.path("denials"), map[string]any{"list": third.List, "index": third.Index, "reason": "lost"}, nil)
+	var debts []edge.Debt
+	var payouts []edge.Payout
+	var items []edge.ReconItem
+	for range 24 {
+		if debts, payouts, items = page[edge.Debt](w, p, "debts"), page[edge.Payout](w, p, "payouts"), page[edge.ReconItem](w, p, "reconciliation"); len(debts) > 0 && len(payouts) > 0 && len(items) > 0 {
+			break
+		}
+		w.micro.Add((4 * time.Hour).Microseconds())
+		w.tick()
+	}
+	if len(debts) == 0 || len(payouts) == 0 || len(items) == 0 {
+		w.t.Fatalf("%s: %d debts, %d payouts, %d exceptions after days of business", p.slug, len(debts), len(payouts), len(items))
+	}
+	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, worldActor, flatTariff(w, 2), w.now()) }))
+	w.send(http.MethodPost, p.path("stops"), map[string]any{"stops": []edge.Stop{{ID: "S-" + p.slug, Name: "Stop"}}}, nil)
+	charge := page[edge.Charge](w, p, "charges")[0]
+	refund := citygate.UUID{0xbb, 1}
+	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
+			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)
+		SELECT tenant_id, $1, charge_id, 1, 'R-BUSY', contract, account_id, tenant_id, $1, 2, 50, currency, business_date, 'declined', false, 1, '', 'NO_BALANCE', '', $2, $2, $2
+		FROM charges WHERE state = 'succeeded' LIMIT 1`, refund, w.now())
+	for kind, id := range map[string]string{
+		"account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
+		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
+		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
+		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
+		"end to end": payouts[0].EndToEndID, "tariff": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug,
+	} {
+		if id == "" {
+			w.t.Fatalf("%s has no %s", p.slug, kind)
+		}
+		p.has[kind] = id
+	}
+}
+
+// cities makes the tenants of the matrix.
+func cities(t testing.TB) (w *world, quiet, busy *party) {
+	t.Helper()
+	w = newWorld(t)
+	w.authority(ownerTenant, "owner-authority")
+	w.authority(foreignTenant, "foreign-authority")
+	quiet = &party{id: quietTenant, issuer: 7, slug: "quiet-bus"}
+	busy = &party{id: busyTenant, issuer: 8, slug: "busy-bus", parent: ownerTenant}
+	w.operator(quiet)
+	w.operator(busy)
+	c := w.credential(quiet, "rider-quiet", "quiet")
+	r := w.reader(quiet, 1)
+	r.ride(c, "quiet")
+	r.upload()
+	w.live(busy, 770077)
+	return w, quiet, busy
+}
