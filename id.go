@@ -29,6 +29,13 @@ type Rider struct {
 	Index  uint32
 }
 
+// ForeignLists is the first status list whose riders hold no credential: the
+// issuer knows them by codes of other schemes, and lists only number them.
+const ForeignLists = 1 << 15
+
+// Foreign reports whether the rider is known by a code of another scheme.
+func (r Rider) Foreign() bool { return r.List >= ForeignLists }
+
 // String gives "issuer/list/index".
 func (r Rider) String() string { return fmt.Sprintf("%d/%d/%d", r.Issuer, r.List, r.Index) }
 

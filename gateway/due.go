@@ -163,6 +163,9 @@ func (g *Gateway) carry(ctx context.Context, j interbook.CarryJob) error {
 		interbook.KindAdvice:   g.Settler.HandleAdvice,
 
 		interbook.KindSightings: g.Collector.HandleSightings,
+
+		interbook.KindCodes: g.Foreign.HandleCodes,
+		interbook.KindNames: g.handleNames,
 	})
 }
 
@@ -205,7 +208,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
 	}
 	if t.Issuer != 0 {
-		steps = append(steps, g.publishLists)
+		steps = append(steps, g.publishLists, g.Foreign.RunDue)
 		if t.State.Allows(tenants.Collecting) {
 			steps = append(steps, g.Collector.RunDue)
 		}

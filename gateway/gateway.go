@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/jobs"
@@ -67,6 +68,7 @@ type Gateway struct {
 	Bundles     *fleet.Publisher
 	Credentials *credential.Registry
 	Issuance    *issuance.Office
+	Foreign     *foreign.Desk
 	Intake      *intake.Recorder
 	Pricing     *pricing.Engine
 	Collector   *collect.Collector

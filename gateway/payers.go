@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -23,9 +26,17 @@ func (a accounts) AccountsOf(ctx context.Context, tx *pg.Tx, riders []citygate.R
 	if len(asked) == 0 {
 		return of, nil
 	}
-	found, err := credential.AccountsOf(ctx, tx, asked)
+	native := slices.DeleteFunc(slices.Clone(asked), citygate.Rider.Foreign)
+	found, err := credential.AccountsOf(ctx, tx, native)
 	if err != nil {
 		return nil, err
+	}
+	if len(native) < len(asked) {
+		others, err := foreign.AccountsOf(ctx, tx, slices.DeleteFunc(slices.Clone(asked), func(r citygate.Rider) bool { return !r.Foreign() }))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(found, others)
 	}
 	for rider, account := range found {
 		of[rider] = collect.Account{ID: account.ID, Key: account.Contract + "/" + account.RiderRef, Contract: account.Contract, PayerRef: account.RiderRef}

@@ -180,6 +180,9 @@ func (g *Gateway) PublishPolicy(ctx context.Context, actor string, rules *accept
 	}
 	profile.Operator, profile.Accepts, profile.Policy = rules.Tenant, accepts, fleet.Policy{Version: rules.Version, Body: body}
 	profile.MaxTTLHours = uint32(rules.MaxTTLHours)
+	if profile.Schemes, err = g.schemesFor(ctx, rules.Tenant, accepts); err != nil {
+		return fleet.Published{}, err
+	}
 	published, err := g.Bundles.Publish(ctx, actor, profile)
 	g.trust.forget(rules.Tenant)
 	return published, err

@@ -405,6 +405,30 @@ CREATE POLICY tenant ON code_conflicts
 GRANT INSERT, SELECT ON code_conflicts TO citygate_app;
 GRANT SELECT ON code_conflicts TO citygate_auditor;
 
+CREATE TABLE code_schemes (
+    tenant_id bigint NOT NULL,
+    scheme text COLLATE "C" NOT NULL,
+    params text COLLATE "C" NOT NULL,
+    roots jsonb NOT NULL,
+    operators bigint[] NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    opens boolean NOT NULL,
+    asks boolean NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT code_schemes_pkey PRIMARY KEY (tenant_id, scheme),
+    CONSTRAINT code_schemes_contract CHECK (((contract <> ''::text) OR (NOT (opens OR asks)))),
+    CONSTRAINT code_schemes_scheme_check CHECK ((scheme <> ''::text))
+);
+COMMENT ON TABLE code_schemes IS 'How a tenant that answers for codes of a scheme has them read, by what foreign keys and by which operators besides itself. opens: who proves himself without an account is given one under contract. asks: the provider of contract is asked whose a deferred code is.';
+ALTER TABLE code_schemes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE code_schemes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON code_schemes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON code_schemes TO citygate_app;
+GRANT SELECT ON code_schemes TO citygate_auditor;
+GRANT UPDATE (params, roots, operators, contract, opens, asks, updated_at) ON code_schemes TO citygate_app;
+
 CREATE TABLE code_use (
     tenant_id bigint NOT NULL,
     list integer NOT NULL,
@@ -880,6 +904,148 @@ CREATE POLICY tenant ON fare_decisions
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
 GRANT SELECT ON fare_decisions TO citygate_auditor;
+
+CREATE TABLE foreign_codes (
+    tenant_id bigint NOT NULL,
+    scheme text COLLATE "C" NOT NULL,
+    once bytea NOT NULL,
+    operator_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    subject bytea NOT NULL,
+    proven boolean NOT NULL,
+    cap_minor bigint NOT NULL,
+    digest bytea NOT NULL,
+    evidence bytea NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    fare_minor bigint NOT NULL,
+    fare_currency text COLLATE "C" NOT NULL,
+    give_up_at timestamp with time zone NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    list integer,
+    idx bigint,
+    ctr integer,
+    attempts integer NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    told boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT foreign_codes_pkey PRIMARY KEY (tenant_id, scheme, once),
+    CONSTRAINT foreign_codes_ctr_check CHECK (((ctr >= 1) AND (ctr <= 65535))),
+    CONSTRAINT foreign_codes_decided CHECK (((state = ANY (ARRAY['named'::text, 'refused'::text])) = (decided_at IS NOT NULL))),
+    CONSTRAINT foreign_codes_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT foreign_codes_named CHECK (((state = 'named'::text) = ((list IS NOT NULL) AND (idx IS NOT NULL) AND (ctr IS NOT NULL)))),
+    CONSTRAINT foreign_codes_once_check CHECK ((octet_length(once) = 32)),
+    CONSTRAINT foreign_codes_reason CHECK (((state = 'refused'::text) = (reason <> ''::text))),
+    CONSTRAINT foreign_codes_rider FOREIGN KEY (tenant_id, list, idx) REFERENCES foreign_riders(tenant_id, list, idx),
+    CONSTRAINT foreign_codes_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'unknown'::text, 'named'::text, 'refused'::text]))),
+    CONSTRAINT foreign_codes_subject_check CHECK ((octet_length(subject) = 32))
+);
+COMMENT ON TABLE foreign_codes IS 'Each display of another scheme''s code that a tap asked this tenant about, once, with the first tap that showed it. sent is written before the provider is asked whose it is; unknown is the provider''s answer, or none.';
+CREATE UNIQUE INDEX foreign_codes_display ON foreign_codes USING btree (tenant_id, list, idx, ctr) WHERE (list IS NOT NULL);
+CREATE INDEX foreign_codes_open ON foreign_codes USING btree (tenant_id, next_try_at) WHERE (decided_at IS NULL);
+CREATE INDEX foreign_codes_untold ON foreign_codes USING btree (tenant_id, operator_id) WHERE (NOT told);
+ALTER TABLE foreign_codes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE foreign_codes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON foreign_codes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON foreign_codes TO citygate_app;
+GRANT SELECT ON foreign_codes TO citygate_auditor;
+GRANT UPDATE (subject, state, reason, list, idx, ctr, attempts, next_try_at, told, decided_at) ON foreign_codes TO citygate_app;
+
+CREATE TABLE foreign_lists (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    riders bigint NOT NULL,
+    CONSTRAINT foreign_lists_pkey PRIMARY KEY (tenant_id, list),
+    CONSTRAINT foreign_lists_list_check CHECK (((list >= 32768) AND (list <= 65535))),
+    CONSTRAINT foreign_lists_riders_check CHECK (((riders >= 0) AND (riders <= '4294967295'::bigint)))
+);
+COMMENT ON TABLE foreign_lists IS 'How many foreign riders a list has: the next free index. Lists from 32768 on hold no credentials.';
+ALTER TABLE foreign_lists ENABLE ROW LEVEL SECURITY;
+ALTER TABLE foreign_lists FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON foreign_lists
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON foreign_lists TO citygate_app;
+GRANT SELECT ON foreign_lists TO citygate_auditor;
+GRANT UPDATE (riders) ON foreign_lists TO citygate_app;
+
+CREATE TABLE foreign_riders (
+    tenant_id bigint NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    scheme text COLLATE "C" NOT NULL,
+    subject bytea NOT NULL,
+    account_id uuid NOT NULL,
+    opened_by text COLLATE "C" NOT NULL,
+    displays integer NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT foreign_riders_pkey PRIMARY KEY (tenant_id, list, idx),
+    CONSTRAINT foreign_riders_account FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT foreign_riders_displays_check CHECK (((displays >= 0) AND (displays <= 65535))),
+    CONSTRAINT foreign_riders_idx_check CHECK (((idx >= 0) AND (idx <= '4294967294'::bigint))),
+    CONSTRAINT foreign_riders_list FOREIGN KEY (tenant_id, list) REFERENCES foreign_lists(tenant_id, list),
+    CONSTRAINT foreign_riders_opened_by_check CHECK ((opened_by = ANY (ARRAY['registered'::text, 'first_sight'::text, 'provider'::text]))),
+    CONSTRAINT foreign_riders_subject_check CHECK ((octet_length(subject) = 32))
+);
+COMMENT ON TABLE foreign_riders IS 'Whose account is behind the codes of a subject of another scheme. subject is a digest in the scheme''s own terms. A rider keeps the account; displays is the last counter that was given to one of the codes.';
+CREATE UNIQUE INDEX foreign_riders_subject ON foreign_riders USING btree (tenant_id, scheme, subject);
+ALTER TABLE foreign_riders ENABLE ROW LEVEL SECURITY;
+ALTER TABLE foreign_riders FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON foreign_riders
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON foreign_riders TO citygate_app;
+GRANT SELECT ON foreign_riders TO citygate_auditor;
+GRANT UPDATE (displays) ON foreign_riders TO citygate_app;
+
+CREATE TABLE foreign_taps (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    kind smallint NOT NULL,
+    opened boolean NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    generated_at timestamp with time zone,
+    business_date date NOT NULL,
+    calendar_version integer NOT NULL,
+    policy_version bigint NOT NULL,
+    clock_suspect boolean NOT NULL,
+    issuer integer NOT NULL,
+    product integer NOT NULL,
+    party smallint NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    route text COLLATE "C" NOT NULL,
+    vehicle text COLLATE "C" NOT NULL,
+    driver text COLLATE "C" NOT NULL,
+    entered_minor bigint,
+    entered_currency text COLLATE "C",
+    evidence_digest bytea NOT NULL,
+    record bytea NOT NULL,
+    scheme text COLLATE "C" NOT NULL,
+    deferred boolean NOT NULL,
+    give_up_at timestamp with time zone NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    decided_at timestamp with time zone,
+    CONSTRAINT foreign_taps_pkey PRIMARY KEY (tenant_id, terminal, seq),
+    CONSTRAINT foreign_taps_decided CHECK (((state = 'waiting'::text) = (decided_at IS NULL))),
+    CONSTRAINT foreign_taps_seen FOREIGN KEY (tenant_id, terminal, seq) REFERENCES tap_seen(tenant_id, terminal, seq),
+    CONSTRAINT foreign_taps_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'named'::text, 'refused'::text])))
+);
+COMMENT ON TABLE foreign_taps IS 'Taps recorded with a code whose rider another tenant, or a provider, is still to name. They become taps, accepted or refused, when that is known.';
+CREATE INDEX foreign_taps_waiting ON foreign_taps USING btree (tenant_id, give_up_at) WHERE (state = 'waiting'::text);
+ALTER TABLE foreign_taps ENABLE ROW LEVEL SECURITY;
+ALTER TABLE foreign_taps FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON foreign_taps
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON foreign_taps TO citygate_app;
+GRANT SELECT ON foreign_taps TO citygate_auditor;
+GRANT UPDATE (state, decided_at) ON foreign_taps TO citygate_app;
 
 CREATE TABLE idempotency_keys (
     tenant_id bigint NOT NULL,

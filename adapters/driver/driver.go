@@ -47,7 +47,8 @@
 //
 // # What is optional
 //
-// [Refunder], [Biller], [DenyFeed] and [KeyFeed] are found by type assertion.
+// [Refunder], [Biller], [DenyFeed], [KeyFeed] and [CodeResolver] are found by type
+// assertion.
 // An adapter that cannot do a thing does not have the methods; there is no "not
 // implemented" error.
 package driver
@@ -215,4 +216,41 @@ type FeedKey struct {
 // rules. *http.Client is one.
 type Doer interface {
 	Do(*http.Request) (*http.Response, error)
+}
+
+// A CodeOutcome is what a provider said of a code that only it can read.
+type CodeOutcome string
+
+// The outcomes. The zero value is CodeUnknown, so that a forgotten field names
+// nobody.
+const (
+	CodeUnknown CodeOutcome = ""        // nobody can say; ask again
+	CodeKnown   CodeOutcome = "known"   // final: the code was genuine and is RiderRef's
+	CodeRefused CodeOutcome = "refused" // final: the provider answers for nobody with this code
+)
+
+// A CodeQuestion asks whose a code is that was shown offline. Nothing is charged
+// by asking. OurID names the question for ever; asked again, it is equal byte for
+// byte and has the answer it had, once that was final.
+type CodeQuestion struct {
+	OurID    string
+	Scheme   string // the code scheme, as Citygate calls it
+	Evidence []byte // the raw code, opaque
+	At       time.Time
+	Fare     citygate.Money // as known at the reader; no currency = not known
+}
+
+// A CodeAnswer is the answer to a question.
+type CodeAnswer struct {
+	OurID      string
+	Outcome    CodeOutcome
+	RiderRef   string // the provider's name for the payer, as in Debit; exactly when known
+	ReasonCode string
+	RetryAt    time.Time // when the provider wants to be asked again; zero = our cadence
+}
+
+// A CodeResolver says whose codes of its own are, after the ride.
+type CodeResolver interface {
+	// ResolveCode asks about one code. An error leaves it unknown.
+	ResolveCode(ctx context.Context, q CodeQuestion) (CodeAnswer, error)
 }

@@ -7,7 +7,7 @@
 // exceed the charge, every day has a bill. And it fails when told to: a [Script]
 // declines riders, loses replies, does not know, or is away between two
 // instants; a [BillFault] falsifies a bill and never the book. Everything goes
-// by the ids and riders in the script and by the injected clock, never by order
+// by the ids, riders and codes in the script and by the injected clock, never by order
 // of arrival or chance, so the same script gives the same book.
 //
 // The book is a file of JSON lines in a directory the host opened. A line is
@@ -50,6 +50,7 @@ type Script struct {
 	LoseReply []string  `json:"lose_reply"` // riders: acts, but the first answer about each of their payments is lost
 	Unsure    []string  `json:"unsure"`     // riders: the first attempt of each of their payments is not acted upon and nobody can say
 	Outages   []Span    `json:"outages"`    // nothing connects
+	Codes     []Code    `json:"codes"`      // codes of its own that it knows the riders of
 }
 
 // A Refusal declines a rider, for good or between two instants.
@@ -79,6 +80,8 @@ type Provider struct {
 	decline map[string][]Span
 	lose    map[string]bool
 	unsure  map[string]bool
+	codes   map[string]string // rider by code
+	asked   map[string]bool   // questions about codes, by id
 	outages []Span
 	faults  []BillFault
 	next    trick
@@ -135,6 +138,10 @@ func (p *Provider) SetScript(s Script) {
 		p.unsure[rider] = true
 	}
 	p.outages = append([]Span(nil), s.Outages...)
+	p.codes, p.asked = map[string]string{}, map[string]bool{}
+	for _, c := range s.Codes {
+		p.codes[string(c.Code)] = c.Rider
+	}
 }
 
 // Describe implements [driver.Provider].

@@ -246,4 +246,5 @@ const (
 	NotIssued        Reason = "not_issued"
 	TooLate          Reason = "too_late"
 	ClockSuspect     Reason = "clock_suspect"
+	Unresolved       Reason = "unresolved" // deferred, and nobody vouched for it in time
 )

@@ -114,7 +114,7 @@ func TestReasonsAreClosed(t *testing.T) {
 		}
 		seen[r] = true
 	}
-	if len(seen) != 30 || code.Reason("").Known() || code.Reason("other").Known() {
+	if len(seen) != 31 || code.Reason("").Known() || code.Reason("other").Known() {
 		t.Errorf("%d reasons", len(seen))
 	}
 	if code.ReasonOf(nil) != "" || code.ReasonOf(code.ErrUnsupported) != code.Unsupported || code.ReasonOf(code.ErrMalformed) != code.Malformed {

@@ -11,7 +11,7 @@ var reasons = []Reason{
 	BadIssuerSignature, BadDeviceSignature, BadSecret, ExpiredCredential, ExpiredCode, NotYetValid,
 	AmountOverCap, TapsExhausted, ProductNotValidHere, Denied, StaleList, Replayed, Passback,
 	WrongVehicle, InternalError, PolicyRefused, OverLimit,
-	SequenceConflict, DoubleUse, Clone, NotIssued, TooLate, ClockSuspect,
+	SequenceConflict, DoubleUse, Clone, NotIssued, TooLate, ClockSuspect, Unresolved,
 }
 
 // Reasons gives every reason there is. The caller owns the slice.

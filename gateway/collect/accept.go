@@ -98,9 +98,12 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	if operator == tx.Tenant {
 		return nil // intake verified the same bytes
 	}
+	if err := c.proveForeign(ctx, tx, operator, capUnit, claims); err != nil {
+		return err
+	}
 	var raw [][]byte
 	for _, cl := range claims {
-		if !cl.settled() {
+		if !cl.settled() && !cl.Rider.Foreign() {
 			for i := range cl.Taps {
 				raw = append(raw, cl.Taps[i].Evidence)
 			}
@@ -118,9 +121,46 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	}
 	at := 0
 	for _, cl := range claims {
-		if !cl.settled() {
+		if !cl.settled() && !cl.Rider.Foreign() {
 			cl.hold(proofs[at:at+len(cl.Taps)], capUnit)
 			at += len(cl.Taps)
+		}
+	}
+	return nil
+}
+
+// proveForeign holds claims for riders of other schemes to what this tenant named.
+func (c *Collector) proveForeign(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, claims []*claim) error {
+	var riders []citygate.Rider
+	var taps []interbook.ClaimTap
+	for _, cl := range claims {
+		if !cl.settled() && cl.Rider.Foreign() {
+			for i := range cl.Taps {
+				riders, taps = append(riders, cl.Rider), append(taps, cl.Taps[i])
+			}
+		}
+	}
+	if len(taps) == 0 {
+		return nil
+	}
+	proofs := make([]Proof, len(taps))
+	if c.Foreign == nil {
+		for i := range proofs {
+			proofs[i].Reason = code.Unsupported
+		}
+	} else {
+		var err error
+		if proofs, err = c.Foreign(ctx, tx, operator, riders, taps); err != nil {
+			return err
+		}
+		if len(proofs) != len(taps) {
+			return fmt.Errorf("collect: %d proofs for %d foreign codes", len(proofs), len(taps))
+		}
+	}
+	for _, cl := range claims {
+		if !cl.settled() && cl.Rider.Foreign() {
+			cl.hold(proofs[:len(cl.Taps)], capUnit)
+			proofs = proofs[len(cl.Taps):]
 		}
 	}
 	return nil
@@ -134,7 +174,7 @@ func (c *Collector) record(ctx context.Context, tx *pg.Tx, claims []*claim) erro
 	}
 	var raw [][]byte
 	for _, cl := range claims {
-		if !cl.settled() && len(cl.refused) == 0 {
+		if !cl.settled() && len(cl.refused) == 0 && !cl.Rider.Foreign() {
 			for i := range cl.Taps {
 				raw = append(raw, cl.Taps[i].Evidence)
 			}
@@ -151,7 +191,7 @@ func (c *Collector) record(ctx context.Context, tx *pg.Tx, claims []*claim) erro
 		return fmt.Errorf("collect: %d answers for %d codes", len(recorded), len(raw))
 	}
 	for _, cl := range claims {
-		if !cl.settled() && len(cl.refused) == 0 {
+		if !cl.settled() && len(cl.refused) == 0 && !cl.Rider.Foreign() {
 			of := recorded[:len(cl.Taps)]
 			recorded = recorded[len(cl.Taps):]
 			for i, ok := range of {

@@ -156,7 +156,8 @@ func judge(all []*use, holders map[useKey]holder) (conflicts []*use, cloned []ci
 			continue
 		}
 		reason := code.DoubleUse
-		if !bytes.Equal(h.digest, u.digest[:]) {
+		// A code of another scheme may be encoded again by anyone.
+		if !bytes.Equal(h.digest, u.digest[:]) && !u.claim.Rider.Foreign() {
 			reason = code.Clone
 			cloned = append(cloned, u.claim.Rider)
 		}
@@ -193,12 +194,24 @@ func (c *claim) hold(proofs []Proof, capUnit int64) {
 			c.refuse(t, code.NotYetValid)
 		case !counted[t.Counter]:
 			counted[t.Counter] = true
-			promised = min(promised, 1<<60) + int64(p.Cap)*min(capUnit, 1<<40) // more than any fare, less than an overflow
+			promised = min(promised, 1<<60) + p.promise(capUnit) // more than any fare, less than an overflow
 		}
 	}
 	if len(c.refused) == 0 && c.Amount > promised {
 		c.refuseAll(code.AmountOverCap)
 	}
+}
+
+// promise is the highest fare that a code states, in minor units, 1<<60 if it
+// states none.
+func (p *Proof) promise(capUnit int64) int64 {
+	switch {
+	case p.CapMinor > 0:
+		return min(p.CapMinor, 1<<60)
+	case p.CapMinor < 0:
+		return 1 << 60
+	}
+	return int64(p.Cap) * min(capUnit, 1<<40)
 }
 
 func sum256(b []byte) []byte {

@@ -55,6 +55,7 @@ type Proof struct {
 	Use         code.Use
 	Reason      code.Reason
 	Cap         uint16 // highest fare for one tap, in the tenant's cap units
+	CapMinor    int64  // the same in minor units, in its place if not 0; [code.CapNone] = none stated
 	Product     uint16
 	GeneratedAt int64
 	ExpiresAt   int64
@@ -106,6 +107,10 @@ type Config struct {
 	// Whoever has the issuer's key can sign others, and only the record tells. It is
 	// called inside a transaction. nil = nobody asks.
 	Recorded func(ctx context.Context, tx *pg.Tx, raw [][]byte) ([]bool, error)
+	// Foreign proves taps with codes of other schemes, in place of Prove: that the
+	// tenant has named the display as the rider's for this very tap. It is called
+	// inside a transaction. nil = there are no such riders.
+	Foreign func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, riders []citygate.Rider, taps []interbook.ClaimTap) ([]Proof, error)
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)
@@ -148,7 +153,7 @@ func NewProver(d *code.Dispatcher, keys codeKeys, credentials code.CredentialCac
 					proofs[i].Reason = code.Malformed
 					continue
 				}
-				proofs[i] = Proof{Use: c.Use(), Reason: d.Verify(&c, source, credentials).Reason, Cap: c.Cap, Product: c.Product,
+				proofs[i] = Proof{Use: c.Use(), Reason: d.Verify(&c, source, credentials).Reason, Cap: c.Cap, CapMinor: c.CapMinor, Product: c.Product,
 					GeneratedAt: c.GeneratedAt, ExpiresAt: c.ExpiresAt, Window: c.Window}
 			}
 		})

@@ -68,6 +68,12 @@ var permissions = map[string]authz.Permission{
 	"get-issuance-policy": {Resource: "policy", Verb: "read"},
 	"put-issuance-policy": {Resource: "policy", Verb: "publish"},
 
+	// Codes of other schemes.
+	"put-code-scheme":         {Resource: "policy", Verb: "publish"},
+	"list-code-schemes":       {Resource: "policy", Verb: "read"},
+	"register-foreign-riders": {Resource: "rider", Verb: "write"},
+	"list-foreign-codes":      {Resource: "rider", Verb: "read"},
+
 	// Money.
 	"list-debts":             {Resource: "debt", Verb: "read"},
 	"retry-debts":            {Resource: "debt", Verb: "write"},

@@ -125,6 +125,7 @@ func (e *Edge) riderRoutes() {
 			return respond(e.Credential(ctx, r.id(), r.List, r.Index, code))
 		})
 	e.accountRoutes()
+	e.foreignRoutes()
 }
 
 func (e *Edge) accountRoutes() {

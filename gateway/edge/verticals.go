@@ -32,6 +32,7 @@ type Verticals struct {
 
 	Devices    Devices
 	Onboarding Onboarding
+	Foreign    Foreign
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

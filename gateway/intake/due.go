@@ -28,8 +28,18 @@ const giveUpGaps = `
 // Due flags terminals with a gap in their chain of batches that has lasted
 // longer than [GapGrace], once for each gap, and forgets which deny lists terminals
 // used long ago. It may run at any time and any
-// number of times. A batch that comes later still closes its gap.
+// number of times. A batch that comes later still closes its gap. Records whose
+// rider nobody named in time are refused as unresolved.
 func (r *Recorder) Due(ctx context.Context, tenant citygate.TenantID) error {
+	for more := true; more; {
+		err := r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			more, err = giveUp(ctx, tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return r.config.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		if err := fleet.ForgetLists(ctx, tx, tx.Now.Add(-listsKept)); err != nil {
 			return fmt.Errorf("old deny lists of terminals: %w", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/denylist"
+	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -66,9 +67,23 @@ type Config struct {
 	// read now; none where nothing is known of the list. It is not called inside a
 	// transaction. nil = nobody asks.
 	Blocks func(ctx context.Context, issuer citygate.Issuer, list uint16, now bool) (denylist.Blocks, error)
+	// Foreign names the riders of other schemes' codes. nil = nobody answers for
+	// such codes, and they are refused as unsupported.
+	Foreign Foreign
 	// Copies is told of copied credentials, in the transaction that found them.
 	// It may be nil.
 	Copies func(ctx context.Context, tx *pg.Tx, copies []Copy) error
+}
+
+// Foreign is how intake learns who rides on codes of other schemes. Both methods
+// are called in the transaction that records the batch.
+type Foreign interface {
+	// Name gives the names there are at once: where the tenant of tx answers for the
+	// codes itself. What is not among them is waited for.
+	Name(ctx context.Context, tx *pg.Tx, codes []interbook.Code) ([]interbook.Name, error)
+	// Ask is told, late in the transaction, which codes wait for a name that Name
+	// did not have asked for itself.
+	Ask(ctx context.Context, tx *pg.Tx, codes []interbook.Code) error
 }
 
 // A Copy is a credential that two devices hold: two genuine codes of one display

@@ -25,7 +25,8 @@ type first struct {
 // A stored is one fresh record with its final verdict.
 type stored struct {
 	*item
-	final code.Reason
+	final   code.Reason
+	waiting bool // recorded, and its rider is still to be named
 }
 
 // record stores a batch and gives its receipt. It may run more than once.
@@ -42,13 +43,21 @@ func (r *Recorder) record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResu
 		old, known := held.seen[it.Seq]
 		switch {
 		case !known:
-			fresh = append(fresh, stored{it, it.reason})
+			fresh = append(fresh, stored{item: it, final: it.reason})
 		case old.digest == it.digest:
 			results[i] = ItemResult{it.Seq, Duplicate, old.reason}
 		default:
 			conflicts = append(conflicts, it)
 			results[i] = ItemResult{it.Seq, Refused, code.SequenceConflict}
 		}
+	}
+	for i := range fresh {
+		if s := &fresh[i]; s.final == "" {
+			s.final = s.timely(tx.Now)
+		}
+	}
+	if err := r.name(ctx, tx, fresh); err != nil {
+		return nil, err
 	}
 	copies, err := settle(ctx, tx, fresh)
 	if err != nil {
@@ -59,7 +68,7 @@ func (r *Recorder) record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResu
 		result := ItemResult{s.Seq, Recorded, ""}
 		if s.final != "" {
 			result = ItemResult{s.Seq, Refused, s.final}
-		} else {
+		} else if !s.waiting {
 			accepted++
 		}
 		results[s.Seq-in.First] = result
@@ -72,23 +81,23 @@ func (r *Recorder) record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResu
 			return nil, err
 		}
 	}
+	if err := r.askNames(ctx, tx, fresh); err != nil {
+		return nil, err
+	}
 	if len(copies) > 0 && r.config.Copies != nil { // last: others wait for what it locks
 		err = r.tellCopies(ctx, tx, copies)
 	}
 	return results, err
 }
 
-// settle gives the fresh records the verdicts that need the receipt's time and
-// the uses of displays that were recorded before.
+// settle gives the fresh records the verdicts that need the uses of displays that
+// were recorded before.
 // Of copied credentials it gives the display that was used and by whom.
 func settle(ctx context.Context, tx *pg.Tx, fresh []stored) ([]copied, error) {
 	uses := make([]*stored, 0, len(fresh))
 	for i := range fresh {
 		s := &fresh[i]
-		if s.final == "" {
-			s.final = s.timely(tx.Now)
-		}
-		if s.final == "" {
+		if s.final == "" && !s.waiting {
 			uses = append(uses, s)
 		}
 	}
@@ -162,10 +171,11 @@ func (u use) id() citygate.TapID { return citygate.TapID{Terminal: u.terminal, S
 func (u use) is(it *item) bool { return u.terminal == it.Terminal && u.seq == it.Seq }
 
 // reason says what showing the display again is: other bytes under one counter
-// need the key and the counter, so the credential was copied.
+// need the key and the counter, so the credential was copied. A code of another
+// scheme may be encoded again by anyone.
 func (u use) reason(it *item) code.Reason {
 	switch {
-	case u.digest != it.evidence:
+	case u.digest != it.evidence && !it.rider.Foreign():
 		return code.Clone
 	case u.terminal == it.Terminal:
 		return code.Replayed

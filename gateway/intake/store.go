@@ -245,11 +245,27 @@ func write(ctx context.Context, tx *pg.Tx, in *batch, h held, fresh []stored, co
 	return report(ctx, tx, in, len(fresh)+len(conflicts) > 0, last, raised)
 }
 
-// queueFresh adds the inserts of fresh records.
+// queueFresh adds the inserts of fresh records. One whose rider is still to be
+// named becomes a tap when he is.
 func queueFresh(q *pgx.Batch, tx *pg.Tx, in *batch, part []stored, clockOff bool) {
 	c := newColumns(len(part))
+	var waiting []stored
 	for _, s := range part {
+		if s.waiting {
+			waiting = append(waiting, s)
+			continue
+		}
 		c.add(s, in, clockOff || s.Clock == tap.ClockUnknown)
+	}
+	if len(waiting) > 0 {
+		w := newColumns(len(waiting))
+		for _, s := range waiting {
+			w.add(s, in, clockOff || s.Clock == tap.ClockUnknown)
+		}
+		queueWaiting(q, tx, in, w, waiting)
+	}
+	if len(c.seq) == 0 {
+		return
 	}
 	terminal := in.Terminal
 	q.Queue(insertSeen, tx.Tenant, terminal, tx.Now, c.seq, c.digest, c.reason)

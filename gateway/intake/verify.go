@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/denylist"
+	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/policies/accept"
 )
@@ -34,7 +35,8 @@ type item struct {
 	digest  [32]byte
 
 	parsed   bool
-	proven   bool // both signatures hold: the code's own time can be believed
+	proven   bool            // both signatures hold: the code's own time can be believed
+	asks     *interbook.Code // a code of another scheme: who rides its issuer is to say
 	rider    citygate.Rider
 	counter  uint16
 	product  uint16
@@ -128,12 +130,14 @@ func (r *Recorder) check(in *batch, it *item) {
 		it.reason = it.refusal(code.ReasonOf(err))
 		return
 	}
+	c.Place(it.EventTime / 1000)
 	it.parsed, it.rider, it.counter, it.product, it.madeAt, it.issuedAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000, c.IssuedAt
+	foreign := c.Account != [32]byte{}
 	if !it.Accepted {
 		it.reason, it.rule = it.Reason, it.Rule
 		// A wrong clock shows in these two: their codes are genuine.
 		if it.Reason == code.ExpiredCode || it.Reason == code.NotYetValid {
-			it.proven = it.schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept
+			it.proven = it.schemes.Verify(&c, in.keys, r.config.Credentials).Outcome == code.Accept && !c.Timeless
 		}
 		return
 	}
@@ -149,8 +153,13 @@ func (r *Recorder) check(in *batch, it *item) {
 	}
 	verdict := it.schemes.Verify(&c, in.keys, r.config.Credentials)
 	it.reason = verdict.Reason
-	if it.proven = verdict.Outcome == code.Accept; !it.proven && it.reason == "" {
-		it.reason = code.Unsupported // only its issuer could prove it, and nobody asks one here
+	it.proven = verdict.Outcome == code.Accept && !c.Timeless
+	if verdict.Outcome == code.Defer {
+		it.reason = it.policy.Deferring(&c, facts)
+	}
+	if foreign && it.reason == "" {
+		it.madeAt, it.issuedAt = c.GeneratedAt*1000, c.IssuedAt // what the check proved
+		it.ask(&c, verdict.Outcome == code.Accept)
 	}
 }
 
@@ -173,7 +182,7 @@ func (r *Recorder) issued(ctx context.Context, in *batch) error {
 	lists := map[listKey]known{}
 	for i := range in.items {
 		it := &in.items[i]
-		if !it.proven || !it.Accepted || it.reason != "" {
+		if !it.proven || !it.Accepted || it.reason != "" || it.asks != nil {
 			continue
 		}
 		key := listKey{it.rider.Issuer, it.rider.List}

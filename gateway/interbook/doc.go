@@ -18,5 +18,5 @@
 // A body is JSON, and every amount in it is absolute or carries the natural key
 // of what it is about, so that a handler can tell what it has seen. The bodies
 // of the messages between operator and issuer are declared here: [Claims],
-// [Verdicts], [Advice] and [Sightings].
+// [Verdicts], [Advice], [Sightings], [Codes] and [Names].
 package interbook

@@ -13,6 +13,9 @@ const (
 	KindVerdicts = "verdicts" // issuer to operator: what became of the claims
 	KindAdvice   = "advice"   // issuer to operator: fees, open debts, cleared money
 
+	KindCodes = "foreign_codes" // operator to issuer: codes of other schemes, whose riders the issuer is to name
+	KindNames = "foreign_names" // issuer to operator: who they are
+
 	KindSightings = "sightings" // operator to issuer: copied credentials that the operator found by itself
 )
 
@@ -117,4 +120,44 @@ type AdviceItem struct {
 	// Contra is the account that stands against the payable where issuer and
 	// operator are one tenant, and the item never travels.
 	Contra string `json:"-"`
+}
+
+// Codes asks an issuer who rides on codes of other schemes that it answers for.
+type Codes struct {
+	Items []Code `json:"items"`
+}
+
+// A Code is one presentation of such a code.
+type Code struct {
+	Terminal  uint32         `json:"terminal"`
+	Seq       uint64         `json:"seq"`
+	Scheme    code.SchemeID  `json:"scheme"`
+	Evidence  []byte         `json:"evidence"` // the raw code bytes
+	EventTime time.Time      `json:"event_time"`
+	Fare      citygate.Money `json:"fare"`       // as known at the reader; no currency = not known
+	GiveUpAt  time.Time      `json:"give_up_at"` // when the operator takes no answer any more
+
+	// What intake found out, for an issuer that is the operator itself. It does not
+	// travel: an issuer believes no other tenant.
+	Issuer  citygate.Issuer `json:"-"`
+	Account [32]byte        `json:"-"`
+	Once    [32]byte        `json:"-"`
+	Cap     int64           `json:"-"` // minor units, [code.CapNone] = none stated
+	Proven  bool            `json:"-"` // else only its provider can prove it
+}
+
+// Names answers codes, in any order and number: what is not among them is still
+// being found out.
+type Names struct {
+	Items []Name `json:"items"`
+}
+
+// A Name says who rides on a code, and which of his displays it is; or with a
+// Reason, that it is nobody's.
+type Name struct {
+	Terminal uint32         `json:"terminal"`
+	Seq      uint64         `json:"seq"`
+	Rider    citygate.Rider `json:"rider"`
+	Counter  uint16         `json:"counter"`
+	Reason   code.Reason    `json:"reason,omitempty"`
 }
