@@ -179,6 +179,7 @@ func TestIsolation(t *testing.T) {
 			t.Error(leak)
 		}
 	})
+	t.Run("any SQL sees one tenant", func(t *testing.T) { w.rows(t, quiet, busy) })
 	t.Run("its own people do", func(t *testing.T) { w.control(t, busy) })
 	t.Run("a role does what it may", func(t *testing.T) {
 		for _, what := range w.overreach(quiet) {

@@ -50,6 +50,8 @@ type world struct {
 	micro atomic.Int64
 	audit *pgtest.Conn // reads every tenant's rows
 	owner *pgtest.Conn // writes rows that take too long to come about
+	super *pgtest.Conn // is held by nothing
+	db    *pg.DB
 	root  string       // token of a platform administrator
 	calls int
 }
@@ -93,7 +95,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t}
 	w.micro.Store(pgtest.Epoch.UnixMicro())
 	db := pgtest.New(t)
-	w.audit, w.owner = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db)
+	w.db, w.audit, w.owner, w.super = db, pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db), pgtest.As(t, db, pglocal.Superuser)
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "keys.key")
 	w.must(local.CreateKeyFile(keyFile, rand.Reader))
