@@ -155,7 +155,33 @@ func read(raw []byte) (*Bundle, error) {
 		return nil, err
 	}
 	b.m = m.checked()
+	b.share()
 	return b, nil
+}
+
+// share has public keys and policies point into the signed bytes, which are kept
+// anyway: the copies that decoding made would be a sixth of a bundle in memory.
+func (b *Bundle) share() {
+	rest := b.m.raw
+	within := func(part []byte) []byte {
+		at := bytes.Index(rest, part)
+		if len(part) == 0 || at < 0 {
+			return part
+		}
+		found := rest[at : at+len(part) : at+len(part)]
+		rest = rest[at+len(part):] // they come in this order
+		return found
+	}
+	for i := range b.Tenants {
+		b.Tenants[i].Policy = within(b.Tenants[i].Policy)
+	}
+	for i := range b.Keys {
+		k := &b.Keys[i]
+		k.Public = within(k.Public)
+		if k.Algorithm == Ed25519 {
+			b.publics[i] = ed25519.PublicKey(k.Public)
+		}
+	}
 }
 
 func (b *Bundle) rootSets() (err error) {
@@ -275,9 +301,6 @@ func (b *Bundle) indexKeys() error {
 			return ErrMalformed.Because(err, "key %d/%d", k.Tenant, k.KeyID)
 		}
 		seen[string(k.Public)] = true
-		if k.Algorithm == Ed25519 {
-			public = ed25519.PublicKey(k.Public) // one copy will do
-		}
 		b.publics[n] = public
 		for bit := ForCredential; bit <= ForHeartbeat; bit <<= 1 {
 			if k.Usage&bit != 0 && k.Issuer != 0 {
