@@ -78,7 +78,7 @@ type Gateway struct {
 
 	schemes   *code.Dispatcher
 	readers   schemeCache
-	seen      *code.Credentials
+	seen      *code.Memory
 	trust     trustCache
 	held      held
 	waiting   waitingSet
@@ -92,7 +92,7 @@ type Gateway struct {
 // New opens the database and the queue and puts the verticals together. Close
 // what it gives.
 func New(ctx context.Context, c Config) (*Gateway, error) {
-	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewCredentials(1 << 17)}
+	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewMemory(1<<17, 1<<15)}
 	var err error
 	queue := jobs.Config{
 		URL: c.JobsURL, Handlers: g.handlers(), Together: g.together(), Workers: c.Workers, Logger: c.Log, Exclusive: c.Exclusive,

@@ -48,6 +48,7 @@ type world struct {
 	held       map[int][]byte // the code a rider shows again, by rider
 	inside     map[ride]bool  // entries the gate opened for
 
+	played   int // visits that have been
 	made     int
 	wronged  int          // honest taps let in offline and refused later
 	refunded int          // refunds sent to providers
@@ -114,39 +115,58 @@ func Play(ctx context.Context, c Config) (score *Score, err error) {
 	return w.score(ctx)
 }
 
-// serviceDay plays every slot of the day: taps offline, then uploads in the
-// order of the validators, then, every second time, whatever became due.
+// serviceDay plays every hour of the day: taps offline, then uploads in the
+// order of the validators, then, every second time, whatever became due. While
+// the gateway works on one hour, phones and validators play the next: they have
+// fetched what they hold, and know nothing of it.
 func (w *world) serviceDay(ctx context.Context) error {
-	next := 0
-	for at := w.day.Add(5 * time.Hour); at.Before(w.day.Add(26 * time.Hour)); at = at.Add(slot) {
-		end := at.Add(slot)
-		from := next
-		for next < len(w.visits) && w.visits[next].at.Before(end) {
-			next++
-		}
-		if err := w.present(w.visits[from:next]); err != nil {
-			return err
-		}
+	first, last := w.day.Add(5*time.Hour), w.day.Add(26*time.Hour)
+	if err := w.offline(first); err != nil {
+		return err
+	}
+	for at := first; at.Before(last); at = at.Add(wake) {
+		end := at.Add(wake)
 		w.clock.set(end)
-		if end.Sub(w.day)%wake != 0 {
-			continue
-		}
 		if err := w.happenings(ctx, end); err != nil {
 			return err
 		}
 		if err := w.uploads(ctx, end); err != nil {
 			return err
 		}
+		made, pending := w.made, w.pending()
+		var playing sync.WaitGroup
+		var failed error
+		if end.Before(last) {
+			playing.Go(func() { failed = w.offline(end) })
+		}
 		settle := w.settleDown
 		if end.Sub(w.day)%(2*wake) != 0 {
 			settle = w.gateway.Drain
 		}
-		if err := settle(ctx); err != nil {
+		err := settle(ctx)
+		playing.Wait()
+		if err := errors.Join(err, failed); err != nil {
 			return err
 		}
 		if local := end.In(w.day.Location()); local.Minute() == 0 && local.Hour()%3 == 0 {
-			w.Progress(fmt.Sprintf("  %s  %d taps made, %d pending in journals", local.Format("Mon 15:04"), w.made, w.pending()))
+			w.Progress(fmt.Sprintf("  %s  %d taps made, %d pending in journals", local.Format("Mon 15:04"), made, pending))
 		}
+	}
+	return nil
+}
+
+// offline plays what happens at the gates in the hour that begins at from, slot
+// by slot. It uses neither the gateway nor the clock: a visit has its own time.
+func (w *world) offline(from time.Time) error {
+	for end := from.Add(slot); !end.After(from.Add(wake)); end = end.Add(slot) {
+		next := w.played
+		for next < len(w.visits) && w.visits[next].at.Before(end) {
+			next++
+		}
+		if err := w.present(w.visits[w.played:next]); err != nil {
+			return err
+		}
+		w.played = next
 	}
 	return nil
 }

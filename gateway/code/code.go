@@ -155,6 +155,18 @@ type CredentialCache interface {
 	Put(key [32]byte, deviceKey any)
 }
 
+// A DisplayMemory is a [CredentialCache] that also remembers displays whose
+// device signature held. Whether one holds follows from the bytes alone, device
+// key included, so no key that changes or is revoked changes it; what does follow
+// from keys, the issuer's part, a scheme checks each time. It helps who is shown
+// the same bytes twice, as a gateway is by an upload that is repeated and by the
+// claim that follows. Keys are SHA-256 sums that the scheme makes.
+type DisplayMemory interface {
+	CredentialCache
+	Held(display [32]byte) bool
+	Hold(display [32]byte)
+}
+
 // An Outcome is what a verifier decided.
 type Outcome string
 

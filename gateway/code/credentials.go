@@ -85,6 +85,26 @@ func (c *Credentials) Put(key [32]byte, deviceKey any) {
 	s.hand = (s.hand + 1) % uint32(len(s.slots))
 }
 
+// A Memory is a [DisplayMemory] of fixed capacities.
+type Memory struct {
+	*Credentials
+	displays *Credentials
+}
+
+// NewMemory makes a memory for as many credentials and displays.
+func NewMemory(credentials, displays int) *Memory {
+	return &Memory{NewCredentials(credentials), NewCredentials(displays)}
+}
+
+// Held implements [DisplayMemory].
+func (m *Memory) Held(display [32]byte) bool {
+	_, ok := m.displays.Get(display)
+	return ok
+}
+
+// Hold implements [DisplayMemory].
+func (m *Memory) Hold(display [32]byte) { m.displays.Put(display, nil) }
+
 // Len gives the number of credentials held.
 func (c *Credentials) Len() int {
 	n := 0

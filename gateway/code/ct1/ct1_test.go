@@ -340,7 +340,7 @@ func TestEverySingleBitFlipIsRefused(t *testing.T) {
 		f := c.fields()
 		f.Extensions = []byte{1, 2, 0xaa, 0xbb, 9, 0}
 		for _, raw := range [][]byte{c.code(t), c.show(t, c.credential(t, f))} {
-			cache := code.NewCredentials(4096)
+			cache := code.NewMemory(4096, 64) // it has seen the untouched code
 			if v := (ct1.Scheme{}).Verify(mustParse(t, raw), c.keys, cache); v.Outcome != code.Accept {
 				t.Fatalf("the untouched code: %+v", v)
 			}
@@ -451,6 +451,36 @@ func TestCacheSkipsTheIssuerAndNothingElse(t *testing.T) {
 		c.keys.version, c.keys.kid = 2, 99
 		if v := verify(c.show(t, credential)); v != code.Refuse(code.UnknownKey) {
 			t.Errorf("after the bundle changed: %+v", v)
+		}
+	})
+}
+
+// What is remembered of a display is its device signature, and that only if it
+// held: the issuer's key is asked for again, and may be gone.
+func TestADisplayIsRememberedWithoutItsIssuer(t *testing.T) {
+	suites(t, func(t *testing.T, c *city) {
+		if c.unproven() != code.BadDeviceSignature {
+			t.Skip("proven by a secret, not by a signature")
+		}
+		memory := code.NewMemory(64, 64)
+		verify := func(raw []byte) code.Verdict { return (ct1.Scheme{}).Verify(mustParse(t, raw), c.keys, memory) }
+		good := c.show(t, c.credential(t, c.fields()))
+		bad := bytes.Clone(good)
+		bad[len(bad)-1] ^= 1
+		for range 2 {
+			if v := verify(good); v.Outcome != code.Accept {
+				t.Fatalf("the same display: %+v", v)
+			}
+			if v := verify(bad); v != code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature) {
+				t.Fatalf("a bad device signature: %+v", v)
+			}
+		}
+		if !memory.Held(sha256.Sum256(good)) || memory.Held(sha256.Sum256(bad)) {
+			t.Error("what holds is not remembered, or what does not is")
+		}
+		c.keys.version, c.keys.kid = 2, 99
+		if v := verify(good); v != code.Refuse(code.UnknownKey) {
+			t.Errorf("the display is known, its issuer's key is revoked: %+v", v)
 		}
 	})
 }

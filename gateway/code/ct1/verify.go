@@ -49,7 +49,7 @@ func (Scheme) Verify(c *code.Code, keys code.KeySource, credentials code.Credent
 		// Who saw the value may show it again while its slot lasts.
 		return code.Verdict{Outcome: code.Accept, Strength: code.SecretBound, Checked: code.IssuerSignature | code.SharedSecret}
 	}
-	if !verifyDisplay(c, device) {
+	if !displayHolds(c, device, credentials) {
 		return code.Refuse(code.BadDeviceSignature).After(code.IssuerSignature)
 	}
 	strength := code.DeviceBound
@@ -121,6 +121,23 @@ func verifyIssuer(suite uint8, public crypto.PublicKey, msg, sig []byte) code.Re
 		return code.BadIssuerSignature
 	}
 	return ""
+}
+
+// displayHolds checks the device's signature, or knows that it held for these bytes.
+func displayHolds(c *code.Code, device any, credentials code.CredentialCache) bool {
+	memory, ok := credentials.(code.DisplayMemory)
+	if !ok {
+		return verifyDisplay(c, device)
+	}
+	sum := sha256.Sum256(c.Raw)
+	if memory.Held(sum) {
+		return true
+	}
+	if !verifyDisplay(c, device) {
+		return false
+	}
+	memory.Hold(sum)
+	return true
 }
 
 func verifyDisplay(c *code.Code, device any) bool {
