@@ -110,7 +110,7 @@ var ours = map[string][]string{
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare"},
-	"gateway/audit":                  {"tenants", "tenants/pg", "keys"},
+	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are

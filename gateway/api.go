@@ -28,6 +28,7 @@ import (
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants,
+		Audit:      edge.Audit{Entries: g.auditEntries, Checkpoints: g.auditCheckpoints},
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
@@ -281,7 +282,8 @@ func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.Ten
 }
 
 // EnsurePlatform makes the platform's own keys: three roots of which two sign
-// bundles, unless a root set was imported before, and the token key. created says
+// bundles, unless a root set was imported before, the token key and the key that
+// seals the platform's audit log. created says
 // whether the token key is new, which is when the first administrator needs a
 // token. A key store that is not this database's is refused; one that is away is
 // met later.
@@ -295,6 +297,9 @@ func (g *Gateway) EnsurePlatform(ctx context.Context, actor string) (created boo
 		return false, err
 	}
 	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Token, keys.Ed25519); err != nil {
+		return false, err
+	}
+	if _, err := g.Ring.Ensure(ctx, actor, keys.Platform, keys.Audit, keys.Ed25519); err != nil {
 		return false, err
 	}
 	if err := g.Ring.Confirm(ctx, keys.Platform, keys.Token); err != nil && !errors.Is(err, keys.ErrUnavailable) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/schemes"
 	"github.com/cashlesscity/citygate/gateway/collect"
@@ -39,6 +40,7 @@ func (g *Gateway) assemble() error {
 	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
 	g.Ring.Wait(g.Fleet)
+	g.Sealer = &audit.Sealer{DB: g.DB, Ring: g.Ring}
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}

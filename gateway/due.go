@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -51,6 +52,7 @@ func (g *Gateway) handlers() map[string]jobs.Handler {
 		interbook.CarryJob{}.Kind(): handler(g.carry),
 		DueJob{}.Kind():             handler(g.due),
 		ListsJob{}.Kind():           handler(g.lists),
+		audit.Job{}.Kind():          handler(g.seal),
 	}
 }
 
@@ -113,6 +115,8 @@ func lanes(name string, args json.RawMessage) []jobs.Lane {
 		return []jobs.Lane{{Name: "fares"}}
 	case interbook.CarryJob{}.Kind():
 		return []jobs.Lane{{Name: "messages"}}
+	case audit.Job{}.Kind():
+		return []jobs.Lane{{Name: "seals"}} // of no tenant, and beside whatever else is done
 	}
 	var j ofTenant
 	if json.Unmarshal(args, &j) != nil {
@@ -326,6 +330,9 @@ func (g *Gateway) Tick(ctx context.Context) error {
 			ask(&g.unlisted, t.ID, ListsJob{t.ID})
 		}
 		ask(&g.waiting, t.ID, DueJob{t.ID})
+	}
+	for _, logs := range auditLogs(all) {
+		ask(&g.unsealed, logs[0], audit.Job{Tenants: logs})
 	}
 	if len(due) == 0 {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/collect"
@@ -74,6 +75,7 @@ type Gateway struct {
 	Collector   *collect.Collector
 	Settler     *settle.Settler
 	Reconciler  *recon.Reconciler
+	Sealer      *audit.Sealer
 	Jobs        *jobs.Client
 
 	schemes   *code.Dispatcher
@@ -85,6 +87,8 @@ type Gateway struct {
 	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published
 	announced turns      // was looked at for next keys that are missing
+	unsealed  waitingSet // waits for its audit log to be sealed
+	audited   auditedSet
 	providers providerCache
 	handler   http.Handler
 }
@@ -104,7 +108,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.DB, err = pg.Open(ctx, pg.Config{URL: c.AppURL, Clock: c.Clock, Random: c.Random, MaxConns: c.Connections, Enqueuer: g.Jobs})
+	g.DB, err = pg.Open(ctx, pg.Config{URL: c.AppURL, Clock: c.Clock, Random: c.Random, MaxConns: c.Connections, Enqueuer: g.Jobs, OnAudit: g.audited.add})
 	if err != nil {
 		return nil, errors.Join(err, g.Jobs.Stop(ctx))
 	}
@@ -123,9 +127,10 @@ func (g *Gateway) Start(ctx context.Context) error { return g.Jobs.Start(ctx) }
 // Drain waits until no job is left to run now; a job that failed is an error.
 func (g *Gateway) Drain(ctx context.Context) error { return g.Jobs.Drain(ctx) }
 
-// Close stops the workers and closes the database.
+// Close stops the workers, seals what was audited and closes the database.
 func (g *Gateway) Close(ctx context.Context) error {
 	err := g.Jobs.Stop(ctx)
+	g.sealLast(ctx)
 	g.DB.Close()
 	return errors.Join(err, g.providers.close())
 }

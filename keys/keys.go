@@ -35,12 +35,12 @@ import (
 // A Purpose is what a key signs. Keys of two purposes are never the same key.
 type Purpose string
 
-// The purposes of a tenant.
+// The purposes of a tenant. Audit is one of the platform's too.
 const (
 	Credential Purpose = "credential" // codes
 	DenyList   Purpose = "denylist"   // deny lists and heartbeats
 	Policy     Purpose = "policy"
-	Audit      Purpose = "audit"
+	Audit      Purpose = "audit" // seals of the audit log
 	Explain    Purpose = "explain"
 	Webhook    Purpose = "webhook"
 )
@@ -62,7 +62,7 @@ var purposeForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
 
 // Check reports whether tenant may have keys of purpose p.
 func (p Purpose) Check(tenant citygate.TenantID) error {
-	switch platform := p == Root || p == Token; {
+	switch platform := p == Root || p == Token || p == Audit && tenant == Platform; {
 	case !purposeForm.MatchString(string(p)):
 		return ErrInvalid.Explain("purpose %q: want lower-case letters, digits and hyphens", string(p))
 	case tenant < 0 || platform != (tenant == Platform):

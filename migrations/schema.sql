@@ -112,6 +112,50 @@ CREATE POLICY tenant ON assignments
 GRANT INSERT, SELECT ON assignments TO citygate_app;
 GRANT SELECT ON assignments TO citygate_auditor;
 
+CREATE TABLE audit_checkpoints (
+    tenant_id bigint NOT NULL,
+    n bigint NOT NULL,
+    seq bigint NOT NULL,
+    root bytea NOT NULL,
+    prev_root bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kid smallint NOT NULL,
+    signature bytea NOT NULL,
+    CONSTRAINT audit_checkpoints_pkey PRIMARY KEY (tenant_id, n),
+    CONSTRAINT audit_checkpoints_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT audit_checkpoints_n_check CHECK ((n > 0)),
+    CONSTRAINT audit_checkpoints_prev_root_check CHECK ((octet_length(prev_root) = 32)),
+    CONSTRAINT audit_checkpoints_root_check CHECK ((octet_length(root) = 32)),
+    CONSTRAINT audit_checkpoints_seq UNIQUE (tenant_id, seq),
+    CONSTRAINT audit_checkpoints_seq_check CHECK ((seq > 0))
+);
+COMMENT ON TABLE audit_checkpoints IS 'Signed seals over a tenant''s audit chain: root is the hash of row seq, and with it of every row before.';
+ALTER TABLE audit_checkpoints ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_checkpoints FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON audit_checkpoints
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON audit_checkpoints TO citygate_app;
+GRANT SELECT ON audit_checkpoints TO citygate_auditor;
+
+CREATE TABLE audit_heads (
+    tenant_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_heads_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT audit_heads_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT audit_heads_seq_check CHECK ((seq >= 0))
+);
+COMMENT ON TABLE audit_heads IS 'The last link of a tenant''s audit chain. Whoever adds links holds its row.';
+ALTER TABLE audit_heads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_heads FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON audit_heads
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON audit_heads TO citygate_app;
+GRANT SELECT ON audit_heads TO citygate_auditor;
+GRANT UPDATE (seq, hash) ON audit_heads TO citygate_app;
+
 CREATE TABLE audit_log (
     tenant_id bigint NOT NULL,
     entry_id uuid NOT NULL,
@@ -126,10 +170,15 @@ CREATE TABLE audit_log (
     hash bytea,
     CONSTRAINT audit_log_pkey PRIMARY KEY (tenant_id, entry_id),
     CONSTRAINT audit_log_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT audit_log_chained CHECK ((num_nulls(seq, prev_hash, hash) = ANY (ARRAY[0, 3]))),
     CONSTRAINT audit_log_verb_check CHECK ((verb <> ''::text))
 );
-COMMENT ON TABLE audit_log IS 'Who changed what in a tenant. Append-only; seq and the hashes are the sealer''s, whose migration grants them.';
+COMMENT ON TABLE audit_log IS 'Who changed what in a tenant. Rows are added, chained by seq, prev_hash and hash, and then never changed.';
+CREATE INDEX audit_log_actor ON audit_log USING btree (tenant_id, actor, entry_id);
 CREATE INDEX audit_log_at ON audit_log USING btree (tenant_id, at, entry_id);
+CREATE INDEX audit_log_object ON audit_log USING btree (tenant_id, object, entry_id);
+CREATE UNIQUE INDEX audit_log_seq ON audit_log USING btree (tenant_id, seq);
+CREATE INDEX audit_log_waiting ON audit_log USING btree (tenant_id, at, entry_id) WHERE (seq IS NULL);
 ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_log FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON audit_log
@@ -137,6 +186,7 @@ CREATE POLICY tenant ON audit_log
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON audit_log TO citygate_app;
 GRANT SELECT ON audit_log TO citygate_auditor;
+GRANT UPDATE (seq, prev_hash, hash) ON audit_log TO citygate_app;
 
 CREATE TABLE balances (
     tenant_id bigint NOT NULL,
@@ -1267,6 +1317,42 @@ GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
 GRANT UPDATE (state, csv_file, xml_file, sent_at) ON payouts TO citygate_app;
 
+CREATE TABLE platform.audit_checkpoints (
+    tenant_id bigint NOT NULL,
+    n bigint NOT NULL,
+    seq bigint NOT NULL,
+    root bytea NOT NULL,
+    prev_root bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    kid smallint NOT NULL,
+    signature bytea NOT NULL,
+    CONSTRAINT audit_checkpoints_pkey PRIMARY KEY (tenant_id, n),
+    CONSTRAINT audit_checkpoints_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
+    CONSTRAINT audit_checkpoints_n_check CHECK ((n > 0)),
+    CONSTRAINT audit_checkpoints_prev_root_check CHECK ((octet_length(prev_root) = 32)),
+    CONSTRAINT audit_checkpoints_root_check CHECK ((octet_length(root) = 32)),
+    CONSTRAINT audit_checkpoints_seq UNIQUE (tenant_id, seq),
+    CONSTRAINT audit_checkpoints_seq_check CHECK ((seq > 0)),
+    CONSTRAINT audit_checkpoints_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.audit_checkpoints IS 'Signed seals over the platform''s audit chain, by the platform''s audit key.';
+GRANT INSERT, SELECT ON platform.audit_checkpoints TO citygate_app;
+GRANT SELECT ON platform.audit_checkpoints TO citygate_auditor;
+
+CREATE TABLE platform.audit_heads (
+    tenant_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_heads_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT audit_heads_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT audit_heads_seq_check CHECK ((seq >= 0)),
+    CONSTRAINT audit_heads_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.audit_heads IS 'The last link of the platform''s audit chain.';
+GRANT INSERT, SELECT ON platform.audit_heads TO citygate_app;
+GRANT SELECT ON platform.audit_heads TO citygate_auditor;
+GRANT UPDATE (seq, hash) ON platform.audit_heads TO citygate_app;
+
 CREATE TABLE platform.audit_log (
     entry_id uuid NOT NULL,
     actor text NOT NULL,
@@ -1278,14 +1364,20 @@ CREATE TABLE platform.audit_log (
     seq bigint,
     prev_hash bytea,
     hash bytea,
+    tenant_id bigint NOT NULL DEFAULT 0,
     CONSTRAINT audit_log_pkey PRIMARY KEY (entry_id),
     CONSTRAINT audit_log_actor_check CHECK ((actor <> ''::text)),
+    CONSTRAINT audit_log_chained CHECK ((num_nulls(seq, prev_hash, hash) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT audit_log_tenant_id_check CHECK ((tenant_id = 0)),
     CONSTRAINT audit_log_verb_check CHECK ((verb <> ''::text))
 );
-COMMENT ON TABLE platform.audit_log IS 'Who changed what outside any tenant. Append-only; seq and the hashes are the sealer''s.';
+COMMENT ON TABLE platform.audit_log IS 'Who changed what outside any tenant. Rows are added, chained by seq, prev_hash and hash, and then never changed.';
 CREATE INDEX audit_log_at ON platform.audit_log USING btree (at, entry_id);
+CREATE UNIQUE INDEX audit_log_seq ON platform.audit_log USING btree (tenant_id, seq);
+CREATE INDEX audit_log_waiting ON platform.audit_log USING btree (tenant_id, at, entry_id) WHERE (seq IS NULL);
 GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
 GRANT SELECT ON platform.audit_log TO citygate_auditor;
+GRANT UPDATE (seq, prev_hash, hash) ON platform.audit_log TO citygate_app;
 
 CREATE TABLE platform.key_holders (
     tenant_id bigint NOT NULL,
@@ -1335,13 +1427,13 @@ CREATE TABLE platform.platform_keys (
     CONSTRAINT platform_keys_check CHECK ((expires > not_before)),
     CONSTRAINT platform_keys_kid_check CHECK (((kid >= 1) AND (kid <= 255))),
     CONSTRAINT platform_keys_public_key_check CHECK ((octet_length(public_key) > 0)),
-    CONSTRAINT platform_keys_purpose_check CHECK ((purpose = ANY (ARRAY['root'::text, 'token'::text]))),
+    CONSTRAINT platform_keys_purpose_check CHECK ((purpose = ANY (ARRAY['root'::text, 'token'::text, 'audit'::text]))),
     CONSTRAINT platform_keys_state_check CHECK ((state = ANY (ARRAY['published'::text, 'active'::text, 'retiring'::text, 'revoked'::text]))),
     CONSTRAINT platform_keys_tenant_id_check CHECK ((tenant_id = 0)),
     CONSTRAINT platform_keys_version UNIQUE (tenant_id, purpose, version),
     CONSTRAINT platform_keys_version_check CHECK ((version > 0))
 );
-COMMENT ON TABLE platform.platform_keys IS 'Public keys of the platform (tenant 0 to a signer): roots that sign bundles, keys that sign access tokens.';
+COMMENT ON TABLE platform.platform_keys IS 'Public keys of the platform (tenant 0 to a signer): roots that sign bundles, keys that sign access tokens, keys that seal the audit log.';
 CREATE UNIQUE INDEX platform_keys_active ON platform.platform_keys USING btree (tenant_id, purpose) WHERE (state = 'active'::text);
 GRANT INSERT, SELECT ON platform.platform_keys TO citygate_app;
 GRANT SELECT ON platform.platform_keys TO citygate_auditor;

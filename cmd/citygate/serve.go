@@ -29,6 +29,9 @@ const (
 // by key token.
 const firstTokenLife = 24 * time.Hour
 
+// sealEvery is how often audit logs are sealed that this process added to.
+const sealEvery = time.Second
+
 type serveFlags struct {
 	gatewayFlags
 	listen string
@@ -149,10 +152,15 @@ func (f *gatewayFlags) where(sys *system) string {
 // workDue asks for what is due, at once and then every so often, until ctx ends
 // or the server does.
 func (in *installation) workDue(ctx context.Context, log *slog.Logger, every time.Duration, ended <-chan error) {
-	ticker := time.NewTicker(every)
+	ticker, sealing := time.NewTicker(every), time.NewTicker(sealEvery)
 	defer ticker.Stop()
-	for {
-		if err := in.Tick(ctx); err != nil && ctx.Err() == nil {
+	defer sealing.Stop()
+	for due := true; ; {
+		ask := in.SealSoon
+		if due {
+			ask = in.Tick
+		}
+		if err := ask(ctx); err != nil && ctx.Err() == nil {
 			log.Error("cannot look for what is due", "error", err)
 		}
 		select {
@@ -162,6 +170,9 @@ func (in *installation) workDue(ctx context.Context, log *slog.Logger, every tim
 			log.Error("the HTTP server ended", "error", err)
 			return
 		case <-ticker.C:
+			due = true
+		case <-sealing.C:
+			due = false
 		}
 	}
 }

@@ -41,7 +41,8 @@ func TestMain(m *testing.M) {
 //	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
 //	                            transfer of code WHAT, close for an open exception of kind WHAT, drift for
 //	                            a balance of an account that begins with WHAT, stuff for the totals of
-//	                            a window in state WHAT; sets $CHANGED to its id
+//	                            a window in state WHAT, rewrite and unlog for a change of verb WHAT that the platform audited;
+//	                            sets $CHANGED to its id. DIR may be a database's URL
 func TestStories(t *testing.T) {
 	root, err := os.MkdirTemp("/tmp", "citygate-stories-") // the database's user cannot reach t.TempDir
 	if err != nil {
@@ -161,22 +162,30 @@ var tampering = map[string]string{
 		SELECT item FROM recon_items WHERE tenant_id = $1 AND kind = $2 AND state = 'open' ORDER BY item LIMIT 1) RETURNING item`,
 	"drift": `UPDATE balances SET debit_total = debit_total + 5 WHERE tenant_id = $1 AND account = (
 		SELECT account FROM balances WHERE tenant_id = $1 AND account LIKE $2 || '%' ORDER BY account LIMIT 1) RETURNING account`,
+	"rewrite": `UPDATE platform.audit_log SET actor = 'user:mallory' WHERE tenant_id = $1 AND seq = (
+		SELECT seq FROM platform.audit_log WHERE tenant_id = $1 AND verb = $2 ORDER BY seq LIMIT 1) RETURNING seq::text`,
+	"unlog": `DELETE FROM platform.audit_log WHERE tenant_id = $1 AND seq = (
+		SELECT max(seq) FROM platform.audit_log WHERE tenant_id = $1 AND verb = $2) RETURNING seq::text`,
 	"stuff": `UPDATE windows SET totals_hash = sha256(totals_hash) WHERE tenant_id = $1 AND business_date = (
 		SELECT business_date FROM windows WHERE tenant_id = $1 AND state = $2 ORDER BY business_date LIMIT 1) RETURNING business_date::text`,
 }
 
 func storyTamper(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 || tampering[args[2]] == "" {
-		ts.Fatalf("usage: tamper DIR TENANT drop|double|alter|close|drift|stuff WHAT")
+		ts.Fatalf("usage: tamper DIR TENANT HOW WHAT")
 	}
 	tenant, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	server, err := pglocal.Start(ctx, pglocal.Config{DataDir: ts.MkAbs(args[0]), PGBin: os.Getenv(pgtest.EnvBin), CacheDir: filepath.Join(ts.Getenv("XDG_CACHE_HOME"), "citygate")})
-	ts.Check(err)
-	defer func() { ts.Check(server.Stop(ctx)) }()
-	conn, err := pgx.Connect(ctx, server.URL(pglocal.Owner, pglocal.Database))
+	where := args[0] + "&user=" + string(pglocal.Owner)
+	if !strings.Contains(args[0], "://") {
+		server, err := pglocal.Start(ctx, pglocal.Config{DataDir: ts.MkAbs(args[0]), PGBin: os.Getenv(pgtest.EnvBin), CacheDir: filepath.Join(ts.Getenv("XDG_CACHE_HOME"), "citygate")})
+		ts.Check(err)
+		defer func() { ts.Check(server.Stop(ctx)) }()
+		where = server.URL(pglocal.Owner, pglocal.Database)
+	}
+	conn, err := pgx.Connect(ctx, where)
 	ts.Check(err)
 	defer func() { ts.Check(conn.Close(ctx)) }()
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {

@@ -58,6 +58,7 @@ var plain = map[string]any{
 	"concessions": nil, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
 	"stops": nil, "area": "Centre",
+	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

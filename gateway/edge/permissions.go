@@ -92,6 +92,12 @@ var permissions = map[string]authz.Permission{
 	"list-reconciliation":    {Resource: "recon", Verb: "read"},
 	"resolve-reconciliation": {Resource: "recon", Verb: "write"},
 
+	// Audit logs.
+	"list-audit":                      {Resource: "audit", Verb: "read"},
+	"list-audit-checkpoints":          {Resource: "audit", Verb: "read"},
+	"list-platform-audit":             {Resource: "platform", Verb: "read"},
+	"list-platform-audit-checkpoints": {Resource: "platform", Verb: "read"},
+
 	// Signed by a terminal's key: a device is the role terminal.
 	"upload-taps": {Resource: "tap", Verb: "write"},
 

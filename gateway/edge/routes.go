@@ -67,6 +67,7 @@ func (e *Edge) routes() {
 	e.deviceRoutes()
 	e.moneyRoutes()
 	e.onboardingRoutes()
+	e.auditRoutes()
 	e.signedRoutes()
 }
 
@@ -301,7 +302,7 @@ func (e *Edge) signedRoutes() {
 	}, signedObject("get-bundle", "The trust bundle of an operator's terminals (TB1)"))
 	e.denyListRoutes()
 	e.plain(public, http.MethodGet, "/.well-known/jwks.json", func(c *gin.Context) { e.keySet(c, 0) },
-		keySetOperation("get-platform-keys", "The keys that sign access tokens, the next one among them"))
+		keySetOperation("get-platform-keys", "The platform's public keys by purpose: those that sign access tokens, the next one among them, and those that seal its audit log"))
 	e.plain(public, http.MethodGet, "/.well-known/tenants/:tenant/jwks.json", func(c *gin.Context) {
 		id, err := strconv.ParseInt(c.Param("tenant"), 10, 64)
 		if err != nil || id <= 0 {

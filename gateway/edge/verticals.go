@@ -33,6 +33,7 @@ type Verticals struct {
 	Devices    Devices
 	Onboarding Onboarding
 	Foreign    Foreign
+	Audit      Audit
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

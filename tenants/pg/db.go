@@ -27,6 +27,9 @@ type Config struct {
 	// OnStatement, if set, is told every statement before it runs. Tests hold
 	// the rules for SQL with it.
 	OnStatement func(sql string)
+	// OnAudit, if set, is told the tenant (0 = the platform) of every row that a
+	// transaction adds to an audit log. The transaction may still fail.
+	OnAudit func(citygate.TenantID)
 }
 
 // Session settings. A URL may override them.
@@ -44,6 +47,7 @@ type DB struct {
 	clock       citygate.Clock
 	enqueuer    Enqueuer
 	onStatement func(string)
+	onAudit     func(citygate.TenantID)
 
 	idMu   sync.Mutex
 	random io.Reader
@@ -77,7 +81,7 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, ErrConfig.Because(nil, "%v", err)
 	}
-	db := &DB{pool: pool, clock: c.Clock, random: c.Random, enqueuer: c.Enqueuer, onStatement: c.OnStatement}
+	db := &DB{pool: pool, clock: c.Clock, random: c.Random, enqueuer: c.Enqueuer, onStatement: c.OnStatement, onAudit: c.OnAudit}
 	if err := db.check(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -142,6 +142,9 @@ func (tx *Tx) Audit(ctx context.Context, e AuditEntry) error {
 	if err != nil {
 		return err
 	}
+	if tx.db.onAudit != nil {
+		tx.db.onAudit(tx.Tenant)
+	}
 	id := tx.NewID()
 	if tx.Tenant == 0 {
 		_, err = tx.Exec(ctx, insertPlatformAudit, id, e.Actor, e.Verb, e.Object, before, after, tx.Now)
