@@ -161,21 +161,22 @@ func (g *Gateway) putScheme(ctx context.Context, actor string, tenant citygate.T
 	}
 	slices.Sort(concerned)
 	for _, operator := range slices.Compact(concerned) {
-		if err := g.renewSchemes(ctx, actor, operator); err != nil {
+		if err := g.renewSchemes(ctx, actor, tenant, operator); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// renewSchemes publishes an operator's bundle with the schemes of today. One that
-// has none yet gets them with its first policy.
-func (g *Gateway) renewSchemes(ctx context.Context, actor string, operator citygate.TenantID) error {
+// renewSchemes publishes an operator's bundle with the schemes of today, if it
+// accepts the tenant whose schemes have changed. One that has none yet gets them
+// with its first policy.
+func (g *Gateway) renewSchemes(ctx context.Context, actor string, tenant, operator citygate.TenantID) error {
 	profile, err := g.Bundles.Profile(ctx, operator)
 	if errors.Is(err, fleet.ErrNoBundle) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || operator != tenant && !slices.Contains(profile.Accepts, tenant) {
 		return err
 	}
 	if profile.Schemes, err = g.schemesFor(ctx, operator, profile.Accepts); err != nil {

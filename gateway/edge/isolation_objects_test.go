@@ -26,6 +26,7 @@ var pathObjects = map[string]string{
 	"tenant": "tenant", "terminal": "terminal", "flag": "flag", "list": "list", "index": "index", "account": "account", "device": "device",
 	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff",
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
+	"scheme": "scheme",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
@@ -34,6 +35,7 @@ var references = map[string]string{
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
+	"put-code-scheme operators": "tenant",
 }
 
 // nobody's objects look like those of [party.has] and do not exist.
@@ -42,7 +44,7 @@ var nobodys = objects{
 	"account": citygate.UUID{0xee, 1}.Text("acc_"), "device": citygate.UUID{0xee, 2}.Text("dev_"), "journey": citygate.UUID{0xee, 3}.Text("jrn_"),
 	"refund": citygate.UUID{0xee, 4}.Text("ref_"), "payout file": "nobody.csv", "item": "row/2026-11-21/999", "item contract": "pay-nobody",
 	"rider": "8/60000/4000000", "vehicle": "V-nobody", "contract": "pay-nobody", "payee": "nobody",
-	"tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody",
+	"tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 }
 
 // plain are fields that name no object, with a value that is good for a first
@@ -59,6 +61,7 @@ var plain = map[string]any{
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
 	"stops": nil, "area": "Centre",
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
+	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

@@ -389,6 +389,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		w.t.Fatalf("%s: %d debts, %d payouts, %d exceptions after days of business", p.slug, len(debts), len(payouts), len(items))
 	}
 	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, worldActor, flatTariff(w, 2), w.now()) }))
+	w.send(http.MethodPut, p.path("code-schemes/token-defer"), edge.CodeScheme{Params: fmt.Appendf(nil, `{"issuer":%d}`, p.issuer)}, nil)
 	w.send(http.MethodPost, p.path("stops"), map[string]any{"stops": []edge.Stop{{ID: "S-" + p.slug, Name: "Stop"}}}, nil)
 	charge := page[edge.Charge](w, p, "charges")[0]
 	refund := citygate.UUID{0xbb, 1}
@@ -401,7 +402,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
-		"end to end": payouts[0].EndToEndID, "tariff": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug,
+		"end to end": payouts[0].EndToEndID, "tariff": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {
 		if id == "" {
 			w.t.Fatalf("%s has no %s", p.slug, kind)

@@ -21,7 +21,7 @@ import (
 // The refusals.
 var (
 	ErrScheme   = &citygate.Code{Name: "foreign.scheme", Kind: citygate.Invalid, Title: "The code scheme cannot be read like this. Correct the named field."}
-	ErrNoScheme = &citygate.Code{Name: "foreign.no_scheme", Kind: citygate.NotFound, Title: "The tenant answers for no codes of this scheme. Put the scheme first."}
+	ErrNoScheme = &citygate.Code{Name: "foreign.no_scheme", Kind: citygate.Conflict, Title: "The tenant answers for no codes of this scheme. Put the scheme first."}
 	ErrCode     = &citygate.Code{Name: "foreign.code", Kind: citygate.Invalid, Title: "That is no code of the scheme. Give the code as a reader reads it."}
 	ErrTaken    = &citygate.Code{Name: "foreign.taken", Kind: citygate.Conflict, Title: "The code is of another account already. A rider keeps his account; have the provider give another code."}
 	ErrNoIssuer = &citygate.Code{Name: "foreign.no_issuer", Kind: citygate.Conflict, Title: "The tenant answers for no riders: it has no issuer number."}
