@@ -109,6 +109,7 @@ var ours = map[string][]string{
 	"gateway/collect":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
+	"gateway/archive":                {"tenants", "tenants/pg", "migrations", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/tap"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 }

@@ -43,9 +43,13 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 	if t.Kind != tenants.Authority {
 		c.payee()
 		c.tariff()
+	}
+	if t.Kind != tenants.Authority || t.Issuer != 0 { // an issuer proves what operators claim by its own bundle
 		if err := c.acceptance(ctx); err != nil {
 			return list, err
 		}
+	}
+	if t.Kind != tenants.Authority {
 		if err := c.terminals(ctx); err != nil {
 			return list, err
 		}
@@ -80,7 +84,7 @@ func (c *checker) keys(ctx context.Context) error {
 		return err
 	}
 	purposes := []keys.Purpose{keys.Audit}
-	if c.tenant.Kind != tenants.Authority {
+	if c.tenant.Kind != tenants.Authority || c.tenant.Issuer != 0 {
 		purposes = append(purposes, keys.Policy)
 	}
 	if c.tenant.Issuer != 0 {
@@ -150,7 +154,7 @@ func (c *checker) acceptance(ctx context.Context) error {
 	const do = "PUT /v1/tenants/{tenant}/acceptance, or acceptance in the file"
 	rules, err := policies.Latest(ctx, c.DB, c.tenant.ID)
 	if errors.Is(err, policies.ErrNone) {
-		c.add(edge.ChecklistItem{Name: "acceptance", Detail: "terminals do not know what to accept", Do: do})
+		c.add(edge.ChecklistItem{Name: "acceptance", Detail: "nothing says what is accepted", Do: do})
 		return nil
 	}
 	if err != nil {

@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -44,15 +47,31 @@ func (g *Gateway) closeDrained(ctx context.Context, actor string, tenant citygat
 	return err
 }
 
-// UnderWay says what a tenant has not finished, or "". Debts do not count: they
-// may stay for ever, and an export names them.
+// UnderWay says what a tenant has not finished, or "". For as long as its rules
+// take late uploads a closing operator waits for what its readers still hold.
+// Debts do not count: they may stay for ever, and an export names them.
 func (g *Gateway) UnderWay(ctx context.Context, tenant citygate.TenantID) (open string, err error) {
+	t, since, err := g.Tenants.StateSince(ctx, tenant)
+	if err != nil {
+		return "", err
+	}
+	late := ""
+	if rules, err := policies.Latest(ctx, g.DB, tenant); err == nil && t.State == tenants.Closing {
+		until := since.AddDate(0, 0, int(rules.LateUploadDays))
+		if g.Clock().Before(until) {
+			late = "uploads that may come until " + until.Format(time.DateOnly)
+		}
+	} else if err != nil && !errors.Is(err, policies.ErrNone) {
+		return "", err
+	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		const count = `
 			SELECT (SELECT count(*) FROM journeys WHERE tenant_id = $1 AND state = 'open'),
 				(SELECT count(*) FROM aggregations WHERE tenant_id = $1 AND state IN ('open', 'charging')),
 				(SELECT count(*) FROM charges WHERE tenant_id = $1 AND (state IN ('created', 'sent', 'unknown') OR state = 'succeeded' AND NOT (passed AND released))),
-				(SELECT count(*) FROM windows WHERE tenant_id = $1 AND state <> 'paid'),
+				(SELECT count(*) FROM windows AS w WHERE w.tenant_id = $1 AND w.state <> 'paid' AND
+					(EXISTS (SELECT FROM fare_decisions AS d WHERE d.tenant_id = $1 AND d.window_date = w.business_date)
+					OR EXISTS (SELECT FROM receipts AS r WHERE r.tenant_id = $1 AND r.window_date = w.business_date))),
 				(SELECT count(*) FROM outbox WHERE tenant_id = $1 AND delivered_at IS NULL),
 				(SELECT count(*) FROM recon_items WHERE tenant_id = $1 AND state = 'open')`
 		var n [6]int
@@ -60,6 +79,9 @@ func (g *Gateway) UnderWay(ctx context.Context, tenant citygate.TenantID) (open 
 			return err
 		}
 		var parts []string
+		if late != "" {
+			parts = append(parts, late)
+		}
 		for i, what := range []string{"open journey", "uncollected account", "charge under way", "unpaid window", "undelivered message", "open reconciliation item"} {
 			if n[i] > 0 {
 				parts = append(parts, plural(n[i], what))

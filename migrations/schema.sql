@@ -1465,6 +1465,7 @@ CREATE TABLE platform.tenants (
     cap_unit bigint NOT NULL,
     state text NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    state_since timestamp with time zone,
     CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id),
     CONSTRAINT tenants_calendar_version_check CHECK ((calendar_version > 0)),
     CONSTRAINT tenants_cap_unit_check CHECK ((cap_unit >= 0)),
@@ -1484,9 +1485,10 @@ CREATE TABLE platform.tenants (
     CONSTRAINT tenants_time_zone_check CHECK ((time_zone <> ''::text))
 );
 COMMENT ON TABLE platform.tenants IS 'Every tenant there is or was. Numbers are never reused; mode, slug and issuer number never change.';
+COMMENT ON COLUMN platform.tenants.state_since IS 'When the tenant came into its state; none: with its creation.';
 GRANT INSERT, SELECT ON platform.tenants TO citygate_app;
 GRANT SELECT ON platform.tenants TO citygate_auditor;
-GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state) ON platform.tenants TO citygate_app;
+GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state, state_since) ON platform.tenants TO citygate_app;
 
 CREATE TABLE policies (
     tenant_id bigint NOT NULL,

@@ -3,6 +3,7 @@ package tenants
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -102,6 +103,17 @@ func (d *Directory) Rename(ctx context.Context, actor string, id citygate.Tenant
 		d.forget()
 	}
 	return err
+}
+
+// StateSince gives a tenant as it is now, and when it came into its state.
+func (d *Directory) StateSince(ctx context.Context, id citygate.TenantID) (t Tenant, since time.Time, err error) {
+	err = d.db.InSystem(ctx, func(tx *pg.Tx) error {
+		if t, err = one(ctx, tx, id); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT coalesce(state_since, created_at) FROM platform.tenants WHERE tenant_id = $1`, id).Scan(&since)
+	})
+	return t, since.UTC(), err
 }
 
 func lockTenant(ctx context.Context, tx *pg.Tx, id citygate.TenantID) (Tenant, error) {

@@ -127,6 +127,11 @@ func (f gatewayFlags) reading(ctx context.Context, sys *system) (*installation, 
 	return f.build(ctx, sys, gateway.Config{Log: slog.New(slog.DiscardHandler)})
 }
 
+// importing opens an installation that may be new, without its keys.
+func (f gatewayFlags) importing(ctx context.Context, sys *system) (*installation, error) {
+	return f.build(ctx, sys, gateway.Config{Log: slog.New(slog.DiscardHandler)})
+}
+
 // signing opens an installation with its keys. The first use makes the key file.
 func (f gatewayFlags) signing(ctx context.Context, sys *system, log *slog.Logger) (*installation, error) {
 	if err := f.settle(sys); err != nil {

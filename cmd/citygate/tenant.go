@@ -23,7 +23,8 @@ func newTenantCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newTenantListCommand(sys), newTenantShowCommand(sys), newTenantCreateCommand(sys),
-		newTenantChecklistCommand(sys), newTenantStateCommand(sys), newTenantTryCommand(sys))
+		newTenantChecklistCommand(sys), newTenantStateCommand(sys), newTenantTryCommand(sys),
+		newTenantExportCommand(sys), newTenantImportCommand(sys), newTenantVerifyCommand(sys))
 	return c
 }
 

@@ -98,7 +98,10 @@ func (t Trial) Run(ctx context.Context) (got Tried, err error) {
 	}
 	got.Tenant, got.Issuer = t.Tenant.Slug, issuer.Slug
 	got.Rider = citygate.Rider{Issuer: issuer.Issuer, List: p.list, Index: p.idx}.String()
-	return got, r.tap(ctx, rules, p, issuer, &got)
+	if err := r.tap(ctx, rules, p, issuer, &got); err != nil {
+		return got, err
+	}
+	return got, r.settleDown(ctx) // the fare is in both books
 }
 
 // api sends a JSON request as the platform's administrator.
