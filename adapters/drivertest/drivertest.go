@@ -125,6 +125,10 @@ var cases = []testCase{
 	{"over_refund", "no more is given back than was paid", refunds, overRefund},
 	{"secrets", "no error and no reason holds a secret", always, secrets},
 	{"bill", "the bill of the day lists every payment and every refund with its amount and ids", bills, bill},
+	{"code_known", "a code is its payer's, whenever and by whatever id it is asked about, and asking moves nothing", codes, codeKnown},
+	{"code_stranger", "a code that the far side never gave is nobody's, for good", codes, codeStranger},
+	{"code_lost_reply", "a question whose reply was lost is open, and answered when it is asked again", codes, codeLostReply},
+	{"code_garbled", "an answer about a code that makes no sense names nobody and refuses nobody", codes, codeGarbled},
 	{"bill_torn", "a bill that does not add up to its own totals is refused", tornBills, billTorn},
 }
 

@@ -101,6 +101,14 @@ type mutant struct {
 	query     func(context.Context, driver.Ref) (driver.Result, error)
 	refund    func(context.Context, driver.Refund) (driver.Result, error)
 	parseBill func(driver.Bill) ([]driver.BillLine, error)
+	resolve   func(context.Context, driver.CodeQuestion) (driver.CodeAnswer, error)
+}
+
+func (m *mutant) ResolveCode(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+	if m.resolve == nil {
+		return m.toyDriver.ResolveCode(ctx, q)
+	}
+	return m.resolve(ctx, q)
 }
 
 func (m *mutant) Submit(ctx context.Context, d []driver.Debit) ([]driver.Result, error) {
@@ -294,6 +302,44 @@ var mutants = map[string]func(*toyDriver) driver.Provider{
 				lines[i].Amount.Minor = max(l.Amount.Minor, -l.Amount.Minor)
 			}
 			return lines, err
+		}}
+	},
+	"code_known": func(d *toyDriver) driver.Provider { // takes the second question about a code for a replay
+		seen := map[string]string{}
+		return &mutant{toyDriver: d, resolve: func(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+			a, err := d.ResolveCode(ctx, q)
+			if first, ok := seen[string(q.Evidence)]; ok && first != q.OurID {
+				return driver.CodeAnswer{OurID: q.OurID, Outcome: driver.CodeRefused}, err
+			}
+			seen[string(q.Evidence)] = q.OurID
+			return a, err
+		}}
+	},
+	"code_stranger": func(d *toyDriver) driver.Provider { // a no is not final to it
+		return &mutant{toyDriver: d, resolve: func(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+			a, err := d.ResolveCode(ctx, q)
+			if a.Outcome == driver.CodeRefused {
+				a.Outcome = driver.CodeUnknown
+			}
+			return a, err
+		}}
+	},
+	"code_lost_reply": func(d *toyDriver) driver.Provider { // takes a broken connection for a no
+		return &mutant{toyDriver: d, resolve: func(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+			a, err := d.ResolveCode(ctx, q)
+			if err != nil && !strings.Contains(err.Error(), "no sense") {
+				return driver.CodeAnswer{OurID: q.OurID, Outcome: driver.CodeRefused}, nil
+			}
+			return a, err
+		}}
+	},
+	"code_garbled": func(d *toyDriver) driver.Provider { // takes what it cannot read for a no
+		return &mutant{toyDriver: d, resolve: func(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+			a, err := d.ResolveCode(ctx, q)
+			if err != nil && strings.Contains(err.Error(), "no sense") {
+				return driver.CodeAnswer{OurID: q.OurID, Outcome: driver.CodeRefused}, nil
+			}
+			return a, err
 		}}
 	},
 	"bill_torn": func(d *toyDriver) driver.Provider { // does not add up

@@ -24,14 +24,20 @@ import (
 // toyDriver an honest adapter for it. The broken adapters of mutants_test.go are
 // toyDriver with one thing changed.
 
-const toySecret = "toy-secret-key"
+const (
+	toySecret = "toy-secret-key"
+	toyCode   = "a code of the far side's own"
+	toyPayer  = "payer-1"
+)
 
 type item struct {
 	ID       string `json:"id"`
 	Charge   string `json:"charge,omitempty"` // set on refunds
 	Minor    int64  `json:"minor"`
 	Currency string `json:"currency"`
-	State    string `json:"state"` // done, refused, unsure, conflict, absent
+	Code     string `json:"code,omitempty"`  // set on questions about codes
+	Rider    string `json:"rider,omitempty"` // whose the code is
+	State    string `json:"state"`           // done, refused, unsure, conflict, absent
 }
 
 type toy struct {
@@ -115,6 +121,12 @@ func reply(w io.Writer, items []item) { _ = json.NewEncoder(w).Encode(items) }
 
 // act does what one item asks for.
 func (far *toy) act(it *item, trick string, i int) {
+	if it.Code != "" {
+		if it.State = "refused"; it.Code == toyCode {
+			it.State, it.Rider = "known", toyPayer
+		}
+		return
+	}
 	if old, ok := far.known[it.ID]; ok {
 		if old.Minor != it.Minor || old.Charge != it.Charge {
 			it.State = "conflict"
@@ -250,6 +262,21 @@ func (d *toyDriver) QueryRefund(ctx context.Context, r driver.Refund) (driver.Re
 	return d.Query(ctx, driver.Ref{OurID: r.OurID})
 }
 
+func (d *toyDriver) ResolveCode(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
+	got, err := d.items(ctx, "/code", []item{{ID: q.OurID, Code: string(q.Evidence)}})
+	a := driver.CodeAnswer{OurID: q.OurID}
+	if err != nil || len(got) != 1 || got[0].ID != q.OurID {
+		return a, err
+	}
+	switch a.ReasonCode = got[0].State; got[0].State {
+	case "known":
+		a.Outcome, a.RiderRef = driver.CodeKnown, got[0].Rider
+	case "refused":
+		a.Outcome = driver.CodeRefused
+	}
+	return a, nil
+}
+
 func (d *toyDriver) BillDay(at time.Time) citygate.Date { return citygate.DateOf(at.UTC()) }
 
 func (d *toyDriver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
@@ -296,6 +323,15 @@ func (h *toyHarness) Provider() driver.Provider { return h.provider }
 
 func (h *toyHarness) Debit(ourID string, minor int64) driver.Debit {
 	return driver.Debit{OurID: ourID, RiderRef: "rider", Amount: citygate.Money{Minor: minor, Currency: "HKD"}, TripTime: toyNoon}
+}
+
+func (h *toyHarness) Question(ourID string, known bool) (driver.CodeQuestion, string) {
+	q := driver.CodeQuestion{OurID: ourID, Scheme: "toy", Evidence: []byte("somebody else's"), At: toyNoon}
+	if !known {
+		return q, ""
+	}
+	q.Evidence = []byte(toyCode)
+	return q, toyPayer
 }
 
 func (h *toyHarness) LoseNextReply()        { h.far.arm("lose") }

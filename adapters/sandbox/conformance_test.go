@@ -56,7 +56,7 @@ func open(t *testing.T, root *os.Root, clock citygate.Clock, config Config) *Pro
 
 func newHarness(t *testing.T) *harness {
 	clock := &handClock{at: noon}
-	return &harness{open(t, openDir(t, t.TempDir()), clock.now, Config{FeePPM: 6000}), clock}
+	return &harness{open(t, openDir(t, t.TempDir()), clock.now, Config{FeePPM: 6000, Script: Script{Codes: []Code{{Code: []byte("ann's code"), Rider: "ann"}}}}), clock}
 }
 
 func (h *harness) Provider() driver.Provider { return h.p }
@@ -66,6 +66,15 @@ func (h *harness) Debit(ourID string, minor int64) driver.Debit {
 		OurID: ourID, RiderRef: "rider1", Amount: citygate.Money{Minor: minor, Currency: "HKD"},
 		TripTime: noon, Subject: "a ride", Evidence: [][]byte{[]byte("code")}, Attempted: noon,
 	}
+}
+
+func (h *harness) Question(ourID string, known bool) (driver.CodeQuestion, string) {
+	q := driver.CodeQuestion{OurID: ourID, Scheme: "opaque", Evidence: []byte("nobody's"), At: noon}
+	if !known {
+		return q, ""
+	}
+	q.Evidence = []byte("ann's code")
+	return q, "ann"
 }
 
 func (h *harness) LoseNextReply() { h.p.arm(loseReply) }
