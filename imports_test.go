@@ -24,6 +24,8 @@ var doors = map[string][]string{
 	"github.com/hashicorp/vault/api":   {"keys/vault"}, // the server is never imported: deploy/vaultdev is a module of its own
 	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
 	"github.com/veraison/go-cose":      {"keys/bundle"},
+	"github.com/coreos/go-oidc/v3":     {"gateway/access"}, // the only verifier of ID tokens
+	"github.com/maypok86/otter/v2":     {"gateway/access"}, // a bounded cache of what every request asks for
 	"github.com/spf13/cobra":           {"cmd/citygate"},
 	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
@@ -43,7 +45,7 @@ var doors = map[string][]string{
 var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
-	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city",
+	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -112,6 +114,8 @@ var ours = map[string][]string{
 	"gateway/archive":                {"tenants", "tenants/pg", "migrations", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/tap"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
+	"gateway/access":                 {"tenants", "tenants/pg", "policies/authz"},
+	"gateway/access/issuertest":      {},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are

@@ -2,14 +2,12 @@ package gateway
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/schemes"
@@ -27,7 +25,6 @@ import (
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
-	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -46,6 +43,12 @@ func (g *Gateway) assemble() error {
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}
 	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Tell: g.tellOwn})
 	var err error
+	g.Access, err = access.New(access.Config{
+		DB: g.DB, Clock: g.Clock, Directory: g.Tenants, Random: g.Random, HTTP: g.Issuers,
+	})
+	if err != nil {
+		return err
+	}
 	g.Intake, err = intake.New(intake.Config{
 		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
 		Blocks: g.blocksOf, SchemesOf: g.schemesOf, Foreign: namedBy{g},
@@ -212,42 +215,4 @@ func (o ownIssuer) AcceptOwn(ctx context.Context, tx *pg.Tx, currency citygate.C
 		list[i] = pricing.Answer{Verdict: a.Verdict, Account: a.Account}
 	}
 	return list, transfers, nil
-}
-
-// Access tokens are signed by the platform's token key.
-
-func (g *Gateway) tokenKeyID(ctx context.Context) (string, error) {
-	kid, _, err := g.Ring.Active(ctx, keys.Platform, keys.Token)
-	return strconv.Itoa(int(kid)), err
-}
-
-func (g *Gateway) signToken(ctx context.Context, message []byte) ([]byte, string, error) {
-	kid, version, err := g.Ring.Active(ctx, keys.Platform, keys.Token)
-	if err != nil {
-		return nil, "", err
-	}
-	signatures, err := g.Signer.Sign(ctx, keys.Platform, keys.Token, version, [][]byte{message})
-	if err != nil {
-		return nil, "", err
-	}
-	return signatures[0].Bytes, strconv.Itoa(int(kid)), signatures[0].Err
-}
-
-func (g *Gateway) tokenKey(ctx context.Context, keyID string) (ed25519.PublicKey, bool) {
-	all, err := g.Ring.Keys(ctx, keys.Platform)
-	if err != nil {
-		return nil, false
-	}
-	i := slices.IndexFunc(all, func(k keys.Key) bool {
-		return k.Purpose == keys.Token && strconv.Itoa(int(k.KeyID)) == keyID && (k.State == bundle.Active || k.State == bundle.Retiring)
-	})
-	if i < 0 {
-		return nil, false
-	}
-	public, err := keys.ParsePublic(all[i].Algorithm, all[i].Public)
-	if err != nil {
-		return nil, false
-	}
-	key, ok := public.(ed25519.PublicKey)
-	return key, ok
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
@@ -44,6 +45,7 @@ type Config struct {
 	Files    *os.Root      // payout files, bills and the sandbox's book
 	Products adapters.Set  // payment products this build knows
 	HTTP     driver.Doer   // the way to providers
+	Issuers  *http.Client  // the way to OpenID Connect issuers; nil = nobody signs in
 	Collect  collect.Rules // when aggregations close and debts are tried again
 
 	Connections int32 // to the database; 0 = 8
@@ -65,6 +67,7 @@ type Gateway struct {
 	Tenants     *tenants.Directory
 	Ring        *keys.Ring
 	Tokens      *edge.Tokens
+	Access      *access.Guard
 	Fleet       *fleet.Fleet
 	Bundles     *fleet.Publisher
 	Credentials *credential.Registry
@@ -82,6 +85,7 @@ type Gateway struct {
 	readers   schemeCache
 	seen      *code.Memory
 	trust     trustCache
+	tokenKeys tokenKeys
 	held      held
 	waiting   waitingSet
 	blocks    blockCache

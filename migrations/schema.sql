@@ -5,6 +5,200 @@
 
 CREATE SCHEMA platform;
 
+CREATE TABLE access_grants (
+    tenant_id bigint NOT NULL,
+    role text NOT NULL,
+    permissions text[] NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_grants_pkey PRIMARY KEY (tenant_id, role),
+    CONSTRAINT access_grants_role_check CHECK ((role ~ '^[a-z][a-z0-9_]{1,39}$'::text))
+);
+COMMENT ON TABLE access_grants IS 'Roles of the tenants own making: permissions in the tenant itself.';
+ALTER TABLE access_grants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_grants FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_grants
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON access_grants TO citygate_app;
+GRANT SELECT ON access_grants TO citygate_auditor;
+GRANT UPDATE (permissions, changed_at) ON access_grants TO citygate_app;
+
+CREATE TABLE access_issuers (
+    tenant_id bigint NOT NULL,
+    name text NOT NULL,
+    url text NOT NULL,
+    client_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_issuers_pkey PRIMARY KEY (tenant_id, name),
+    CONSTRAINT access_issuers_client_id_check CHECK ((client_id <> ''::text)),
+    CONSTRAINT access_issuers_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,30}$'::text)),
+    CONSTRAINT access_issuers_url UNIQUE (tenant_id, url),
+    CONSTRAINT access_issuers_url_check CHECK ((url <> ''::text))
+);
+COMMENT ON TABLE access_issuers IS 'OpenID Connect issuers whose people may sign in to the tenant. The URL never changes under a name: members are of that issuer.';
+ALTER TABLE access_issuers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_issuers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_issuers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON access_issuers TO citygate_app;
+GRANT SELECT ON access_issuers TO citygate_auditor;
+GRANT UPDATE (client_id) ON access_issuers TO citygate_app;
+
+CREATE TABLE access_keys (
+    tenant_id bigint NOT NULL,
+    key_id uuid NOT NULL,
+    name text NOT NULL,
+    owner text NOT NULL,
+    scopes text[] NOT NULL,
+    hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT access_keys_pkey PRIMARY KEY (tenant_id, key_id),
+    CONSTRAINT access_keys_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT access_keys_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT access_keys_owner_check CHECK ((owner <> ''::text))
+);
+COMMENT ON TABLE access_keys IS 'API keys: SHA-256 of 32 random bytes. A key does what its scopes name of what its owner may do at that moment, and nothing when the owner is no member any more. last_used_at is right to five minutes.';
+ALTER TABLE access_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_keys
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON access_keys TO citygate_app;
+GRANT SELECT ON access_keys TO citygate_auditor;
+GRANT UPDATE (last_used_at, revoked_at) ON access_keys TO citygate_app;
+
+CREATE TABLE access_members (
+    tenant_id bigint NOT NULL,
+    subject text NOT NULL,
+    issuer text NOT NULL,
+    external text NOT NULL,
+    name text NOT NULL,
+    roles text[] NOT NULL,
+    added_by text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_members_pkey PRIMARY KEY (tenant_id, subject),
+    CONSTRAINT access_members_added_by_check CHECK ((added_by <> ''::text)),
+    CONSTRAINT access_members_external_check CHECK ((external <> ''::text)),
+    CONSTRAINT access_members_person UNIQUE (tenant_id, issuer, external),
+    CONSTRAINT access_members_subject_check CHECK ((subject <> ''::text))
+);
+COMMENT ON TABLE access_members IS 'People of a tenant and their roles. An empty issuer has no sign-in: its people are given tokens by command. external is what the issuer calls the person.';
+ALTER TABLE access_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_members FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_members
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON access_members TO citygate_app;
+GRANT SELECT ON access_members TO citygate_auditor;
+GRANT UPDATE (name, roles, changed_at) ON access_members TO citygate_app;
+
+CREATE TABLE access_pairings (
+    tenant_id bigint NOT NULL,
+    code_hash bytea NOT NULL,
+    terminal jsonb NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    terminal_id bigint,
+    CONSTRAINT access_pairings_pkey PRIMARY KEY (tenant_id, code_hash),
+    CONSTRAINT access_pairings_check CHECK (((used_at IS NULL) = (terminal_id IS NULL))),
+    CONSTRAINT access_pairings_code_hash_check CHECK ((octet_length(code_hash) = 32)),
+    CONSTRAINT access_pairings_created_by_check CHECK ((created_by <> ''::text))
+);
+COMMENT ON TABLE access_pairings IS 'Pairing codes of terminals, hashed: each enrols one terminal, within ten minutes.';
+CREATE INDEX access_pairings_expiry ON access_pairings USING btree (tenant_id, expires_at);
+ALTER TABLE access_pairings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_pairings FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_pairings
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON access_pairings TO citygate_app;
+GRANT SELECT ON access_pairings TO citygate_auditor;
+GRANT UPDATE (used_at, terminal_id) ON access_pairings TO citygate_app;
+
+CREATE TABLE access_proposals (
+    tenant_id bigint NOT NULL,
+    proposal_id uuid NOT NULL,
+    kind text NOT NULL,
+    operation text NOT NULL,
+    method text NOT NULL,
+    path text NOT NULL,
+    body bytea NOT NULL,
+    content_hash bytea NOT NULL,
+    proposer text NOT NULL,
+    person text NOT NULL,
+    credential jsonb NOT NULL,
+    state text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    second text,
+    decided_at timestamp with time zone,
+    tried_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    status integer,
+    answer text,
+    CONSTRAINT access_proposals_pkey PRIMARY KEY (tenant_id, proposal_id),
+    CONSTRAINT access_proposals_check CHECK (((state = ANY (ARRAY['open'::text, 'expired'::text, 'void'::text])) OR (second IS NOT NULL))),
+    CONSTRAINT access_proposals_check1 CHECK (((second IS NULL) OR (second <> person))),
+    CONSTRAINT access_proposals_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT access_proposals_kind_check CHECK ((kind <> ''::text)),
+    CONSTRAINT access_proposals_method_check CHECK ((method <> ''::text)),
+    CONSTRAINT access_proposals_operation_check CHECK ((operation <> ''::text)),
+    CONSTRAINT access_proposals_path_check CHECK ((path <> ''::text)),
+    CONSTRAINT access_proposals_person_check CHECK ((person <> ''::text)),
+    CONSTRAINT access_proposals_proposer_check CHECK ((proposer <> ''::text)),
+    CONSTRAINT access_proposals_state_check CHECK ((state = ANY (ARRAY['open'::text, 'approved'::text, 'executed'::text, 'refused'::text, 'rejected'::text, 'void'::text, 'expired'::text])))
+);
+COMMENT ON TABLE access_proposals IS 'Requests that wait for a second person, or had one. person is the human behind the proposer: of an API key its owner. What is approved is exactly method, path and body: content_hash.';
+CREATE INDEX access_proposals_approved ON access_proposals USING btree (tenant_id, decided_at) WHERE (state = 'approved'::text);
+ALTER TABLE access_proposals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_proposals FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_proposals
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON access_proposals TO citygate_app;
+GRANT SELECT ON access_proposals TO citygate_auditor;
+GRANT UPDATE (state, second, decided_at, tried_at, ended_at, status, answer) ON access_proposals TO citygate_app;
+
+CREATE TABLE access_revocations (
+    tenant_id bigint NOT NULL,
+    subject text NOT NULL,
+    before timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_revocations_pkey PRIMARY KEY (tenant_id, subject)
+);
+COMMENT ON TABLE access_revocations IS 'Access tokens that count no more: those of a subject, or of everybody (no subject), issued until then. A row may go when every such token has expired.';
+ALTER TABLE access_revocations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_revocations FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_revocations
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON access_revocations TO citygate_app;
+GRANT SELECT ON access_revocations TO citygate_auditor;
+GRANT UPDATE (before, expires_at) ON access_revocations TO citygate_app;
+
+CREATE TABLE access_settings (
+    tenant_id bigint NOT NULL,
+    two_person text[] NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_settings_pkey PRIMARY KEY (tenant_id)
+);
+COMMENT ON TABLE access_settings IS 'Which operations need a second person. Without a row: all of them where the tenant is live, none in a sandbox.';
+ALTER TABLE access_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE access_settings FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON access_settings
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON access_settings TO citygate_app;
+GRANT SELECT ON access_settings TO citygate_auditor;
+GRANT UPDATE (two_person, changed_at) ON access_settings TO citygate_app;
+
 CREATE TABLE accounts (
     tenant_id bigint NOT NULL,
     account_id uuid NOT NULL,
@@ -1316,6 +1510,29 @@ CREATE POLICY tenant ON payouts
 GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
 GRANT UPDATE (state, csv_file, xml_file, sent_at) ON payouts TO citygate_app;
+
+CREATE TABLE platform.access_revocations (
+    subject text NOT NULL,
+    before timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_revocations_pkey PRIMARY KEY (subject)
+);
+COMMENT ON TABLE platform.access_revocations IS 'Access tokens of the platform that count no more: those of a subject, or of everybody (no subject), issued until then.';
+GRANT DELETE, INSERT, SELECT ON platform.access_revocations TO citygate_app;
+GRANT SELECT ON platform.access_revocations TO citygate_auditor;
+GRANT UPDATE (before, expires_at) ON platform.access_revocations TO citygate_app;
+
+CREATE TABLE platform.access_versions (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT access_versions_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT access_versions_tenant_id_check CHECK ((tenant_id >= 0)),
+    CONSTRAINT access_versions_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.access_versions IS 'Counts the changes of a tenant''s people, roles, keys and issuers, in the transaction of the change. Every instance looks here once a second. 0 is the platform; no row is version 0.';
+GRANT INSERT, SELECT ON platform.access_versions TO citygate_app;
+GRANT SELECT ON platform.access_versions TO citygate_auditor;
+GRANT UPDATE (version) ON platform.access_versions TO citygate_app;
 
 CREATE TABLE platform.audit_checkpoints (
     tenant_id bigint NOT NULL,

@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/cashlesscity/citygate/gateway"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/city"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/keys/local"
@@ -29,6 +31,8 @@ type gatewayFlags struct {
 	keyDir  string
 	files   string
 	vault   vaultFlags
+
+	issuerNets []netip.Prefix // private networks where OpenID Connect issuers may be
 }
 
 // databaseOnly registers the flags of commands that need no keys.
@@ -186,6 +190,7 @@ func (f gatewayFlags) build(ctx context.Context, sys *system, c gateway.Config) 
 	}()
 	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
 	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providerClient(), gateway.Products()
+	c.Issuers = access.Client(f.issuerNets)
 	c.Collect = collect.DefaultRules()
 	if f.isDemo() {
 		c.Collect = city.CollectRules()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type serveFlags struct {
 	gatewayFlags
 	listen string
 	tick   time.Duration
+	nets   []string
 }
 
 func newServeCommand(sys *system) *cobra.Command {
@@ -66,12 +68,20 @@ It speaks plain HTTP: put a proxy that does TLS in front of anything but the loc
 			if f.tick < time.Second {
 				return &usageError{fmt.Errorf("--tick %s: want at least 1s", f.tick)}
 			}
+			for _, text := range f.nets {
+				net, err := netip.ParsePrefix(text)
+				if err != nil {
+					return &usageError{fmt.Errorf("--issuer-network %q: want an address range such as 10.0.0.0/8", text)}
+				}
+				f.issuerNets = append(f.issuerNets, net)
+			}
 			return serve(cmd.Context(), sys, f)
 		},
 	}
 	f.withKeys(c)
 	c.Flags().StringVar(&f.files, "files", "", "directory of payout files and bills (default: files in the data directory)")
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the HTTP API; port 0 takes a free one")
+	c.Flags().StringSliceVar(&f.nets, "issuer-network", nil, "private address ranges in which OpenID Connect issuers may be asked, such as 10.0.0.0/8 (default: public addresses alone, port 443)")
 	c.Flags().DurationVar(&f.tick, "tick", 30*time.Second, "how often to look for what is due")
 	return c
 }

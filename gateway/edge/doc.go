@@ -4,10 +4,11 @@
 //
 // Every route is exactly one of:
 //
-//   - token: a bearer token (short-lived EdDSA JWT) that names its tenant or
-//     the platform; unsafe methods carry an Idempotency-Key;
+//   - token: a bearer token (short-lived EdDSA JWT, or an API key) that names
+//     its tenant or the platform; unsafe methods carry an Idempotency-Key;
 //   - terminal: the body is signed by a terminal's key; its natural keys make
 //     a repeat harmless, so it takes neither token nor Idempotency-Key;
+//   - proof: the body proves who asks, such as an ID token;
 //   - public: a signed or public document that anyone may cache.
 //
 // A route without a class does not answer, and a test walks the router to find

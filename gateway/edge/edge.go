@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,7 +16,7 @@ import (
 	"strings"
 
 	"github.com/cashlesscity/citygate"
-	"github.com/cashlesscity/citygate/policies/authz"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
@@ -33,6 +35,7 @@ const (
 	unclassified class = iota
 	token              // bearer token; unsafe methods carry an Idempotency-Key
 	terminal           // the body is signed by a terminal's key
+	proof              // the body proves who asks: an ID token, a pairing code
 	public             // a signed or public document
 )
 
@@ -44,7 +47,6 @@ type Edge struct {
 	api    huma.API
 	// operations by "METHOD /path" as gin spells it
 	operations map[string]operation
-	scopes     *authz.Enforcer // decides for tokens that carry their roles as scopes
 	// authorizes is authorize; a test takes parts of it away, to see that others notice.
 	authorizes func(context.Context, Caller, citygate.TenantID, operation) error
 }
@@ -71,7 +73,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
 	}
-	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}, scopes: scopeEnforcer()}
+	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}}
 	e.authorizes = e.authorize
 	router.Use(func(c *gin.Context) { e.survive(c, e.guard) })
 	e.api = humagin.New(router, config)
@@ -128,7 +130,7 @@ func (e *Edge) guard(c *gin.Context) {
 	}
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	switch op.class {
-	case public, terminal:
+	case public, terminal, proof:
 		c.Next()
 	case token:
 		e.authorized(c, op)
@@ -146,7 +148,11 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		raw = ""
 	}
-	caller, err := e.Tokens.Check(ctx, raw)
+	check := e.Tokens.Check
+	if strings.HasPrefix(raw, access.KeyPrefix) {
+		check = e.Access.KeyCaller
+	}
+	caller, err := check(ctx, raw)
 	if err != nil {
 		c.Header("WWW-Authenticate", "Bearer")
 		e.write(c, err)
@@ -162,20 +168,28 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		tenant = citygate.TenantID(id)
 	}
 	if err := e.authorizes(ctx, caller, tenant, op); err != nil {
+		if errors.Is(err, errToken) {
+			c.Header("WWW-Authenticate", "Bearer")
+		}
 		e.write(c, err)
 		return
 	}
 	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
-	if c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead {
+	if !op.writes {
 		c.Next()
 		return
 	}
-	e.once(c, tenant)
+	e.once(c, tenant, op)
+}
+
+// authorize asks the guard whether caller may run op for tenant.
+func (e *Edge) authorize(ctx context.Context, caller Caller, tenant citygate.TenantID, op operation) error {
+	return e.Access.Authorize(ctx, access.Request{Caller: caller, Tenant: tenant, Operation: op.id, Need: op.needs, Write: op.writes})
 }
 
 // once runs an unsafe route at most once per (tenant, Idempotency-Key) and
 // repeats the stored answer after that.
-func (e *Edge) once(c *gin.Context, tenant citygate.TenantID) {
+func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
 	key := c.GetHeader("Idempotency-Key")
 	if key == "" || len(key) > 255 {
 		e.write(c, errKeyMissing)
@@ -208,12 +222,17 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID) {
 	c.Writer = copied
 	whole := false
 	defer func() { // also when the connection is to be cut
-		status := copied.Status()
+		status, kept := copied.Status(), copied.body.Bytes()
 		if !whole {
 			status = http.StatusInternalServerError
 		}
+		if secretAnswers[op.id] && status < http.StatusBadRequest { // secrets are kept nowhere
+			p := problem(ctx, slog.New(slog.DiscardHandler), op.id, errShownOnce)
+			status = p.Status
+			kept, _ = json.Marshal(p)
+		}
 		// The answer is on its way; a client that went away must not lose it for its repeat.
-		if err := e.finish(context.WithoutCancel(ctx), tenant, key, status, copied.body.Bytes()); err != nil {
+		if err := e.finish(context.WithoutCancel(ctx), tenant, key, status, kept); err != nil {
 			e.log.ErrorContext(ctx, "idempotency answer not stored", "err", err)
 		}
 	}()

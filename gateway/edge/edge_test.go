@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -62,8 +64,12 @@ func newBench(t *testing.T) *testBench {
 			t.Fatal(err)
 		}
 	}
+	guard, err := access.New(access.Config{DB: db, Clock: clock, Directory: directory, Random: rand.Reader, HTTP: &http.Client{}, AllowHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.Edge = edge.New(edge.Verticals{
-		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory,
+		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory, Access: guard,
 		Deny: func(_ context.Context, _ string, _ citygate.TenantID, list uint16, _ uint32, _ string) error {
 			b.denied++
 			switch list {
@@ -522,7 +528,7 @@ func TestEveryOperationHasAPermission(t *testing.T) {
 		t.Errorf("%d routes, %d permissions", len(b.Routes()), len(needs))
 	}
 	for id, need := range needs {
-		if need.Resource != "public" && !need.Valid() {
+		if need.Resource != "public" && !need.Valid() { // reading, and signing in
 			t.Errorf("%s needs %s, which does not exist", id, need)
 		}
 	}

@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/policies/authz"
 )
@@ -60,7 +62,12 @@ type principal struct {
 // principals gives somebody of every role of a tenant.
 func (w *world) principals(tenant citygate.TenantID) (all []principal) {
 	for _, role := range authz.Roles() {
-		caller := edge.Caller{Subject: "user:" + string(role), Tenant: tenant, Scopes: []string{edge.RoleScope(role)}}
+		m, err := w.Access.AddMember(w.t.Context(), worldActor, tenant, access.Member{External: string(role), Roles: []authz.Role{role}})
+		if errors.Is(err, access.ErrInvalid) { // authority, in a tenant that is none
+			continue
+		}
+		w.must(err)
+		caller := edge.Caller{Subject: m.Subject, Tenant: tenant, Scopes: []string{edge.ScopeMember}}
 		all = append(all, principal{fmt.Sprintf("%s of %s", role, tenant), role, w.mint(caller)})
 	}
 	for _, scope := range []string{edge.ScopeAdmin, edge.ScopeRead} {
@@ -247,7 +254,7 @@ func (w *world) factories(t *testing.T, busy *party) {
 }
 
 // ending are the operations after which others find nothing: they come last.
-var ending = []string{"release-device", "close-account"}
+var ending = []string{"release-device", "close-account", "remove-member", "remove-role", "remove-issuer"}
 
 // control asks as busy's own administrator: what the matrix asked for is there.
 func (w *world) control(t *testing.T, busy *party) {

@@ -27,12 +27,14 @@ var pathObjects = map[string]string{
 	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff",
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
+	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
 var references = map[string]string{
 	"account": "account", "rider": "rider", "vehicle": "vehicle", "phone": "device", "contract": "contract", "list": "list", "index": "index",
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
+	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"put-code-scheme operators": "tenant",
@@ -45,6 +47,7 @@ var nobodys = objects{
 	"refund": citygate.UUID{0xee, 4}.Text("ref_"), "payout file": "nobody.csv", "item": "row/2026-11-21/999", "item contract": "pay-nobody",
 	"rider": "8/60000/4000000", "vehicle": "V-nobody", "contract": "pay-nobody", "payee": "nobody",
 	"tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
+	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 }
 
 // plain are fields that name no object, with a value that is good for a first
@@ -62,6 +65,8 @@ var plain = map[string]any{
 	"stops": nil, "area": "Centre",
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
+	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
+	"client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway"
+	"github.com/cashlesscity/citygate/gateway/access"
 	ridecode "github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/collect"
@@ -36,6 +38,7 @@ import (
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/local"
 	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
@@ -361,8 +364,22 @@ func (w *world) bind(p *party, device string, r edge.RegisterDevice) edge.Device
 	return v
 }
 
+// people gives a party a member, a role of its own, an issuer and an API key.
+func (w *world) people(p *party) {
+	w.t.Helper()
+	ctx, office, issuer := w.t.Context(), "office_"+strings.ReplaceAll(p.slug, "-", "_"), "id-"+p.slug
+	w.must(w.Access.PutRole(ctx, worldActor, p.id, access.RoleDefinition{Role: authz.Role(office), Permissions: []authz.Permission{{Resource: "rider", Verb: "read"}}}))
+	w.must(w.Access.PutIssuer(ctx, worldActor, p.id, access.Issuer{Name: issuer, URL: "https://id.example/" + p.slug, ClientID: "gateway"}))
+	m, err := w.Access.AddMember(ctx, worldActor, p.id, access.Member{External: "ann-" + p.slug, Roles: []authz.Role{authz.Support}})
+	w.must(err)
+	k, _, err := w.Access.CreateKey(ctx, worldActor, p.id, m.Subject, "reports", []string{"money.read"}, 24*time.Hour)
+	w.must(err)
+	p.has["member"], p.has["role"], p.has["identity issuer"], p.has["api key"] = m.Subject, office, issuer, k.ID.Text("key_")
+}
+
 // live gives a party some days of business, until it has one of everything.
 func (w *world) live(p *party, terminalID uint32) {
+	w.people(p)
 	w.t.Helper()
 	ctx := w.t.Context()
 	good := w.credential(p, "good-"+p.slug, "good")

@@ -1,9 +1,27 @@
 package edge
 
-import "github.com/cashlesscity/citygate/policies/authz"
+import (
+	"net/http"
+
+	"github.com/cashlesscity/citygate/policies/authz"
+)
 
 // open marks what anybody may read.
 var open = authz.Permission{Resource: "public", Verb: "read"}
+
+// signsIn marks what somebody does who has no token yet: the body proves who it
+// is.
+var signsIn = authz.Permission{Resource: "public", Verb: "sign-in"}
+
+// secretAnswers are operations whose answer holds a secret that is shown once:
+// it is not kept for repeats of the request.
+var secretAnswers = map[string]bool{"create-api-key": true}
+
+// PermissionOf gives what an operation needs, by its id.
+func PermissionOf(id string) (authz.Permission, bool) {
+	p, ok := permissions[id]
+	return p, ok && p.Valid()
+}
 
 // permissions says what each operation needs, by its id in the OpenAPI
 // document. An operation that is not here does not register: the edge cannot be
@@ -32,6 +50,23 @@ var permissions = map[string]authz.Permission{
 	"put-acceptance":      {Resource: "policy", Verb: "publish"},
 	"list-stops":          {Resource: "fleet", Verb: "read"},
 	"put-stops":           {Resource: "fleet", Verb: "write"},
+	// People, their keys and where they sign in.
+	"list-members":   {Resource: "access", Verb: "read"},
+	"add-member":     {Resource: "access", Verb: "write"},
+	"put-member":     {Resource: "access", Verb: "write"},
+	"remove-member":  {Resource: "access", Verb: "write"},
+	"list-roles":     {Resource: "access", Verb: "read"},
+	"put-role":       {Resource: "access", Verb: "write"},
+	"remove-role":    {Resource: "access", Verb: "write"},
+	"list-api-keys":  {Resource: "access", Verb: "read"},
+	"create-api-key": {Resource: "access", Verb: "write"},
+	"revoke-api-key": {Resource: "access", Verb: "write"},
+	"list-issuers":   {Resource: "access", Verb: "read"},
+	"put-issuer":     {Resource: "access", Verb: "write"},
+	"remove-issuer":  {Resource: "access", Verb: "write"},
+	"revoke-tokens":  {Resource: "access", Verb: "write"},
+	"explain-access": {Resource: "access", Verb: "read"},
+	"exchange-token": signsIn,
 
 	// Fleet and trust.
 	"list-terminals":      {Resource: "fleet", Verb: "read"},
@@ -116,17 +151,19 @@ var permissions = map[string]authz.Permission{
 
 // An operation is what the guard knows about a route.
 type operation struct {
-	class class
-	id    string
-	needs authz.Permission
+	class  class
+	id     string
+	needs  authz.Permission
+	writes bool
 }
 
 // admit adds a route to those that answer. It panics for an operation that
 // permissions does not list: a route that nobody thought about must not serve.
 func (e *Edge) admit(k class, method, path, id string) {
 	needs, listed := permissions[id]
-	if !listed || (needs == open) != (k == public) || (needs != open && !needs.Valid()) {
+	fits := needs.Valid() && (k == token || k == terminal)
+	if fits = fits || (needs == open && k == public) || (needs == signsIn && k == proof); !listed || !fits {
 		panic("operation " + id + " (" + method + " " + path + ") has no permission that fits its class in gateway/edge/permissions.go: add its line there")
 	}
-	e.operations[method+" "+path] = operation{k, id, needs}
+	e.operations[method+" "+path] = operation{k, id, needs, method != http.MethodGet && method != http.MethodHead}
 }

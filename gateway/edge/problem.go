@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 )
@@ -65,14 +66,15 @@ var statuses = map[citygate.Kind]int{
 
 // The refusals of the edge itself.
 var (
-	errToken       = &citygate.Code{Name: "auth.token_invalid", Kind: citygate.Unauthenticated, Title: "The token is missing, expired or not valid here. Get a new one."}
-	errForbidden   = &citygate.Code{Name: "auth.forbidden", Kind: citygate.Forbidden, Title: "The token's scopes do not allow this. Ask a tenant administrator."}
-	errNotFound    = &citygate.Code{Name: "request.not_found", Kind: citygate.NotFound, Title: "There is no such thing here. Check the address."}
+	errToken       = access.ErrToken
+	errForbidden   = access.ErrForbidden
+	errNotFound    = access.ErrHidden
 	errBody        = &citygate.Code{Name: "request.invalid", Kind: citygate.Invalid, Title: "The request is not valid. Correct the named fields."}
 	errTooLarge    = &citygate.Code{Name: "request.too_large", Kind: citygate.TooLarge, Title: "The body is over the limit. Send less at once."}
 	errKeyMissing  = &citygate.Code{Name: "idempotency.key_missing", Kind: citygate.Invalid, Title: "This request changes something: send an Idempotency-Key header of 1 to 255 characters."}
 	errKeyMismatch = &citygate.Code{Name: "idempotency.key_reused", Kind: citygate.Invalid, Title: "This Idempotency-Key was used for another request. Use a new key."}
 	errKeyRunning  = &citygate.Code{Name: "idempotency.in_progress", Kind: citygate.Conflict, Title: "The first request with this key is still running. Wait and repeat it."}
+	errShownOnce   = &citygate.Code{Name: "idempotency.shown_once", Kind: citygate.Conflict, Title: "This was done, and its answer held a secret that is shown once. If you did not get it, revoke what was made and ask again with a new key."}
 	errInternal    = &citygate.Code{Name: "internal", Kind: citygate.Internal, Title: "Something failed on our side. Repeat the request; if it stays, tell support the time."}
 )
 

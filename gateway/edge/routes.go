@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -68,6 +69,7 @@ func (e *Edge) routes() {
 	e.moneyRoutes()
 	e.onboardingRoutes()
 	e.auditRoutes()
+	e.accessRoutes()
 	e.signedRoutes()
 }
 
@@ -108,7 +110,7 @@ func (e *Edge) tenantRoutes() {
 			all, err := e.Tenants.All(ctx)
 			var seen []NumberedTenant
 			for _, t := range all {
-				if e.authorize(ctx, who, t.ID, operation{id: "list-tenants", needs: permissions["list-tenants"]}) == nil {
+				if e.Access.Authorize(ctx, access.Request{Caller: who, Tenant: t.ID, Operation: "list-tenants", Need: permissions["list-tenants"]}) == nil {
 					seen = append(seen, NumberedTenant{int64(t.ID), document(t)})
 				}
 			}

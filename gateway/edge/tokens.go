@@ -11,22 +11,20 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Scopes a token may carry: each stands for a role (see scopeRoles).
+// Scopes a token may carry: see gateway/access.
 const (
-	ScopePlatform = "platform" // onboard tenants, act for any
-	ScopeAdmin    = "admin"    // change a tenant's own things
-	ScopeRead     = "read"     // look at them
+	ScopePlatform = access.ScopePlatform
+	ScopeAdmin    = access.ScopeAdmin
+	ScopeRead     = access.ScopeRead
+	ScopeMember   = access.ScopeMember
 )
 
-// A Caller is who a token speaks for.
-type Caller struct {
-	Subject string
-	Tenant  citygate.TenantID // 0 = the platform
-	Scopes  []string
-}
+// A Caller is who a token or an API key speaks for.
+type Caller = access.Caller
 
 // Issuer and audience of the gateway's own access tokens.
 const (
@@ -121,6 +119,9 @@ func (t *Tokens) Check(ctx context.Context, raw string) (Caller, error) {
 		return Caller{}, errToken.Because(nil, "type %v, subject %q, tenant %s", token.Header["typ"], c.Subject, strconv.FormatInt(c.Tenant, 10))
 	}
 	caller := Caller{Subject: c.Subject, Tenant: citygate.TenantID(c.Tenant), Scopes: strings.Fields(c.Scope)}
+	if c.IssuedAt != nil {
+		caller.Issued = c.IssuedAt.Time
+	}
 	if slices.Contains(caller.Scopes, ScopePlatform) != (caller.Tenant == 0) {
 		return Caller{}, errToken.Because(nil, "scope %q with tenant %d", c.Scope, c.Tenant)
 	}

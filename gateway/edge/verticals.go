@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -19,6 +20,7 @@ type Verticals struct {
 	Clock   citygate.Clock
 	Tokens  *Tokens
 	Tenants *tenants.Directory
+	Access  *access.Guard // decides at every token route, and knows people and keys
 
 	// RecordTaps stores a signed batch; the tenant is the one in its header.
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)

@@ -1,0 +1,37 @@
+// Package access knows people and machines: who belongs to a tenant, with which
+// roles; their API keys; the OpenID Connect issuers where they sign in; what
+// needs a second person; and how a terminal is paired.
+//
+// A caller is one of three things. A token with the scope platform, admin or
+// read carries a role of that strength and is made by a command. A token with
+// the scope member speaks for a member, whose roles are looked up at every
+// request. An API key speaks for its owner, and does what its scopes name of
+// what the owner may do at that moment. Tokens of members are given for an ID
+// token of one of the tenant's issuers ([Guard.Exchange]); ID tokens themselves
+// are not taken at other routes, so that one place verifies what strangers
+// signed, and a revocation never waits for somebody else's expiry.
+//
+// # Versions
+//
+// Everything about a tenant is read into one immutable snapshot with an
+// enforcer of policies/authz. Each change counts up the tenant's version in its
+// own transaction. An instance looks at the versions of the tenants it holds
+// when a request finds the last look more than a second old, so a role, key or
+// token that was revoked elsewhere is refused everywhere within two seconds of
+// traffic, without NOTIFY, and an idle instance asks nothing. While the database
+// does not answer, requests go on with what is known; after 30 s without a look
+// that worked those that change anything are refused ([ErrStale]), and reads go
+// on.
+//
+// # Two persons
+//
+// A proposal is a request that waits: method, path and body, bound by hash.
+// Another human approves it, neither the proposer nor the owner of the
+// proposer's API key, and it runs once, as the proposer, under an
+// Idempotency-Key of its own: dying between approval and effect costs nothing.
+//
+// # Not done
+//
+// The platform has no members: its people have tokens by command alone. One
+// human with accounts at two issuers counts as two.
+package access
