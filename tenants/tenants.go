@@ -115,6 +115,8 @@ func (t Tenant) Check() error {
 		return ErrInvalid.Explain("currency %q: want three capital letters (ISO 4217)", t.Currency)
 	case t.CutMinutes < 0 || t.CutMinutes >= 24*60:
 		return ErrInvalid.Explain("cut_minutes %d: want 0 to 1439", t.CutMinutes)
+	case t.TimeZone == "" || t.TimeZone == "Local": // Go reads them as UTC and as the machine's
+		return ErrInvalid.Explain("time_zone %q: want the name of an IANA time zone, such as Asia/Shanghai", t.TimeZone)
 	case t.Issuer != 0 && t.CapUnit <= 0:
 		return ErrInvalid.Explain("cap_unit must be positive for a tenant that issues codes")
 	case t.Parent == t.ID:

@@ -48,7 +48,7 @@ type PolicyDocument struct {
 // RegisterDevice asks for a phone or a band to be bound.
 type RegisterDevice struct {
 	Kind        string   `json:"kind" enum:"phone,band,wallet"`
-	Contract    string   `json:"contract,omitempty" doc:"of a phone or wallet: the provider contract its account is collected under"`
+	Contract    string   `json:"contract,omitempty" maxLength:"80" doc:"of a phone or wallet: the provider contract its account is collected under"`
 	RiderRef    string   `json:"rider_ref,omitempty" maxLength:"200" doc:"of a phone or wallet: the payment provider's name for the payer"`
 	Phone       string   `json:"phone,omitempty" doc:"of a band: the phone it is bound to, dev_…"`
 	Medium      string   `json:"medium,omitempty" maxLength:"200" doc:"of a wallet, or of a band that has no key: its name, such as the serial number of the pass; instead of key, challenge and signature"`

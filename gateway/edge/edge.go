@@ -56,7 +56,8 @@ type callerKey struct{}
 // New builds the handler over the verticals.
 func New(v Verticals, log *slog.Logger) *Edge {
 	gin.SetMode(gin.ReleaseMode)
-	huma.NewError = newError // huma has one hook for the whole process; ours is the only API in it
+	huma.NewError = newError         // huma has one hook for the whole process; ours is the only API in it
+	huma.ValidateStrictCasing = true // or "REASON" is not checked and sets what "reason" sets
 	router := gin.New()
 	router.ContextWithFallback = true
 	router.HandleMethodNotAllowed = false
@@ -67,6 +68,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.DocsPath = "" // huma's stock page loads a CDN
 	config.SchemasPath = ""
 	config.CreateHooks = nil
+	config.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
 	config.Info.Description = "Multi-tenant cashless-city gateway: taps in, fares, charges, books, settlement. Amounts are integers in the minor unit of their currency."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	config.Servers = []*huma.Server{{URL: "/", Description: "this gateway"}}
@@ -117,6 +119,10 @@ func (e *Edge) guard(c *gin.Context) {
 	path := c.FullPath()
 	if path == "" {
 		e.write(c, errNotFound)
+		return
+	}
+	if !readable(c.Request) {
+		e.write(c, errBody.Explain("the address or the Idempotency-Key is not UTF-8, or has the character U+0000"))
 		return
 	}
 	op := e.operations[c.Request.Method+" "+path]

@@ -13,9 +13,9 @@ type EnrolTerminal struct {
 	Name      string `json:"name" minLength:"1" maxLength:"80"`
 	PublicKey []byte `json:"public_key" doc:"Ed25519, 32 bytes, base64"`
 	Kind      string `json:"kind" enum:"gate,validator,taximeter"`
-	Stop      string `json:"stop,omitempty"`
-	Route     string `json:"route,omitempty"`
-	Vehicle   string `json:"vehicle,omitempty"`
+	Stop      string `json:"stop,omitempty" maxLength:"80"`
+	Route     string `json:"route,omitempty" maxLength:"80"`
+	Vehicle   string `json:"vehicle,omitempty" maxLength:"80"`
 }
 
 // A Terminal is an enrolled terminal.
@@ -78,8 +78,8 @@ type PutPayee struct {
 // An Assignment says who is paid for a vehicle or a driver from an instant on.
 type Assignment struct {
 	Kind    string    `json:"kind" enum:"vehicle,driver"`
-	Subject string    `json:"subject" minLength:"1" doc:"number of the vehicle or driver"`
-	Payee   string    `json:"payee,omitempty" doc:"absent = the default payee"`
+	Subject string    `json:"subject" minLength:"1" maxLength:"80" doc:"number of the vehicle or driver"`
+	Payee   string    `json:"payee,omitempty" maxLength:"63" doc:"absent = the default payee"`
 	From    time.Time `json:"from"`
 }
 

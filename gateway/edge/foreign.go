@@ -36,16 +36,16 @@ type CodeScheme struct {
 	Params    json.RawMessage `json:"params" doc:"the scheme's parameters, an object; issuer must be the tenant's issuer number"`
 	Keys      []ForeignKey    `json:"keys,omitempty" maxItems:"1024"`
 	Operators []int64         `json:"operators,omitempty" maxItems:"1024" doc:"tenants besides this one for whose validators it answers"`
-	Contract  string          `json:"contract,omitempty" doc:"provider contract that collects from accounts that are opened"`
+	Contract  string          `json:"contract,omitempty" maxLength:"80" doc:"provider contract that collects from accounts that are opened"`
 	Opens     bool            `json:"opens,omitempty" doc:"a code that is proven has an account opened at first sight; else it is refused as not_issued"`
 	Asks      bool            `json:"asks,omitempty" doc:"the contract's provider is asked whose a deferred code is"`
 }
 
 // RegisterForeign puts a code of another scheme to a payer's account.
 type RegisterForeign struct {
-	Scheme   string `json:"scheme"`
+	Scheme   string `json:"scheme" maxLength:"40"`
 	Code     []byte `json:"code" maxLength:"8192" doc:"any display of it as a reader reads it, base64"`
-	Contract string `json:"contract" doc:"provider contract the account is collected under"`
+	Contract string `json:"contract" minLength:"1" maxLength:"80" doc:"provider contract the account is collected under"`
 	RiderRef string `json:"rider_ref" minLength:"1" maxLength:"200" doc:"the payment provider's name for the payer"`
 }
 
@@ -124,6 +124,9 @@ func (e *Edge) foreignRoutes() {
 		}) (*body[struct {
 			Riders []ForeignRider `json:"riders"`
 		}], error) {
+			if len(r.Body.Requests) == 0 { // null is an array too
+				return nil, errBody.Explain("requests: want at least one")
+			}
 			riders, err := e.Foreign.Register(ctx, who.Subject, r.id(), r.Body.Requests)
 			return respond(struct {
 				Riders []ForeignRider `json:"riders"`

@@ -31,6 +31,8 @@ var perRequestMember = regexp.MustCompile(`"(request_id|trace_id|instance)":"[^"
 // made are the names of what a request has just made.
 var made = regexp.MustCompile(`\b[a-z]{3}_[0-9a-f]{32}\b|"index":\d+|[A-Za-z0-9+/]{40,}=*`)
 
+var versions = regexp.MustCompile(`"(version|bundle)":\d+`)
+
 func canonical(rec *httptest.ResponseRecorder, used []string) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, rec.Code)
@@ -193,6 +195,9 @@ func TestIsolation(t *testing.T) {
 			t.Error(what)
 		}
 	})
+	t.Run("bodies that nobody should send", func(t *testing.T) { w.bodies(t, quiet) })
+	t.Run("addresses that nobody should ask for", func(t *testing.T) { w.addresses(t, quiet) })
+	t.Run("no secret is anywhere", func(t *testing.T) { w.untold(t, busy) })
 	some := slices.DeleteFunc(w.principals(quiet.id), func(p principal) bool { return p.role != authz.OperatorAdmin && p.role != authz.Auditor })
 	for what, m := range map[string]struct {
 		without func() (restore func())

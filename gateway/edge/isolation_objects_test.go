@@ -60,7 +60,7 @@ var plain = map[string]any{
 	"from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
 	"rider_ref": "somebody", "product": 1, "cap": 5, "taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
-	"concessions": nil, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
+	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
 	"stops": nil, "area": "Centre",
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
@@ -80,6 +80,12 @@ func lookUp[T any](table map[string]T, op, name string) (T, bool) {
 }
 
 var samples atomic.Int64
+
+// isPlain reports whether a field that is a reference elsewhere is none here.
+func isPlain(op, name string) bool {
+	_, plainHere := plain[op+" "+name]
+	return plainHere
+}
 
 // refersTo gives the kind of object that a field names, "" for none.
 func refersTo(op, name string) string {
@@ -176,7 +182,7 @@ func sample(doc *huma.OpenAPI, r edge.Route, tenant citygate.TenantID, has objec
 func (s *sampler) value(name string, schema *huma.Schema, inBody bool) any {
 	schema = s.resolve(schema)
 	if name != "" && inBody {
-		if kind, ok := lookUp(references, s.op, name); ok && (schema.Type == huma.TypeString || schema.Type == huma.TypeInteger) {
+		if kind, ok := lookUp(references, s.op, name); ok && !isPlain(s.op, name) && (schema.Type == huma.TypeString || schema.Type == huma.TypeInteger) {
 			if text := s.object(kind); schema.Type == huma.TypeString {
 				return text
 			} else if text != "" {

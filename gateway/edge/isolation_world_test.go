@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,6 +36,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -55,8 +55,12 @@ type world struct {
 	owner *pgtest.Conn // writes rows that take too long to come about
 	super *pgtest.Conn // is held by nothing
 	db    *pg.DB
-	root  string       // token of a platform administrator
+	root  string // token of a platform administrator
 	calls int
+
+	secrets     sentinel.Set // what must turn up nowhere
+	told        []string     // secrets that an answer told
+	dir, keyDir string       // of files; of the sealed keys, which alone may hold some
 }
 
 // A party is a tenant of a world and what it has.
@@ -101,15 +105,16 @@ func newWorld(t testing.TB) *world {
 	w.db, w.audit, w.owner, w.super = db, pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db), pgtest.As(t, db, pglocal.Superuser)
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "keys.key")
-	w.must(local.CreateKeyFile(keyFile, rand.Reader))
-	store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: w.now})
+	w.must(local.CreateKeyFile(keyFile, w.secrets.Random("the key file", rand.Reader)))
+	w.keyDir, w.dir = filepath.Join(dir, "keys"), t.TempDir()
+	store, err := local.Open(local.Config{Dir: w.keyDir, KeyFile: keyFile, Random: w.secrets.Random("a key of the store", rand.Reader), Clock: w.now})
 	w.must(err)
-	files, err := os.OpenRoot(t.TempDir())
+	files, err := os.OpenRoot(w.dir)
 	w.must(err)
 	t.Cleanup(func() { _ = files.Close() })
 	w.Gateway, err = gateway.New(t.Context(), gateway.Config{
-		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: w.now, Random: rand.Reader, Signer: store, Secrets: store,
-		Files: files, Products: faultyProducts(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler),
+		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: w.now, Random: rand.Reader, Signer: store, Secrets: w.secrets.Watch(store),
+		Files: files, Products: faultyProducts(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: w.secrets.Logger(),
 	})
 	w.must(err)
 	t.Cleanup(func() {
@@ -155,6 +160,7 @@ func (w *world) mint(c edge.Caller) string {
 	w.t.Helper()
 	token, err := w.Tokens.Mint(w.t.Context(), c, 30*24*time.Hour)
 	w.must(err)
+	w.secrets.AddText("the token of "+c.Subject, token)
 	return token
 }
 
@@ -171,6 +177,9 @@ func (w *world) ask(token, method, path, contentType string, body []byte) *httpt
 	r.Header.Set("Idempotency-Key", fmt.Sprintf("world-%d", w.calls))
 	rec := httptest.NewRecorder()
 	w.Handler().ServeHTTP(rec, r)
+	for _, name := range w.secrets.In(fmt.Append(rec.Body.Bytes(), rec.Header())) {
+		w.told = append(w.told, fmt.Sprintf("%s %s tells %s: %s", method, path, name, rec.Body))
+	}
 	return rec
 }
 

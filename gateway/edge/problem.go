@@ -142,7 +142,9 @@ func newError(status int, message string, errs ...error) huma.StatusError {
 		for _, err := range errs {
 			var detail huma.ErrorDetailer
 			if errors.As(err, &detail) {
-				p.Errors = append(p.Errors, detail.ErrorDetail())
+				d := *detail.ErrorDetail()
+				d.Value = nil // what was sent may be a secret, and the answer is kept for repeats
+				p.Errors = append(p.Errors, &d)
 			} else if err != nil {
 				p.Errors = append(p.Errors, &huma.ErrorDetail{Message: err.Error()})
 			}

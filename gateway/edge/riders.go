@@ -11,7 +11,7 @@ import (
 // IssueCredential asks for one CT1 credential.
 type IssueCredential struct {
 	RiderRef  string `json:"rider_ref" minLength:"1" maxLength:"64" doc:"the payment provider's name for the payer"`
-	Contract  string `json:"contract" doc:"provider contract the account is collected under"`
+	Contract  string `json:"contract" minLength:"1" maxLength:"80" doc:"provider contract the account is collected under"`
 	DeviceKey []byte `json:"device_key" doc:"compressed P-256 point (33 bytes) or Ed25519 key (32 bytes), base64"`
 	Product   uint16 `json:"product" doc:"concession class: 1 adult, 2 student, 3 elderly"`
 	Cap       uint16 `json:"cap" doc:"highest fare for one tap, in the tenant's cap units"`

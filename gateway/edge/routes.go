@@ -82,7 +82,7 @@ type TenantDocument struct {
 	Mode       string            `json:"mode" enum:"sandbox,live"`
 	Issuer     uint16            `json:"issuer,omitempty" doc:"number on the codes the tenant signs; absent = it issues none"`
 	Currency   citygate.Currency `json:"currency"`
-	TimeZone   string            `json:"time_zone" example:"Asia/Shanghai"`
+	TimeZone   string            `json:"time_zone" minLength:"1" maxLength:"64" example:"Asia/Shanghai"`
 	CutMinutes int               `json:"cut_minutes" minimum:"0" maximum:"1439"`
 	CapUnit    int64             `json:"cap_unit" minimum:"0"`
 	State      string            `json:"state,omitempty" enum:"draft,active,suspended,closing,closed" doc:"a tenant is put as draft or active, which is what absent means; later its state has a route of its own"`
@@ -295,7 +295,7 @@ func (e *Edge) signedRoutes() {
 	})
 	e.plain(public, http.MethodGet, "/v1/tenants/:tenant/bundle", func(c *gin.Context) {
 		id, err := strconv.ParseInt(c.Param("tenant"), 10, 64)
-		if err != nil {
+		if err != nil || id <= 0 {
 			e.write(c, errNotFound)
 			return
 		}
