@@ -90,6 +90,8 @@ var notHere = map[code.Reason]string{
 	code.BadIssuerCert: "a CT1 code carries no certificate",
 	code.Passback:      "a rule of journeys, which one presentation does not show",
 	code.InternalError: "a fault of the validator itself, such as a full disk",
+	code.PolicyRefused: "a rule of the operator's table, which policies/accept/testdata/tables.json holds",
+	code.OverLimit:     "a limit of the operator's table, which policies/accept/testdata/tables.json holds",
 }
 
 // validatorReasons are the reasons a validator gives; the rest is the gateway's
