@@ -30,7 +30,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants, Access: g.Access,
 		Audit:      edge.Audit{Entries: g.auditEntries, Checkpoints: g.auditCheckpoints},
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
-		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, ClearFlag: g.clearFlag,
+		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.SetProfile, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,

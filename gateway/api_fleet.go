@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -61,10 +62,17 @@ func (g *Gateway) terminals(ctx context.Context, tenant citygate.TenantID, after
 				flags[f.Terminal] = append(flags[f.Terminal], string(f.Flag))
 			}
 		}
+		profiles, err := fleet.Profiles(ctx, tx, ids...)
+		if err != nil {
+			return err
+		}
 		used, err := fleet.UsedLists(ctx, tx, tx.Now.AddDate(0, 0, -7), ids...)
 		for _, t := range all {
 			v := terminalView(t, flags[t.ID])
 			showLists(&v, used[t.ID])
+			if p, ok := profiles[t.ID]; ok {
+				v.Profile = &p
+			}
 			list = append(list, v)
 		}
 		return err
@@ -163,4 +171,18 @@ func (g *Gateway) payeeOf(ctx context.Context, tenant citygate.TenantID, ride ed
 		return err
 	})
 	return payee, err
+}
+
+// SetProfile has one terminal do otherwise than its operator's policy says, and
+// publishes the bundle that tells it.
+func (g *Gateway) SetProfile(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, p fleet.TerminalProfile) error {
+	if err := g.Fleet.SetProfile(ctx, actor, tenant, terminal, p); err != nil {
+		return err
+	}
+	_, err := g.Bundles.Renew(ctx, actor, tenant)
+	g.trust.forget(tenant)
+	if errors.Is(err, fleet.ErrNoBundle) {
+		return nil // the first one will carry it
+	}
+	return err
 }

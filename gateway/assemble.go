@@ -162,8 +162,12 @@ func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID u
 		return intake.Terminal{}, err
 	}
 	var found fleet.Terminal
+	var given []string
 	err = r.g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		found, err = fleet.Get(ctx, tx, keyID)
+		if found, err = fleet.Get(ctx, tx, keyID); err != nil {
+			return err
+		}
+		given, err = fleet.ModesOf(ctx, tx, keyID)
 		return err
 	})
 	if errors.Is(err, fleet.ErrNotFound) || (err == nil && found.State != fleet.Active) {
@@ -173,7 +177,11 @@ func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID u
 		return intake.Terminal{}, err
 	}
 	key, err := found.Key()
-	return intake.Terminal{Key: key, Mode: modes[t.Kind]}, err
+	terminal := intake.Terminal{Key: key, Mode: modes[t.Kind]}
+	for _, mode := range given {
+		terminal.Modes = append(terminal.Modes, accept.Mode(mode))
+	}
+	return terminal, err
 }
 
 // journeyPayees gives settle the payees that pricing decided.

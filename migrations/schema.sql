@@ -2332,6 +2332,25 @@ GRANT DELETE, INSERT, SELECT ON terminal_lists TO citygate_app;
 GRANT SELECT ON terminal_lists TO citygate_auditor;
 GRANT UPDATE (seq, proven_at, used_at) ON terminal_lists TO citygate_app;
 
+CREATE TABLE terminal_profiles (
+    tenant_id bigint NOT NULL,
+    terminal_id bigint NOT NULL,
+    body jsonb NOT NULL,
+    modes text[] COLLATE "C" NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT terminal_profiles_pkey PRIMARY KEY (tenant_id, terminal_id),
+    CONSTRAINT terminal_profiles_terminal FOREIGN KEY (tenant_id, terminal_id) REFERENCES terminals(tenant_id, terminal_id)
+);
+COMMENT ON TABLE terminal_profiles IS 'Overrides of single terminals, as their next bundle carries them; modes are all that a terminal was ever given, under each of which taps may still come in.';
+ALTER TABLE terminal_profiles ENABLE ROW LEVEL SECURITY;
+ALTER TABLE terminal_profiles FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON terminal_profiles
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON terminal_profiles TO citygate_app;
+GRANT SELECT ON terminal_profiles TO citygate_auditor;
+GRANT UPDATE (body, modes, updated_at) ON terminal_profiles TO citygate_app;
+
 CREATE TABLE terminals (
     tenant_id bigint NOT NULL,
     terminal_id bigint NOT NULL,

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cashlesscity/citygate/gateway/fleet"
 )
 
 // EnrolTerminal asks for a terminal key to be known.
@@ -20,14 +22,17 @@ type EnrolTerminal struct {
 
 // A Terminal is an enrolled terminal.
 type Terminal struct {
-	ID      uint32   `json:"id"`
-	Name    string   `json:"name"`
-	Kind    string   `json:"kind"`
-	Stop    string   `json:"stop,omitempty"`
-	Route   string   `json:"route,omitempty"`
-	Vehicle string   `json:"vehicle,omitempty"`
-	State   string   `json:"state"`
-	Flags   []string `json:"flags,omitempty" doc:"what is wrong with it, such as clock_suspect"`
+	ID      uint32 `json:"id"`
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	Stop    string `json:"stop,omitempty"`
+	Route   string `json:"route,omitempty"`
+	Vehicle string `json:"vehicle,omitempty"`
+	State   string `json:"state"`
+
+	Profile *fleet.TerminalProfile `json:"profile,omitempty" doc:"what it does otherwise than the operator's policy says"`
+
+	Flags []string `json:"flags,omitempty" doc:"what is wrong with it, such as clock_suspect"`
 
 	ListAge *int64     `json:"list_age_s,omitempty" doc:"how old the oldest of its deny lists was when its taps of the last seven days used it; absent = no such tap came in"`
 	Lists   []UsedList `json:"lists,omitempty" doc:"the deny lists those taps were decided by"`
@@ -177,6 +182,17 @@ func (e *Edge) terminalRoutes() {
 		Body     TerminalState
 	}) (*done, error) {
 		return respond(struct{}{}, e.SetTerminal(ctx, who.Subject, r.id(), r.Terminal, r.Body.State))
+	})
+	profile := huma.Operation{
+		OperationID: "set-terminal-profile", Method: "PUT", Path: "/v1/tenants/{tenant}/terminals/{terminal}/profile",
+		Summary: "Have one terminal do otherwise than the operator's policy says, from its next bundle on; an empty profile takes it back", Tags: []string{"fleet"},
+	}
+	register(e, profile, func(ctx context.Context, who Caller, r *struct {
+		InTenant
+		Terminal uint32 `path:"terminal"`
+		Body     fleet.TerminalProfile
+	}) (*done, error) {
+		return respond(struct{}{}, e.SetProfile(ctx, who.Subject, r.id(), r.Terminal, r.Body))
 	})
 	register(e, post("clear-terminal-flag", "/v1/tenants/{tenant}/terminals/{terminal}/flags/{flag}/clear", "Say that somebody looked at a flag and it is settled", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {

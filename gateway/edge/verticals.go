@@ -8,6 +8,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -39,7 +40,9 @@ type Verticals struct {
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
-	Terminals   func(ctx context.Context, tenant citygate.TenantID, after uint32, limit int) ([]Terminal, error)
+	Terminals func(ctx context.Context, tenant citygate.TenantID, after uint32, limit int) ([]Terminal, error)
+	// SetProfile gives a terminal a profile of its own and publishes it.
+	SetProfile  func(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, p fleet.TerminalProfile) error
 	SetTerminal func(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, state string) error
 	ClearFlag   func(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, flag string) error
 	Vehicles    func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Vehicle, error)

@@ -24,6 +24,13 @@
 // stays in force, at the gateway also after it expired: terminals refuse codes
 // then, and what they took in time is still verified.
 //
+// A terminal may have a profile of its own ([TerminalProfile]): mode, stop, route,
+// kinds of taps, highest fare, schemes, features. Bundles carry those that are set;
+// equal ones share an entry, and a bundle has room for 512 different ones and 4,096
+// terminals. Profiles narrow what the policy allows, but for the mode, and lower no
+// floor. A terminal goes on with the bundle it holds, so intake judges its taps under
+// every mode it was ever given ([ModesOf]).
+//
 // Each terminal has a floor: the highest bundle that a tap of it named, so
 // acknowledged. A terminal set back to an old copy of its memory cannot notice;
 // here it is seen ([Reported]) and flagged. [Acknowledged] tells which terminals

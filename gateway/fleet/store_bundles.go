@@ -385,5 +385,9 @@ func (p *Publisher) content(ctx context.Context, profile Profile) (*bundle.Bundl
 			b.Keys = append(b.Keys, k.Entry(t.Issuer))
 		}
 	}
-	return b, nil
+	err := p.db.InTenant(ctx, profile.Operator, func(tx *pg.Tx) (err error) {
+		b.Profiles, err = profileEntries(ctx, tx)
+		return err
+	})
+	return b, err
 }

@@ -28,6 +28,7 @@ var (
 type Terminal struct {
 	Key     crypto.PublicKey // ed25519.PublicKey or a P-256 *ecdsa.PublicKey
 	Mode    accept.Mode
+	Modes   []accept.Mode // others that it was given at times
 	Context uint16 // vehicle binding of its reader, 0 = none
 }
 

@@ -143,7 +143,18 @@ func (r *Recorder) check(in *batch, it *item) {
 	}
 	facts := accept.Facts{At: it.EventTime, ClockOK: it.Clock != tap.ClockUnknown, Mode: in.terminal.Mode, Kind: it.Kind,
 		Fare: it.Entered, Context: in.terminal.Context, Stop: it.Stop, Route: it.Route}
-	if it.reason, it.rule = it.policy.Judge(&c, facts); it.reason != "" {
+	it.reason, it.rule = it.policy.Judge(&c, facts)
+	for _, mode := range in.terminal.Modes { // it may have decided by a bundle that gave it another
+		if it.reason == "" {
+			break
+		}
+		other := facts
+		other.Mode = mode
+		if reason, rule := it.policy.Judge(&c, other); reason == "" {
+			it.reason, it.rule, facts = "", rule, other
+		}
+	}
+	if it.reason != "" {
 		return
 	}
 	if it.ListAt != 0 { // the terminal says how old its list was: then it is held to the rule

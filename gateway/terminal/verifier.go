@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cashlesscity/citygate"
@@ -77,6 +78,7 @@ type Verifier struct {
 	schemes *code.Dispatcher // of the bundle held
 	keys    code.KeySource   // of the bundle held, nil before there is one
 	unread  []Unread
+	profile bundle.TerminalProfile // of this terminal, in the bundle held
 	journal *journal
 	replay  *replayMemory
 	riders  *riderMemory
@@ -118,10 +120,11 @@ func Open(c Config) (*Verifier, error) {
 
 // readBy has codes read by a bundle from now on; nil is none.
 func (v *Verifier) readBy(b *bundle.Bundle, rules *accept.Rules) {
-	v.schemes, v.keys, v.unread = v.config.Schemes, nil, nil
+	v.schemes, v.keys, v.unread, v.profile = v.config.Schemes, nil, nil, bundle.TerminalProfile{}
 	if b == nil {
 		return
 	}
+	v.profile, _ = b.ProfileOf(v.config.KeyID)
 	v.keys = Keyring(b, v.config.Secrets)
 	if len(v.config.Plugins) > 0 {
 		v.schemes, v.unread = Schemes(b, rules, v.config.Schemes, v.config.Plugins)
@@ -171,6 +174,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	at, sure := v.clock.at(now, in.MonotonicMS)
+	in = v.placed(in)
 	r := v.record(at, in)
 	if !sure {
 		r.Clock = tap.ClockUnknown
@@ -228,7 +232,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	}
 	t := v.trust
 	d := Decider{Schemes: v.schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
-	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.config.Mode, Kind: in.Kind,
+	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.mode(), Kind: in.Kind,
 		Fare: in.Fare, Context: in.Context, Stop: in.Stop, Route: in.Route}
 	if t.bundle != nil {
 		d.Rules, d.Keys = t.rules, v.keys
@@ -238,7 +242,13 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if t.rules != nil {
 		d.Memory = func(c *code.Code, f accept.Facts) accept.Memory { return v.riders.about(t.rules, c, f) }
 	}
+	if reason := v.narrowed(in); reason != "" {
+		return reason, ""
+	}
 	verdict := d.Decide(c, raw, facts)
+	if verdict.Outcome != code.Reject && len(v.profile.Schemes) > 0 && !slices.Contains(v.profile.Schemes, c.Scheme) {
+		return code.Unsupported, ""
+	}
 	if verdict.Outcome == code.Defer { // nobody can be asked here: the policy says what then
 		reason := t.rules.Deferring(c, facts)
 		r.Deferred = reason == ""

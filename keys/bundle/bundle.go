@@ -80,6 +80,7 @@ type Bundle struct {
 	Schemes    []Scheme
 	MinBundle  uint64 // bundles below are refused from now on
 	DenyFloors []DenyFloor
+	Profiles   []TerminalProfile // ascending by their terminals
 
 	// Roots and Threshold are those of the last root set, filled in by Open.
 	Roots     []RootKey

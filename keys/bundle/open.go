@@ -216,6 +216,9 @@ func (b *Bundle) index() error {
 	if err := b.checkSchemes(); err != nil {
 		return err
 	}
+	if err := b.checkProfiles(); err != nil {
+		return err
+	}
 	return b.indexKeys()
 }
 

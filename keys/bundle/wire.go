@@ -50,17 +50,18 @@ var decoder = func() cbor.DecMode {
 // A payload is a bundle on the wire: maps with small integer labels, and arrays
 // for what there is a lot of. A key is about 54 bytes.
 type payload struct {
-	Format     string       `cbor:"1,keyasint"`
-	Number     uint64       `cbor:"2,keyasint"`
-	Issued     int64        `cbor:"3,keyasint"`
-	Expires    int64        `cbor:"4,keyasint"`
-	Prev       [32]byte     `cbor:"5,keyasint"`
-	RootSets   [][]byte     `cbor:"6,keyasint"` // each a COSE_Sign
-	Tenants    []wireTenant `cbor:"7,keyasint"`
-	Keys       []wireKey    `cbor:"8,keyasint"`
-	Schemes    []wireScheme `cbor:"9,keyasint,omitempty"`
-	MinBundle  uint64       `cbor:"10,keyasint,omitempty"`
-	DenyFloors []wireFloor  `cbor:"11,keyasint,omitempty"`
+	Format     string        `cbor:"1,keyasint"`
+	Number     uint64        `cbor:"2,keyasint"`
+	Issued     int64         `cbor:"3,keyasint"`
+	Expires    int64         `cbor:"4,keyasint"`
+	Prev       [32]byte      `cbor:"5,keyasint"`
+	RootSets   [][]byte      `cbor:"6,keyasint"` // each a COSE_Sign
+	Tenants    []wireTenant  `cbor:"7,keyasint"`
+	Keys       []wireKey     `cbor:"8,keyasint"`
+	Schemes    []wireScheme  `cbor:"9,keyasint,omitempty"`
+	MinBundle  uint64        `cbor:"10,keyasint,omitempty"`
+	DenyFloors []wireFloor   `cbor:"11,keyasint,omitempty"`
+	Profiles   []wireProfile `cbor:"12,keyasint,omitempty"`
 }
 
 type wireTenant struct {
@@ -158,6 +159,9 @@ func (b *Bundle) encode() ([]byte, error) {
 	for _, f := range b.DenyFloors {
 		p.DenyFloors = append(p.DenyFloors, wireFloor{Issuer: f.Issuer, List: f.List, Seq: f.Seq})
 	}
+	for i := range b.Profiles {
+		p.Profiles = append(p.Profiles, b.Profiles[i].wire())
+	}
 	return encoder.Marshal(p)
 }
 
@@ -202,6 +206,9 @@ func decode(raw []byte) (*Bundle, error) {
 	}
 	for _, f := range p.DenyFloors {
 		b.DenyFloors = append(b.DenyFloors, DenyFloor{Issuer: f.Issuer, List: f.List, Seq: f.Seq})
+	}
+	for i := range p.Profiles {
+		b.Profiles = append(b.Profiles, p.Profiles[i].profile())
 	}
 	if again, err := b.encode(); err != nil || !bytes.Equal(again, raw) {
 		return nil, ErrMalformed.Because(err, "payload is not canonical")
