@@ -104,7 +104,7 @@ var ours = map[string][]string{
 	"gateway/interbook":              {"tenants", "tenants/pg", "gateway/code"},
 	"gateway/jobs":                   {"tenants/pg"},
 	"gateway/credential":             {"tenants", "tenants/pg", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/denylist"},
-	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept"},
+	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept", "gateway/code"},
 	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet", "gateway/interbook"},
 	"gateway/foreign":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "keys/bundle", "gateway/code", "gateway/credential", "gateway/interbook"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},

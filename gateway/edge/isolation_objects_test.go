@@ -62,7 +62,7 @@ var plain = map[string]any{
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
 	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
-	"stops": nil, "area": "Centre",
+	"stops": nil, "area": "Centre", "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
