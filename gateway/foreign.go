@@ -137,9 +137,9 @@ func (g *Gateway) schemesFor(ctx context.Context, operator citygate.TenantID, ac
 	return all, nil
 }
 
-// putScheme stores how a tenant has a scheme read, and has the bundles published
+// PutScheme stores how a tenant has a scheme read, and has the bundles published
 // that change by it.
-func (g *Gateway) putScheme(ctx context.Context, actor string, tenant citygate.TenantID, e foreign.Entry) error {
+func (g *Gateway) PutScheme(ctx context.Context, actor string, tenant citygate.TenantID, e foreign.Entry) error {
 	if err := g.hold(ctx); err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (g *Gateway) foreignAPI() edge.Foreign {
 			for _, k := range s.Keys {
 				e.Roots = append(e.Roots, bundle.ForeignRoot(k))
 			}
-			return g.putScheme(ctx, actor, tenant, e)
+			return g.PutScheme(ctx, actor, tenant, e)
 		},
 		Schemes: func(ctx context.Context, tenant citygate.TenantID) (list []edge.CodeScheme, err error) {
 			err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {

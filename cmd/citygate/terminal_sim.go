@@ -53,6 +53,8 @@ reason that the reader gave, and every accepted one must have a price. Exits 1 i
 				return &usageError{errors.New("terminal sim: --offline: want 1s to 48h, the life of a credential is 72h")}
 			case o.Skew < 0 || o.Skew > time.Hour:
 				return &usageError{errors.New("terminal sim: --skew: want 0 to 1h")}
+			case o.Foreign < 0 || o.Foreign > 100:
+				return &usageError{errors.New("terminal sim: --foreign: want 0 to 100 percent")}
 			case o.Loss < 0 || o.Loss > 90:
 				return &usageError{errors.New("terminal sim: --loss: want 0 to 90 percent")}
 			}
@@ -77,6 +79,7 @@ reason that the reader gave, and every accepted one must have a price. Exits 1 i
 	f.IntVar(&o.Riders, "riders", 0, "riders with a phone each (default a fifth of --count)")
 	f.DurationVar(&o.Offline, "offline", time.Hour, "how long the network is away, in played time")
 	f.DurationVar(&o.Skew, "skew", 10*time.Second, "by how much clocks are wrong at most; the operator's rules allow 30s between two")
+	f.IntVar(&o.Foreign, "foreign", 0, "percent of the codes that are of the Ministry of Transport's layout (mot-sm2) and not the operator's own")
 	f.IntVar(&o.Loss, "loss", 5, "percent of requests lost, and of replies")
 	f.Uint64Var(&o.Seed, "seed", 1, "the same seed plays the same taps")
 	f.StringVar(&o.data, "data", "", "directory for the database and the journals of this run (default: beside the demo's)")

@@ -28,6 +28,7 @@ type Sim struct {
 	Riders  int           // 0 = a fifth of Count
 	Offline time.Duration // how long the network is away
 	Skew    time.Duration // readers' and phones' clocks are wrong by up to this, either way
+	Foreign int           // percent of presentations with codes of the Ministry's layout
 	Loss    int           // percent of requests, and of replies, that are lost
 	Seed    uint64
 }
@@ -83,6 +84,8 @@ type simulation struct {
 	counters []uint16
 	behind   []time.Duration // of each phone's clock
 	stations []*station
+	ministry *ministry // nil = nobody has its codes
+	shown    int       // of its codes
 	report   SimReport
 }
 
@@ -107,6 +110,11 @@ func (p *simulation) prepare(ctx context.Context) error {
 	var err error
 	if p.crowd, err = p.Operator.Riders(ctx, 0, p.Riders); err != nil {
 		return err
+	}
+	if p.Foreign > 0 {
+		if p.ministry, err = p.Operator.ministry(ctx, max(64, p.Riders*p.Foreign/100)); err != nil {
+			return err
+		}
 	}
 	for range p.Riders {
 		p.behind = append(p.behind, p.offset())
@@ -181,6 +189,21 @@ func (p *simulation) scanned(at time.Time, last *[]byte) ([]byte, error) {
 	}
 	if dice < simNoise+simReplays && *last != nil {
 		return *last, nil
+	}
+	if p.Foreign > 0 && p.random.IntN(100) < p.Foreign {
+		// In turn: a display is of a second, and a card shows one in it.
+		card := p.shown % len(p.ministry.cards)
+		p.shown++
+		raw, err := p.ministry.show(card, at.Add(p.behind[card%p.Riders]))
+		if err != nil {
+			return nil, err
+		}
+		if dice >= 100-simForged {
+			raw[len(raw)-1] ^= 1
+			return raw, nil
+		}
+		*last = raw
+		return raw, nil
 	}
 	i := p.random.IntN(p.Riders)
 	p.counters[i]++

@@ -13,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/schemes"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -45,7 +46,7 @@ func (o *Operator) station(ctx context.Context, dir string, i int) (*station, er
 	s.setup = terminal.Config{
 		Files: terminal.Dir(root), Tenant: Tenant, KeyID: s.id, Mode: accept.Bus, Software: "sim/1", BootID: 1,
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(s.key, m), nil },
-		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(4096),
+		Schemes: code.NewDispatcher(ct1.Scheme{}), Plugins: schemes.All(), Credentials: code.NewCredentials(4096),
 	}
 	roots, err := o.Gateway.Bundles.Roots(ctx)
 	if err == nil {
