@@ -61,3 +61,21 @@ func TestACityTooSmallForItsAttacksIsRefused(t *testing.T) {
 		t.Error("a city that cannot hold every attack was played")
 	}
 }
+
+// Tenants that have nothing to do with each other play on one gateway, and each
+// one's fares, charges and payouts agree to the cent.
+func TestManyTenantsPlayOneDay(t *testing.T) {
+	t.Parallel()
+	app, jobs := pgtest.NewURLs(t, pglocal.App, pglocal.Jobs)
+	const tenants, riders = 4, 3
+	score, err := city.PlayMany(t.Context(), city.Config{
+		Seed: 1, Riders: riders, Data: t.TempDir(), AppURL: app, JobsURL: jobs,
+		Progress: func(string) {}, Log: slog.New(slog.DiscardHandler), Wall: time.Now,
+	}, tenants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !score.OK() || score.Paid != tenants || score.Foreign != 2*tenants || score.Recorded != 2*tenants*riders || score.Books.Tenants != tenants {
+		t.Errorf("%+v", score)
+	}
+}

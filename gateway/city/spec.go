@@ -90,6 +90,7 @@ type place struct {
 	route    string
 	vehicle  string
 	driver   string
+	bus      bool // the vehicle is a bus; else a vehicle with a reader is a minibus
 }
 
 type placeKind int
@@ -122,7 +123,7 @@ func places() []place {
 	vehicles := func(operator citygate.TenantID, prefix, route string, n int) {
 		for i := range n {
 			id := fmt.Sprintf("%s-%02d", prefix, i+1)
-			list = append(list, place{operator: operator, name: id, kind: vehicleReader, route: route, vehicle: id})
+			list = append(list, place{operator: operator, name: id, kind: vehicleReader, route: route, vehicle: id, bus: operator == hillsideBus})
 		}
 	}
 	vehicles(peakMinibus, "peak", "P1", peakVehicles)

@@ -46,7 +46,7 @@ var modes = map[placeKind]accept.Mode{gate: accept.Metro, vehicleReader: accept.
 
 // mode gives the mode of transport the validator is set up for.
 func (p place) mode() accept.Mode {
-	if p.operator == hillsideBus {
+	if p.bus {
 		return accept.Bus
 	}
 	return modes[p.kind]
