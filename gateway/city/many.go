@@ -309,8 +309,12 @@ func (m *many) play(ctx context.Context) error {
 			m.score.Foreign++
 		}
 		for _, v := range m.readers {
-			if _, err := v.upload(ctx, &m.network); err != nil {
+			sent, err := v.upload(ctx, &m.network)
+			if err != nil {
 				return err
+			}
+			if want := m.Riders + 1; sent != want { // its riders, and the other tenant's who was refused
+				m.score.Broken = append(m.score.Broken, fmt.Sprintf("%s uploaded %d records, want %d", v.name, sent, want))
 			}
 		}
 		if err := m.settleDown(ctx); err != nil {
