@@ -29,7 +29,7 @@ type Terminal struct {
 	Key     crypto.PublicKey // ed25519.PublicKey or a P-256 *ecdsa.PublicKey
 	Mode    accept.Mode
 	Modes   []accept.Mode // others that it was given at times
-	Context uint16 // vehicle binding of its reader, 0 = none
+	Context uint16        // vehicle binding of its reader, 0 = none
 }
 
 // Terminals finds a tenant's terminal by key id. An unknown one, or one whose

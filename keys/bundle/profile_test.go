@@ -37,7 +37,10 @@ func TestBundleCarriesProfiles(t *testing.T) {
 		"a fare below 0":       func(p []bundle.TerminalProfile) []bundle.TerminalProfile { p[0].MaxFareMinor = -1; return p },
 		"kinds unordered":      func(p []bundle.TerminalProfile) []bundle.TerminalProfile { p[0].Kinds = []uint8{2, 1}; return p },
 		"a feature that is no": func(p []bundle.TerminalProfile) []bundle.TerminalProfile { p[0].Features = []string{"A b"}; return p },
-		"a stop too long":      func(p []bundle.TerminalProfile) []bundle.TerminalProfile { p[0].Stop = string(make([]byte, 65)); return p },
+		"a stop too long": func(p []bundle.TerminalProfile) []bundle.TerminalProfile {
+			p[0].Stop = string(make([]byte, 65))
+			return p
+		},
 	} {
 		b := city()
 		b.Profiles = change([]bundle.TerminalProfile{gateProfile(1, 7), {Terminals: []uint32{2}, Route: "12"}})
