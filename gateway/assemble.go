@@ -109,6 +109,7 @@ func (g *Gateway) journeyRules(ctx context.Context, tx *pg.Tx) (journey.Rules, e
 			return journey.Rules{}, err
 		}
 	}
+	rules = rules.InForce(tx.Now.UnixMilli())
 	return journey.Rules{
 		MaxJourney:  time.Duration(rules.Incomplete.MaxJourneyMinutes) * time.Minute,
 		UploadGrace: time.Duration(rules.Incomplete.GraceMinutes) * time.Minute,

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // trustFor bounds how long another process's new bundle or policy stays unseen.
@@ -138,7 +139,11 @@ func (g *Gateway) latestRules(ctx context.Context, tenant citygate.TenantID) (*a
 	if rules, ok := g.cachedRules(ruleKey{tenant, 0}); ok {
 		return rules, nil
 	}
-	rules, err := policies.Latest(ctx, g.DB, tenant)
+	var rules *accept.Rules
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		rules, err = policies.Chain(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +173,19 @@ func (g *Gateway) keepRules(k ruleKey, rules *accept.Rules) {
 // a draft until they have signed.
 func (g *Gateway) PublishPolicy(ctx context.Context, actor string, rules *accept.Rules, accepts ...citygate.TenantID) (fleet.Published, error) {
 	if err := policies.Publish(ctx, g.DB, actor, rules); err != nil {
+		return fleet.Published{}, err
+	}
+	return g.carryPolicy(ctx, actor, rules.Tenant, accepts)
+}
+
+// carryPolicy publishes the bundle that brings an operator's policy to its terminals.
+func (g *Gateway) carryPolicy(ctx context.Context, actor string, tenant citygate.TenantID, accepts []citygate.TenantID) (fleet.Published, error) {
+	var rules *accept.Rules
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		rules, err = policies.Chain(ctx, tx)
+		return err
+	})
+	if err != nil {
 		return fleet.Published{}, err
 	}
 	body, err := rules.Encode()

@@ -1712,10 +1712,12 @@ CREATE TABLE policies (
     version bigint NOT NULL,
     body bytea NOT NULL,
     published_at timestamp with time zone NOT NULL,
+    effective_at timestamp with time zone NOT NULL,
     CONSTRAINT policies_pkey PRIMARY KEY (tenant_id, version),
     CONSTRAINT policies_version_check CHECK ((version > 0))
 );
 COMMENT ON TABLE policies IS 'Acceptance rules, one immutable version a row, in the canonical form terminals carry.';
+COMMENT ON COLUMN policies.effective_at IS 'The event time from which the version holds. Of those that are not from later than a tap, the highest version decides on it.';
 ALTER TABLE policies ENABLE ROW LEVEL SECURITY;
 ALTER TABLE policies FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON policies
@@ -1894,6 +1896,30 @@ CREATE POLICY tenant ON refunds
 GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
 GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
+
+CREATE TABLE rule_sets (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    source bytea NOT NULL,
+    hash bytea NOT NULL,
+    restores bigint,
+    published_by text NOT NULL,
+    CONSTRAINT rule_sets_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT rule_sets_check CHECK ((restores < version)),
+    CONSTRAINT rule_sets_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT rule_sets_source_check CHECK (((octet_length(source) >= 1) AND (octet_length(source) <= 65536))),
+    CONSTRAINT rule_sets_tenant_id_version_fkey FOREIGN KEY (tenant_id, version) REFERENCES policies(tenant_id, version)
+);
+COMMENT ON TABLE rule_sets IS 'The file that a version of the policy was compiled from, as it was written. A version without a row was made by the gateway''s own code and has no rules beyond its fields.';
+COMMENT ON COLUMN rule_sets.hash IS 'SHA-256 of what the file says in its canonical form.';
+COMMENT ON COLUMN rule_sets.restores IS 'The earlier version whose file this is again.';
+ALTER TABLE rule_sets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rule_sets FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON rule_sets
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON rule_sets TO citygate_app;
+GRANT SELECT ON rule_sets TO citygate_auditor;
 
 CREATE TABLE settlement_terms (
     tenant_id bigint NOT NULL,
@@ -2158,6 +2184,7 @@ CREATE TABLE taps (
     entered_currency text COLLATE "C",
     evidence_digest bytea NOT NULL,
     record bytea NOT NULL,
+    rule text COLLATE "C" NOT NULL,
     CONSTRAINT taps_pkey PRIMARY KEY (tenant_id, terminal, seq, received_at),
     CONSTRAINT taps_entered CHECK (((entered_minor IS NULL) = (entered_currency IS NULL))),
     CONSTRAINT taps_entered_currency_check CHECK ((entered_currency ~ '^[A-Z]{3}$'::text)),
@@ -2169,6 +2196,7 @@ COMMENT ON TABLE taps IS 'Every tap received, accepted or refused, by month of r
 COMMENT ON COLUMN taps.opened IS 'What the terminal decided; accepted and reason are what the gateway did.';
 COMMENT ON COLUMN taps.clock_suspect IS 'The terminal was not sure of its time, or its time is far from the codes it reads.';
 COMMENT ON COLUMN taps.issuer IS 'Issuer, list and idx are the rider as the code says it; not proven on a refused tap.';
+COMMENT ON COLUMN taps.rule IS 'The rule of the policy version that decided beyond its fixed checks; empty = none did.';
 CREATE INDEX taps_rider ON ONLY taps USING btree (tenant_id, issuer, list, idx, event_time) WHERE (accepted AND (kind < 3));
 ALTER TABLE taps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE taps FORCE ROW LEVEL SECURITY;

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -30,8 +31,7 @@ func Publish(ctx context.Context, db *pg.DB, actor string, rules *accept.Rules) 
 		case rules.Version != last+1:
 			return ErrVersion.Explain("the tenant's last version is %d", last)
 		}
-		tag, err := tx.Exec(ctx, `INSERT INTO policies (tenant_id, version, body, published_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
-			rules.Tenant, rules.Version, body, tx.Now)
+		tag, err := tx.Exec(ctx, insertVersion, rules.Tenant, int64(rules.Version), body, tx.Now, time.UnixMilli(rules.From))
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ var commands = []func(*system) *cobra.Command{
 	newKeyCommand,
 	newLedgerCommand,
 	newMigrateCommand,
+	newPolicyCommand,
 	newServeCommand,
 	newTenantCommand,
 	newTerminalCommand,

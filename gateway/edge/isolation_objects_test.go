@@ -25,6 +25,7 @@ import (
 var pathObjects = map[string]string{
 	"tenant": "tenant", "terminal": "terminal", "flag": "flag", "list": "list", "index": "index", "account": "account", "device": "device",
 	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff",
+	"get-policy version": "policy", "restore-policy version": "policy",
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
@@ -46,7 +47,7 @@ var nobodys = objects{
 	"account": citygate.UUID{0xee, 1}.Text("acc_"), "device": citygate.UUID{0xee, 2}.Text("dev_"), "journey": citygate.UUID{0xee, 3}.Text("jrn_"),
 	"refund": citygate.UUID{0xee, 4}.Text("ref_"), "payout file": "nobody.csv", "item": "row/2026-11-21/999", "item contract": "pay-nobody",
 	"rider": "8/60000/4000000", "vehicle": "V-nobody", "contract": "pay-nobody", "payee": "nobody",
-	"tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
+	"policy": "9", "tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 }
 
@@ -62,7 +63,7 @@ var plain = map[string]any{
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
 	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
-	"stops": nil, "area": "Centre", "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
+	"stops": nil, "area": "Centre", "source": worldRules, "effective_at": nil, "before": nil, "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",

@@ -264,6 +264,20 @@ func (w *world) operator(p *party) {
 	p.has = objects{"tenant": p.id.String(), "contract": "pay-" + p.slug, "payee": p.slug}
 }
 
+// worldRules is a rule set that admits nobody.
+const worldRules = `citygate: rules/1
+time_zone: Asia/Shanghai
+acceptance:
+  schemes: [ct1]
+  modes: [{mode: bus, kinds: [single]}]
+  skew_seconds: 30
+  max_window_seconds: 120
+  max_ttl_hours: 48
+  late_upload_days: 7
+  clock_suspect_seconds: 600
+  incomplete: {charge: max, max_journey_minutes: 180, grace_minutes: 300}
+`
+
 func flatTariff(w *world, version uint64) *fare.Tariff {
 	tariff := &fare.Tariff{
 		Name: "Flat", Version: version, Currency: "CNY", Categories: fare.Categories{Default: "adult"},
@@ -416,6 +430,7 @@ func (w *world) live(p *party, terminalID uint32) {
 	}
 	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, worldActor, flatTariff(w, 2), w.now()) }))
 	w.send(http.MethodPut, p.path("code-schemes/token-defer"), edge.CodeScheme{Params: fmt.Appendf(nil, `{"issuer":%d}`, p.issuer)}, nil)
+	w.send(http.MethodPost, p.path("policies"), edge.PublishPolicy{Source: worldRules}, nil)
 	w.send(http.MethodPost, p.path("stops"), map[string]any{"stops": []edge.Stop{{ID: "S-" + p.slug, Name: "Stop"}}}, nil)
 	charge := page[edge.Charge](w, p, "charges")[0]
 	refund := citygate.UUID{0xbb, 1}
@@ -428,7 +443,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
-		"end to end": payouts[0].EndToEndID, "tariff": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug, "scheme": "token-defer",
+		"end to end": payouts[0].EndToEndID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {
 		if id == "" {
 			w.t.Fatalf("%s has no %s", p.slug, kind)

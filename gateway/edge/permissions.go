@@ -82,6 +82,13 @@ var permissions = map[string]authz.Permission{
 	"get-payee-of-ride":    {Resource: "payee", Verb: "read"},
 	"get-bundle-reach":     {Resource: "trust", Verb: "read"},
 
+	// Rule sets.
+	"list-policies":  {Resource: "policy", Verb: "read"},
+	"get-policy":     {Resource: "policy", Verb: "read"},
+	"check-policy":   {Resource: "policy", Verb: "write"},
+	"publish-policy": {Resource: "policy", Verb: "publish"},
+	"restore-policy": {Resource: "policy", Verb: "publish"},
+
 	// Riders.
 	"issue-credentials":   {Resource: "rider", Verb: "write"},
 	"get-credential":      {Resource: "rider", Verb: "read"},

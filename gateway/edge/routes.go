@@ -66,6 +66,7 @@ func (e *Edge) routes() {
 	e.trustRoutes()
 	e.riderRoutes()
 	e.deviceRoutes()
+	e.ruleSetRoutes()
 	e.moneyRoutes()
 	e.onboardingRoutes()
 	e.auditRoutes()

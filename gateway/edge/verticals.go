@@ -37,6 +37,7 @@ type Verticals struct {
 	Onboarding Onboarding
 	Foreign    Foreign
 	Audit      Audit
+	Policies   Policies
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

@@ -114,6 +114,10 @@ func (c *city) Rules(_ context.Context, tenant citygate.TenantID, version uint64
 		Incomplete: accept.Incomplete{Charge: accept.ChargeNone, MaxJourneyMinutes: 240}}, nil
 }
 
+func (c *city) RulesAt(ctx context.Context, tenant citygate.TenantID, _ int64) (*accept.Rules, error) {
+	return c.Rules(ctx, tenant, 1)
+}
+
 func (c *city) Calendar(context.Context, citygate.TenantID) (citygate.Calendar, error) {
 	return citygate.Calendar{Version: 1, Location: time.UTC, Cut: 4 * time.Hour}, nil
 }

@@ -45,6 +45,8 @@ type Trust interface {
 	// Rules gives a version of the tenant's acceptance rules; a version that is
 	// not known gives the current one.
 	Rules(ctx context.Context, tenant citygate.TenantID, version uint64) (*accept.Rules, error)
+	// RulesAt gives the version that holds at an event time, in unix milliseconds.
+	RulesAt(ctx context.Context, tenant citygate.TenantID, at int64) (*accept.Rules, error)
 }
 
 // Calendars gives the calendar that cuts a tenant's business dates.

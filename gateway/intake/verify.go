@@ -75,7 +75,13 @@ func (r *Recorder) read(ctx context.Context, b *tap.Batch, terminal Terminal) (*
 				return nil, fmt.Errorf("code schemes of rules %d: %w", version, err)
 			}
 		}
-		it.policy, it.schemes = in.rules[version], in.schemes[version]
+		it.policy, it.schemes = in.rules[version].InForce(it.EventTime), in.schemes[version]
+		// A reader may be behind, but not ahead: it is given versions before they hold.
+		if it.EventTime < it.policy.From-accept.SkewMax*1000 {
+			if it.policy, err = r.config.Trust.RulesAt(ctx, b.Tenant, it.EventTime); err != nil {
+				return nil, fmt.Errorf("acceptance rules in force at a tap: %w", err)
+			}
+		}
 	}
 	return in, nil
 }
