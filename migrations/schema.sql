@@ -1300,12 +1300,14 @@ CREATE TABLE idempotency_keys (
     status integer,
     body bytea,
     created_at timestamp with time zone NOT NULL,
-    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant_id, key),
+    holder uuid,
+    content_type text,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant_id, route, key),
     CONSTRAINT idempotency_keys_check CHECK (((state = 'done'::text) = (status IS NOT NULL))),
     CONSTRAINT idempotency_keys_key_check CHECK (((char_length(key) >= 1) AND (char_length(key) <= 255))),
     CONSTRAINT idempotency_keys_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text])))
 );
-COMMENT ON TABLE idempotency_keys IS 'Answers to unsafe requests, kept so that the same request again gets the same answer. A cache: natural keys keep money single for ever.';
+COMMENT ON TABLE idempotency_keys IS 'Answers to unsafe requests by route and key, kept for a day so that the same request again gets the same answer. holder is the attempt that runs or ran. A cache: natural keys keep money single for ever.';
 CREATE INDEX idempotency_keys_age ON idempotency_keys USING btree (tenant_id, created_at);
 ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY;
@@ -1314,7 +1316,7 @@ CREATE POLICY tenant ON idempotency_keys
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT DELETE, INSERT, SELECT ON idempotency_keys TO citygate_app;
 GRANT SELECT ON idempotency_keys TO citygate_auditor;
-GRANT UPDATE (state, status, body) ON idempotency_keys TO citygate_app;
+GRANT UPDATE (state, status, body, content_type) ON idempotency_keys TO citygate_app;
 
 CREATE TABLE inbox (
     tenant_id bigint NOT NULL,

@@ -1,13 +1,9 @@
 package edge
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -193,74 +189,6 @@ func (e *Edge) authorize(ctx context.Context, caller Caller, tenant citygate.Ten
 	return e.Access.Authorize(ctx, access.Request{Caller: caller, Tenant: tenant, Operation: op.id, Need: op.needs, Write: op.writes})
 }
 
-// once runs an unsafe route at most once per (tenant, Idempotency-Key) and
-// repeats the stored answer after that.
-func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
-	key := c.GetHeader("Idempotency-Key")
-	if key == "" || len(key) > 255 {
-		e.write(c, errKeyMissing)
-		return
-	}
-	body, err := io.ReadAll(c.Request.Body)
-	if err != nil {
-		e.write(c, errTooLarge.Because(err, "body"))
-		return
-	}
-	c.Request.Body = io.NopCloser(bytes.NewReader(body))
-	hash := sha256.Sum256(append([]byte(c.Request.Method+" "+c.Request.URL.Path+"\n"), body...))
-	ctx := c.Request.Context()
-	status, stored, err := e.begin(ctx, tenant, key, c.Request.Method+" "+c.FullPath(), hash[:])
-	if err != nil {
-		e.write(c, err)
-		return
-	}
-	if status != 0 {
-		c.Header("Idempotency-Replayed", "true")
-		contentType := "application/json"
-		if status >= http.StatusBadRequest {
-			contentType = "application/problem+json"
-		}
-		c.Abort()
-		c.Data(status, contentType, stored)
-		return
-	}
-	copied := &copyWriter{ResponseWriter: c.Writer}
-	c.Writer = copied
-	whole := false
-	defer func() { // also when the connection is to be cut
-		status, kept := copied.Status(), copied.body.Bytes()
-		if !whole {
-			status = http.StatusInternalServerError
-		}
-		if secretAnswers[op.id] && status < http.StatusBadRequest { // secrets are kept nowhere
-			p := problem(ctx, slog.New(slog.DiscardHandler), op.id, errShownOnce)
-			status = p.Status
-			kept, _ = json.Marshal(p)
-		}
-		// The answer is on its way; a client that went away must not lose it for its repeat.
-		if err := e.finish(context.WithoutCancel(ctx), tenant, key, status, kept); err != nil {
-			e.log.ErrorContext(ctx, "idempotency answer not stored", "err", err)
-		}
-	}()
-	whole = e.survive(c, func(c *gin.Context) { c.Next() })
-}
-
-// A copyWriter keeps a copy of what it writes.
-type copyWriter struct {
-	gin.ResponseWriter
-	body bytes.Buffer
-}
-
-func (w *copyWriter) Write(b []byte) (int, error) {
-	w.body.Write(b)
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *copyWriter) WriteString(s string) (int, error) {
-	w.body.WriteString(s)
-	return w.ResponseWriter.WriteString(s)
-}
-
 // register adds an operation of class token. fn never sees gin or huma's
 // context: it gets who is calling and a decoded request.
 func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context, Caller, *Req) (*Resp, error)) {
@@ -278,8 +206,10 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 		if !ok {
 			return nil, problem(ctx, e.log, op.OperationID, errToken)
 		}
+		began(ctx)
 		resp, err := fn(ctx, caller, req)
 		if err != nil {
+			refusedBy(ctx, err)
 			return nil, problem(ctx, e.log, op.OperationID, err)
 		}
 		return resp, nil

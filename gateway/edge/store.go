@@ -3,18 +3,16 @@ package edge
 import (
 	"bytes"
 	"context"
-	"errors"
 	"time"
 
-	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg"
-	"github.com/jackc/pgx/v5"
 )
 
 // lease is how long a request may run before a repeat takes its key over: the
-// process that held it is then taken for dead. What endpoints do is idempotent
-// by natural keys; this cache only repeats answers.
-const lease = time.Minute
+// process that held it is then taken for dead. It is longer than any answer may
+// take to be written (cmd's write timeout). What endpoints do is idempotent by
+// natural keys; this cache only repeats answers.
+const lease = 2 * time.Minute
 
 // keptFor is how long an answer can be repeated.
 const keptFor = 24 * time.Hour
@@ -23,8 +21,8 @@ const keptFor = 24 * time.Hour
 const forgetMost = 10_000
 
 const forgetKeys = `
-	DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key IN (
-		SELECT key FROM idempotency_keys WHERE tenant_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3)`
+	DELETE FROM idempotency_keys WHERE tenant_id = $1 AND (route, key) IN (
+		SELECT route, key FROM idempotency_keys WHERE tenant_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3)`
 
 // ForgetAnswers drops the tenant's Idempotency-Keys that are older than a day.
 func ForgetAnswers(ctx context.Context, tx *pg.Tx) error {
@@ -32,55 +30,61 @@ func ForgetAnswers(ctx context.Context, tx *pg.Tx) error {
 	return err
 }
 
-const takeKey = `
-	INSERT INTO idempotency_keys (tenant_id, key, route, request_hash, state, created_at)
-	VALUES ($1, $2, $3, $4, 'running', $5)
-	ON CONFLICT DO NOTHING`
+const (
+	dropExpired = `DELETE FROM idempotency_keys WHERE tenant_id = $1 AND route = $2 AND key = $3
+		AND (state = 'running' AND created_at < $4 OR created_at < $5)`
+	takeKey = `
+		INSERT INTO idempotency_keys (tenant_id, route, key, request_hash, state, holder, created_at)
+		VALUES ($1, $2, $3, $4, 'running', $5, $6)
+		ON CONFLICT DO NOTHING`
+	readKey = `SELECT request_hash, state, coalesce(status, 0), coalesce(content_type, CASE WHEN status < 400 THEN 'application/json' ELSE 'application/problem+json' END, ''), coalesce(body, '')
+		FROM idempotency_keys WHERE tenant_id = $1 AND route = $2 AND key = $3`
+	// Both hold only while the attempt still has the key.
+	giveBack   = `DELETE FROM idempotency_keys WHERE tenant_id = $1 AND route = $2 AND key = $3 AND holder = $4`
+	keepAnswer = `UPDATE idempotency_keys SET state = 'done', status = $5, content_type = $6, body = $7
+		WHERE tenant_id = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'`
+)
 
-// begin claims an idempotency key. It gives the stored answer when the request
-// has been answered before.
-func (e *Edge) begin(ctx context.Context, tenant citygate.TenantID, key, route string, hash []byte) (status int, body []byte, err error) {
-	err = e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		status, body = 0, nil
-		if _, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2 AND state = 'running' AND created_at < $3`,
-			tenant, key, tx.Now.Add(-lease)); err != nil {
+// begin claims an attempt's key, or gives the stored answer when the request has
+// been answered before.
+func (e *Edge) begin(ctx context.Context, a *attempt) (stored *answer, err error) {
+	err = e.DB.InTenant(ctx, a.tenant, func(tx *pg.Tx) error {
+		stored, a.holder = nil, tx.NewID()
+		if _, err := tx.Exec(ctx, dropExpired, a.tenant, a.route, a.key, tx.Now.Add(-lease), tx.Now.Add(-keptFor)); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, takeKey, tenant, key, route, hash, tx.Now)
+		tag, err := tx.Exec(ctx, takeKey, a.tenant, a.route, a.key, a.hash[:], a.holder, tx.Now)
 		if err != nil || tag.RowsAffected() == 1 {
 			return err
 		}
-		var oldHash []byte
-		var oldRoute, state string
-		var oldStatus *int
-		err = tx.QueryRow(ctx, `SELECT route, request_hash, state, status, body FROM idempotency_keys WHERE tenant_id = $1 AND key = $2`,
-			tenant, key).Scan(&oldRoute, &oldHash, &state, &oldStatus, &body)
+		var hash []byte
+		var state string
+		found := &answer{}
+		err = tx.QueryRow(ctx, readKey, a.tenant, a.route, a.key).Scan(&hash, &state, &found.status, &found.contentType, &found.body)
 		switch {
-		case errors.Is(err, pgx.ErrNoRows):
+		case pg.IsNoRows(err): // given back since
 			return errKeyRunning
 		case err != nil:
 			return err
-		case oldRoute != route || !bytes.Equal(oldHash, hash):
+		case !bytes.Equal(hash, a.hash[:]):
 			return errKeyMismatch
 		case state == "running":
 			return errKeyRunning
 		}
-		status = *oldStatus
+		stored = found
 		return nil
 	})
-	return status, body, err
+	return stored, err
 }
 
-// finish stores the answer of a key, or gives the key back after an answer
-// that a repeat may change (5xx, 429).
-func (e *Edge) finish(ctx context.Context, tenant citygate.TenantID, key string, status int, body []byte) error {
-	return e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		if status >= 500 || status == 429 {
-			_, err := tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2`, tenant, key)
+// finish stores the answer of an attempt, or gives its key back.
+func (e *Edge) finish(ctx context.Context, a *attempt, got answer) error {
+	return e.DB.InTenant(ctx, a.tenant, func(tx *pg.Tx) error {
+		if !a.keep(got.status) {
+			_, err := tx.Exec(ctx, giveBack, a.tenant, a.route, a.key, a.holder)
 			return err
 		}
-		_, err := tx.Exec(ctx, `UPDATE idempotency_keys SET state = 'done', status = $3, body = $4 WHERE tenant_id = $1 AND key = $2`,
-			tenant, key, status, body)
+		_, err := tx.Exec(ctx, keepAnswer, a.tenant, a.route, a.key, a.holder, got.status, got.contentType, got.body)
 		return err
 	})
 }
