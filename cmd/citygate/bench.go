@@ -11,6 +11,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchSendCommand,
 	newBenchDayCommand,
 	newBenchRotateCommand,
+	newBenchAuthzCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

@@ -28,7 +28,7 @@ func newKeyCommand(sys *system) *cobra.Command {
 	return c
 }
 
-// tokenLongest bounds an access token's life: it cannot be taken back.
+// tokenLongest bounds an access token's life.
 const tokenLongest = 24 * time.Hour
 
 type tokenFlags struct {
@@ -45,11 +45,12 @@ func newKeyTokenCommand(sys *system) *cobra.Command {
 		Use:   "token",
 		Short: "Mint an access token for the API",
 		Long: `Mints an access token and prints it on a line of its own. Scope platform onboards tenants and acts for
-any of them and takes no tenant; admin changes a tenant's own things, read looks at them.
+any of them and takes no tenant; admin changes a tenant's own things, read looks at them; member does what
+the roles of the member --subject allow at that moment.
 
 It is signed with the platform's token key, so this needs the installation's keys; the first use makes
-them. The audit log records who it was made for, before it is made. A token cannot be taken back: keep its
-life short.`,
+them. The audit log records who it was made for, before it is made. "citygate access revoke-tokens" takes
+tokens back.`,
 		Example: `  citygate key token --scope platform
   citygate key token --tenant harbour-metro --scope read --ttl 15m --subject user:ada`,
 		Args: cobra.NoArgs,
@@ -62,7 +63,7 @@ life short.`,
 	}
 	f.withKeys(c)
 	c.Flags().StringVar(&f.tenant, "tenant", "", "number or short name of the tenant it is for")
-	c.Flags().StringVar(&f.scope, "scope", "", "platform, admin or read (default: read with --tenant, else platform)")
+	c.Flags().StringVar(&f.scope, "scope", "", "platform, admin, read or member (default: read with --tenant, else platform)")
 	c.Flags().DurationVar(&f.ttl, "ttl", time.Hour, "how long it works, at most 24h")
 	c.Flags().StringVar(&f.subject, "subject", "", "whom it speaks for, in the audit log (default: user:, and your name)")
 	return c
@@ -76,8 +77,8 @@ func (f *tokenFlags) check() error {
 		}
 	}
 	switch {
-	case !slices.Contains([]string{edge.ScopePlatform, edge.ScopeAdmin, edge.ScopeRead}, f.scope):
-		return fmt.Errorf("--scope %q: want platform, admin or read", f.scope)
+	case !slices.Contains([]string{edge.ScopePlatform, edge.ScopeAdmin, edge.ScopeRead, edge.ScopeMember}, f.scope):
+		return fmt.Errorf("--scope %q: want platform, admin, read or member", f.scope)
 	case f.scope == edge.ScopePlatform && f.tenant != "":
 		return errors.New("scope platform is for every tenant: leave out --tenant, or ask for admin or read")
 	case f.scope != edge.ScopePlatform && f.tenant == "":
