@@ -68,7 +68,7 @@ var (
 	ErrForbidden = &citygate.Code{Name: "auth.forbidden", Kind: citygate.Forbidden, Title: "This needs a permission that the caller does not have. Ask a tenant administrator."}
 	ErrStale     = &citygate.Code{Name: "access.stale", Kind: citygate.Unavailable, Title: "This server cannot confirm who may change what, and changes nothing until it can. Try again."}
 	ErrInvalid   = authz.ErrInvalid
-	ErrNotFound  = &citygate.Code{Name: "access.not_found", Kind: citygate.NotFound, Title: "There is no such member, role, key, issuer or proposal. List them for their names."}
+	ErrNotFound  = &citygate.Code{Name: "access.not_found", Kind: citygate.NotFound, Title: "There is no such member, role, key or issuer. List them for their names."}
 	ErrExists    = &citygate.Code{Name: "access.exists", Kind: citygate.Conflict, Title: "It is there already, in another form. Change that one, or choose another name."}
 	ErrInUse     = &citygate.Code{Name: "access.in_use", Kind: citygate.Conflict, Title: "Members still have it. Take it from them first."}
 	ErrLastAdmin = &citygate.Code{Name: "access.last_admin", Kind: citygate.Conflict, Title: "Nobody could give rights in this tenant any more. Give another member that role first."}
@@ -98,7 +98,7 @@ type Config struct {
 	DB        *pg.DB
 	Clock     citygate.Clock
 	Directory *tenants.Directory
-	Random    interface{ Read([]byte) (int, error) } // of key secrets and pairing codes
+	Random    interface{ Read([]byte) (int, error) } // of key secrets
 	HTTP      *http.Client                           // the way to OpenID Connect issuers; nil = nobody signs in
 	AllowHTTP bool                                   // issuers may be asked in plain HTTP: for tests
 	Held      int                                    // snapshots kept; 0 = [Held]

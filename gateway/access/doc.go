@@ -1,6 +1,5 @@
-// Package access knows people and machines: who belongs to a tenant, with which
-// roles; their API keys; the OpenID Connect issuers where they sign in; what
-// needs a second person; and how a terminal is paired.
+// Package access knows people and their keys: who belongs to a tenant, with which
+// roles; their API keys; and the OpenID Connect issuers where they sign in.
 //
 // A caller is one of three things. A token with the scope platform, admin or
 // read carries a role of that strength and is made by a command. A token with
@@ -23,15 +22,10 @@
 // that worked those that change anything are refused ([ErrStale]), and reads go
 // on.
 //
-// # Two persons
-//
-// A proposal is a request that waits: method, path and body, bound by hash.
-// Another human approves it, neither the proposer nor the owner of the
-// proposer's API key, and it runs once, as the proposer, under an
-// Idempotency-Key of its own: dying between approval and effect costs nothing.
-//
 // # Not done
 //
 // The platform has no members: its people have tokens by command alone. One
-// human with accounts at two issuers counts as two.
+// human with accounts at two issuers counts as two. Nothing asks for a second
+// person's approval yet, and terminals are not paired by a code: the tables
+// access_settings, access_proposals and access_pairings are empty until then.
 package access
