@@ -243,13 +243,3 @@ func (g *Guard) drop(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Hint says that something changed elsewhere: the next request looks.
-func (g *Guard) Hint() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.tried = time.Time{}
-	if now := g.Clock(); now.Sub(g.looked) < lookEvery {
-		g.looked = now.Add(-lookEvery)
-	}
-}
