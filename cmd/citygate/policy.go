@@ -31,7 +31,7 @@ func newPolicyCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newPolicyPublishCommand(sys, false), newPolicyPublishCommand(sys, true), newPolicyRollbackCommand(sys), newPolicyListCommand(sys),
-		newPolicyShowCommand(sys), newPolicyDiffCommand(sys), newPolicyTestCommand(sys), newPolicyExplainCommand(sys))
+		newPolicyShowCommand(sys), newPolicyDiffCommand(sys), newPolicyTestCommand(sys), newPolicyReplayCommand(sys), newPolicyExplainCommand(sys))
 	return c
 }
 
