@@ -107,6 +107,9 @@ func Parse(raw []byte, files fs.FS) (*City, error) {
 	if err := yaml.UnmarshalWithOptions(raw, c, yaml.Strict()); err != nil {
 		return nil, syntax(err)
 	}
+	if said, err := json.Marshal(c); err != nil || control.Match(said) {
+		return nil, Problems{{Text: "there is a line break or another control character in a value: the file cannot be written back with it"}}
+	}
 	c.lines = lines{file}
 	if c.Citygate != Form {
 		return nil, Problems{{Line: 1, Path: "citygate", Text: fmt.Sprintf("want citygate: %d, the version of the file's form", Form)}}
@@ -121,6 +124,9 @@ func Parse(raw []byte, files fs.FS) (*City, error) {
 	}
 	return c, nil
 }
+
+// control finds a control character in JSON.
+var control = regexp.MustCompile(`(^|[^\\])(\\\\)*\\(u00[01][0-9a-f]|u007f|[nrtbf])|\x7f`)
 
 var position = regexp.MustCompile(`^\[(\d+):\d+\] *`)
 
