@@ -269,3 +269,39 @@ func TestDraftIsSetUpOnly(t *testing.T) {
 		t.Errorf("a draft issues: %s", code)
 	}
 }
+
+// Money that was collected is not paid out while the tenant is suspended, and is
+// when it is active again.
+func TestSuspendedHoldsPayouts(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	credential := o.credential("phone")
+	o.upload(o.board(o.validator(), credential, "phone"))
+	const sent = "SELECT count(*) FROM payouts WHERE state = 'sent'"
+	for range 12 {
+		o.move(2 * time.Hour)
+		o.settleDown()
+	}
+	if charged, paid := o.count("SELECT count(*) FROM charges WHERE state = 'succeeded'"), o.count(sent); charged != 1 || paid != 0 {
+		t.Fatalf("%d charges, %d payouts: want a fare that is collected and not paid yet", charged, paid)
+	}
+	_, err := o.SetState(t.Context(), actor, bus, tenants.Suspended)
+	o.must(err)
+	for range 12 {
+		o.move(6 * time.Hour)
+		o.settleDown()
+	}
+	if n := o.count(sent); n != 0 {
+		t.Errorf("%d payouts of a suspended tenant", n)
+	}
+	_, err = o.SetState(t.Context(), actor, bus, tenants.Active)
+	o.must(err)
+	for range 3 {
+		o.move(6 * time.Hour)
+		o.settleDown()
+	}
+	if n := o.count(sent); n != 1 {
+		t.Errorf("%d payouts after it came back, want 1", n)
+	}
+	o.booksHold()
+}
