@@ -211,16 +211,4 @@ func Chain(ctx context.Context, tx *pg.Tx) (*accept.Rules, error) {
 	return newest, nil
 }
 
-// Sets gives the compiled rule set of a version, nil if the version has none.
-func Sets(ctx context.Context, tx *pg.Tx, version uint64) (*ruleset.Set, error) {
-	_, source, err := Source(ctx, tx, version)
-	if errors.Is(err, ErrNone) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return ruleset.Parse(source)
-}
-
 func hexOf(hash [32]byte) string { return hex.EncodeToString(hash[:]) }
