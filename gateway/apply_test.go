@@ -142,6 +142,8 @@ func TestManagedIsRefusedByTheAPI(t *testing.T) {
 		"POST 2/settlement-terms":                 edge.Terms{Version: 2, From: "2027-01-01", CloseAfterMinutes: 1, PayAfterMinutes: 2},
 		"PUT 2/tariffs/2":                         map[string]any{"from": o.now(), "tariff": map[string]any{"name": "x", "version": 2, "currency": "CNY", "rules": []any{map[string]any{"id": "f", "flat": map[string]int{"adult": 1}}}}},
 		"PUT 2/acceptance":                        map[string]any{"rules": map[string]any{}},
+		"POST 2/policies":                         map[string]any{"source": "rules: 1"},
+		"POST 2/policies/1/restore":               map[string]any{},
 		"PUT 2/serves":                            map[string]any{"authorities": []int64{}},
 	} {
 		method, rest, _ := strings.Cut(path, " ")

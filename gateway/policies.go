@@ -10,6 +10,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -180,6 +181,9 @@ func (g *Gateway) getPolicy(ctx context.Context, tenant citygate.TenantID, versi
 }
 
 func (g *Gateway) publishPolicy(ctx context.Context, actor string, tenant citygate.TenantID, p edge.PublishPolicy) (edge.PolicyVersion, error) {
+	if err := g.byHand(ctx, tenant, manifest.KindAcceptance, ""); err != nil {
+		return edge.PolicyVersion{}, err
+	}
 	set, err := ruleset.Parse([]byte(p.Source))
 	if err != nil {
 		return edge.PolicyVersion{}, err
@@ -193,6 +197,9 @@ func (g *Gateway) publishPolicy(ctx context.Context, actor string, tenant cityga
 }
 
 func (g *Gateway) restorePolicy(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, at *time.Time) (edge.PolicyVersion, error) {
+	if err := g.byHand(ctx, tenant, manifest.KindAcceptance, ""); err != nil {
+		return edge.PolicyVersion{}, err
+	}
 	var when time.Time
 	if at != nil {
 		when = *at
