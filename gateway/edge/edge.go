@@ -52,7 +52,8 @@ type callerKey struct{}
 // New builds the handler over the verticals.
 func New(v Verticals, log *slog.Logger) *Edge {
 	gin.SetMode(gin.ReleaseMode)
-	huma.NewError = newError         // huma has one hook for the whole process; ours is the only API in it
+	huma.NewError = newError // huma has one hook for the whole process; ours is the only API in it
+	huma.NewErrorWithContext = newErrorIn
 	huma.ValidateStrictCasing = true // or "REASON" is not checked and sets what "reason" sets
 	router := gin.New()
 	router.ContextWithFallback = true
@@ -84,7 +85,9 @@ func New(v Verticals, log *slog.Logger) *Edge {
 }
 
 // ServeHTTP implements [http.Handler].
-func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.router.ServeHTTP(w, r) }
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.router.ServeHTTP(w, identified(w, r))
+}
 
 // survive runs a handler and answers for it if it panics: the caller gets a
 // problem, the log the stack, and every other request goes on. An answer that is

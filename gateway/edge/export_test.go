@@ -224,3 +224,6 @@ func (e *Edge) RemoveForgotten() {
 	delete(e.operations, "GET "+ginPath(forgottenPath))
 	delete(e.api.OpenAPI().Paths, forgottenPath)
 }
+
+// Pointer turns a location of huma's into a JSON Pointer.
+func Pointer(location string) string { return pointer(location) }

@@ -18,13 +18,15 @@ import (
 // A Problem is an RFC 9457 problem document. Clients switch on Code, which is
 // never renamed; Title says what to do next.
 type Problem struct {
-	Type   string              `json:"type" example:"about:blank"`
-	Title  string              `json:"title"`
-	Status int                 `json:"status"`
-	Code   string              `json:"code" example:"tenant.not_found"`
-	Detail string              `json:"detail,omitempty"`
-	Retry  bool                `json:"retryable"`
-	Errors []*huma.ErrorDetail `json:"errors,omitempty"`
+	Type   string `json:"type" example:"about:blank"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code" example:"tenant.not_found"`
+	Detail string `json:"detail,omitempty"`
+	Retry  bool   `json:"retryable"`
+	// Request is the id of the request: in the answer's X-Request-Id and in our log too.
+	Request string        `json:"request_id,omitempty" example:"req_4xkd…" doc:"tell support this"`
+	Errors  []*FieldError `json:"errors,omitempty"`
 
 	after time.Duration // when to try again; 0 = not said
 }
@@ -89,7 +91,7 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 	if !errors.As(err, &code) {
 		code = errInternal
 	}
-	p := &Problem{Type: "about:blank", Title: code.Title, Status: statuses[code.Kind], Code: code.Name}
+	p := &Problem{Type: "about:blank", Title: code.Title, Status: statuses[code.Kind], Code: code.Name, Request: requestID(ctx)}
 	var explained *citygate.Explained
 	if errors.As(err, &explained) {
 		p.Detail = explained.Detail
@@ -106,7 +108,7 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 	if p.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	log.Log(ctx, level, "request failed", "op", op, "code", code.Name, "err", err)
+	log.Log(ctx, level, "request failed", "op", op, "request", p.Request, "code", code.Name, "err", err)
 	return p
 }
 
@@ -126,6 +128,14 @@ func (e *Edge) write(c *gin.Context, err error) {
 
 // newError makes huma's own refusals (validation, unknown fields) problems of
 // the same shape.
+func newErrorIn(c huma.Context, status int, message string, errs ...error) huma.StatusError {
+	err := newError(status, message, errs...)
+	if p, ok := err.(*Problem); ok && c != nil {
+		p.Request = requestID(c.Context())
+	}
+	return err
+}
+
 func newError(status int, message string, errs ...error) huma.StatusError {
 	code := errBody
 	switch status {
@@ -142,11 +152,10 @@ func newError(status int, message string, errs ...error) huma.StatusError {
 		for _, err := range errs {
 			var detail huma.ErrorDetailer
 			if errors.As(err, &detail) {
-				d := *detail.ErrorDetail()
-				d.Value = nil // what was sent may be a secret, and the answer is kept for repeats
-				p.Errors = append(p.Errors, &d)
+				d := detail.ErrorDetail() // but for its value: what was sent may be a secret, and the answer may be kept
+				p.Errors = append(p.Errors, &FieldError{d.Message, d.Location, pointer(d.Location)})
 			} else if err != nil {
-				p.Errors = append(p.Errors, &huma.ErrorDetail{Message: err.Error()})
+				p.Errors = append(p.Errors, &FieldError{Message: err.Error()})
 			}
 		}
 	}
