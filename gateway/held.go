@@ -13,30 +13,28 @@ import (
 // were last read outside of one. A read there would take a second connection,
 // and when every connection waits for a second one, nothing moves any more.
 type held struct {
-	mu       sync.RWMutex
-	byID     map[citygate.TenantID]tenants.Tenant
-	byIssuer map[citygate.Issuer]tenants.Tenant
-	rules    map[citygate.TenantID]*accept.Rules
+	mu      sync.RWMutex
+	tenants *tenants.Snapshot // nil: none was read yet
+	rules   map[citygate.TenantID]*accept.Rules
 }
 
 // hold reads the list of tenants. It is called before a transaction that asks
 // for them begins.
 func (g *Gateway) hold(ctx context.Context) error {
-	all, err := g.Tenants.All(ctx)
+	all, err := g.Tenants.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
-	byID, byIssuer := make(map[citygate.TenantID]tenants.Tenant, len(all)), make(map[citygate.Issuer]tenants.Tenant, len(all))
-	for _, t := range all {
-		byID[t.ID] = t
-		if t.Issuer != 0 {
-			byIssuer[t.Issuer] = t
-		}
-	}
 	g.held.mu.Lock()
 	defer g.held.mu.Unlock()
-	g.held.byID, g.held.byIssuer = byID, byIssuer
+	g.held.tenants = all
 	return nil
+}
+
+func (h *held) directory() *tenants.Snapshot {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.tenants
 }
 
 // keep notes a tenant's current rules.
@@ -61,26 +59,22 @@ type heldDirectory struct{ g *Gateway }
 
 // ByID gives the tenant with the number id, or [tenants.ErrNotFound].
 func (d heldDirectory) ByID(ctx context.Context, id citygate.TenantID) (tenants.Tenant, error) {
-	d.g.held.mu.RLock()
-	t, ok := d.g.held.byID[id]
-	d.g.held.mu.RUnlock()
-	if ok {
-		return t, nil
+	if all := d.g.held.directory(); all != nil {
+		if t, ok := all.ByID(id); ok {
+			return t, nil
+		}
 	}
 	return d.g.Tenants.ByID(ctx, id)
 }
 
 // ByIssuer gives the tenant that issues under a number, or [tenants.ErrNotFound].
 func (d heldDirectory) ByIssuer(ctx context.Context, issuer citygate.Issuer) (tenants.Tenant, error) {
-	d.g.held.mu.RLock()
-	t, ok := d.g.held.byIssuer[issuer]
-	known := d.g.held.byIssuer != nil
-	d.g.held.mu.RUnlock()
-	switch {
-	case ok:
+	if all := d.g.held.directory(); all != nil {
+		t, ok := all.ByIssuer(issuer)
+		if !ok {
+			return tenants.Tenant{}, tenants.ErrNotFound.Because(nil, "issuer %d", issuer)
+		}
 		return t, nil
-	case known:
-		return tenants.Tenant{}, tenants.ErrNotFound.Because(nil, "issuer %d", issuer)
 	}
 	return d.g.Tenants.ByIssuer(ctx, issuer)
 }

@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -19,12 +20,16 @@ type Directory struct {
 	db    *pg.DB
 	clock citygate.Clock
 
-	mu     sync.Mutex
-	loaded time.Time
-	byID   map[citygate.TenantID]Tenant
+	mu      sync.Mutex
+	held    *Snapshot     // nil = it must be looked at
+	last    *Snapshot     // what was read last
+	loaded  time.Time     // when held was last known to be so
+	reading chan struct{} // closed when the caller that is looking has done so; nil = none is
+	made    int64         // changes through this Directory
 }
 
-// refreshEvery bounds how long a change by another process stays unseen.
+// refreshEvery is how long the directory is not looked at again. A change by
+// another process is unseen for up to twice that, while one caller is looking.
 const refreshEvery = 2 * time.Second
 
 // NewDirectory gives a Directory over db.
@@ -115,45 +120,131 @@ func (d *Directory) SetState(ctx context.Context, actor string, id citygate.Tena
 
 func (d *Directory) forget() {
 	d.mu.Lock()
-	d.byID = nil
+	d.made++
+	d.held = nil
 	d.mu.Unlock()
 }
 
-// snapshot gives the directory's map; callers must not change it.
-func (d *Directory) snapshot(ctx context.Context) (map[citygate.TenantID]Tenant, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.clock()
-	if age := now.Sub(d.loaded); d.byID != nil && age >= 0 && age < refreshEvery {
-		return d.byID, nil
-	}
-	byID := map[citygate.TenantID]Tenant{}
-	err := d.db.InSystem(ctx, func(tx *pg.Tx) error {
-		clear(byID)
-		rows, err := tx.Query(ctx, `SELECT `+columns+` FROM platform.tenants`)
+// A Snapshot is the directory at one time. It never changes, and asking it does
+// no I/O.
+type Snapshot struct {
+	list     []Tenant // by number
+	byID     map[citygate.TenantID]*Tenant
+	bySlug   map[string]*Tenant
+	byIssuer map[citygate.Issuer]*Tenant
+	below    map[citygate.TenantID][]*Tenant // by owner
+	mark     mark
+}
+
+// A mark changes with every change of the directory: a row that is new adds to
+// both, and one that is changed gets the number of a later transaction. Rows are
+// never removed. It costs the server a look at every row, and us one row.
+type mark struct{ rows, transactions int64 }
+
+const markOf = `SELECT count(*), coalesce(sum(xmin::text::bigint), 0)::bigint FROM platform.tenants`
+
+// read gives the directory as it is, old if it has not changed.
+func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, err error) {
+	err = d.db.InSystem(ctx, func(tx *pg.Tx) error {
+		next = &Snapshot{byID: map[citygate.TenantID]*Tenant{}, bySlug: map[string]*Tenant{}, byIssuer: map[citygate.Issuer]*Tenant{}, below: map[citygate.TenantID][]*Tenant{}}
+		if err := tx.QueryRow(ctx, markOf).Scan(&next.mark.rows, &next.mark.transactions); err != nil {
+			return err
+		}
+		if old != nil && old.mark == next.mark {
+			next = old
+			return nil
+		}
+		// What is changed between the two statements is seen here and not in the mark,
+		// so that it is read once more.
+		rows, err := tx.Query(ctx, `SELECT `+columns+` FROM platform.tenants ORDER BY tenant_id`)
 		if err != nil {
 			return err
 		}
-		list, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (Tenant, error) { return scan(r) })
-		for _, t := range list {
-			byID[t.ID] = t
+		next.list, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (Tenant, error) { return scan(r) })
+		for i := range next.list {
+			t := &next.list[i]
+			next.byID[t.ID], next.bySlug[t.Slug] = t, t
+			next.below[t.Parent] = append(next.below[t.Parent], t)
+			if t.Issuer != 0 {
+				next.byIssuer[t.Issuer] = t
+			}
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return next, err
+}
+
+// Snapshot gives the directory. While one caller looks whether it has changed
+// the others go on with what there is, as long as that is not old.
+func (d *Directory) Snapshot(ctx context.Context) (*Snapshot, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var now time.Time
+	for {
+		now = d.clock()
+		age := now.Sub(d.loaded)
+		fresh := d.held != nil && age >= 0
+		if fresh && (age < refreshEvery || d.reading != nil && age < 2*refreshEvery) {
+			return d.held, nil
+		}
+		if d.reading == nil {
+			break
+		}
+		reading := d.reading
+		d.mu.Unlock()
+		select {
+		case <-reading:
+		case <-ctx.Done():
+		}
+		d.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
-	d.byID, d.loaded = byID, now
-	return byID, nil
+	reading, made, old := make(chan struct{}), d.made, d.last
+	d.reading = reading
+	d.mu.Unlock()
+	var next *Snapshot
+	err := error(nil)
+	defer func() {
+		// Still locked; deferred, so that a panic of the driver leaves nobody waiting.
+		close(reading)
+		d.reading = nil
+		if err == nil && next != nil && d.made == made {
+			d.held, d.last, d.loaded = next, next, now
+		}
+	}()
+	func() {
+		defer d.mu.Lock()
+		next, err = d.read(ctx, old)
+	}()
+	return next, err
+}
+
+func of[K comparable](index map[K]*Tenant, key K) (t Tenant, ok bool) {
+	if found := index[key]; found != nil {
+		return *found, true
+	}
+	return Tenant{}, false
+}
+
+// ByID gives the tenant with the number id, if there is one.
+func (s *Snapshot) ByID(id citygate.TenantID) (t Tenant, ok bool) {
+	return of(s.byID, id)
+}
+
+// ByIssuer gives the tenant that signs codes as issuer, if there is one.
+func (s *Snapshot) ByIssuer(issuer citygate.Issuer) (t Tenant, ok bool) {
+	return of(s.byIssuer, issuer)
 }
 
 // ByID gives the tenant with the number id, or [ErrNotFound].
 func (d *Directory) ByID(ctx context.Context, id citygate.TenantID) (Tenant, error) {
-	all, err := d.snapshot(ctx)
+	all, err := d.Snapshot(ctx)
 	if err != nil {
 		return Tenant{}, err
 	}
-	t, ok := all[id]
+	t, ok := all.ByID(id)
 	if !ok {
 		return Tenant{}, ErrNotFound.Because(nil, "tenant %d", id)
 	}
@@ -162,37 +253,59 @@ func (d *Directory) ByID(ctx context.Context, id citygate.TenantID) (Tenant, err
 
 // BySlug gives the tenant named slug, or [ErrNotFound].
 func (d *Directory) BySlug(ctx context.Context, slug string) (Tenant, error) {
-	return d.first(ctx, func(t Tenant) bool { return t.Slug == slug }, slug)
+	all, err := d.Snapshot(ctx)
+	if err != nil {
+		return Tenant{}, err
+	}
+	t, ok := of(all.bySlug, slug)
+	if !ok {
+		return Tenant{}, ErrNotFound.Because(nil, "%s", slug)
+	}
+	return t, nil
 }
 
 // ByIssuer gives the tenant that signs codes as issuer, or [ErrNotFound].
 func (d *Directory) ByIssuer(ctx context.Context, issuer citygate.Issuer) (Tenant, error) {
-	return d.first(ctx, func(t Tenant) bool { return issuer != 0 && t.Issuer == issuer }, "issuer")
-}
-
-func (d *Directory) first(ctx context.Context, is func(Tenant) bool, what string) (Tenant, error) {
-	all, err := d.snapshot(ctx)
+	all, err := d.Snapshot(ctx)
 	if err != nil {
 		return Tenant{}, err
 	}
-	for _, t := range all {
-		if is(t) {
-			return t, nil
-		}
+	t, ok := all.ByIssuer(issuer)
+	if !ok {
+		return Tenant{}, ErrNotFound.Because(nil, "issuer %d", issuer)
 	}
-	return Tenant{}, ErrNotFound.Because(nil, "%s", what)
+	return t, nil
 }
 
 // All gives every tenant in the order of their numbers.
 func (d *Directory) All(ctx context.Context) ([]Tenant, error) {
-	all, err := d.snapshot(ctx)
+	all, err := d.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Tenant, 0, len(all))
-	for _, t := range all {
-		list = append(list, t)
+	return slices.Clone(all.list), nil
+}
+
+// Under gives a tenant and all that it owns, directly and through others, in the
+// order of their numbers; none where there is no such tenant.
+func (d *Directory) Under(ctx context.Context, id citygate.TenantID) ([]Tenant, error) {
+	all, err := d.Snapshot(ctx)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(list, func(a, b Tenant) int { return int(a.ID - b.ID) })
+	t, ok := all.ByID(id)
+	if !ok {
+		return nil, nil
+	}
+	list, seen := []Tenant{t}, map[citygate.TenantID]bool{id: true}
+	for i := 0; i < len(list); i++ {
+		for _, owned := range all.below[list[i].ID] {
+			if !seen[owned.ID] { // a ring of owners ends here
+				seen[owned.ID] = true
+				list = append(list, *owned)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Tenant) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
 }

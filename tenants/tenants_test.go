@@ -2,6 +2,10 @@ package tenants_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,4 +102,87 @@ func TestCheckNamesTheField(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
+}
+
+// What another process changes is seen when the directory is looked at again, and
+// not before; while one looks nobody waits for it, unless what there is is old.
+func TestAnotherProcessesChangesAreSeen(t *testing.T) {
+	db, ctx := pgtest.New(t), t.Context()
+	now := time.Unix(1772400000, 0)
+	here, there := tenants.NewDirectory(db, func() time.Time { return now }), tenants.NewDirectory(db, func() time.Time { return now })
+	names := func() (list []string) {
+		t.Helper()
+		all, err := here.All(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range all {
+			list = append(list, one.Slug+" "+string(one.State))
+		}
+		return list
+	}
+	wants := func(what string, want ...string) {
+		t.Helper()
+		if got := names(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	wants("at first")
+	if err := there.Create(ctx, "user:ada", harbour()); err != nil {
+		t.Fatal(err)
+	}
+	wants("at once")
+	now = now.Add(2 * time.Second)
+	wants("later", "harbour-city draft")
+	if err := there.SetState(ctx, "user:ada", 1, tenants.Active); err != nil {
+		t.Fatal(err)
+	}
+	wants("a change at once", "harbour-city draft")
+	now = now.Add(2 * time.Second)
+	wants("a change later", "harbour-city active") // the number of rows is as it was
+	now = now.Add(time.Minute)
+	wants("nothing changed", "harbour-city active")
+	second := harbour()
+	second.ID, second.Slug, second.Issuer, second.Parent = 2, "hillside", 0, 1
+	if err := here.Create(ctx, "user:ada", second); err != nil {
+		t.Fatal(err)
+	}
+	wants("a change of its own at once", "harbour-city active", "hillside draft")
+	now = now.Add(-time.Hour) // a clock that is set back makes nothing young
+	wants("after the clock went back", "harbour-city active", "hillside draft")
+	for id, want := range map[citygate.TenantID]int{1: 2, 2: 1, 3: 0} {
+		if got, err := here.Under(ctx, id); err != nil || len(got) != want {
+			t.Errorf("under %d are %v, %v", id, got, err)
+		}
+	}
+}
+
+// Many callers, some of whom change something: each sees what it has changed.
+func TestEverybodySeesTheirOwnChange(t *testing.T) {
+	var ticks atomic.Int64
+	d := tenants.NewDirectory(pgtest.New(t), func() time.Time {
+		return time.Unix(1772400000, 0).Add(time.Duration(ticks.Add(1)) * 300 * time.Millisecond)
+	})
+	var all sync.WaitGroup
+	for n := range citygate.TenantID(20) {
+		all.Go(func() {
+			one := harbour()
+			one.ID, one.Slug, one.Issuer = n+1, fmt.Sprintf("city-%d", n+1), citygate.Issuer(n+1)
+			if err := d.Create(t.Context(), "user:ada", one); err != nil {
+				t.Error(err)
+			}
+			for range 10 {
+				if got, err := d.ByID(t.Context(), one.ID); err != nil || got.Slug != one.Slug {
+					t.Errorf("tenant %d: %v, %v", one.ID, got, err)
+				}
+				if got, err := d.ByIssuer(t.Context(), one.Issuer); err != nil || got.ID != one.ID {
+					t.Errorf("issuer %d: %v, %v", one.Issuer, got, err)
+				}
+				if got, err := d.BySlug(t.Context(), one.Slug); err != nil || got.ID != one.ID {
+					t.Errorf("slug %s: %v, %v", one.Slug, got, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

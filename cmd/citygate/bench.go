@@ -12,6 +12,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchDayCommand,
 	newBenchRotateCommand,
 	newBenchAuthzCommand,
+	newBenchTenantsCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

@@ -105,10 +105,19 @@ type NumberedTenant struct {
 	TenantDocument
 }
 
+// mayKnow gives the tenants that can be a caller's business: its own and what that
+// owns, or all for the platform.
+func (e *Edge) mayKnow(ctx context.Context, who Caller) ([]tenants.Tenant, error) {
+	if who.Tenant == 0 {
+		return e.Tenants.All(ctx)
+	}
+	return e.Tenants.Under(ctx, who.Tenant)
+}
+
 func (e *Edge) tenantRoutes() {
 	register(e, get("list-tenants", "/v1/tenants", "Tenants the token may see", "tenants"),
 		func(ctx context.Context, who Caller, _ *struct{}) (*body[list[NumberedTenant]], error) {
-			all, err := e.Tenants.All(ctx)
+			all, err := e.mayKnow(ctx, who)
 			var seen []NumberedTenant
 			for _, t := range all {
 				if e.Access.Authorize(ctx, access.Request{Caller: who, Tenant: t.ID, Operation: "list-tenants", Need: permissions["list-tenants"]}) == nil {
