@@ -115,10 +115,10 @@ const (
 	insertNamedTaps = `
 		INSERT INTO taps (tenant_id, terminal, seq, received_at, kind, accepted, reason, opened, event_time, generated_at,
 			business_date, calendar_version, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
-			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record)
+			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
 		SELECT $1, f.terminal, f.seq, f.received_at, f.kind, u.reason = '', u.reason, f.opened, f.event_time, f.generated_at,
 			f.business_date, f.calendar_version, f.policy_version, f.clock_suspect, f.issuer, u.list, u.idx, u.ctr, f.product, f.party,
-			f.stop, f.route, f.vehicle, f.driver, f.entered_minor, f.entered_currency, f.evidence_digest, f.record
+			f.stop, f.route, f.vehicle, f.driver, f.entered_minor, f.entered_currency, f.evidence_digest, f.record, ''
 		FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::bigint[], $7::int[]) AS u (terminal, seq, reason, list, idx, ctr)
 		JOIN foreign_taps f ON f.tenant_id = $1 AND f.terminal = u.terminal AND f.seq = u.seq AND f.state = 'waiting'
 		RETURNING seq`
