@@ -321,6 +321,7 @@ func (g *Gateway) putSecret(ctx context.Context, actor string, tenant citygate.T
 	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return collect.NoteSecret(ctx, tx, actor, contract, name, version) })
 	g.providers.forget(tenant, contract)
+	g.passes.forget(tenant)
 	return version, err
 }
 

@@ -143,6 +143,9 @@ func (g *Gateway) PutScheme(ctx context.Context, actor string, tenant citygate.T
 	if err := g.hold(ctx); err != nil {
 		return err
 	}
+	if err := g.checkSecret(ctx, tenant, &e); err != nil {
+		return err
+	}
 	var before []foreign.Entry
 	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 		if before, err = foreign.Entries(ctx, tx); err != nil {
@@ -153,6 +156,7 @@ func (g *Gateway) PutScheme(ctx context.Context, actor string, tenant citygate.T
 	if err != nil {
 		return err
 	}
+	g.passes.forget(tenant)
 	concerned := append([]citygate.TenantID{tenant}, e.Operators...)
 	for _, b := range before {
 		if b.Scheme == e.Scheme {

@@ -167,6 +167,12 @@ func (o *office) answerFor(m *ministry, r *railway, script string) {
 // reader enrols a validator that knows every scheme.
 func (o *office) reader(id uint32) *terminal.Verifier {
 	o.t.Helper()
+	return o.secureReader(id, nil)
+}
+
+// secureReader enrols one with a secure module.
+func (o *office) secureReader(id uint32, module terminal.Secrets) *terminal.Verifier {
+	o.t.Helper()
 	name := fmt.Sprint("reader ", id)
 	o.send(http.MethodPost, busPath("terminals"), edge.EnrolTerminal{
 		ID: id, Name: name, PublicKey: key(name)[ed25519.SeedSize:], Kind: "validator", Route: "12", Vehicle: "V-12",
@@ -179,7 +185,7 @@ func (o *office) reader(id uint32) *terminal.Verifier {
 		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: accept.Bus, Software: "test/1", BootID: 1,
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key(name), m), nil },
 		Schemes: code.NewDispatcher(ct1.Scheme{}), Plugins: schemes.All(), Credentials: code.NewCredentials(16),
-		Roots: roots.Roots, Threshold: int(roots.Threshold),
+		Roots: roots.Roots, Threshold: int(roots.Threshold), Secrets: module,
 	})
 	o.must(err)
 	o.t.Cleanup(func() {

@@ -83,6 +83,7 @@ type Gateway struct {
 
 	schemes   *code.Dispatcher
 	readers   schemeCache
+	passes    secretCache
 	seen      *code.Memory
 	trust     trustCache
 	tokenKeys tokenKeys

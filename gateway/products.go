@@ -136,7 +136,7 @@ func (g *Gateway) secretsOf(ctx context.Context, tenant citygate.TenantID, contr
 	}
 	secrets := map[string]citygate.Secret{}
 	for _, s := range noted {
-		if s.Contract != contract {
+		if s.Contract != contract || g.provesCodes(s.Name) {
 			continue
 		}
 		if secrets[s.Name], _, err = g.Secrets.Get(ctx, tenant, collect.SecretName(contract, s.Name)); err != nil {

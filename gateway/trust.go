@@ -111,9 +111,14 @@ func (t *trustCache) held(tenant citygate.TenantID) (code.KeySource, error) {
 	return nil, fleet.ErrNoBundle.Because(nil, "tenant %d", tenant)
 }
 
-// Keys implements [intake.Trust].
+// Keys implements [intake.Trust]. They go with the secrets that prove the codes
+// of some schemes ([sharedSecrets]).
 func (g *Gateway) Keys(ctx context.Context, tenant citygate.TenantID) (code.KeySource, error) {
-	return g.Bundle(ctx, tenant)
+	b, err := g.Bundle(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return g.withSecrets(ctx, tenant, b), nil
 }
 
 // Rules implements [intake.Trust]: a version that is not known gives the

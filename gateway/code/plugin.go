@@ -28,6 +28,10 @@ type Plugin struct {
 	// Samples makes genuine codes with keys of their own, for measuring: one of
 	// each way of verifying that differs in cost, the dearest code it has. nil means that the scheme is not measured.
 	Samples func(random io.Reader) ([]Sample, error)
+	// NeedsSecret says that codes are proven by secrets shared with whoever makes
+	// them: no bundle carries those. The tenant's secret store holds the object that
+	// Trust reads, whose result is then a [SecretSource].
+	NeedsSecret bool
 }
 
 // A Sample is a genuine code with what it takes to verify it.

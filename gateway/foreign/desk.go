@@ -78,13 +78,22 @@ func (d *Desk) issuer(ctx context.Context, tenant citygate.TenantID) (citygate.I
 	return t.Issuer, nil
 }
 
+// Plugin gives the plug-in of a scheme, if this gateway has it.
+func (d *Desk) Plugin(scheme code.SchemeID) (p code.Plugin, ok bool) {
+	i := slices.IndexFunc(d.Plugins, func(p code.Plugin) bool { return p.ID == scheme })
+	if i < 0 {
+		return p, false
+	}
+	return d.Plugins[i], true
+}
+
 // scheme makes the reader of an entry.
 func (d *Desk) scheme(e *Entry) (code.Scheme, error) {
-	i := slices.IndexFunc(d.Plugins, func(p code.Plugin) bool { return p.ID == e.Scheme })
-	if i < 0 {
+	p, ok := d.Plugin(e.Scheme)
+	if !ok {
 		return nil, ErrScheme.Explain("scheme: this gateway does not know %q", e.Scheme)
 	}
-	s, err := d.Plugins[i].New(e.Params)
+	s, err := p.New(e.Params)
 	if err != nil {
 		return nil, ErrScheme.Explain("params: %v", err)
 	}
@@ -119,6 +128,15 @@ func (d *Desk) Put(ctx context.Context, tx *pg.Tx, actor string, e Entry) error 
 		After: map[string]any{"operators": e.Operators, "contract": e.Contract, "opens": e.Opens, "asks": e.Asks, "roots": len(e.Roots)}})
 }
 
+func (d *Desk) needsSecret(scheme code.SchemeID) bool {
+	p, _ := d.Plugin(scheme)
+	return p.NeedsSecret
+}
+
+// SecretName is the contract's secret that proves the codes of a scheme whose
+// plug-in needs one. Its value is the object that [code.Plugin.Trust] reads.
+func SecretName(scheme code.SchemeID) string { return "code-" + string(scheme) }
+
 func (d *Desk) check(e Entry, issuer citygate.Issuer) error {
 	s, err := d.scheme(&e)
 	if err != nil {
@@ -133,6 +151,10 @@ func (d *Desk) check(e Entry, issuer citygate.Issuer) error {
 		return ErrScheme.Explain("params: the scheme takes anything for a code")
 	case e.Contract == "" && (e.Opens || e.Asks):
 		return ErrScheme.Explain("contract: accounts that are opened need one")
+	case d.needsSecret(e.Scheme) && e.Contract == "":
+		return ErrScheme.Explain("contract: the scheme's codes are proven by a secret, which the contract holds as %q", SecretName(e.Scheme))
+	case d.needsSecret(e.Scheme) && len(e.Operators) > 0:
+		return ErrScheme.Explain("operators: the scheme's codes are proven by a secret, which is used for no other tenant's validators")
 	case len(e.Params) > bundle.ParamsMax:
 		return ErrScheme.Explain("params: more than %d bytes", bundle.ParamsMax)
 	case len(e.Roots) > bundle.ForeignMax:

@@ -35,6 +35,12 @@
 // a row after: after a crash or a lost reply the same question is asked again under
 // the same id. Jobs only wake [Desk.RunDue].
 //
+// Codes that are proven by a secret shared with whoever makes them (rotating
+// barcodes) are proven here with what the tenant put into its secret store
+// ([SecretName]); it is in no bundle and no message, and is used for the tenant's
+// own validators only. A tap is verified with the secret of the day of its upload:
+// whoever replaces the secret waits until the taps before are in.
+//
 // Limits: a rider has 65,535 displays. What is known against a foreign rider no
 // terminal can look up offline: lists name riders by index, which his code does not
 // carry. His debt grows with his next ride, and his tap is still claimed.

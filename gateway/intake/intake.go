@@ -40,7 +40,9 @@ type Terminals interface {
 
 // Trust gives what a tenant accepts codes by.
 type Trust interface {
-	// Keys gives the issuers' public keys of the latest trust bundle.
+	// Keys gives the issuers' public keys of the latest trust bundle. A source that
+	// also has Err() error may say there, after it was asked, that it could not
+	// answer: then the batch is not taken, and comes again.
 	Keys(ctx context.Context, tenant citygate.TenantID) (code.KeySource, error)
 	// Rules gives a version of the tenant's acceptance rules; a version that is
 	// not known gives the current one.
@@ -188,6 +190,9 @@ func (r *Recorder) Record(ctx context.Context, tenant citygate.TenantID, raw []b
 		return Receipt{}, fmt.Errorf("look up batch: %w", err)
 	}
 	r.verify(in, known)
+	if f, ok := in.keys.(interface{ Err() error }); ok && f.Err() != nil {
+		return Receipt{}, fmt.Errorf("secrets of code schemes: %w", f.Err())
+	}
 	if err := r.issued(ctx, in); err != nil {
 		return Receipt{}, fmt.Errorf("blocks of issued indices: %w", err)
 	}

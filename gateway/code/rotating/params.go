@@ -30,7 +30,7 @@ func Defaults() Params {
 //	{"secrets":[{"pass":"..","hex":".."}]}
 //
 // or {"master_hex":".."} for the passes of a [Master].
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples, NeedsSecret: true}
 
 func newScheme(raw []byte) (code.Scheme, error) {
 	p := Defaults()
