@@ -8,11 +8,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +27,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/local"
+	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
@@ -50,6 +51,30 @@ type office struct {
 	owner *pgtest.Conn // changes them behind the gateway's back
 	token string       // of a platform administrator
 	calls int
+
+	secrets sentinel.Set // what no log, table or file may have; see noSecretIsOut
+	super   *pgtest.Conn // held by nothing
+	dir     string       // payout files, bills and the sandbox's book
+}
+
+// noSecretIsOut looks for every secret of the test in what was logged, in every
+// table and in the files of the gateway, but for the key store.
+func (o *office) noSecretIsOut() {
+	o.t.Helper()
+	found, lines := o.secrets.Logged()
+	stored, rows := o.secrets.Tables(o.super)
+	filed, err := o.secrets.Files(o.dir, nil)
+	o.must(err)
+	for _, what := range slices.Concat(found, stored, filed) {
+		o.t.Error(what)
+	}
+	if rows < 100 {
+		o.t.Errorf("%d log lines and %d rows were looked at", lines, rows)
+	}
+	o.Log.Info("a mistake", "token", o.token)
+	if found, _ := o.secrets.Logged(); len(found) != 1 {
+		o.t.Errorf("of a token that was logged there is found %v", found)
+	}
 }
 
 func (o *office) now() time.Time { return time.UnixMicro(o.micro.Load()).UTC() }
@@ -78,8 +103,10 @@ func open(t *testing.T) *office {
 func localStore(o *office) keyStore {
 	dir := o.t.TempDir()
 	keyFile := filepath.Join(dir, "keys.key")
-	o.must(local.CreateKeyFile(keyFile, rand.Reader))
-	store, err := local.Open(local.Config{Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: rand.Reader, Clock: o.now})
+	o.must(local.CreateKeyFile(keyFile, o.secrets.Random("the key file", rand.Reader)))
+	store, err := local.Open(local.Config{
+		Dir: filepath.Join(dir, "keys"), KeyFile: keyFile, Random: o.secrets.Random("a key of the store", rand.Reader), Clock: o.now,
+	})
 	o.must(err)
 	return store
 }
@@ -89,14 +116,15 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 	o := &office{t: t}
 	o.micro.Store(pgtest.Epoch.UnixMicro())
 	db := pgtest.New(t)
-	o.audit, o.owner = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db)
+	o.audit, o.owner, o.super = pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db), pgtest.As(t, db, pglocal.Superuser)
 	store := keep(o)
-	root, err := os.OpenRoot(t.TempDir())
+	o.dir = t.TempDir()
+	root, err := os.OpenRoot(o.dir)
 	o.must(err)
 	t.Cleanup(func() { _ = root.Close() })
 	o.Gateway, err = New(t.Context(), Config{
-		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: o.now, Random: rand.Reader, Signer: store, Secrets: store,
-		Files: root, Products: Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler),
+		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: o.now, Random: rand.Reader, Signer: store, Secrets: o.secrets.Watch(store),
+		Files: root, Products: Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: o.secrets.Logger(),
 	})
 	o.must(err)
 	t.Cleanup(func() {
@@ -109,6 +137,7 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 	o.must(err)
 	o.token, err = o.Tokens.Mint(t.Context(), edge.Caller{Subject: actor, Scopes: []string{edge.ScopePlatform}}, 30*24*time.Hour)
 	o.must(err)
+	o.secrets.AddText("the platform's token", o.token)
 	return o
 }
 

@@ -254,6 +254,7 @@ func TestOneTapIsPaidOutOnce(t *testing.T) {
 	o.booksHold()
 	o.repeated("a paid fare", batch)
 	o.booksHold()
+	o.noSecretIsOut()
 }
 
 // until wakes the gateway every three hours until done.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/vault"
@@ -25,7 +27,20 @@ func TestSealedVault(t *testing.T) {
 	place := server.Place(t)
 	keep := func(o *office) keyStore {
 		c := place.Config(t)
-		c.Clock = o.now
+		c.Clock, c.Log = o.now, o.secrets.Logger()
+		o.secrets.AddText("Vault's root token", server.Token)
+		for _, login := range []vault.Login{c.Sign, c.Admin} {
+			role, ok := login.(*vault.AppRole)
+			if !ok {
+				t.Fatalf("a login is a %T", login)
+			}
+			wrapped := role.Wrapped
+			role.Wrapped = func(ctx context.Context) (citygate.Secret, error) {
+				token, err := wrapped(ctx)
+				o.secrets.Add("a SecretID's wrapping token", token.Reveal())
+				return token, err
+			}
+		}
 		s, err := vault.Open(t.Context(), c)
 		o.must(err)
 		t.Cleanup(func() { _ = s.Close(t.Context()) })
@@ -65,4 +80,5 @@ func TestSealedVault(t *testing.T) {
 	if b.Version() < 2 {
 		t.Errorf("the bundle is still version %d after Vault came back", b.Version())
 	}
+	o.noSecretIsOut()
 }

@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/city"
+	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+	"github.com/jackc/pgx/v5"
 )
 
 // play plays the smallest city on a database of its own and gives the score as
@@ -17,18 +23,67 @@ import (
 func play(t *testing.T, seed uint64) (*city.Score, []byte) {
 	t.Helper()
 	app, jobs := pgtest.NewURLs(t, pglocal.App, pglocal.Jobs)
+	var secrets sentinel.Set
+	data := t.TempDir()
 	score, err := city.Play(t.Context(), city.Config{
-		Seed: seed, Riders: city.MinRiders, Data: t.TempDir(), AppURL: app, JobsURL: jobs,
-		Progress: func(string) {}, Log: slog.New(slog.DiscardHandler), Wall: time.Now,
+		Seed: seed, Riders: city.MinRiders, Data: data, AppURL: app, JobsURL: jobs,
+		Progress: func(string) {}, Log: secrets.Logger(), Wall: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	noKeyIsOut(t, &secrets, data, app)
 	raw, err := json.Marshal(score)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return score, raw
+}
+
+// noKeyIsOut looks for the file that opens the city's keys in its log, in every
+// table and in every other file.
+func noKeyIsOut(t *testing.T, secrets *sentinel.Set, data, app string) {
+	t.Helper()
+	keyFile, err := os.ReadFile(city.KeyFile(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets.Add("the key file", keyFile)
+	found, _ := secrets.Logged()
+	conn, err := pgx.Connect(t.Context(), strings.Replace(app, string(pglocal.App), string(pglocal.Auditor), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	stored, rows := secrets.Tables(auditor{t, conn})
+	filed, err := secrets.Files(data, nil)
+	if err != nil || rows < 1000 {
+		t.Errorf("%d rows were looked at, %v", rows, err)
+	}
+	if len(filed) != 1 || !strings.HasPrefix(filed[0], city.KeyFile(data)) {
+		t.Errorf("files that have the key: %v", filed)
+	}
+	for _, what := range slices.Concat(found, stored) {
+		t.Error(what)
+	}
+}
+
+// An auditor reads every tenant's rows.
+type auditor struct {
+	t    *testing.T
+	conn *pgx.Conn
+}
+
+func (a auditor) Rows(_ citygate.TenantID, sql string, args ...any) [][]any {
+	rows, err := a.conn.Query(a.t.Context(), sql, args...)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) ([]any, error) { return r.Values() })
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return all
 }
 
 // The same seed plays the same day, to the cent, whatever the machine does

@@ -189,6 +189,7 @@ func TestIsolation(t *testing.T) {
 		}
 	})
 	t.Run("any SQL sees one tenant", func(t *testing.T) { w.rows(t, quiet, busy) })
+	t.Run("whose it is may what its rules say", func(t *testing.T) { w.fromAbove(t, busy) })
 	t.Run("its own people do", func(t *testing.T) { w.control(t, busy) })
 	t.Run("a role does what it may", func(t *testing.T) {
 		for _, what := range w.overreach(quiet) {
@@ -222,6 +223,52 @@ func TestIsolation(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// fromAbove asks busy's routes as people of the authority that owns it: what the
+// rules give below they get, and what they do not is forbidden, not hidden.
+func (w *world) fromAbove(t *testing.T, busy *party) {
+	table, err := authz.NewBook().Compile(authz.Policy{})
+	w.must(err)
+	was := w.rowsOf(busy.id)
+	allowed, refused := 0, 0
+	for _, r := range w.tokenRoutes() {
+		c, _ := sample(w.edge.OpenAPI(), r, busy.id, busy.has)
+		if !strings.Contains(r.Operation.Path, "{tenant}") {
+			continue
+		}
+		for _, who := range w.principals(ownerTenant) {
+			may := who.role != "" && table.RolesAllow([]authz.Role{who.role}, authz.Below, edge.Permission(c.op))
+			if may && r.Operation.Method != http.MethodGet {
+				continue // it would change what others ask about
+			}
+			rec := w.ask(who.token, c.method, c.url(), "application/json", c.raw())
+			switch {
+			case may:
+				allowed++
+				if rec.Code == http.StatusForbidden || rec.Code == http.StatusNotFound || rec.Code >= 500 {
+					t.Errorf("%s, %s, which owns it: %d %s", c.op, who.name, rec.Code, rec.Body)
+				}
+			default:
+				refused++
+				want := http.StatusForbidden
+				if who.role == "" {
+					want = http.StatusNotFound // scopes do not reach into other tenants
+				}
+				if rec.Code != want {
+					t.Errorf("%s, %s, which owns it and may not: %d %s", c.op, who.name, rec.Code, rec.Body)
+				}
+			}
+		}
+	}
+	if allowed < 50 || refused < 100 {
+		t.Errorf("%d were allowed and %d refused", allowed, refused)
+	}
+	for table, rows := range w.rowsOf(busy.id) {
+		if was[table] != rows {
+			t.Errorf("looking and being refused changed %s", table)
+		}
 	}
 }
 

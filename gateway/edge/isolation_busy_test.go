@@ -1,0 +1,88 @@
+package edge_test
+
+import (
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate/gateway/edge"
+)
+
+// drawn are what randomness gave a tenant: ids and numbers of riders, keys,
+// signatures. All else of an answer is the same in two worlds or it is not.
+var drawn = regexp.MustCompile(`[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}|"index":\d+|\b\d+/\d+/\d+\b|[A-Za-z0-9+/_-]{40,}=*|"(our_id|provider_ref|end_to_end_id)":"[^"]*"`)
+
+// place is where an audit entry stands.
+var place = regexp.MustCompile(`"seq":\d+,`)
+
+// quietly gives what a tenant's administrator reads on every route, after some
+// days in which others were busy or not.
+func quietly(t *testing.T, others func(w *world)) map[string]string {
+	t.Helper()
+	w := newWorld(t)
+	quiet := &party{id: quietTenant, issuer: 7, slug: "quiet-bus"}
+	w.operator(quiet)
+	c := w.credential(quiet, "rider-quiet", "quiet")
+	r := w.reader(quiet, 1)
+	r.ride(c, "quiet")
+	r.upload()
+	others(w)
+	has := maps.Clone(nobodys)
+	maps.Copy(has, quiet.has)
+	has["account"], has["journey"] = c.Account, page[edge.Journey](w, quiet, "journeys")[0].ID
+	own := w.mint(edge.Caller{Subject: "user:own", Tenant: quiet.id, Scopes: []string{edge.ScopeAdmin}})
+	all := map[string]string{}
+	for _, r := range w.tokenRoutes() {
+		if r.Operation.Method != http.MethodGet {
+			continue
+		}
+		c, _ := sample(w.edge.OpenAPI(), r, quiet.id, has)
+		all[c.op] = drawn.ReplaceAllString(w.answer(own, c), "DRAWN")
+		if c.op == "list-audit" { // entries of one instant stand in the order of their ids, which are drawn
+			entries := strings.Split(place.ReplaceAllString(all[c.op], ""), `{"id":`)
+			for i := range entries {
+				entries[i] = strings.TrimRight(entries[i], ",]}\n")
+			}
+			slices.Sort(entries)
+			all[c.op] = strings.Join(entries, "\n")
+		}
+	}
+	return all
+}
+
+// What a tenant reads is the same to the byte, but for ids drawn at random,
+// whether another is onboarded beside it, carries riders, collects, is owed, is
+// billed wrongly and is settled, or there is no other.
+func TestABusyNeighbourDoesNotShow(t *testing.T) {
+	step := (4 * time.Hour).Microseconds()
+	steps := int64(0)
+	beside := quietly(t, func(w *world) {
+		began := w.micro.Load()
+		w.authority(ownerTenant, "owner-authority")
+		busy := &party{id: busyTenant, issuer: 8, slug: "busy-bus", parent: ownerTenant}
+		w.operator(busy)
+		w.live(busy, 770077)
+		w.tick()
+		steps = (w.micro.Load() - began) / step
+	})
+	alone := quietly(t, func(w *world) {
+		w.tick()
+		for range steps {
+			w.micro.Add(step)
+			w.tick()
+		}
+		w.tick()
+	})
+	if steps < 6 || len(alone) < 25 || len(alone) != len(beside) {
+		t.Errorf("%d steps, %d and %d answers", steps, len(alone), len(beside))
+	}
+	for op, want := range alone {
+		if got := beside[op]; got != want {
+			t.Errorf("%s beside a busy tenant:\n%s\nalone:\n%s", op, got, want)
+		}
+	}
+}
