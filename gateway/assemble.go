@@ -40,7 +40,7 @@ func (g *Gateway) assemble() error {
 	g.Sealer = &audit.Sealer{DB: g.DB, Ring: g.Ring}
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
-	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random}
+	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random, Statuses: g.Revoked}
 	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Tell: g.tellOwn})
 	var err error
 	g.Access, err = access.New(access.Config{

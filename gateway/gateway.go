@@ -42,11 +42,12 @@ type Config struct {
 	Signer  keys.Signer
 	Secrets keys.Secrets
 
-	Files    *os.Root      // payout files, bills and the sandbox's book
-	Products adapters.Set  // payment products this build knows
-	HTTP     driver.Doer   // the way to providers
-	Issuers  *http.Client  // the way to OpenID Connect issuers; nil = nobody signs in
-	Collect  collect.Rules // when aggregations close and debts are tried again
+	Files    *os.Root           // payout files, bills and the sandbox's book
+	Products adapters.Set       // payment products this build knows
+	HTTP     driver.Doer        // the way to providers
+	Issuers  *http.Client       // the way to OpenID Connect issuers; nil = nobody signs in
+	Revoked  *issuance.Statuses // of makers' attestation certificates; nil = attestations count as vouched only
+	Collect  collect.Rules      // when aggregations close and debts are tried again
 
 	Connections int32 // to the database; 0 = 8
 	Workers     int   // jobs at a time; 0 = 1

@@ -18,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/city"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/keys/local"
 	"github.com/cashlesscity/citygate/keys/vault"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
@@ -32,7 +33,8 @@ type gatewayFlags struct {
 	files   string
 	vault   vaultFlags
 
-	issuerNets []netip.Prefix // private networks where OpenID Connect issuers may be
+	issuerNets []netip.Prefix     // private networks where OpenID Connect issuers may be
+	statuses   *issuance.Statuses // of makers' attestation certificates; nil = none
 }
 
 // databaseOnly registers the flags of commands that need no keys.
@@ -190,7 +192,7 @@ func (f gatewayFlags) build(ctx context.Context, sys *system, c gateway.Config) 
 	}()
 	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
 	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providerClient(), gateway.Products()
-	c.Issuers = access.Client(f.issuerNets)
+	c.Issuers, c.Revoked = access.Client(f.issuerNets), f.statuses
 	c.Collect = collect.DefaultRules()
 	if f.isDemo() {
 		c.Collect = city.CollectRules()

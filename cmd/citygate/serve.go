@@ -38,6 +38,7 @@ type serveFlags struct {
 	listen string
 	tick   time.Duration
 	nets   []string
+	status statusFlags
 }
 
 func newServeCommand(sys *system) *cobra.Command {
@@ -58,6 +59,11 @@ Environment variables of Vault's tools count for nothing.
 The first start prints the platform administrator's first token, once. On SIGTERM and SIGINT it takes no
 new requests, answers those it has for up to 10 seconds, finishes its jobs and stops the database.
 
+Android attestations of riders' phones are held against the list of --attestation-status, which is read
+again within seconds of a change. Fetch Google's daily and put it in place by a rename: its age is that of
+the file. Without a list, or with an old one, attested phones count as vouched for by their issuer only, or
+are refused where its policy says so.
+
 It speaks plain HTTP: put a proxy that does TLS in front of anything but the local machine.`,
 		Example: `  citygate serve
   citygate serve --data /var/lib/citygate/serve --listen :8080
@@ -75,6 +81,9 @@ It speaks plain HTTP: put a proxy that does TLS in front of anything but the loc
 				}
 				f.issuerNets = append(f.issuerNets, net)
 			}
+			if f.status.maxAge <= 0 {
+				return &usageError{fmt.Errorf("--attestation-status-max-age %s: want more than 0", f.status.maxAge)}
+			}
 			return serve(cmd.Context(), sys, f)
 		},
 	}
@@ -83,11 +92,14 @@ It speaks plain HTTP: put a proxy that does TLS in front of anything but the loc
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the HTTP API; port 0 takes a free one")
 	c.Flags().StringSliceVar(&f.nets, "issuer-network", nil, "private address ranges in which OpenID Connect issuers may be asked, such as 10.0.0.0/8 (default: public addresses alone, port 443)")
 	c.Flags().DurationVar(&f.tick, "tick", 30*time.Second, "how often to look for what is due")
+	f.status.register(c)
 	return c
 }
 
 func serve(ctx context.Context, sys *system, f serveFlags) (err error) {
 	log := slog.New(slog.NewTextHandler(sys.Stderr, nil))
+	status := f.status.open(sys, log)
+	f.statuses = status.statuses
 	in, err := f.signing(ctx, sys, log)
 	if err != nil {
 		return err
@@ -120,6 +132,7 @@ func serve(ctx context.Context, sys *system, f serveFlags) (err error) {
 	inspect, stop := context.WithCancel(ctx)
 	defer stop()
 	inspecting.Go(func() { in.inspectKeys(inspect, log) })
+	inspecting.Go(func() { status.watch(inspect) })
 	in.workDue(ctx, log, f.tick, ended)
 	return shutdown(ctx, server)
 }

@@ -62,17 +62,19 @@ type RegisterDevice struct {
 
 // A DeviceView is a registered device.
 type DeviceView struct {
-	ID        string     `json:"id" example:"dev_0195e2…"`
-	Account   string     `json:"account"`
-	Kind      string     `json:"kind" enum:"phone,band,wallet"`
-	Phone     string     `json:"phone,omitempty"`
-	Suite     uint8      `json:"suite"`
-	PublicKey []byte     `json:"public_key,omitempty"`
-	Keyless   bool       `json:"keyless,omitempty" doc:"it has no key: its codes are made ahead, see the batch"`
-	Assurance string     `json:"assurance" enum:"hardware,vouched,none"`
-	State     string     `json:"state" enum:"bound,lost,released"`
-	BoundAt   time.Time  `json:"bound_at"`
-	LostAt    *time.Time `json:"lost_at,omitempty"`
+	ID        string `json:"id" example:"dev_0195e2…"`
+	Account   string `json:"account"`
+	Kind      string `json:"kind" enum:"phone,band,wallet"`
+	Phone     string `json:"phone,omitempty"`
+	Suite     uint8  `json:"suite"`
+	PublicKey []byte `json:"public_key,omitempty"`
+	Keyless   bool   `json:"keyless,omitempty" doc:"it has no key: its codes are made ahead, see the batch"`
+	Assurance string `json:"assurance" enum:"hardware,vouched,none" doc:"hardware: an attestation was checked, also against a fresh revocation list; vouched: the issuer answers for it"`
+	// Revocation is of a device with an Android attestation.
+	Revocation string     `json:"revocation,omitempty" enum:"fresh,stale,no_list" doc:"what the makers' certificates were held against when an attested phone was bound; stale, no_list: nobody knows whether they were revoked, so it is vouched for only"`
+	State      string     `json:"state" enum:"bound,lost,released"`
+	BoundAt    time.Time  `json:"bound_at"`
+	LostAt     *time.Time `json:"lost_at,omitempty"`
 }
 
 // A RenewedCredential is part A of a device's codes.
@@ -101,6 +103,9 @@ type CodeBatch struct {
 func deviceView(d issuance.Device) DeviceView {
 	v := DeviceView{ID: d.ID.Text(issuance.Prefix), Account: d.Account.Text("acc_"), Kind: string(d.Kind), Suite: d.Suite, PublicKey: d.PublicKey,
 		Assurance: string(d.Assurance), State: string(d.State), Keyless: d.Keyless, BoundAt: d.BoundAt}
+	if a := d.Evidence.Android; a != nil {
+		v.Revocation = string(a.Revocation)
+	}
 	if d.Keyless {
 		v.PublicKey = nil // the digest of its name is no key
 	}

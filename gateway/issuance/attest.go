@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
@@ -38,6 +39,11 @@ type Attestation struct {
 	Level    string `json:"level"`   // trusted_environment or strongbox
 	Verified bool   `json:"verified_boot"`
 	Locked   bool   `json:"locked"`
+
+	// Serials are of every certificate, as a [StatusList] writes them; Revocation is
+	// what they were held against.
+	Serials    []string   `json:"serials,omitempty"`
+	Revocation Revocation `json:"revocation,omitempty"`
 }
 
 // The attestation record of a certificate: the KeyDescription of Android's key
@@ -73,12 +79,13 @@ const (
 // Check verifies that chain (the device's certificate first, each DER) ends in
 // one of the roots at now and says that publicKey was made in secure hardware, for
 // this challenge, may sign, and that the device runs what its maker signed.
-// Anything else is ErrAttest.
+// Anything else is ErrAttest. Whether a certificate was revoked is for
+// [Statuses.Check] to say.
 func (r Roots) Check(chain [][]byte, challenge, publicKey []byte, now time.Time) (Attestation, error) {
 	if len(r) == 0 {
 		return Attestation{}, ErrAttest.Explain("the issuance policy names no attestation roots")
 	}
-	leaf, err := r.verify(chain, now)
+	leaf, serials, err := r.verify(chain, now)
 	if err != nil {
 		return Attestation{}, err
 	}
@@ -87,43 +94,53 @@ func (r Roots) Check(chain [][]byte, challenge, publicKey []byte, now time.Time)
 	}
 	for _, e := range leaf.Extensions {
 		if e.Id.Equal(attestationOID) {
-			return judge(e.Value, challenge)
+			a, err := judge(e.Value, challenge)
+			a.Serials = serials
+			return a, err
 		}
 	}
 	return Attestation{}, ErrAttest.Explain("the certificate holds no attestation record")
 }
 
-func (r Roots) verify(chain [][]byte, now time.Time) (*x509.Certificate, error) {
+// verify gives the device's certificate, and the serials of all that were sent and
+// of all on any way to a root.
+func (r Roots) verify(chain [][]byte, now time.Time) (leaf *x509.Certificate, serials []string, err error) {
 	if len(chain) < 2 || len(chain) > 10 {
-		return nil, ErrAttest.Explain("a chain of %d certificates, want 2 to 10", len(chain))
+		return nil, nil, ErrAttest.Explain("a chain of %d certificates, want 2 to 10", len(chain))
 	}
 	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	for _, c := range r {
 		options.Roots.AddCert(c)
 	}
-	var leaf *x509.Certificate
+	all := make([]*x509.Certificate, 0, len(chain)+1)
 	for i, der := range chain {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, ErrAttest.Because(err, "certificate %d cannot be read", i)
+			return nil, nil, ErrAttest.Because(err, "certificate %d cannot be read", i)
 		}
+		all = append(all, c)
 		if i == 0 {
-			leaf = c
 			continue
 		}
 		// A device can have a second record signed by a key of its own that claims
 		// anything: only the certificate next to the makers' may hold one.
 		for _, e := range c.Extensions {
 			if e.Id.Equal(attestationOID) {
-				return nil, ErrAttest.Explain("certificate %d holds an attestation record too", i)
+				return nil, nil, ErrAttest.Explain("certificate %d holds an attestation record too", i)
 			}
 		}
 		options.Intermediates.AddCert(c)
 	}
-	if _, err := leaf.Verify(options); err != nil {
-		return nil, ErrAttest.Because(err, "the chain does not end in a root of the policy, or a certificate is not valid now")
+	ways, err := all[0].Verify(options)
+	if err != nil {
+		return nil, nil, ErrAttest.Because(err, "the chain does not end in a root of the policy, or a certificate is not valid now")
 	}
-	return leaf, nil
+	for _, c := range slices.Concat(all, slices.Concat(ways...)) {
+		if serial := c.SerialNumber.Text(16); !slices.Contains(serials, serial) {
+			serials = append(serials, serial)
+		}
+	}
+	return all[0], serials, nil
 }
 
 // judge reads a record.

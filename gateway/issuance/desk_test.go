@@ -101,9 +101,17 @@ func open(t *testing.T) *desk {
 			d.must(err)
 		}
 	}
-	d.Office = &Office{DB: db, Credentials: credential.New(credential.Config{DB: db, Ring: ring, Directory: d.shelf}), Random: rand.Reader}
+	d.Office = &Office{DB: db, Credentials: credential.New(credential.Config{DB: db, Ring: ring, Directory: d.shelf}), Random: rand.Reader, Statuses: &Statuses{MaxAge: 60 * 24 * time.Hour}}
+	d.list(`{"entries":{}}`)
 	d.publish(func(*Policy) {})
 	return d
+}
+
+// list puts a status list that was fetched now.
+func (d *desk) list(raw string) {
+	d.t.Helper()
+	_, err := d.Statuses.Put([]byte(raw), d.clock.now())
+	d.must(err)
 }
 
 func (d *desk) must(err error) {

@@ -61,8 +61,8 @@ type Assurance string
 
 // The assurances.
 const (
-	Hardware Assurance = "hardware" // an attestation we checked
-	Vouched  Assurance = "vouched"  // the issuer says it checked
+	Hardware Assurance = "hardware" // an attestation we checked, also against a fresh revocation list
+	Vouched  Assurance = "vouched"  // the issuer says it checked, or takes an attestation that was held against no fresh list
 	Unproven Assurance = "none"
 )
 
@@ -85,10 +85,18 @@ type Device struct {
 	Suite     uint8
 	PublicKey []byte
 	Assurance Assurance
+	Evidence  Evidence
 	State     State
 	Keyless   bool // its codes are made ahead; PublicKey is the digest of its name
 	BoundAt   time.Time
 	LostAt    time.Time // zero = never
+}
+
+// Evidence is what a device's assurance rests on.
+type Evidence struct {
+	Android   *Attestation `json:"android,omitempty"`
+	VouchedBy string       `json:"vouched_by,omitempty"`
+	Medium    string       `json:"medium,omitempty"` // the name of a device without a key
 }
 
 // A Registration asks for a device to be bound.
@@ -193,6 +201,7 @@ type Office struct {
 	DB          *pg.DB
 	Credentials *credential.Registry
 	Random      io.Reader // of challenges
+	Statuses    *Statuses // of attestation certificates; nil = no list
 }
 
 // Challenge gives 32 bytes for a device to sign, good for ten minutes.
@@ -221,13 +230,13 @@ func (o *Office) Register(ctx context.Context, actor string, tenant citygate.Ten
 	}
 	var d Device
 	err := o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		d, err = register(ctx, tx, actor, &r)
+		d, err = register(ctx, tx, actor, &r, o.Statuses)
 		return err
 	})
 	return d, err
 }
 
-func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (Device, error) {
+func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration, statuses *Statuses) (Device, error) {
 	policy, err := Latest(ctx, tx)
 	if err != nil {
 		return Device{}, err
@@ -258,22 +267,8 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (De
 			return Device{}, err
 		}
 	}
-	evidence := map[string]any{}
-	switch {
-	case d.Keyless:
-		evidence["medium"] = r.Medium
-	case len(r.Attestation) > 0:
-		roots, err := ParseRoots(policy.AttestationRoots)
-		if err != nil {
-			return Device{}, err
-		}
-		found, err := roots.Check(r.Attestation, r.Challenge, r.PublicKey, tx.Now)
-		if err != nil {
-			return Device{}, err
-		}
-		d.Assurance, evidence["android"] = Hardware, found
-	case r.Vouched:
-		d.Assurance, evidence["vouched_by"] = Vouched, actor
+	if err := prove(&d, r, &policy, statuses, actor, tx.Now); err != nil {
+		return Device{}, err
 	}
 	if d.Kind == Band {
 		if n, err := bandsOf(ctx, tx, d.Phone); err != nil {
@@ -283,10 +278,45 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration) (De
 		}
 	}
 	d.ID = tx.NewID()
-	if err := insertDevice(ctx, tx, &d, evidence); err != nil {
+	if err := insertDevice(ctx, tx, &d); err != nil {
 		return Device{}, err
 	}
 	return d, audit(ctx, tx, actor, "device.bind", &d)
+}
+
+// prove fills in what is known of where the key of d lies.
+func prove(d *Device, r *Registration, policy *Policy, statuses *Statuses, actor string, now time.Time) error {
+	switch {
+	case d.Keyless:
+		d.Evidence.Medium = r.Medium
+	case len(r.Attestation) > 0:
+		roots, err := ParseRoots(policy.AttestationRoots)
+		if err != nil {
+			return err
+		}
+		found, err := roots.Check(r.Attestation, r.Challenge, r.PublicKey, now)
+		if err != nil {
+			return err
+		}
+		if err := statuses.Check(found.Serials); err != nil {
+			return err
+		}
+		// Without a fresh list nobody knows whether the maker's key was stolen: it is
+		// for the issuer to take that risk or not.
+		found.Revocation = statuses.State(now)
+		switch {
+		case found.Revocation == Fresh:
+			d.Assurance = Hardware
+		case policy.FreshStatus:
+			return ErrStatus.Explain("the list is: %s", found.Revocation)
+		default:
+			d.Assurance = Vouched
+		}
+		d.Evidence.Android = &found
+	case r.Vouched:
+		d.Assurance, d.Evidence.VouchedBy = Vouched, actor
+	}
+	return nil
 }
 
 // accountFor gives the account a device rides on, opened if need be. A band's
@@ -340,6 +370,9 @@ func audit(ctx context.Context, tx *pg.Tx, actor, verb string, d *Device) error 
 	after := map[string]any{"account": d.Account.Text("acc_"), "kind": d.Kind, "state": d.State, "assurance": d.Assurance}
 	if d.Kind == Band {
 		after["phone"] = d.Phone.Text(Prefix)
+	}
+	if a := d.Evidence.Android; a != nil {
+		after["revocation"] = a.Revocation
 	}
 	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: verb, Object: "device:" + d.ID.Text(Prefix), After: after})
 }

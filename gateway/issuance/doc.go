@@ -14,6 +14,17 @@
 // A band is bound to one phone, whose account it rides on. It holds less than its
 // phone by policy ([Policy.Check]): lower caps, fewer taps, fewer hours.
 //
+// # Revoked makers' keys
+//
+// Every certificate of an Android attestation is held against the makers' status
+// list that the platform keeps ([Statuses], [ParseStatusList]). One that is on the
+// list is refused ([ErrRevoked]), and a device that was attested by it counts as
+// unproven from its next credential on. The list says nothing about its own age, so
+// the time at which it was fetched counts. Without a list, or with one older than
+// [Statuses.MaxAge], an attestation counts as vouched only, and the answer says so
+// ([Attestation.Revocation]); a policy with FreshStatus refuses it ([ErrStatus]).
+// Such a device stays vouched until it is released and registered again.
+//
 // # Credentials
 //
 // Product, cap, taps, hours and window follow from the policy in force and the
@@ -46,8 +57,7 @@
 // is bounded by [Policy.LargestLoss].
 //
 // Limits: a band with a hash chain has no key to sign a challenge with, so whoever knows its anchor can register it first; anchors are
-// secret until the band is bound. Attestation certificates are checked against the
-// roots given, not against a revocation list. A process that stands still between
+// secret until the band is bound. A process that stands still between
 // reserving a credential and storing it for more than [signingTime] and then goes
 // on can make it three that are alive.
 package issuance

@@ -32,6 +32,8 @@ type ask struct {
 	keyless bool   // it wants a batch
 	anchor  []byte // of the chain that a band will use; nil = the one it was bound with
 
+	statuses *Statuses
+
 	request credential.Request // for the next credential
 	batch   madeBatch          // of the credential it has
 }
@@ -68,7 +70,7 @@ func (o *Office) issue(ctx context.Context, actor string, tenant citygate.Tenant
 	issued, err := o.Credentials.IssueIf(ctx, actor, tenant, []credential.Request{*request}, func(tx *pg.Tx) error {
 		// What was read above is read again under the device's lock, in the
 		// transaction that reserves: two calls at once make one credential.
-		now := ask{keyless: a.keyless, anchor: a.anchor}
+		now := ask{keyless: a.keyless, anchor: a.anchor, statuses: o.Statuses}
 		_, found, err := standing(ctx, tx, device, &now)
 		again := &now.request
 		if err == nil && (found || again.Account != request.Account || again.Cap != request.Cap || again.Product != request.Product || again.Taps != request.Taps ||
@@ -84,6 +86,7 @@ func (o *Office) issue(ctx context.Context, actor string, tenant citygate.Tenant
 }
 
 func (o *Office) present(ctx context.Context, tenant citygate.TenantID, device citygate.UUID, a *ask) (have credential.Issue, found bool, err error) {
+	a.statuses = o.Statuses
 	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		have, found, err = standing(ctx, tx, device, a)
 		return err
@@ -171,8 +174,19 @@ func usable(ctx context.Context, tx *pg.Tx, id citygate.UUID, a *ask) (Device, e
 
 // wanted gives the request for a device's next credential.
 func wanted(ctx context.Context, tx *pg.Tx, policy *Policy, d *Device, a *ask) (credential.Request, error) {
+	// A maker's key can be revoked after a device was attested by it: from its next
+	// credential on the device is one that nobody showed to be in hardware.
+	var revoked error
+	if d.Evidence.Android != nil {
+		revoked = a.statuses.Check(d.Evidence.Android.Serials)
+	}
+	if revoked != nil {
+		d.Assurance = Unproven
+	}
 	limits, ok := policy.limits(d)
 	switch {
+	case !ok && revoked != nil:
+		return credential.Request{}, revoked
 	case !ok && (d.Keyless || d.Suite == ct1.SuiteChain):
 		return credential.Request{}, ErrNotGiven
 	case !ok:

@@ -79,6 +79,9 @@ type Policy struct {
 	// AttestationRoots are the keys that hardware attestations end in, as
 	// certificates in PEM. Without one no phone can show that its key is in hardware.
 	AttestationRoots string `json:"attestation_roots,omitempty"`
+	// FreshStatus refuses attestations that cannot be held against a fresh revocation
+	// list; otherwise they count as vouched for by the issuer.
+	FreshStatus bool `json:"attestation_fresh_status,omitempty" doc:"refuse Android attestations while the platform has no fresh revocation list; false: they count as vouched then"`
 }
 
 // maxTTL is the longest life a code can state with its age field: 194 days are

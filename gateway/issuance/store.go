@@ -21,7 +21,7 @@ const (
 	takeChallenge    = `
 		UPDATE device_challenges SET used_at = $3 WHERE tenant_id = $1 AND challenge = $2 AND used_at IS NULL AND expires_at > $3`
 
-	deviceColumns = `device_id, account_id, kind, phone_id, suite, public_key, assurance, state, keyless, bound_at, lost_at`
+	deviceColumns = `device_id, account_id, kind, phone_id, suite, public_key, assurance, evidence, state, keyless, bound_at, lost_at`
 	oneDevice     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND device_id = $2`
 	keyHolder     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND public_key = $2 AND state <> 'released' FOR UPDATE`
 	ofAccount     = `SELECT ` + deviceColumns + ` FROM devices WHERE tenant_id = $1 AND account_id = $2 ORDER BY device_id`
@@ -96,7 +96,7 @@ func scanDevice(row pgx.CollectableRow) (Device, error) {
 	var d Device
 	var phone *citygate.UUID
 	var lost *time.Time
-	err := row.Scan(&d.ID, &d.Account, &d.Kind, &phone, &d.Suite, &d.PublicKey, &d.Assurance, &d.State, &d.Keyless, &d.BoundAt, &lost)
+	err := row.Scan(&d.ID, &d.Account, &d.Kind, &phone, &d.Suite, &d.PublicKey, &d.Assurance, &d.Evidence, &d.State, &d.Keyless, &d.BoundAt, &lost)
 	d.BoundAt = d.BoundAt.UTC()
 	if phone != nil {
 		d.Phone = *phone
@@ -152,12 +152,12 @@ func lockDevices(ctx context.Context, tx *pg.Tx, account citygate.UUID) ([]Devic
 	return devicesOf(ctx, tx, account, " FOR UPDATE")
 }
 
-func insertDevice(ctx context.Context, tx *pg.Tx, d *Device, evidence map[string]any) error {
+func insertDevice(ctx context.Context, tx *pg.Tx, d *Device) error {
 	var phone *citygate.UUID
 	if !d.Phone.IsZero() {
 		phone = &d.Phone
 	}
-	tag, err := tx.Exec(ctx, newDevice, tx.Tenant, d.ID, d.Account, string(d.Kind), phone, int16(d.Suite), d.PublicKey, string(d.Assurance), evidence, tx.Now, d.Keyless)
+	tag, err := tx.Exec(ctx, newDevice, tx.Tenant, d.ID, d.Account, string(d.Kind), phone, int16(d.Suite), d.PublicKey, string(d.Assurance), d.Evidence, tx.Now, d.Keyless)
 	if err == nil && tag.RowsAffected() == 0 {
 		return ErrHeld.Explain("somebody bound it at this moment")
 	}
