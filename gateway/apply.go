@@ -50,7 +50,31 @@ func (g *Gateway) Diff(ctx context.Context, m Manifest) ([]manifest.Change, erro
 	if err := g.weighSecrets(ctx, have, m); err != nil {
 		return nil, err
 	}
-	return manifest.Diff(have, m.City), nil
+	changes := manifest.Diff(have, m.City)
+	return changes, g.refuseFields(ctx, m.City, changes)
+}
+
+// refuseFields refuses to put acceptance fields in the place of rule sets.
+func (g *Gateway) refuseFields(ctx context.Context, city *manifest.City, changes []manifest.Change) error {
+	for i := range changes {
+		c := &changes[i]
+		if c.Kind != manifest.KindAcceptance || c.Refused != "" {
+			continue
+		}
+		for _, t := range city.Tenants {
+			if t.Slug != c.Tenant {
+				continue
+			}
+			err := policies.MayPublishFields(ctx, g.DB, citygate.TenantID(t.ID))
+			if errors.Is(err, policies.ErrRuleSet) {
+				c.Refused, err = err.Error(), nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // existing gives the numbers that the file's tenants have; one that is new, or

@@ -14,6 +14,8 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/policies"
+	"github.com/cashlesscity/citygate/policies/ruleset"
 	"github.com/cashlesscity/citygate/tenants"
 )
 
@@ -179,6 +181,71 @@ func TestManagedIsRefusedByTheAPI(t *testing.T) {
 	if len(changes) != 1 || changes[0].Kind != manifest.KindVehicle {
 		t.Errorf("drift: %v", changes)
 	}
+}
+
+// Where a rule set is published, neither a file nor the API puts plain acceptance
+// fields in its place: nothing of the file is done, and the readers keep the rules.
+func TestFieldsDoNotReplaceARuleSet(t *testing.T) {
+	o := open(t)
+	ctx := t.Context()
+	if _, err := o.Apply(ctx, actor, exampleFile(t)); err != nil {
+		t.Fatal(err)
+	}
+	set, err := ruleset.Parse([]byte(`citygate: rules/1
+time_zone: Asia/Shanghai
+acceptance:
+  schemes: [ct1]
+  issuers: [{issuer: 101, currency: CNY, cap_unit_minor: 10}]
+  modes: [{mode: bus, kinds: [single]}]
+  skew_seconds: 30
+  max_window_seconds: 120
+  max_ttl_hours: 336
+  late_upload_days: 7
+  clock_suspect_seconds: 600
+  incomplete: {charge: max, max_journey_minutes: 180, grace_minutes: 60}
+  rules: [{id: no-bands, mediums: [band], then: refuse}]
+`))
+	o.must(err)
+	_, err = o.PublishRules(ctx, actor, 2, policies.Proposal{Set: set})
+	o.must(err)
+	was := o.rows()
+
+	m := exampleFile(t)
+	m.City.Tenants[1].Name = "Another name"
+	changes, err := o.Apply(ctx, actor, m)
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), policies.ErrRuleSet.Name) {
+		t.Errorf("the file: %v", err)
+	}
+	refused := 0
+	for _, c := range changes {
+		if c.Refused != "" {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("refused are %d of %v", refused, changes)
+	}
+	unchanged(t, "a file that was refused", was, o.rows())
+
+	// A file that says nothing of it leaves the rule set, and lets the API try.
+	m.City.Tenants[1].Acceptance = nil
+	if _, err := o.Apply(ctx, actor, m); err != nil {
+		t.Fatal(err)
+	}
+	was = o.rows()
+	fields := exampleFile(t).City.Tenants[1].Acceptance
+	w := o.ask(http.MethodPut, "/v1/tenants/2/acceptance", "application/json", []byte(asJSON(t, map[string]any{"rules": fields})))
+	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), policies.ErrRuleSet.Name) {
+		t.Errorf("the API: %d %s", w.Code, w.Body)
+	}
+	unchanged(t, "an edit that was refused", was, o.rows("idempotency"))
+
+	// What is in force, said again in fields, is nothing to refuse.
+	rules, err := policies.Latest(ctx, o.DB, 2)
+	o.must(err)
+	same, err := manifest.AcceptanceOf(rules)
+	o.must(err)
+	o.send(http.MethodPut, "/v1/tenants/2/acceptance", map[string]any{"rules": same}, nil)
 }
 
 // Every step of onboarding by the API, each sent twice, makes the same tenants

@@ -130,3 +130,36 @@ func TestVersionsHoldByEventTime(t *testing.T) {
 		return err
 	})
 }
+
+// Fields alone would drop the rules of a rule set, its routing and its liability.
+func TestFieldsDoNotFollowARuleSet(t *testing.T) {
+	db, ctx := pgtest.New(t), t.Context()
+	if err := policies.MayPublishFields(ctx, db, 7); err != nil {
+		t.Errorf("a tenant without a policy: %v", err)
+	}
+	if err := policies.Publish(ctx, db, "user:ada", rules(7, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := policies.MayPublishFields(ctx, db, 7); err != nil {
+		t.Errorf("after fields: %v", err)
+	}
+	if err := db.InTenant(ctx, 7, func(tx *pg.Tx) error {
+		_, _, err := policies.PublishSet(ctx, tx, "user:ada", policies.Proposal{Set: set(t, "100")})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := policies.Publish(ctx, db, "user:ada", rules(7, 3)); !errors.Is(err, policies.ErrRuleSet) {
+		t.Errorf("fields after a rule set: %v", err)
+	}
+	if err := policies.MayPublishFields(ctx, db, 7); !errors.Is(err, policies.ErrRuleSet) {
+		t.Errorf("may fields follow a rule set: %v", err)
+	}
+	last, err := policies.Latest(ctx, db, 7)
+	if err != nil || last.Version != 2 || last.Table == nil {
+		t.Fatalf("the last version is %+v, %v", last, err)
+	}
+	if err := policies.Publish(ctx, db, "user:ada", last); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+}

@@ -13,7 +13,7 @@ import (
 )
 
 // Publish stores rules as the tenant's next version; the same version with the
-// same content again changes nothing.
+// same content again changes nothing. Other fields after a rule set are [ErrRuleSet].
 func Publish(ctx context.Context, db *pg.DB, actor string, rules *accept.Rules) error {
 	body, err := rules.Encode()
 	if err != nil {
@@ -31,6 +31,9 @@ func Publish(ctx context.Context, db *pg.DB, actor string, rules *accept.Rules) 
 		case rules.Version != last+1:
 			return ErrVersion.Explain("the tenant's last version is %d", last)
 		}
+		if err := mayFollow(ctx, tx, last); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, insertVersion, rules.Tenant, int64(rules.Version), body, tx.Now, time.UnixMilli(rules.From))
 		if err != nil {
 			return err
@@ -39,6 +42,28 @@ func Publish(ctx context.Context, db *pg.DB, actor string, rules *accept.Rules) 
 			return ErrVersion.Explain("version %d was published by somebody else at the same moment", rules.Version)
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "policy.publish", Object: "accept", After: rules})
+	})
+}
+
+// mayFollow refuses what is not a rule set after a version that is one.
+func mayFollow(ctx context.Context, tx *pg.Tx, last uint64) error {
+	var set bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM rule_sets WHERE tenant_id = $1 AND version = $2)`, tx.Tenant, int64(last)).Scan(&set)
+	if err == nil && set {
+		err = ErrRuleSet.Explain("version %d is a rule set", last)
+	}
+	return err
+}
+
+// MayPublishFields says whether the tenant's next version may be fields without a
+// rule set: nil, or [ErrRuleSet].
+func MayPublishFields(ctx context.Context, db *pg.DB, tenant citygate.TenantID) error {
+	return db.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		last, err := lastOf(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return mayFollow(ctx, tx, last.Version)
 	})
 }
 
