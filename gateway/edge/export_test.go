@@ -227,3 +227,6 @@ func (e *Edge) RemoveForgotten() {
 
 // Pointer turns a location of huma's into a JSON Pointer.
 func Pointer(location string) string { return pointer(location) }
+
+// CheckJSON reports why a body is refused.
+func CheckJSON(data []byte) error { return checkJSON(data) }
