@@ -126,6 +126,11 @@ func foreignRules() *accept.Rules {
 	r.Schemes = []code.SchemeID{ct1.ID, motsm2.ID, uicdosipas.ID, tokendefer.ID}
 	r.Issuers = append(r.Issuers, accept.IssuerRule{Issuer: railIssuer, Currency: "CNY", CapUnitMinor: 100})
 	r.Deferred = []accept.DeferredRule{{Scheme: tokendefer.ID, LimitMinor: price, ResolveMinutes: 120}}
+	table, err := accept.NewTable([]accept.Shift{{Offset: 8 * 3600}}, nil, []accept.Row{{ID: "anyone", Effect: accept.Admit, Any: [][]accept.Test{{}}}})
+	if err != nil {
+		panic(err)
+	}
+	r.Table = table
 	return r
 }
 
@@ -303,6 +308,9 @@ func TestForeignCodesArePaidOrRefused(t *testing.T) {
 		"1/10": "not_issued", "2/1": "double_use", "2/2": "double_use", "2/3": "double_use", "3/1": "double_use"}
 	if got := o.finals(); !maps.Equal(got, want) {
 		t.Errorf("in the end\n%v, want\n%v", got, want)
+	}
+	if n := o.audit.Count(bus, `SELECT count(*) FROM taps WHERE accepted AND rule <> 'anyone'`); n != 0 {
+		t.Errorf("%d taps do not say which rule admitted them", n)
 	}
 	if n := o.audit.Count(bus, `SELECT count(*) FROM deny_entries`); n != 0 {
 		t.Errorf("%d riders are denied for codes that anybody can encode again", n)

@@ -1275,12 +1275,14 @@ CREATE TABLE foreign_taps (
     give_up_at timestamp with time zone NOT NULL,
     state text COLLATE "C" NOT NULL,
     decided_at timestamp with time zone,
+    rule text COLLATE "C" NOT NULL,
     CONSTRAINT foreign_taps_pkey PRIMARY KEY (tenant_id, terminal, seq),
     CONSTRAINT foreign_taps_decided CHECK (((state = 'waiting'::text) = (decided_at IS NULL))),
     CONSTRAINT foreign_taps_seen FOREIGN KEY (tenant_id, terminal, seq) REFERENCES tap_seen(tenant_id, terminal, seq),
     CONSTRAINT foreign_taps_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'named'::text, 'refused'::text])))
 );
 COMMENT ON TABLE foreign_taps IS 'Taps recorded with a code whose rider another tenant, or a provider, is still to name. They become taps, accepted or refused, when that is known.';
+COMMENT ON COLUMN foreign_taps.rule IS 'As in taps: the rule of the policy version that decided beyond its fixed checks; empty = none did.';
 CREATE INDEX foreign_taps_waiting ON foreign_taps USING btree (tenant_id, give_up_at) WHERE (state = 'waiting'::text);
 ALTER TABLE foreign_taps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE foreign_taps FORCE ROW LEVEL SECURITY;
