@@ -36,7 +36,7 @@ type CodeScheme struct {
 	Params    json.RawMessage `json:"params" doc:"the scheme's parameters, an object; issuer must be the tenant's issuer number"`
 	Keys      []ForeignKey    `json:"keys,omitempty" maxItems:"1024"`
 	Operators []int64         `json:"operators,omitempty" maxItems:"1024" doc:"tenants besides this one for whose validators it answers"`
-	Contract  string          `json:"contract,omitempty" maxLength:"80" doc:"provider contract that collects from accounts that are opened"`
+	Contract  string          `json:"contract,omitempty" maxLength:"80" doc:"provider contract that collects from accounts that are opened; where a secret proves the codes (rotating), the contract holds it as its secret code-SCHEME, put there first"`
 	Opens     bool            `json:"opens,omitempty" doc:"a code that is proven has an account opened at first sight; else it is refused as not_issued"`
 	Asks      bool            `json:"asks,omitempty" doc:"the contract's provider is asked whose a deferred code is"`
 }

@@ -21,5 +21,7 @@
 // at the latest. What it does not: rotating is not bound. Whoever has the pass's
 // secret draws the same barcode on any device, and a validator that can check
 // holds that secret. The verdict says secret_bound. [Master] derives the secrets
-// of all passes from one that lies in the tenant's secret store.
+// of all passes from one that lies in the tenant's secret store: the gateway reads
+// the trust object of [Plugin] from the secret code-rotating of the contract that
+// collects.
 package rotating
