@@ -21,8 +21,8 @@ var doors = map[string][]string{
 	"github.com/pressly/goose/v3":      {"tenants/pg"},
 	"github.com/riverqueue/river":      {"gateway/jobs"},
 	"github.com/casbin/casbin/v2":      {"policies/authz"},
-	"github.com/hashicorp/vault/api":   {"keys/vault"}, // the server is never imported: deploy/vaultdev is a module of its own
-	"github.com/fxamacker/cbor/v2":     {"keys/bundle"},
+	"github.com/hashicorp/vault/api":   {"keys/vault"},                      // the server is never imported: deploy/vaultdev is a module of its own
+	"github.com/fxamacker/cbor/v2":     {"keys/bundle", "gateway/issuance"}, // issuance reads what iOS apps attest, which is CBOR
 	"github.com/veraison/go-cose":      {"keys/bundle"},
 	"github.com/coreos/go-oidc/v3":     {"gateway/access"}, // the only verifier of ID tokens
 	"github.com/maypok86/otter/v2":     {"gateway/access"}, // a bounded cache of what every request asks for

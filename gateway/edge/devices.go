@@ -57,6 +57,7 @@ type RegisterDevice struct {
 	Challenge   []byte   `json:"challenge,omitempty" doc:"from device-challenges, base64"`
 	Signature   []byte   `json:"signature,omitempty" doc:"the device's, over \"CG-device\" 00, the tenant as 8 bytes, challenge, public_key; base64"`
 	Attestation [][]byte `json:"attestation,omitempty" maxItems:"10" doc:"of a phone: Android key attestation over the same challenge, the device's certificate first, each DER in base64"`
+	AppAttest   []byte   `json:"app_attestation,omitempty" maxLength:"21848" doc:"of a phone: attestation object of Apple's App Attest, base64; its clientDataHash is SHA-256 over \"CG-app-attest\" 00, the tenant as 8 bytes, challenge, public_key"`
 	Vouched     bool     `json:"vouched,omitempty" doc:"of a phone: the caller checked other evidence that the key is in hardware"`
 }
 
@@ -69,7 +70,8 @@ type DeviceView struct {
 	Suite     uint8  `json:"suite"`
 	PublicKey []byte `json:"public_key,omitempty"`
 	Keyless   bool   `json:"keyless,omitempty" doc:"it has no key: its codes are made ahead, see the batch"`
-	Assurance string `json:"assurance" enum:"hardware,vouched,none" doc:"hardware: an attestation was checked, also against a fresh revocation list; vouched: the issuer answers for it"`
+	Assurance string `json:"assurance" enum:"hardware,vouched,none" doc:"hardware: an attestation was checked, also against a fresh revocation list; vouched: the issuer or its app answers for it"`
+	Evidence  string `json:"evidence,omitempty" enum:"android,apple,caller" doc:"what a phone's assurance rests on: a key attestation, an attested iOS app, or the word of who registered it"`
 	// Revocation is of a device with an Android attestation.
 	Revocation string     `json:"revocation,omitempty" enum:"fresh,stale,no_list" doc:"what the makers' certificates were held against when an attested phone was bound; stale, no_list: nobody knows whether they were revoked, so it is vouched for only"`
 	State      string     `json:"state" enum:"bound,lost,released"`
@@ -104,7 +106,11 @@ func deviceView(d issuance.Device) DeviceView {
 	v := DeviceView{ID: d.ID.Text(issuance.Prefix), Account: d.Account.Text("acc_"), Kind: string(d.Kind), Suite: d.Suite, PublicKey: d.PublicKey,
 		Assurance: string(d.Assurance), State: string(d.State), Keyless: d.Keyless, BoundAt: d.BoundAt}
 	if a := d.Evidence.Android; a != nil {
-		v.Revocation = string(a.Revocation)
+		v.Evidence, v.Revocation = "android", string(a.Revocation)
+	} else if d.Evidence.Apple != nil {
+		v.Evidence = "apple"
+	} else if d.Assurance == issuance.Vouched {
+		v.Evidence = "caller"
 	}
 	if d.Keyless {
 		v.PublicKey = nil // the digest of its name is no key
@@ -169,7 +175,7 @@ func (e *Edge) deviceRoutes() {
 			Body RegisterDevice
 		}) (*body[DeviceView], error) {
 			q := issuance.Registration{Contract: r.Body.Contract, RiderRef: r.Body.RiderRef, Kind: issuance.Kind(r.Body.Kind), Suite: r.Body.Suite,
-				PublicKey: r.Body.PublicKey, Challenge: r.Body.Challenge, Signature: r.Body.Signature, Attestation: r.Body.Attestation, Vouched: r.Body.Vouched,
+				PublicKey: r.Body.PublicKey, Challenge: r.Body.Challenge, Signature: r.Body.Signature, Attestation: r.Body.Attestation, AppAttestation: r.Body.AppAttest, Vouched: r.Body.Vouched,
 				Medium: r.Body.Medium}
 			if r.Body.Phone != "" {
 				var err error

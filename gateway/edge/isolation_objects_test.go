@@ -61,7 +61,7 @@ var plain = map[string]any{
 	"from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
 	"rider_ref": "somebody", "product": 1, "cap": 5, "taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
-	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "attestation_fresh_status": nil, "resolution": nil, "put-issuance-policy phone": nil,
+	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "attestation_fresh_status": nil, "apple": nil, "app_attestation": nil, "apps": nil, "development": nil, "roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
 	"stops": nil, "area": "Centre", "source": worldRules, "effective_at": nil, "before": nil, "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log

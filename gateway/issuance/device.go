@@ -62,7 +62,7 @@ type Assurance string
 // The assurances.
 const (
 	Hardware Assurance = "hardware" // an attestation we checked, also against a fresh revocation list
-	Vouched  Assurance = "vouched"  // the issuer says it checked, or takes an attestation that was held against no fresh list
+	Vouched  Assurance = "vouched"  // the issuer says it checked, its app does ([Apple]), or it takes an attestation that was held against no fresh list
 	Unproven Assurance = "none"
 )
 
@@ -94,9 +94,10 @@ type Device struct {
 
 // Evidence is what a device's assurance rests on.
 type Evidence struct {
-	Android   *Attestation `json:"android,omitempty"`
-	VouchedBy string       `json:"vouched_by,omitempty"`
-	Medium    string       `json:"medium,omitempty"` // the name of a device without a key
+	Android   *Attestation    `json:"android,omitempty"`
+	Apple     *AppAttestation `json:"apple,omitempty"`
+	VouchedBy string          `json:"vouched_by,omitempty"`
+	Medium    string          `json:"medium,omitempty"` // the name of a device without a key
 }
 
 // A Registration asks for a device to be bound.
@@ -113,10 +114,12 @@ type Registration struct {
 	// Challenge is one of ours and Signature the device's over [Proof].
 	Challenge, Signature []byte
 	// Attestation is an Android key attestation over the same challenge, the
-	// device's certificate first, each DER. Vouched says that the caller checked other
-	// evidence of the kind.
-	Attestation [][]byte
-	Vouched     bool
+	// device's certificate first, each DER. AppAttestation is an attestation object of
+	// Apple's App Attest for [AppClientData]. Vouched says that the caller checked
+	// other evidence of the kind. A phone has one of the three, or none.
+	Attestation    [][]byte
+	AppAttestation []byte
+	Vouched        bool
 
 	// Medium names a wallet or band that has no key, such as its serial number: it
 	// comes instead of all that a key would prove, and its codes are made ahead
@@ -164,9 +167,19 @@ func (r *Registration) holdsKey(tenant citygate.TenantID) bool {
 // chainAnchor is the size of a hash chain's anchor, suite 4 of package ct1.
 const chainAnchor = 16
 
+// evidences counts the kinds of evidence that a registration has.
+func (r *Registration) evidences() (n int) {
+	for _, there := range []bool{len(r.Attestation) > 0, len(r.AppAttestation) > 0, r.Vouched} {
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
 // check refuses what no policy could allow.
 func (r *Registration) check() error {
-	keyed := len(r.PublicKey)+len(r.Challenge)+len(r.Signature)+len(r.Attestation) > 0 || r.Vouched
+	keyed := len(r.PublicKey)+len(r.Challenge)+len(r.Signature)+r.evidences() > 0
 	switch {
 	case r.Kind != Phone && r.Kind != Band && r.Kind != Wallet:
 		return ErrDevice.Explain("kind %q, want phone, band or wallet", r.Kind)
@@ -184,7 +197,9 @@ func (r *Registration) check() error {
 		return ErrDevice.Explain("a phone names the contract and the rider it rides for")
 	case r.Kind == Phone && len(r.PublicKey) == chainAnchor:
 		return ErrDevice.Explain("a phone needs a key: hash chains are for bands")
-	case r.Kind == Band && (len(r.Attestation) > 0 || r.Vouched):
+	case r.evidences() > 1:
+		return ErrDevice.Explain("an Android attestation, an App Attest attestation and a caller that vouches: want one of them")
+	case r.Kind == Band && r.evidences() > 0:
 		return ErrDevice.Explain("a band has no attestation: its limits are low instead")
 	}
 	if r.Medium != "" {
@@ -267,7 +282,7 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration, sta
 			return Device{}, err
 		}
 	}
-	if err := prove(&d, r, &policy, statuses, actor, tx.Now); err != nil {
+	if err := prove(&d, r, &policy, statuses, actor, tx); err != nil {
 		return Device{}, err
 	}
 	if d.Kind == Band {
@@ -285,7 +300,8 @@ func register(ctx context.Context, tx *pg.Tx, actor string, r *Registration, sta
 }
 
 // prove fills in what is known of where the key of d lies.
-func prove(d *Device, r *Registration, policy *Policy, statuses *Statuses, actor string, now time.Time) error {
+func prove(d *Device, r *Registration, policy *Policy, statuses *Statuses, actor string, tx *pg.Tx) error {
+	now := tx.Now
 	switch {
 	case d.Keyless:
 		d.Evidence.Medium = r.Medium
@@ -313,6 +329,15 @@ func prove(d *Device, r *Registration, policy *Policy, statuses *Statuses, actor
 			d.Assurance = Vouched
 		}
 		d.Evidence.Android = &found
+	case len(r.AppAttestation) > 0:
+		if policy.Apple == nil {
+			return ErrAttest.Explain("the issuance policy names no iOS apps")
+		}
+		found, err := policy.Apple.Attested(r.AppAttestation, AppClientData(tx.Tenant, r.Challenge, r.PublicKey), now)
+		if err != nil {
+			return err
+		}
+		d.Assurance, d.Evidence.Apple = Vouched, &found // it is the app that says where the key lies
 	case r.Vouched:
 		d.Assurance, d.Evidence.VouchedBy = Vouched, actor
 	}

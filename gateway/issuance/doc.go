@@ -6,8 +6,10 @@
 //
 // A device is a key. It proves that it holds it by signing a challenge of ours
 // ([Office.Challenge], [Proof]), and a phone may show that the key lies in secure
-// hardware by an Android key attestation ([Roots.Check]); an issuer that checks
-// other evidence in its own back end, such as Apple's, vouches for it. A key is
+// hardware by an Android key attestation ([Roots.Check]). On an iPhone the issuer's
+// app vouches for the key, and Apple for the app ([Apple.Attested]): a key of App
+// Attest signs nothing but Apple's own layout, so it cannot sign codes itself. An
+// issuer that checks other evidence in its own back end vouches for it. A key is
 // held by one device at a time: nobody else can register it until the device is
 // released, or was reported lost and the waiting period of the policy is over.
 //
@@ -57,7 +59,10 @@
 // is bounded by [Policy.LargestLoss].
 //
 // Limits: a band with a hash chain has no key to sign a challenge with, so whoever knows its anchor can register it first; anchors are
-// secret until the band is bound. A process that stands still between
+// secret until the band is bound. An app that Apple attests was not changed, but
+// nothing of Apple's says that the key it names is in the Secure Enclave: that is the
+// app's word. The receipt in an App Attest object, which Apple's servers would answer
+// with a count of attestations on the device, is not used. A process that stands still between
 // reserving a credential and storing it for more than [signingTime] and then goes
 // on can make it three that are alive.
 package issuance

@@ -82,6 +82,8 @@ type Policy struct {
 	// FreshStatus refuses attestations that cannot be held against a fresh revocation
 	// list; otherwise they count as vouched for by the issuer.
 	FreshStatus bool `json:"attestation_fresh_status,omitempty" doc:"refuse Android attestations while the platform has no fresh revocation list; false: they count as vouched then"`
+	// Apple is for iOS apps that vouch for a phone's key; nil: none may.
+	Apple *Apple `json:"apple,omitempty" doc:"iOS apps whose App Attest attestation is checked; absent: none is taken"`
 }
 
 // maxTTL is the longest life a code can state with its age field: 194 days are
@@ -115,6 +117,11 @@ func (p *Policy) Check() error {
 	}
 	if p.BandsPerPhone < 0 || p.BandsPerPhone > 8 || p.WaitAfterLossHours < 1 || p.WaitAfterLossHours > 8760 {
 		return ErrPolicy.Explain("bands per phone 0 to 8, waiting period 1 to 8760 hours")
+	}
+	if p.Apple != nil {
+		if err := p.Apple.Check(); err != nil {
+			return err
+		}
 	}
 	_, err := ParseRoots(p.AttestationRoots)
 	return err
