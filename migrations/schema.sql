@@ -133,7 +133,6 @@ CREATE TABLE access_proposals (
     content_hash bytea NOT NULL,
     proposer text NOT NULL,
     person text NOT NULL,
-    credential jsonb NOT NULL,
     state text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     expires_at timestamp with time zone NOT NULL,
@@ -142,9 +141,9 @@ CREATE TABLE access_proposals (
     tried_at timestamp with time zone,
     ended_at timestamp with time zone,
     status integer,
-    answer text,
+    holder uuid,
+    done text[] NOT NULL,
     CONSTRAINT access_proposals_pkey PRIMARY KEY (tenant_id, proposal_id),
-    CONSTRAINT access_proposals_check CHECK (((state = ANY (ARRAY['open'::text, 'expired'::text, 'void'::text])) OR (second IS NOT NULL))),
     CONSTRAINT access_proposals_check1 CHECK (((second IS NULL) OR (second <> person))),
     CONSTRAINT access_proposals_content_hash_check CHECK ((octet_length(content_hash) = 32)),
     CONSTRAINT access_proposals_kind_check CHECK ((kind <> ''::text)),
@@ -153,9 +152,10 @@ CREATE TABLE access_proposals (
     CONSTRAINT access_proposals_path_check CHECK ((path <> ''::text)),
     CONSTRAINT access_proposals_person_check CHECK ((person <> ''::text)),
     CONSTRAINT access_proposals_proposer_check CHECK ((proposer <> ''::text)),
-    CONSTRAINT access_proposals_state_check CHECK ((state = ANY (ARRAY['open'::text, 'approved'::text, 'executed'::text, 'refused'::text, 'rejected'::text, 'void'::text, 'expired'::text])))
+    CONSTRAINT access_proposals_second_check CHECK (((state = ANY (ARRAY['open'::text, 'withdrawn'::text, 'expired'::text, 'void'::text])) OR (second IS NOT NULL))),
+    CONSTRAINT access_proposals_state_check CHECK ((state = ANY (ARRAY['open'::text, 'approved'::text, 'executed'::text, 'refused'::text, 'withdrawn'::text, 'void'::text, 'expired'::text])))
 );
-COMMENT ON TABLE access_proposals IS 'Requests that wait for a second person, or had one. person is the human behind the proposer: of an API key its owner. What is approved is exactly method, path and body: content_hash.';
+COMMENT ON TABLE access_proposals IS 'Requests that wait for a second person, or had one. person is the human behind the proposer: of an API key its owner. What is approved is exactly operation, method, path and body: content_hash; body is kept for people to read, is never run, and is empty where it holds a secret. An approved request that runs has a holder since tried_at; the verbs of the changes it has made are in done, in the transactions of those changes, and ended_at says that it is over.';
 CREATE INDEX access_proposals_approved ON access_proposals USING btree (tenant_id, decided_at) WHERE (state = 'approved'::text);
 ALTER TABLE access_proposals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE access_proposals FORCE ROW LEVEL SECURITY;
@@ -164,7 +164,7 @@ CREATE POLICY tenant ON access_proposals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON access_proposals TO citygate_app;
 GRANT SELECT ON access_proposals TO citygate_auditor;
-GRANT UPDATE (state, second, decided_at, tried_at, ended_at, status, answer) ON access_proposals TO citygate_app;
+GRANT UPDATE (state, second, decided_at, tried_at, ended_at, status, ........pg.dropped.20........, holder, done) ON access_proposals TO citygate_app;
 
 CREATE TABLE access_revocations (
     tenant_id bigint NOT NULL,

@@ -22,10 +22,28 @@
 // that worked those that change anything are refused ([ErrStale]), and reads go
 // on.
 //
+// # Two persons
+//
+// A tenant says which kinds of operations need a second person: all where it is
+// live, none in a sandbox, until it says otherwise; to lower that needs one too,
+// and the platform's people are no exception. Such a request becomes a proposal
+// ([Guard.Propose]) of its operation, path and body, by hash. Somebody else
+// approves it ([Guard.Approve]) within a day: not the proposer, by whatever token
+// or API key, and no API key at all. Then the proposer sends the same request
+// again and it runs ([Guard.Begin]); what is stored is never run, and a request
+// that differs makes the approval void. Every change of a run is noted with the
+// proposal in the change's own transaction, so a proposal has its effect once,
+// whoever races and wherever a process dies. The audit log has both names.
+//
+// What is approved stays so when its approver loses the right to approve;
+// anybody else who may approve can refuse it until it has run. Commands of
+// whoever runs the installation ask nobody: they are the way out when there is
+// no second person, and are in the audit log.
+//
 // # Not done
 //
 // The platform has no members: its people have tokens by command alone. One
-// human with accounts at two issuers counts as two. Nothing asks for a second
-// person's approval yet, and terminals are not paired by a code: the tables
-// access_settings, access_proposals and access_pairings are empty until then.
+// human with accounts at two issuers counts as two, and who may add members or
+// issuers can add such a one: the audit log shows it. Terminals are not paired by
+// a code: the table access_pairings is empty until then.
 package access

@@ -14,6 +14,8 @@
 // A route without a class does not answer, and a test walks the router to find
 // one. Every operation has a line in the permission table (permissions.go): one
 // without cannot be registered. A refusal names the permission that was missing.
+// Operations in guards (approvals.go) may need a second person: they answer 202
+// with a proposal, and run when they are sent again after its approval.
 // Errors are RFC 9457 problem documents with a stable code; the cause
 // stays in the log. OpenAPI 3.1 is emitted from the Go types and served at
 // /openapi.yaml; the binary tap upload is added to it by hand, and a test

@@ -203,14 +203,34 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 		})
 	}
 	op.MaxBodyBytes = bodyLimit
+	kind, guarded := guards[op.OperationID]
+	if guarded {
+		e.document(&op)
+	}
 	e.admit(token, op.Method, ginPath(op.Path), op.OperationID)
 	huma.Register(e.api, op, func(ctx context.Context, req *Req) (*Resp, error) {
 		caller, ok := ctx.Value(callerKey{}).(Caller)
 		if !ok {
 			return nil, problem(ctx, e.log, op.OperationID, errToken)
 		}
-		began(ctx)
-		resp, err := fn(ctx, caller, req)
+		run := func(ctx context.Context) (resp *Resp, err error) {
+			began(ctx)
+			return fn(ctx, caller, req)
+		}
+		var resp *Resp
+		var err error
+		switch {
+		case !guarded:
+			resp, err = run(ctx)
+		case kind == access.ApprovalSettings: // it asks itself, when it lowers
+			resp, err = fn(ctx, caller, req)
+		default:
+			resp, err = approved(ctx, e, caller, op.OperationID, kind, run)
+		}
+		var waits *waiting
+		if errors.As(err, &waits) {
+			return nil, waits
+		}
 		if err != nil {
 			refusedBy(ctx, err)
 			return nil, problem(ctx, e.log, op.OperationID, err)

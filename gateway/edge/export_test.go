@@ -230,3 +230,6 @@ func Pointer(location string) string { return pointer(location) }
 
 // CheckJSON reports why a body is refused.
 func CheckJSON(data []byte) error { return checkJSON(data) }
+
+// Guarded reports whether an operation can need a second person.
+func Guarded(id string) bool { return guards[id] != "" }

@@ -36,10 +36,15 @@ type attempt struct {
 	tenant  citygate.TenantID
 	route   string
 	key     string
-	hash    [sha256.Size]byte // of the canonical request
-	holder  citygate.UUID
-	ran     bool // the request was valid, and its operation began
-	invalid bool // the operation refused what the request says
+	hash    [sha256.Size]byte // of the canonical request, and of the proposal it names
+	content [sha256.Size]byte // of the operation and the canonical request
+	body    []byte            // as it came
+	path    string
+
+	proposal string // that the request names, "" = none
+	holder   citygate.UUID
+	ran      bool // the request was valid, and its operation began
+	invalid  bool // the operation refused what the request says
 }
 
 type attemptKey struct{}
@@ -89,7 +94,14 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
 	}
 	c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	ctx := c.Request.Context()
-	a := &attempt{tenant: tenant, route: c.Request.Method + " " + c.FullPath(), key: key, hash: requestHash(c.Request, body)}
+	a := &attempt{
+		tenant: tenant, route: c.Request.Method + " " + c.FullPath(), key: key, hash: requestHash(c.Request, body), body: body,
+		path: c.Request.URL.EscapedPath(), proposal: c.GetHeader(approvalHeader),
+	}
+	a.content = sha256.Sum256(append([]byte(op.id+"\n"), a.hash[:]...))
+	if a.proposal != "" {
+		a.hash = sha256.Sum256(append([]byte(a.proposal+"\n"), a.hash[:]...))
+	}
 	stored, err := e.begin(ctx, a)
 	if err != nil {
 		e.write(c, err)

@@ -398,6 +398,11 @@ func (w *world) people(p *party) {
 	w.must(err)
 	k, _, err := w.Access.CreateKey(ctx, worldActor, p.id, m.Subject, "reports", []string{"money.read"}, 24*time.Hour)
 	w.must(err)
+	q, err := w.Access.Propose(ctx, edge.Caller{Subject: worldActor}, p.id, access.Content{
+		Kind: access.PolicyPublish, Operation: "publish-policy", Method: "POST", Path: p.path("policies"), Body: []byte(`{"source":"NAMED"}`),
+	})
+	w.must(err)
+	p.has["proposal"] = q.ID.Text(access.ProposalPrefix)
 	p.has["member"], p.has["role"], p.has["identity issuer"], p.has["api key"] = m.Subject, office, issuer, k.ID.Text("key_")
 }
 

@@ -68,6 +68,15 @@ var permissions = map[string]authz.Permission{
 	"explain-access": {Resource: "access", Verb: "read"},
 	"exchange-token": signsIn,
 
+	// Requests that need two persons.
+	"list-proposals":        {Resource: "approval", Verb: "read"},
+	"get-proposal":          {Resource: "approval", Verb: "read"},
+	"approve-proposal":      {Resource: "approval", Verb: "write"},
+	"refuse-proposal":       {Resource: "approval", Verb: "write"},
+	"withdraw-proposal":     {Resource: "approval", Verb: "write"},
+	"get-approval-settings": {Resource: "approval", Verb: "read"},
+	"put-approval-settings": {Resource: "access", Verb: "write"},
+
 	// Fleet and trust.
 	"list-terminals":       {Resource: "fleet", Verb: "read"},
 	"enrol-terminal":       {Resource: "fleet", Verb: "write"},

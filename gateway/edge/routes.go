@@ -71,6 +71,7 @@ func (e *Edge) routes() {
 	e.onboardingRoutes()
 	e.auditRoutes()
 	e.accessRoutes()
+	e.approvalRoutes()
 	e.signedRoutes()
 }
 

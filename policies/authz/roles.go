@@ -21,7 +21,7 @@ var resources = map[string][]string{
 	"platform":   {"read", "write"},            // the directory of tenants itself
 	"tenant":     {"read", "write"},            // name, state, calendar, settings
 	"access":     {"read", "write"},            // members, roles, API keys, issuers
-	"approval":   {"read", "write"},            // reserved: proposals that need two persons
+	"approval":   {"read", "write"},            // proposals that need two persons
 	"audit":      {"read"},                     //
 	"fleet":      {"read", "write"},            // terminals, vehicles, assignments
 	"payee":      {"read", "write"},            // who is paid, and to which account

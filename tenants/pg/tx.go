@@ -131,6 +131,21 @@ const (
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`
 )
 
+type joinKey struct{}
+
+type joiner struct {
+	tenant citygate.TenantID
+	join   func(ctx context.Context, tx *Tx, verb string) error
+}
+
+// Joining gives a context whose audited changes of tenant run join first, each
+// in its own transaction: what join writes is there exactly when the change is,
+// and a change whose join fails is not made. join gets the verb of the change,
+// and may audit itself; like every transaction it may run more than once.
+func Joining(ctx context.Context, tenant citygate.TenantID, join func(ctx context.Context, tx *Tx, verb string) error) context.Context {
+	return context.WithValue(ctx, joinKey{}, joiner{tenant, join})
+}
+
 // Audit records e in the same transaction as the change it describes: in the
 // tenant's log, or in the platform's when no tenant is bound.
 func (tx *Tx) Audit(ctx context.Context, e AuditEntry) error {
@@ -141,6 +156,11 @@ func (tx *Tx) Audit(ctx context.Context, e AuditEntry) error {
 	after, err := optionalJSON(e.After)
 	if err != nil {
 		return err
+	}
+	if j, ok := ctx.Value(joinKey{}).(joiner); ok && j.tenant == tx.Tenant {
+		if err := j.join(context.WithValue(ctx, joinKey{}, nil), tx, e.Verb); err != nil {
+			return err
+		}
 	}
 	if tx.db.onAudit != nil {
 		tx.db.onAudit(tx.Tenant)

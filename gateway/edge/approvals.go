@@ -1,0 +1,234 @@
+package edge
+
+import (
+	"context"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
+)
+
+// approvalHeader names the proposal that a request is the execution of.
+const approvalHeader = "Approval"
+
+// guards says which operations a tenant may want a second person for. Where it
+// does, the first request is kept as a proposal and answered 202; it runs when
+// its proposer sends it again, naming the proposal, after somebody else approved.
+// No request is ever run from what is stored.
+var guards = map[string]access.Kind{
+	"revoke-api-key": access.KeyRevocation,
+
+	"add-settlement-terms": access.PayoutRelease,
+
+	"publish-policy":      access.PolicyPublish,
+	"restore-policy":      access.PolicyPublish,
+	"put-acceptance":      access.PolicyPublish,
+	"put-issuance-policy": access.PolicyPublish,
+	"put-code-scheme":     access.PolicyPublish,
+
+	"put-contract":        access.ProviderCredential,
+	"put-contract-secret": access.ProviderCredential,
+
+	"put-approval-settings": access.ApprovalSettings,
+}
+
+// secretBodies are operations whose request holds a secret: of a proposal only
+// the hash is kept, and not shown.
+var secretBodies = map[string]bool{"put-contract-secret": true}
+
+// A ProposalDocument is a request that waits for a second person, or had one.
+type ProposalDocument struct {
+	ID        string     `json:"id" example:"apr_0195e2…"`
+	Kind      string     `json:"kind" enum:"key_revocation,payout_release,policy_publish,provider_credential,approval_settings"`
+	Operation string     `json:"operation" example:"publish-policy"`
+	Method    string     `json:"method"`
+	Path      string     `json:"path"`
+	Body      string     `json:"body,omitempty" doc:"the request's, for people to read; left out where it holds a secret, is longer than 256 KiB, and in lists"`
+	Content   string     `json:"content,omitempty" doc:"SHA-256 of operation, method, path, query and what the body means: what is approved; left out where the body holds a secret"`
+	Proposer  string     `json:"proposer"`
+	Person    string     `json:"person" doc:"the human behind the proposer: of an API key its owner"`
+	State     string     `json:"state" enum:"open,approved,executed,refused,withdrawn,void,expired"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	Second    string     `json:"second,omitempty" doc:"who approved or refused it"`
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+	Status    int        `json:"status,omitempty" doc:"of the answer to the executed request"`
+}
+
+func proposalView(p access.Proposal) ProposalDocument {
+	d := ProposalDocument{
+		ID: p.ID.Text(access.ProposalPrefix), Kind: string(p.Kind), Operation: p.Operation, Method: p.Method, Path: p.Path, Body: string(p.Body),
+		Proposer: p.Proposer, Person: p.Person, State: string(p.State), CreatedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt,
+		Second: p.Second, DecidedAt: p.DecidedAt, EndedAt: p.EndedAt, Status: p.Status,
+	}
+	if !secretBodies[p.Operation] {
+		d.Content = hex.EncodeToString(p.Hash[:])
+	}
+	return d
+}
+
+// A waiting is the answer to a request that became a proposal. It is an error
+// for huma alone, whose handlers have one type of answer.
+type waiting struct{ ProposalDocument }
+
+func (w *waiting) Error() string             { return "waits for a second person as " + w.ID }
+func (w *waiting) GetStatus() int            { return http.StatusAccepted }
+func (w *waiting) ContentType(string) string { return "application/json" }
+
+// approved runs an operation, unless its kind needs a second person here: then
+// it becomes a proposal, or is the execution of one.
+func approved[Resp any](ctx context.Context, e *Edge, caller Caller, id string, kind access.Kind, run func(context.Context) (*Resp, error)) (*Resp, error) {
+	a, ok := ctx.Value(attemptKey{}).(*attempt)
+	if !ok {
+		return nil, errInternal.Because(nil, "%s runs without an attempt", id)
+	}
+	needed, err := e.Access.NeedsSecond(ctx, a.tenant, kind)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.proposal == "" && !needed:
+		return run(ctx)
+	case a.proposal == "":
+		what := access.Content{Kind: kind, Operation: id, Method: methodOf(a.route), Path: a.path, Hash: a.content}
+		if !secretBodies[id] {
+			what.Body = a.body
+		}
+		p, err := e.Access.Propose(ctx, caller, a.tenant, what)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &waiting{proposalView(p)}
+	}
+	proposal, err := citygate.ParseUUID(access.ProposalPrefix, a.proposal)
+	if err != nil {
+		return nil, access.ErrNoProposal.Because(err, "header %s", approvalHeader)
+	}
+	execution, joined, err := e.Access.Begin(ctx, caller, a.tenant, proposal, a.content)
+	if err != nil {
+		return nil, err
+	}
+	worked := false
+	defer func() { // also when the operation panics
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
+		defer cancel()
+		if err := execution.End(ctx, http.StatusOK, worked); err != nil {
+			e.log.ErrorContext(ctx, "the end of an approved request is not stored", "proposal", a.proposal, "err", err)
+		}
+	}()
+	resp, err := run(joined)
+	worked = err == nil
+	return resp, err
+}
+
+func methodOf(route string) string {
+	for i := range route {
+		if route[i] == ' ' {
+			return route[:i]
+		}
+	}
+	return route
+}
+
+// document says in the OpenAPI document that an operation may need a second person.
+func (e *Edge) document(op *huma.Operation) {
+	op.Parameters = append(op.Parameters, &huma.Param{
+		Name: approvalHeader, In: "header", Description: "the approved proposal (apr_…) that this request is; it must be the same request, by the same person, with an Idempotency-Key of its own",
+		Schema: &huma.Schema{Type: huma.TypeString},
+	})
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{Description: "a problem: code says which", Content: map[string]*huma.MediaType{
+		"application/problem+json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[Problem](), true, "Problem")},
+	}}
+	op.Responses[strconv.Itoa(http.StatusAccepted)] = &huma.Response{
+		Description: "this needs a second person here, and waits as a proposal: when another person has approved it, send it again with the header Approval",
+		Content: map[string]*huma.MediaType{
+			"application/json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[ProposalDocument](), true, "ProposalDocument")},
+		},
+	}
+}
+
+// InProposal is a proposal in a path.
+type InProposal struct {
+	InTenant
+	Proposal string `path:"proposal" example:"apr_0195e2…"`
+}
+
+// ApprovalSettings says what needs a second person.
+type ApprovalSettings struct {
+	TwoPerson []string `json:"two_person" maxItems:"4" doc:"of key_revocation, payout_release, policy_publish, provider_credential; until a tenant says otherwise, all in live mode and none in a sandbox"`
+}
+
+func (e *Edge) approvalRoutes() {
+	register(e, get("list-proposals", "/v1/tenants/{tenant}/proposals", "Requests that wait for a second person, or had one, newest first", "access"),
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State string `query:"state" enum:"open,approved,executed,refused,withdrawn,void,expired"`
+		}) (*body[list[ProposalDocument]], error) {
+			var before *citygate.UUID
+			if r.After != "" {
+				id, err := citygate.ParseUUID(access.ProposalPrefix, r.After)
+				if err != nil {
+					return nil, errBody.Explain("after: want the id of a proposal, such as %s…", access.ProposalPrefix)
+				}
+				before = &id
+			}
+			all, err := e.Access.Proposals(ctx, r.id(), access.ProposalState(r.State), before, r.Limit)
+			views := make([]ProposalDocument, len(all))
+			for i, p := range all {
+				views[i] = proposalView(p)
+				views[i].Body = ""
+			}
+			return respondList(views, err)
+		})
+	one := func(op huma.Operation, do func(context.Context, Caller, citygate.TenantID, citygate.UUID) (access.Proposal, error)) {
+		register(e, op, func(ctx context.Context, who Caller, r *InProposal) (*body[ProposalDocument], error) {
+			id, err := citygate.ParseUUID(access.ProposalPrefix, r.Proposal)
+			if err != nil {
+				return nil, access.ErrNoProposal.Because(err, "path")
+			}
+			p, err := do(ctx, who, r.id(), id)
+			return respond(proposalView(p), err)
+		})
+	}
+	const path = "/v1/tenants/{tenant}/proposals/{proposal}"
+	one(get("get-proposal", path, "One proposal, with what is to be approved", "access"),
+		func(ctx context.Context, _ Caller, tenant citygate.TenantID, id citygate.UUID) (access.Proposal, error) {
+			return e.Access.Proposal(ctx, tenant, id)
+		})
+	one(post("approve-proposal", path+"/approve", "Approve somebody else's request: its proposer may then send it again, once", "access"), e.Access.Approve)
+	one(post("refuse-proposal", path+"/refuse", "Refuse somebody else's request, also after it was approved", "access"), e.Access.Refuse)
+	one(post("withdraw-proposal", path+"/withdraw", "Take back one's own request", "access"), e.Access.Withdraw)
+	register(e, get("get-approval-settings", "/v1/tenants/{tenant}/approval-settings", "What needs a second person", "access"),
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[ApprovalSettings], error) {
+			kinds, err := e.Access.TwoPerson(ctx, r.id())
+			return respond(ApprovalSettings{append([]string{}, kinds...)}, err)
+		})
+	register(e, put("put-approval-settings", "/v1/tenants/{tenant}/approval-settings", "Say what needs a second person; to leave out what does needs one", "access"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Body ApprovalSettings
+		}) (*body[ApprovalSettings], error) {
+			set := func(approved bool) func(context.Context) (*body[ApprovalSettings], error) {
+				return func(ctx context.Context) (*body[ApprovalSettings], error) {
+					began(ctx)
+					return respond(r.Body, e.Access.SetTwoPerson(ctx, who.Subject, r.id(), r.Body.TwoPerson, approved))
+				}
+			}
+			lower, err := e.Access.Lowers(ctx, r.id(), r.Body.TwoPerson)
+			if err != nil {
+				return nil, err
+			}
+			if !lower {
+				return set(false)(ctx)
+			}
+			return approved(ctx, e, who, "put-approval-settings", access.ApprovalSettings, set(true))
+		})
+}
