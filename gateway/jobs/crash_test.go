@@ -39,6 +39,38 @@ func TestAJobThatNobodyRunsIsGivenBack(t *testing.T) {
 	}
 }
 
+// A process was killed while it fetched, and its session ended the fetch after the
+// next process had started: the row names a process that is no more. Whoever has
+// the queue to itself takes the job; beside others it may be at work.
+func TestAFetchThatOutlivedItsProcess(t *testing.T) {
+	for _, exclusive := range []bool{true, false} {
+		var s seen
+		db, client := open(t, jobs.Config{Handlers: map[string]jobs.Handler{"test.numbered": s.handle}, Exclusive: exclusive})
+		enqueue(t, db, 1)
+		if err := drain(t, client); err != nil {
+			t.Fatal(err)
+		}
+		owner := pgtest.Owner(t, db)
+		for range 200 {
+			if owner.Exec(0, `UPDATE river.river_job SET state = 'running', finalized_at = NULL, attempt = attempt + 1,
+				attempted_by = array_append(attempted_by, 'a process that was killed') WHERE state = 'completed'`) == 1 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		want := 2
+		if !exclusive {
+			want = 1
+			time.Sleep(5 * time.Second) // longer than a sweep takes to give a job back
+		} else if err := drain(t, client); err != nil {
+			t.Fatal(err)
+		}
+		if ran := s.count(); ran != want {
+			t.Errorf("exclusive %v: the job ran %d times, want %d", exclusive, ran, want)
+		}
+	}
+}
+
 // PostgreSQL is killed while jobs run, and comes back. Every job whose enqueueing
 // was acknowledged runs to its end, without a restart of the workers.
 func TestJobsOutliveAKilledPostgreSQL(t *testing.T) {

@@ -86,6 +86,12 @@ func (s *seen) handle(_ context.Context, args json.RawMessage) error {
 	return nil
 }
 
+func (s *seen) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ns)
+}
+
 func TestAJobOfARolledBackTransactionDoesNotExist(t *testing.T) {
 	var s seen
 	db, client := open(t, jobs.Config{Handlers: map[string]jobs.Handler{"test.numbered": s.handle}})

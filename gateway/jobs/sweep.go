@@ -22,9 +22,13 @@ const (
 	sweepsEnded  = 60
 )
 
+// ourRunning names the jobs this process should be running: those it fetched, and
+// where it has the queue to itself everybody's. A process that was killed while it
+// fetched leaves a session behind that may finish the fetch after we started, and
+// nobody else would ever give those jobs back.
 const ourRunning = `
 	SELECT id, attempt FROM river.river_job
-	WHERE state = 'running' AND attempted_by[array_length(attempted_by, 1)] = $1`
+	WHERE state = 'running' AND (attempted_by[array_length(attempted_by, 1)] = $1 OR $2)`
 
 const giveBack = `UPDATE river.river_job SET state = 'available' WHERE id = $1 AND attempt = $2 AND state = 'running'`
 
@@ -53,7 +57,7 @@ func (c *Client) sweepUntilStopped(ctx context.Context) {
 }
 
 func (c *Client) sweep(ctx context.Context, before map[runID]int) (map[runID]int, error) {
-	rows, err := c.pool.Query(ctx, ourRunning, c.river.ID())
+	rows, err := c.pool.Query(ctx, ourRunning, c.river.ID(), c.exclusive)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,7 +122,11 @@ func obey(ctx context.Context, o *load.Operator, clock *load.Clock, command stri
 	case "tick":
 		return o.Gateway.Tick(ctx)
 	case "drain":
-		return o.Gateway.Drain(ctx)
+		err := o.Gateway.Drain(ctx)
+		if errors.Is(err, context.DeadlineExceeded) { // where it hangs is the first thing to ask
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		}
+		return err
 	case "retry":
 		_, err := o.Gateway.Jobs.RetryNow(ctx)
 		return err
