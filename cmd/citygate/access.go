@@ -28,7 +28,8 @@ A lost or stolen token key: "citygate key revoke --purpose token --kid N --reaso
 and with it every token it ever signed; "citygate key token" then makes new ones under the next key.`,
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(newAccessAdminCommand(sys), newAccessMembersCommand(sys), newAccessIssuerCommand(sys), newAccessRevokeTokensCommand(sys), newAccessRevokeKeyCommand(sys))
+	c.AddCommand(newAccessAdminCommand(sys), newAccessMembersCommand(sys), newAccessIssuerCommand(sys), newAccessRevokeTokensCommand(sys), newAccessRevokeKeyCommand(sys),
+		newAccessProposalsCommand(sys), newAccessApproveCommand(sys))
 	return c
 }
 
