@@ -64,7 +64,8 @@ func (g *Gateway) CheckBooks(ctx context.Context) (ledger.Report, error) {
 		return report, err
 	}
 	report.Merge(windows)
-	return report, nil
+	report.Erased, err = g.erased(ctx, ids)
+	return report, err
 }
 
 // explainAll gives what may stand on each tenant's clearing accounts. What an

@@ -19,6 +19,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/jobs"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/retention"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -190,8 +191,11 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 	if err != nil {
 		return err
 	}
-	if t.State == tenants.Draft || t.State == tenants.Closed {
+	if t.State == tenants.Draft {
 		return nil
+	}
+	if t.State == tenants.Closed {
+		return g.forget(ctx, j.Tenant)
 	}
 	failed := g.prime(ctx, j.Tenant)
 	for _, step := range g.steps(t) {
@@ -262,9 +266,25 @@ func (g *Gateway) warnLate(ctx context.Context, tenant citygate.TenantID) error 
 	return nil
 }
 
-// forget drops answers that nobody may ask for again.
+// forget drops answers that nobody may ask for again, and, where the tenant has it
+// done by itself, erases once a day what it does not keep any more.
 func (g *Gateway) forget(ctx context.Context, tenant citygate.TenantID) error {
-	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return edge.ForgetAnswers(ctx, tx) })
+	var s retention.Settings
+	var now time.Time
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		now = tx.Now
+		if err := edge.ForgetAnswers(ctx, tx); err != nil {
+			return err
+		}
+		s, err = retention.Read(ctx, tx)
+		return err
+	})
+	before := now.AddDate(0, 0, -s.KeepDays).Truncate(24 * time.Hour)
+	if err != nil || !s.Automatic || !s.ErasedBefore.Before(before) {
+		return err
+	}
+	_, err = retention.Erase(ctx, g.DB, "system:retention", tenant, before, false)
+	return err
 }
 
 // A waitingSet knows the tenants for which this process has asked to look at

@@ -593,7 +593,7 @@ CREATE POLICY tenant ON claims
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON claims TO citygate_app;
 GRANT SELECT ON claims TO citygate_auditor;
-GRANT UPDATE (n, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
+GRANT UPDATE (n, list, idx, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
 
 CREATE TABLE code_batches (
     tenant_id bigint NOT NULL,
@@ -646,7 +646,7 @@ ALTER TABLE code_conflicts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON code_conflicts
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON code_conflicts TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON code_conflicts TO citygate_app;
 GRANT SELECT ON code_conflicts TO citygate_auditor;
 
 CREATE TABLE code_schemes (
@@ -698,7 +698,7 @@ ALTER TABLE code_use FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON code_use
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON code_use TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON code_use TO citygate_app;
 GRANT SELECT ON code_use TO citygate_auditor;
 GRANT UPDATE (held_by, held_n) ON code_use TO citygate_app;
 
@@ -1148,6 +1148,7 @@ CREATE POLICY tenant ON fare_decisions
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
 GRANT SELECT ON fare_decisions TO citygate_auditor;
+GRANT UPDATE (taps, inputs_hash, explanation) ON fare_decisions TO citygate_app;
 
 CREATE TABLE foreign_codes (
     tenant_id bigint NOT NULL,
@@ -1195,7 +1196,7 @@ ALTER TABLE foreign_codes FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON foreign_codes
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON foreign_codes TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON foreign_codes TO citygate_app;
 GRANT SELECT ON foreign_codes TO citygate_auditor;
 GRANT UPDATE (subject, state, reason, list, idx, ctr, attempts, next_try_at, told, decided_at) ON foreign_codes TO citygate_app;
 
@@ -1289,7 +1290,7 @@ ALTER TABLE foreign_taps FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON foreign_taps
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON foreign_taps TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON foreign_taps TO citygate_app;
 GRANT SELECT ON foreign_taps TO citygate_auditor;
 GRANT UPDATE (state, decided_at) ON foreign_taps TO citygate_app;
 
@@ -1382,6 +1383,7 @@ CREATE TABLE journeys (
     CONSTRAINT journeys_state_check CHECK ((state = ANY (ARRAY['open'::text, 'priced'::text, 'set_aside'::text, 'empty'::text])))
 );
 COMMENT ON TABLE journeys IS 'Rides as they stand: the taps of each ("terminal:seq", in order), its state and what is posted for it. fare_decisions say how it came to this.';
+COMMENT ON COLUMN journeys.issuer IS '0: the rider and the taps are erased.';
 COMMENT ON COLUMN journeys.reason IS 'Why the fare is unknown (set_aside) or the ride empty.';
 CREATE INDEX journeys_due ON journeys USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
 CREATE INDEX journeys_rider ON journeys USING btree (tenant_id, issuer, list, idx, starts_at);
@@ -1393,7 +1395,7 @@ CREATE POLICY tenant ON journeys
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON journeys TO citygate_app;
 GRANT SELECT ON journeys TO citygate_auditor;
-GRANT UPDATE (starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed) ON journeys TO citygate_app;
+GRANT UPDATE (issuer, list, idx, starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed) ON journeys TO citygate_app;
 
 CREATE TABLE managed (
     tenant_id bigint NOT NULL,
@@ -1435,7 +1437,7 @@ CREATE POLICY tenant ON outbox
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON outbox TO citygate_app;
 GRANT SELECT ON outbox TO citygate_auditor;
-GRANT UPDATE (delivered_at) ON outbox TO citygate_app;
+GRANT UPDATE (body, delivered_at) ON outbox TO citygate_app;
 
 CREATE TABLE outbox_heads (
     tenant_id bigint NOT NULL,
@@ -1901,6 +1903,32 @@ GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
 GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
 
+CREATE TABLE retention (
+    tenant_id bigint NOT NULL,
+    keep_days integer NOT NULL,
+    automatic boolean NOT NULL,
+    erased_before timestamp with time zone,
+    taps bigint NOT NULL,
+    journeys bigint NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT retention_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT retention_journeys_check CHECK ((journeys >= 0)),
+    CONSTRAINT retention_keep_days_check CHECK (((keep_days >= 120) AND (keep_days <= 3660))),
+    CONSTRAINT retention_taps_check CHECK ((taps >= 0))
+);
+COMMENT ON TABLE retention IS 'How long taps and rider detail are kept, and how far they are erased: everything with an event time before erased_before, but what open work held back. Without a row: 120 days, erased by command only.';
+COMMENT ON COLUMN retention.automatic IS 'Erased by the work that is due; else by command only.';
+COMMENT ON COLUMN retention.taps IS 'Taps erased so far.';
+COMMENT ON COLUMN retention.journeys IS 'Journeys whose taps, rider and explanation were erased so far; their fares stay.';
+ALTER TABLE retention ENABLE ROW LEVEL SECURITY;
+ALTER TABLE retention FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON retention
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON retention TO citygate_app;
+GRANT SELECT ON retention TO citygate_auditor;
+GRANT UPDATE (keep_days, automatic, erased_before, taps, journeys, changed_at) ON retention TO citygate_app;
+
 CREATE TABLE rule_sets (
     tenant_id bigint NOT NULL,
     version bigint NOT NULL,
@@ -2019,7 +2047,7 @@ ALTER TABLE tap_conflicts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_conflicts
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_conflicts TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON tap_conflicts TO citygate_app;
 GRANT SELECT ON tap_conflicts TO citygate_auditor;
 
 CREATE TABLE tap_evidence (
@@ -2036,7 +2064,7 @@ ALTER TABLE tap_evidence FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_evidence
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_evidence TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON tap_evidence TO citygate_app;
 GRANT SELECT ON tap_evidence TO citygate_auditor;
 
 CREATE TABLE tap_evidence_202610 PARTITION OF tap_evidence FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');
@@ -2097,7 +2125,7 @@ ALTER TABLE tap_seen FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_seen
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_seen TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON tap_seen TO citygate_app;
 GRANT SELECT ON tap_seen TO citygate_auditor;
 
 CREATE TABLE tap_terminals (
@@ -2135,7 +2163,7 @@ ALTER TABLE tap_uses FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_uses
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_uses TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON tap_uses TO citygate_app;
 GRANT SELECT ON tap_uses TO citygate_auditor;
 
 CREATE TABLE tap_verdicts (
@@ -2156,7 +2184,7 @@ ALTER TABLE tap_verdicts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_verdicts
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON tap_verdicts TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON tap_verdicts TO citygate_app;
 GRANT SELECT ON tap_verdicts TO citygate_auditor;
 
 CREATE TABLE taps (
@@ -2207,7 +2235,7 @@ ALTER TABLE taps FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON taps
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON taps TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON taps TO citygate_app;
 GRANT SELECT ON taps TO citygate_auditor;
 
 CREATE TABLE taps_202610 PARTITION OF taps FOR VALUES FROM ('2026-10-01 00:00:00+00') TO ('2026-11-01 00:00:00+00');

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/ledger"
@@ -160,6 +161,12 @@ func ledgerCheck(ctx context.Context, sys *system, f gatewayFlags, asJSON bool) 
 func printReport(sys *system, r *ledger.Report) error {
 	for _, f := range r.Findings {
 		if _, err := fmt.Fprintln(sys.Stdout, f); err != nil {
+			return err
+		}
+	}
+	for _, e := range r.Erased {
+		if _, err := fmt.Fprintf(sys.Stdout, "tenant %d: the fares of %d journeys before %s cannot be derived from taps again: their %d taps are erased\n",
+			e.Tenant, e.Journeys, e.Before.Format(time.RFC3339), e.Taps); err != nil {
 			return err
 		}
 	}

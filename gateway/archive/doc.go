@@ -17,7 +17,8 @@
 // by its own SHA-256, which the export prints and somebody keeps.
 //
 // [Import] wants the schema that the export was made with and numbers that
-// nobody has, and changes nothing unless the whole of it fits.
+// nobody has. It checks the whole export before it begins; each tenant is then one
+// transaction, so what stops it half-way leaves the tenants before.
 package archive
 
 import "github.com/cashlesscity/citygate"

@@ -122,7 +122,7 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	at := 0
 	for _, cl := range claims {
 		if !cl.settled() && !cl.Rider.Foreign() {
-			cl.hold(proofs[at:at+len(cl.Taps)], capUnit)
+			cl.hold(tx.Now, proofs[at:at+len(cl.Taps)], capUnit)
 			at += len(cl.Taps)
 		}
 	}
@@ -159,7 +159,7 @@ func (c *Collector) proveForeign(ctx context.Context, tx *pg.Tx, operator cityga
 	}
 	for _, cl := range claims {
 		if !cl.settled() && cl.Rider.Foreign() {
-			cl.hold(proofs[:len(cl.Taps)], capUnit)
+			cl.hold(tx.Now, proofs[:len(cl.Taps)], capUnit)
 			proofs = proofs[len(cl.Taps):]
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/tenants"
 )
 
 // inParallel runs do over parts of 0..n on all cores.
@@ -175,13 +176,15 @@ const clockSlack = 24 * time.Hour
 // hold refuses the taps that proofs, which are in their order, do not bear out.
 // A credential's cap is what its rider agreed to pay for one tap, so no journey
 // costs more than the caps of its displays.
-func (c *claim) hold(proofs []Proof, capUnit int64) {
+func (c *claim) hold(now time.Time, proofs []Proof, capUnit int64) {
 	promised := int64(0)
 	counted := make(map[uint16]bool, len(c.Taps))
 	for i := range c.Taps {
 		t, p := &c.Taps[i], proofs[i]
 		made, expires := time.Unix(p.GeneratedAt, 0), time.Unix(p.ExpiresAt, 0)
 		switch {
+		case t.EventTime.Before(now.Add(-tenants.ClaimsWithin)):
+			c.refuse(t, code.TooLate) // who had the display may be erased
 		case p.Reason != "":
 			c.refuse(t, p.Reason)
 		case p.Use != code.Use{Rider: c.Rider, Counter: t.Counter}:

@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants"
 )
 
 // A batch is one upload on its way through the checks.
@@ -234,7 +235,7 @@ func (it *item) timely(now time.Time) code.Reason {
 	switch {
 	case age < -it.policy.ClockSuspectSeconds*1000:
 		return code.ClockSuspect
-	case age > it.policy.LateUploadDays*24*3600*1000:
+	case age > min(it.policy.LateUploadDays*24*3600*1000, tenants.TapsWithin.Milliseconds()): // beyond, it may be erased
 		return code.TooLate
 	}
 	return ""

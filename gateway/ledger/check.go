@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -74,6 +75,17 @@ type Report struct {
 	Pairs     int       `json:"pairs"` // journeys in two books
 	Wrong     int       `json:"wrong"`
 	Findings  []Finding `json:"findings"` // the first ones
+	Erased    []Erased  `json:"erased,omitempty"`
+}
+
+// An Erased says of which of a tenant's fares the taps are erased: the books are
+// derived from the decisions, but whether a decision follows from its taps can be
+// seen no more.
+type Erased struct {
+	Tenant   citygate.TenantID `json:"tenant"`
+	Before   time.Time         `json:"before"` // event time
+	Taps     int64             `json:"taps"`
+	Journeys int64             `json:"journeys"`
 }
 
 // OK reports whether the check found nothing. A command exits 1 when it did.

@@ -58,7 +58,8 @@ type Rules struct {
 	// MissingListOK accepts riders of a list the terminal does not hold.
 	MissingListOK bool `json:"missing_list_ok"`
 
-	// LateUploadDays is how long after the event intake takes a tap as money.
+	// LateUploadDays is how long after the event intake takes a tap as money; it
+	// takes none after 90 days.
 	LateUploadDays int64 `json:"late_upload_days"`
 	// ClockSuspectSeconds is how far a terminal's clock may be from the codes
 	// it reads, in the median, before intake names the terminal.
