@@ -32,7 +32,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.SetProfile, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
-		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
+		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy},
 		Debts:    g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
@@ -113,6 +113,7 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 			list[i] = edge.Charge{
 				ID: c.ID.Text("chg_"), Kind: c.Kind, State: c.State, Amount: c.Amount, Fee: c.Fee, Contract: c.Contract,
 				OurID: c.OurID, Provider: c.ProviderRef, At: c.CreatedAt,
+				Attempt: c.Attempt, Route: edge.ChargeRoute(c.Route),
 			}
 		}
 		return err

@@ -119,6 +119,15 @@ func (g *Gateway) closeAccount(ctx context.Context, actor string, tenant citygat
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return credential.CloseAccount(ctx, tx, actor, id) })
 }
 
+func (g *Gateway) putPayer(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID, contract, riderRef string) error {
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		if _, err := credential.AccountByID(ctx, tx, id); err != nil {
+			return err
+		}
+		return collect.AddPayer(ctx, tx, actor, collect.Payer{Account: id, Contract: contract, RiderRef: riderRef})
+	})
+}
+
 func (g *Gateway) denials(ctx context.Context, tenant citygate.TenantID, account citygate.UUID, page edge.Page) (list []edge.Denial, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		if _, err := credential.AccountByID(ctx, tx, account); err != nil {

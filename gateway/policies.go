@@ -105,8 +105,8 @@ func contractsExist(ctx context.Context, tx *pg.Tx, set *ruleset.Set) error {
 		return err
 	}
 	for _, name := range set.Contracts() {
-		if !slices.ContainsFunc(all, func(c collect.Contract) bool { return c.Name == name }) {
-			return ruleset.ErrSet.Explain("routing: the tenant has no provider contract %q", name)
+		if !slices.ContainsFunc(all, func(c collect.Contract) bool { return c.Name == name && c.State == "active" }) {
+			return ruleset.ErrSet.Explain("routing: the tenant has no active provider contract %q", name)
 		}
 	}
 	return nil

@@ -199,6 +199,26 @@ GRANT INSERT, SELECT ON access_settings TO citygate_app;
 GRANT SELECT ON access_settings TO citygate_auditor;
 GRANT UPDATE (two_person, changed_at) ON access_settings TO citygate_app;
 
+CREATE TABLE account_payers (
+    tenant_id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    rider_ref text COLLATE "C" NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT account_payers_pkey PRIMARY KEY (tenant_id, account_id, contract),
+    CONSTRAINT account_payers_rider_ref_check CHECK (((rider_ref <> ''::text) AND (length(rider_ref) <= 200))),
+    CONSTRAINT account_payers_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT account_payers_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE account_payers IS 'Further contracts that a payer has agreed to be charged under, beside the account''s own, and the name the provider has for him there.';
+ALTER TABLE account_payers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE account_payers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON account_payers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON account_payers TO citygate_app;
+GRANT SELECT ON account_payers TO citygate_auditor;
+
 CREATE TABLE accounts (
     tenant_id bigint NOT NULL,
     account_id uuid NOT NULL,
@@ -490,18 +510,27 @@ CREATE TABLE charges (
     created_at timestamp with time zone NOT NULL,
     sent_at timestamp with time zone,
     final_at timestamp with time zone,
+    route_version bigint NOT NULL,
+    route_rule text COLLATE "C" NOT NULL,
+    route_finding text NOT NULL,
     CONSTRAINT charges_pkey PRIMARY KEY (tenant_id, charge_id),
     CONSTRAINT charges_amount_check CHECK ((amount > 0)),
     CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text]))),
+    CONSTRAINT charges_moved_check CHECK (((state <> 'moved'::text) OR (NOT ever_unknown))),
     CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
-    CONSTRAINT charges_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text]))),
+    CONSTRAINT charges_route_version_check CHECK ((route_version >= 0)),
+    CONSTRAINT charges_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'moved'::text]))),
     CONSTRAINT charges_tenant_id_aggregation_id_attempt_key UNIQUE (tenant_id, aggregation_id, attempt),
     CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
 COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
+COMMENT ON COLUMN charges.state IS 'moved: it was certainly never sent, and the next attempt of the aggregation goes to another contract.';
+COMMENT ON COLUMN charges.route_version IS 'The rule set that chose the contract; 0 = the tenant has none for the time of the rides.';
+COMMENT ON COLUMN charges.route_rule IS 'Its rule that did; empty = none, and the contract is the payer''s own.';
+COMMENT ON COLUMN charges.route_finding IS 'Why rules that matched were not followed to the letter.';
 CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, business_date, account_key, our_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
 CREATE UNIQUE INDEX charges_in_flight ON charges USING btree (tenant_id, aggregation_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
@@ -1748,6 +1777,31 @@ CREATE POLICY tenant ON pricing_riders
 GRANT INSERT, SELECT ON pricing_riders TO citygate_app;
 GRANT SELECT ON pricing_riders TO citygate_auditor;
 GRANT UPDATE (idx) ON pricing_riders TO citygate_app;
+
+CREATE TABLE provider_breakers (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    failures integer NOT NULL,
+    opened_at timestamp with time zone,
+    probe_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT provider_breakers_pkey PRIMARY KEY (tenant_id, contract),
+    CONSTRAINT provider_breakers_check CHECK (((opened_at IS NULL) = (probe_at IS NULL))),
+    CONSTRAINT provider_breakers_failures_check CHECK ((failures >= 0)),
+    CONSTRAINT provider_breakers_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE provider_breakers IS 'Contracts whose provider did not answer lately; one without a row always did.';
+COMMENT ON COLUMN provider_breakers.failures IS 'Calls in a row that the provider did not answer.';
+COMMENT ON COLUMN provider_breakers.opened_at IS 'Since when routing takes it to be down; none: it is up.';
+COMMENT ON COLUMN provider_breakers.probe_at IS 'From when on one payment is routed to it again, to try.';
+ALTER TABLE provider_breakers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_breakers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_breakers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON provider_breakers TO citygate_app;
+GRANT SELECT ON provider_breakers TO citygate_auditor;
+GRANT UPDATE (failures, opened_at, probe_at, changed_at) ON provider_breakers TO citygate_app;
 
 CREATE TABLE provider_contracts (
     tenant_id bigint NOT NULL,

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -119,10 +120,14 @@ type Config struct {
 }
 
 // A Collector collects for every tenant. It is safe for concurrent use.
-type Collector struct{ Config }
+type Collector struct {
+	Config
+
+	sets *policies.Sets
+}
 
 // New makes a Collector.
-func New(c Config) *Collector { return &Collector{c} }
+func New(c Config) *Collector { return &Collector{c, new(policies.Sets)} }
 
 // ourID makes the id a provider knows a payment by: 32 characters that follow
 // from natural keys.

@@ -43,6 +43,22 @@
 // soon as it has if it is under way (and if it is declined instead, the debt is
 // lower by so much). An open debt is lowered directly.
 //
+// # Routing
+//
+// When an intent is written, the tenant's rule set of the rides' time chooses the
+// contract (policies/ruleset), and the charge keeps rule and version. Hours and days
+// of its rules are those of the moment of choosing. Without a rule set, or a rule
+// that matches, it is the payer's own; a rule's contract that is gone, closed or
+// under which the payer is not known ([AddPayer]) is passed over with a finding.
+//
+// Three calls in a row without an answer open a contract's breaker. It is a row, so
+// that all instances agree; every 30 seconds one payment may try, and an answer
+// closes it. A charge that is still "created" was never sent: where its contract is
+// down, closed or cannot take its currency, it becomes "moved" and the next attempt
+// is made under a new id at the contract that the rules name now, if that is up. It
+// does not while a correction waits for it. Nothing else ever moves: what a provider
+// may have seen is asked for there.
+//
 // # Passing back
 //
 // [Collector.PassBack] tells each operator its journeys' shares of the fees of

@@ -85,6 +85,9 @@ func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error 
 	if err := r.startRecoveries(ctx); err != nil {
 		return err
 	}
+	if err := r.moveCharges(ctx); err != nil {
+		return err
+	}
 	contracts, err := r.contractsDue(ctx)
 	if err != nil {
 		return err
@@ -169,7 +172,8 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 		debits = append(debits, d)
 	}
 	results, callErr := provider.Submit(ctx, debits)
-	return true, r.record(ctx, contract, about, append(certain, classify(results, callErr)...))
+	heard := classify(results, callErr)
+	return true, r.record(ctx, contract, about, healthOf(heard, callErr), append(certain, heard...))
 }
 
 // queryCharges asks after what is open and due.
@@ -186,21 +190,21 @@ func (r *run) queryCharges(ctx context.Context, contract Contract, provider *ada
 		}
 		did = true
 		outcomes := make([]outcome, len(batch))
+		errs := make([]error, len(batch))
 		var asking sync.WaitGroup
 		for first := range min(queriesAtOnce, len(batch)) {
 			asking.Go(func() {
 				for i := first; i < len(batch); i += queriesAtOnce {
 					outcomes[i] = outcome{id: batch[i].OurID, event: adapters.Queried}
-					if result, err := provider.Query(ctx, batch[i].ref()); err == nil {
-						outcomes[i].result = result
-					} else { // nobody can say still
-						outcomes[i].result = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}
+					var err error
+					if outcomes[i].result, err = provider.Query(ctx, batch[i].ref()); err != nil { // nobody can say still
+						outcomes[i].result, errs[i] = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}, err
 					}
 				}
 			})
 		}
 		asking.Wait()
-		if err := r.record(ctx, contract, about, outcomes); err != nil {
+		if err := r.record(ctx, contract, about, healthOfQueries(outcomes, errs), outcomes); err != nil {
 			return did, err
 		}
 	}
@@ -255,7 +259,7 @@ func (r *run) patient(id string, a adapters.Action, about driver.Description, no
 }
 
 // record stores outcomes and what follows from them.
-func (r *run) record(ctx context.Context, contract Contract, about driver.Description, outcomes []outcome) error {
+func (r *run) record(ctx context.Context, contract Contract, about driver.Description, how health, outcomes []outcome) error {
 	if len(outcomes) == 0 {
 		return nil
 	}
@@ -269,6 +273,9 @@ func (r *run) record(ctx context.Context, contract Contract, about driver.Descri
 	var contradictions []error
 	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
 		contradictions = nil
+		if err := hear(ctx, tx, contract.Name, how); err != nil {
+			return err
+		}
 		var err error
 		contradictions, err = r.apply(ctx, tx, contract, about, settings.Rules, outcomes, func(id string, a adapters.Action) time.Time {
 			if _, ok := at[id]; !ok { // once, though the transaction may run again

@@ -140,7 +140,7 @@ func TestCorrectionRacingARecovery(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return intend(t.Context(), tx, kindRecovery, due)
+				return c.intend(t.Context(), tx, kindRecovery, due)
 			}
 			correct := func(tx *pg.Tx) error {
 				_, transfers, err := c.Accept(t.Context(), tx, metro, "HKD", []interbook.Claim{ride(1, 2, 1, 1, 400)})

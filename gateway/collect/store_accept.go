@@ -303,7 +303,7 @@ func contributions(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, j
 		var state string
 		err := tx.QueryRow(ctx, `
 			SELECT charge_id, state, contract, our_id FROM charges
-			WHERE tenant_id = $1 AND aggregation_id = $2 AND state <> 'declined' ORDER BY attempt DESC LIMIT 1 FOR UPDATE`,
+			WHERE tenant_id = $1 AND aggregation_id = $2 AND state NOT IN ('declined', 'moved') ORDER BY attempt DESC LIMIT 1 FOR UPDATE`,
 			tx.Tenant, p.aggregation).Scan(&p.charge, &state, &p.contract, &p.ourID)
 		if err != nil && !pg.IsNoRows(err) {
 			return nil, err

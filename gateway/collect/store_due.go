@@ -27,6 +27,11 @@ type closing struct {
 	ordinal     int
 	amount      int64
 	attempt     int
+
+	payment payment
+	route   decision
+	leaves  citygate.UUID // the charge whose place it takes, if it moves
+	at      string        // and the contract of that
 }
 
 // closeDue closes what is due and writes the intents to charge.
@@ -59,7 +64,7 @@ func (r *run) closeDue(ctx context.Context) error {
 				WHERE tenant_id = $1 AND aggregation_id = ANY($3::uuid[])`, tx.Tenant, tx.Now, ids); err != nil {
 				return err
 			}
-			return intend(ctx, tx, kindCharge, slices.DeleteFunc(due, func(c closing) bool { return c.amount == 0 }))
+			return r.intend(ctx, tx, kindCharge, slices.DeleteFunc(due, func(c closing) bool { return c.amount == 0 }))
 		})
 		if err != nil || n < closeBatch {
 			return err
@@ -77,7 +82,7 @@ func (r *run) startRecoveries(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return intend(ctx, tx, kindRecovery, due)
+			return r.intend(ctx, tx, kindRecovery, due)
 		})
 		if err != nil || n < closeBatch {
 			return err
@@ -115,8 +120,20 @@ func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 	return due, err
 }
 
-// intend writes charges that are to be sent, with what of them is whose fare.
-func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
+// intend chooses contracts and writes the intents to charge.
+func (c *Collector) intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
+	if len(due) == 0 {
+		return nil
+	}
+	if err := c.routeAll(ctx, tx, kind, due); err != nil {
+		return err
+	}
+	return storeIntents(ctx, tx, kind, due)
+}
+
+// storeIntents writes charges that are to be sent, with what of them is whose
+// fare. One without a route goes to its payer's own contract.
+func storeIntents(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
 	if len(due) == 0 {
 		return nil
 	}
@@ -124,7 +141,9 @@ func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
 	ids, aggregations := make([]citygate.UUID, n), make([]citygate.UUID, n)
 	attempts, amounts := make([]int32, n), make([]int64, n)
 	ours, subjects := make([]string, n), make([]string, n)
+	contracts, payers, rules, findings, versions := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]int64, n)
 	for i, d := range due {
+		contracts[i], payers[i], rules[i], findings[i], versions[i] = d.route.contract, d.route.payer, d.route.rule, d.route.finding, int64(d.route.version)
 		ours[i] = ourID(tx.Tenant, kind, d.key, string(d.currency), d.date.String(), strconv.Itoa(d.ordinal), strconv.Itoa(d.attempt))
 		ids[i] = ledger.DeriveID(tx.Now, "charge", tx.Tenant.String(), ours[i])
 		aggregations[i], attempts[i], amounts[i] = d.aggregation, int32(d.attempt), d.amount
@@ -132,14 +151,18 @@ func intend(ctx context.Context, tx *pg.Tx, kind string, due []closing) error {
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
-		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at)
-		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, a.contract, a.account_id, a.account_key, a.payer_ref, u.amount, a.currency, 0,
+		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at,
+		                     route_version, route_rule, route_finding)
+		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, CASE u.contract WHEN '' THEN a.contract ELSE u.contract END, a.account_id, a.account_key,
+		       CASE u.contract WHEN '' THEN a.payer_ref ELSE u.payer END, u.amount, a.currency, 0,
 		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind = 'fare'),
-		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2
-		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[]) AS u (id, aggregation, attempt, our, amount, subject)
+		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding
+		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[])
+		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding)
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = u.aggregation
 		ON CONFLICT (tenant_id, charge_id) DO NOTHING`,
-		tx.Tenant, tx.Now, kind, string(adapters.Submit), ids, aggregations, attempts, ours, amounts, subjects); err != nil {
+		tx.Tenant, tx.Now, kind, string(adapters.Submit), ids, aggregations, attempts, ours, amounts, subjects,
+		contracts, payers, versions, rules, findings); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, `

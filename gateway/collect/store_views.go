@@ -15,7 +15,7 @@ import (
 type ChargeView struct {
 	ID          citygate.UUID
 	Kind        string // charge, recovery
-	State       string
+	State       string // moved: never sent, the next attempt goes to another contract
 	Amount      citygate.Money
 	Fee         int64
 	Contract    string
@@ -24,19 +24,29 @@ type ChargeView struct {
 	Reason      string // the provider's own code
 	EverUnknown bool
 	CreatedAt   time.Time
+	Attempt     int
+	Route       Route
+}
+
+// A Route is why a charge goes to its contract.
+type Route struct {
+	Version uint64 // of the rule set; 0 = none holds at the time of the rides
+	Rule    string // "" = none matched: it is the payer's own contract
+	Finding string // why rules that matched were not followed to the letter
 }
 
 // Charges lists the tenant's charges by id, after one of them, at most limit.
 func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]ChargeView, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT charge_id, kind, state, amount, currency, fee, contract, our_id, provider_ref, reason, ever_unknown, created_at
+		SELECT charge_id, kind, state, amount, currency, fee, contract, our_id, provider_ref, reason, ever_unknown, created_at,
+		       attempt, route_version, route_rule, route_finding
 		FROM charges WHERE tenant_id = $1 AND charge_id > $2 ORDER BY charge_id LIMIT $3`, tx.Tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (v ChargeView, err error) {
 		err = row.Scan(&v.ID, &v.Kind, &v.State, &v.Amount.Minor, &v.Amount.Currency, &v.Fee, &v.Contract, &v.OurID, &v.ProviderRef,
-			&v.Reason, &v.EverUnknown, &v.CreatedAt)
+			&v.Reason, &v.EverUnknown, &v.CreatedAt, &v.Attempt, &v.Route.Version, &v.Route.Rule, &v.Route.Finding)
 		v.CreatedAt = v.CreatedAt.UTC()
 		return v, err
 	})

@@ -107,6 +107,7 @@ var permissions = map[string]authz.Permission{
 	"deny-latency":        {Resource: "rider", Verb: "read"},
 	"get-account":         {Resource: "rider", Verb: "read"},
 	"close-account":       {Resource: "rider", Verb: "write"},
+	"put-payer":           {Resource: "rider", Verb: "write"},
 	"challenge-device":    {Resource: "rider", Verb: "write"},
 	"register-device":     {Resource: "rider", Verb: "write"},
 	"renew-credential":    {Resource: "rider", Verb: "write"},

@@ -145,6 +145,20 @@ func (e *Edge) accountRoutes() {
 			}
 			return respond(struct{}{}, e.CloseAccount(ctx, who.Subject, r.id(), id))
 		})
+	register(e, put("put-payer", "/v1/tenants/{tenant}/accounts/{account}/payers/{contract}", "Note a further provider contract that an account may be collected under, for routing rules to choose", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			InAccount
+			Contract string `path:"contract" maxLength:"80"`
+			Body     struct {
+				RiderRef string `json:"rider_ref" minLength:"1" maxLength:"200" doc:"the payment provider's name for the payer under that contract; it does not change"`
+			}
+		}) (*done, error) {
+			id, err := r.account()
+			if err != nil {
+				return nil, err
+			}
+			return respond(struct{}{}, e.PutPayer(ctx, who.Subject, r.id(), id, r.Contract, r.Body.RiderRef))
+		})
 	register(e, get("list-denials", "/v1/tenants/{tenant}/accounts/{account}/denials", "Why an account or its credentials are denied, or were", "riders"),
 		func(ctx context.Context, _ Caller, r *struct {
 			InAccount

@@ -59,6 +59,7 @@ type Verticals struct {
 	Credential   func(ctx context.Context, tenant citygate.TenantID, list uint16, index uint32, code []byte) (Credential, error)
 	Account      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (Account, error)
 	CloseAccount func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) error
+	PutPayer     func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, contract, riderRef string) error
 	Denials      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID, page Page) ([]Denial, error)
 	RetryDebts   func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (int, error)
 	// Debts gives debts in a state, "" for any, of an account, the zero id for all.
@@ -122,6 +123,15 @@ type Charge struct {
 	OurID    string         `json:"our_id"`
 	Provider string         `json:"provider_ref,omitempty"`
 	At       time.Time      `json:"at"`
+	Attempt  int            `json:"attempt" doc:"of collecting the same fares; a charge in state moved was never sent, and the next attempt went to another contract"`
+	Route    ChargeRoute    `json:"route"`
+}
+
+// A ChargeRoute is why a charge goes to its contract.
+type ChargeRoute struct {
+	Version uint64 `json:"version" doc:"the rule set that decided; 0 = none held at the time of the rides"`
+	Rule    string `json:"rule,omitempty" doc:"its rule that decided; without one it is the payer's own contract"`
+	Finding string `json:"finding,omitempty" doc:"why a rule that matched was not followed to the letter"`
 }
 
 // A Balance is one account of the tenant's book.

@@ -27,7 +27,8 @@
 // and whole-number arithmetic on constants, such as minute >= 22 * 60. Routing and
 // liability are the gateway's and take all of CEL, under a limit of cost: the
 // estimate when the set is read, and the count when it runs. They are decided here
-// ([Set.Route], [Set.Liable]); gateway/collect does not ask them yet.
+// ([Set.Route], [Set.Liable]). gateway/collect asks about routing; liability it does
+// not ask about yet.
 //
 // Hours, days and dates are of the set's own time zone. A table carries the shifts
 // of that zone from a year before the set's effect to ten years after it; whoever
