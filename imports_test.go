@@ -36,6 +36,7 @@ var doors = map[string][]string{
 	"golang.org/x/sys":                 {"tenants/pg/pglocal", "cmd/citygate"},
 	"cel.dev/cel-go":                   {"policies/ruleset"},
 	"github.com/goccy/go-yaml":         {"policies/ruleset", "gateway/manifest"},
+	"golang.org/x/time":                {"gateway/edge"}, // token buckets
 	"pgregory.net/rapid":               {},
 	"github.com/google/go-cmp":         {},
 	"github.com/rogpeppe/go-internal":  {},

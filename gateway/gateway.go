@@ -49,8 +49,9 @@ type Config struct {
 	Revoked  *issuance.Statuses // of makers' attestation certificates; nil = attestations count as vouched only
 	Collect  collect.Rules      // when aggregations close and debts are tried again
 
-	Connections int32 // to the database; 0 = 8
-	Workers     int   // jobs at a time; 0 = 1
+	Limits      edge.Limits // of tenants and client addresses; those of connections follow from Connections
+	Connections int32       // to the database; 0 = 16
+	Workers     int         // jobs at a time; 0 = 1
 	// Ordered keeps jobs in the order in which they were asked for where that shows
 	// in counts or money, also with several workers. It takes Exclusive.
 	Ordered bool
@@ -102,6 +103,10 @@ type Gateway struct {
 // New opens the database and the queue and puts the verticals together. Close
 // what it gives.
 func New(ctx context.Context, c Config) (*Gateway, error) {
+	if c.Connections == 0 {
+		c.Connections = 16 // a tenant's requests may hold a quarter
+	}
+	c.Limits.Connections = int(c.Connections)
 	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewMemory(1<<17, 1<<15)}
 	var err error
 	queue := jobs.Config{

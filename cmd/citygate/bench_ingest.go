@@ -217,7 +217,7 @@ func (b *benchCity) signed(name string, write func(yield func(raw []byte) error)
 func benchIngest(ctx context.Context, sys *system, o ingestOptions) (f *ingestFigures, err error) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(sys.Stderr, format+"\n", args...) }
 	b, err := openBench(ctx, sys, o.data, load.Config{
-		Connections: int32(o.lanes + o.workers + 2), Workers: o.workers,
+		Connections: int32(4*o.lanes + o.workers), Workers: o.workers,
 		Collect: collect.Rules{CloseAfter: 6 * time.Hour},
 	})
 	if err != nil {

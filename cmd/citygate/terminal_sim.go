@@ -90,7 +90,7 @@ reason that the reader gave, and every accepted one must have a price. Exits 1 i
 func terminalSim(ctx context.Context, sys *system, o simOptions) (r *load.SimReport, took time.Duration, err error) {
 	started := sys.Now()
 	b, err := openBench(ctx, sys, o.data, load.Config{
-		Terminals: o.terminals, Seed: o.Seed, Connections: 8, Workers: 2, Collect: collect.Rules{CloseAfter: 6 * time.Hour},
+		Terminals: o.terminals, Seed: o.Seed, Connections: 16, Workers: 2, Collect: collect.Rules{CloseAfter: 6 * time.Hour},
 	})
 	if err != nil {
 		return nil, 0, err

@@ -11,6 +11,11 @@
 //   - proof: the body proves who asks, such as an ID token;
 //   - public: a signed or public document that anyone may cache.
 //
+// Requests over the quota of their tenant, or of their client address, are refused
+// before their body is read: see [Limits]. The client address is that of the
+// connection. Behind a proxy all clients share one; then it is the proxy that must
+// limit who asks for public documents, and [Limits] has to be raised.
+//
 // A route without a class does not answer, and a test walks the router to find
 // one. Every operation has a line in the permission table (permissions.go): one
 // without cannot be registered. A refusal names the permission that was missing.

@@ -45,6 +45,7 @@ type Edge struct {
 	operations map[string]operation
 	// authorizes is authorize; a test takes parts of it away, to see that others notice.
 	authorizes func(context.Context, Caller, citygate.TenantID, operation) error
+	limits     *limiter
 }
 
 type callerKey struct{}
@@ -72,7 +73,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
 	}
-	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}}
+	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}, limits: newLimiter(v.Limits, v.Clock)}
 	e.authorizes = e.authorize
 	router.Use(func(c *gin.Context) { e.survive(c, e.guard) })
 	e.api = humagin.New(router, config)
@@ -136,7 +137,7 @@ func (e *Edge) guard(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	switch op.class {
 	case public, terminal, proof:
-		c.Next()
+		e.admitOpen(c, op)
 	case token:
 		e.authorized(c, op)
 	default:
@@ -163,6 +164,11 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		e.write(c, err)
 		return
 	}
+	leave, ok := e.admitCaller(c, caller, op)
+	if !ok {
+		return
+	}
+	defer leave()
 	tenant := caller.Tenant
 	if text := c.Param("tenant"); text != "" {
 		id, err := strconv.ParseInt(text, 10, 64)

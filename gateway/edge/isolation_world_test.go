@@ -115,6 +115,10 @@ func newWorld(t testing.TB) *world {
 	w.Gateway, err = gateway.New(t.Context(), gateway.Config{
 		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: w.now, Random: rand.Reader, Signer: store, Secrets: w.secrets.Watch(store),
 		Files: files, Products: faultyProducts(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: w.secrets.Logger(),
+		Limits: edge.Limits{Quota: func(citygate.TenantID) edge.Quota { // no quota comes back while the clock stands still
+			wide := edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}
+			return edge.Quota{Taps: wide, Reads: wide, Writes: wide}
+		}, Public: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}, SignIns: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}},
 	})
 	w.must(err)
 	t.Cleanup(func() {

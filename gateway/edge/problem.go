@@ -34,8 +34,8 @@ type Problem struct {
 // retryAfter is when to try again if nobody knows better.
 const retryAfter = 2 * time.Second
 
-// GetHeaders implements [huma.HeadersError]: an answer of 503 or of a request
-// that is still running says when to try again, in whole seconds.
+// GetHeaders implements [huma.HeadersError]: an answer of 503, of 429 or of a
+// request that is still running says when to try again, in whole seconds.
 func (p *Problem) GetHeaders() http.Header {
 	if p.after <= 0 {
 		return nil
@@ -97,7 +97,7 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 		p.Detail = explained.Detail
 	}
 	p.Retry = code.Kind == citygate.Unavailable || code.Kind == citygate.TooMany || code.Kind == citygate.Internal
-	if p.Status == http.StatusServiceUnavailable || p.Code == errKeyRunning.Name {
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests || p.Code == errKeyRunning.Name {
 		p.after = retryAfter
 		var said interface{ RetryAfter() time.Duration }
 		if errors.As(err, &said) {
@@ -105,6 +105,9 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 		}
 	}
 	level := slog.LevelInfo
+	if p.Status == http.StatusTooManyRequests {
+		level = slog.LevelDebug // a flood must not become one of log lines
+	}
 	if p.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}

@@ -370,7 +370,7 @@ func (e *Edge) uploadTaps(c *gin.Context) {
 		e.write(c, err)
 		return
 	}
-	results, err := e.RecordTaps(c.Request.Context(), raw)
+	results, err := e.recordWithin(c, raw)
 	if err != nil {
 		e.write(c, err)
 		return

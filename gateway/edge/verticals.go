@@ -22,6 +22,7 @@ type Verticals struct {
 	Tokens  *Tokens
 	Tenants *tenants.Directory
 	Access  *access.Guard // decides at every token route, and knows people and keys
+	Limits  Limits
 
 	// RecordTaps stores a signed batch; the tenant is the one in its header.
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)

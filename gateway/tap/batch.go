@@ -88,6 +88,19 @@ func EncodeBatch(h Header, records [][]byte, sign Sign) ([]byte, error) {
 	return append(raw, signature...), nil
 }
 
+// BatchTenantEnd is how many bytes of a batch say whose it is, for [BatchTenant].
+const BatchTenantEnd = 13
+
+// BatchTenant gives the tenant that the first bytes of a batch name. Nothing of it
+// is proved, nor that a batch follows.
+func BatchTenant(head []byte) (tenant citygate.TenantID, named bool) {
+	if len(head) < BatchTenantEnd || string(head[:len(batchMagic)]) != batchMagic {
+		return 0, false
+	}
+	tenant = citygate.TenantID(binary.BigEndian.Uint64(head[len(batchMagic):]))
+	return tenant, tenant > 0
+}
+
 // ParseBatch reads the frame of a batch: its limits, header and the place of
 // each record. The batch aliases raw.
 func ParseBatch(raw []byte) (*Batch, error) {
