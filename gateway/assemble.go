@@ -51,7 +51,7 @@ func (g *Gateway) assemble() error {
 	}
 	g.Intake, err = intake.New(intake.Config{
 		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
-		Blocks: g.blocksOf, SchemesOf: g.schemesOf, Foreign: namedBy{g},
+		Blocks: g.blocksOf, SchemesOf: g.schemesOf, Foreign: namedBy{g}, Abroad: g.abroadOf,
 	})
 	if err != nil {
 		return err
@@ -64,6 +64,8 @@ func (g *Gateway) assemble() error {
 		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
 		Recorded: g.recorded,
 		Foreign:  g.proveForeign,
+		Abroad:   g.termsWith,
+		Bears:    g.issuerBears,
 		Prove:    collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
 	g.Pricing, err = pricing.New(pricing.Config{

@@ -149,6 +149,7 @@ func (o *office) answerFor(m *ministry, r *railway, script string) {
 	o.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", stranger), edge.TenantDocument{
 		Slug: "stranger", Name: "Stranger", Kind: "merchant", Mode: "sandbox", Currency: "CNY", TimeZone: "Asia/Shanghai", CutMinutes: 240,
 	}, nil)
+	o.send(http.MethodPut, busPath("serves"), map[string]any{"authorities": []int64{int64(rail)}}, nil) // one tree
 	for tenant, name := range map[citygate.TenantID]string{bus: "palms", rail: "sandbox"} {
 		o.in(tenant, func(tx *pg.Tx) error {
 			return collect.AddContract(o.t.Context(), tx, actor, collect.Contract{Name: name, Adapter: "sandbox", FeePPM: feePPM,

@@ -90,6 +90,7 @@ type Gateway struct {
 	trust     trustCache
 	tokenKeys tokenKeys
 	held      held
+	abroad    visitCache
 	waiting   waitingSet
 	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published

@@ -60,7 +60,7 @@ func (c *secretCache) forget(tenant citygate.TenantID) {
 // some schemes. They are asked for by the first code that needs one: a batch
 // without such codes does not wait for the secret store.
 type sharedSecrets struct {
-	*bundle.Bundle
+	code.ForeignKeySource
 	load func(code.SchemeID) (code.SecretSource, error)
 
 	mu    sync.Mutex
@@ -73,12 +73,12 @@ var _ interface {
 	code.ForeignKeySource
 } = (*sharedSecrets)(nil)
 
-// withSecrets gives b, with the tenant's secrets if one of its own schemes needs any.
-func (g *Gateway) withSecrets(ctx context.Context, tenant citygate.TenantID, b *bundle.Bundle) code.KeySource {
+// withSecrets gives held, the keys of the bundle b, with the tenant's secrets if one of its own schemes needs any.
+func (g *Gateway) withSecrets(ctx context.Context, tenant citygate.TenantID, b *bundle.Bundle, held code.ForeignKeySource) code.KeySource {
 	if !slices.ContainsFunc(b.Schemes, func(s bundle.Scheme) bool { return s.Tenant == tenant && g.needsSecret(s.ID) }) {
-		return b
+		return held
 	}
-	return &sharedSecrets{Bundle: b, known: map[code.SchemeID]code.SecretSource{}, load: func(scheme code.SchemeID) (code.SecretSource, error) {
+	return &sharedSecrets{ForeignKeySource: held, known: map[code.SchemeID]code.SecretSource{}, load: func(scheme code.SchemeID) (code.SecretSource, error) {
 		return g.secretsFor(ctx, tenant, scheme)
 	}}
 }

@@ -31,8 +31,15 @@ type waiting struct{ tried, said time.Time }
 // Where the roots are offline a draft is prepared, and held stays in force; it
 // does as well where the key store cannot be used now. Intake needs keys to
 // verify with, and those it has are good.
-func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fleet.Published) fleet.Published {
-	next, err := g.Bundles.Renew(ctx, renewer, operator)
+//
+// left says that it carries an issuer whose roaming terms have ended: then it is
+// made anew.
+func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fleet.Published, left bool) fleet.Published {
+	again := g.Bundles.Renew
+	if left {
+		again = g.carryAgain
+	}
+	next, err := again(ctx, renewer, operator)
 	if err == nil && !next.Draft {
 		return next
 	}
@@ -52,14 +59,14 @@ func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fl
 }
 
 // due reports whether a bundle should be renewed now.
-func (t *trustCache) due(operator citygate.TenantID, held fleet.Published, signedBy, roots bundle.RootSet, now time.Time) bool {
+func (t *trustCache) due(operator citygate.TenantID, held fleet.Published, signedBy, roots bundle.RootSet, left bool, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if last, ok := t.waiting[operator]; ok && now.Sub(last.tried) < renewEvery && !now.Before(last.tried) {
 		return false
 	}
 	life := held.ExpiresAt.Sub(held.IssuedAt)
-	return now.Sub(held.IssuedAt) > life/4 || signedBy.Version < roots.Version
+	return left || now.Sub(held.IssuedAt) > life/4 || signedBy.Version < roots.Version
 }
 
 // waits notes that an operator's next bundle did not come through, and reports

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,8 +92,13 @@ func (g *Gateway) readBundle(ctx context.Context, tenant citygate.TenantID, held
 	if err != nil {
 		return nil, err
 	}
-	if g.trust.due(tenant, published, signed.RootSet(), roots, now) {
-		published = g.renew(ctx, tenant, published)
+	abroad, err := g.visits(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	left := slices.ContainsFunc(signed.Tenants, func(t bundle.Tenant) bool { return !abroad.admits(t.ID) })
+	if g.trust.due(tenant, published, signed.RootSet(), roots, left, now) {
+		published = g.renew(ctx, tenant, published, left)
 	}
 	if held != nil && held.Version() == published.Version {
 		return held, nil
@@ -112,13 +118,18 @@ func (t *trustCache) held(tenant citygate.TenantID) (code.KeySource, error) {
 }
 
 // Keys implements [intake.Trust]. They go with the secrets that prove the codes
-// of some schemes ([sharedSecrets]).
+// of some schemes ([sharedSecrets]), and with keys of issuers that were roamed
+// with and are in the bundle no more, for taps that are uploaded late.
 func (g *Gateway) Keys(ctx context.Context, tenant citygate.TenantID) (code.KeySource, error) {
 	b, err := g.Bundle(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
-	return g.withSecrets(ctx, tenant, b), nil
+	held, err := g.withFormer(ctx, tenant, b)
+	if err != nil {
+		return nil, err
+	}
+	return g.withSecrets(ctx, tenant, b, held), nil
 }
 
 // Rules implements [intake.Trust]: a version that is not known gives the
@@ -193,7 +204,16 @@ func (g *Gateway) carryPolicy(ctx context.Context, actor string, tenant citygate
 	if err != nil {
 		return fleet.Published{}, err
 	}
-	body, err := rules.Encode()
+	abroad, err := g.readVisits(ctx, tenant)
+	if err != nil {
+		return fleet.Published{}, err
+	}
+	accepts = slices.DeleteFunc(slices.Clone(accepts), func(issuer citygate.TenantID) bool { return !abroad.admits(issuer) })
+	held, err := rules.WithStays(abroad.home, abroad.stays)
+	if err != nil {
+		return fleet.Published{}, err
+	}
+	body, err := held.Encode()
 	if err != nil {
 		return fleet.Published{}, err
 	}

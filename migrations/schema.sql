@@ -1691,6 +1691,46 @@ GRANT INSERT, SELECT ON platform.platform_keys TO citygate_app;
 GRANT SELECT ON platform.platform_keys TO citygate_auditor;
 GRANT UPDATE (state, not_issued_after) ON platform.platform_keys TO citygate_app;
 
+CREATE TABLE platform.roaming_terms (
+    issuer_id bigint NOT NULL,
+    host_id bigint NOT NULL,
+    version integer NOT NULL,
+    terms jsonb NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    asked_from timestamp with time zone,
+    proposer_id bigint NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    agreed_by text,
+    agreed_at timestamp with time zone,
+    effective_at timestamp with time zone,
+    ender_id bigint,
+    ended_by text,
+    ended_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    CONSTRAINT roaming_terms_pkey PRIMARY KEY (issuer_id, host_id, version),
+    CONSTRAINT roaming_terms_agreed CHECK (((num_nulls(agreed_by, agreed_at, effective_at) = ANY (ARRAY[0, 3])) AND (effective_at >= agreed_at))),
+    CONSTRAINT roaming_terms_agreed_by_check CHECK ((agreed_by <> ''::text)),
+    CONSTRAINT roaming_terms_check CHECK (((proposer_id = issuer_id) OR (proposer_id = host_id))),
+    CONSTRAINT roaming_terms_check1 CHECK (((ender_id = issuer_id) OR (ender_id = host_id))),
+    CONSTRAINT roaming_terms_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT roaming_terms_ended CHECK (((num_nulls(ender_id, ended_by, ended_at, ends_at) = ANY (ARRAY[0, 4])) AND (ends_at >= ended_at))),
+    CONSTRAINT roaming_terms_ended_by_check CHECK ((ended_by <> ''::text)),
+    CONSTRAINT roaming_terms_proposed_by_check CHECK ((proposed_by <> ''::text)),
+    CONSTRAINT roaming_terms_two CHECK ((issuer_id <> host_id)),
+    CONSTRAINT roaming_terms_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.roaming_terms IS 'Versions of the terms on which riders of one tenant (the issuer) are taken by another (the host). Both see their rows, nobody else does. What was agreed never changes; from ends_at on it holds no more.';
+CREATE INDEX roaming_terms_host ON platform.roaming_terms USING btree (host_id, issuer_id, version);
+ALTER TABLE platform.roaming_terms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE platform.roaming_terms FORCE ROW LEVEL SECURITY;
+CREATE POLICY party ON platform.roaming_terms
+    USING (((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = issuer_id) OR ((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = host_id))
+    WITH CHECK (((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = issuer_id) OR ((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = host_id));
+GRANT INSERT, SELECT ON platform.roaming_terms TO citygate_app;
+GRANT SELECT ON platform.roaming_terms TO citygate_auditor;
+GRANT UPDATE (agreed_by, agreed_at, effective_at, ender_id, ended_by, ended_at, ends_at) ON platform.roaming_terms TO citygate_app;
+
 CREATE TABLE platform.root_sets (
     version bigint NOT NULL,
     body bytea NOT NULL,

@@ -48,6 +48,9 @@ func (d *Directory) Serve(ctx context.Context, actor string, operator citygate.T
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tenant.serve", Object: t.Slug, Before: before, After: authorities})
 	})
+	if err == nil {
+		d.forget()
+	}
 	return err
 }
 

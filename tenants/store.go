@@ -133,21 +133,29 @@ type Snapshot struct {
 	bySlug   map[string]*Tenant
 	byIssuer map[citygate.Issuer]*Tenant
 	below    map[citygate.TenantID][]*Tenant // by owner
+	serves   map[citygate.TenantID][]citygate.TenantID
 	mark     mark
 }
 
 // A mark changes with every change of the directory: a row that is new adds to
-// both, and one that is changed gets the number of a later transaction. Rows are
-// never removed. It costs the server a look at every row, and us one row.
-type mark struct{ rows, transactions int64 }
+// both, and one that is changed gets the number of a later transaction. Tenants
+// are never removed; where as many services are added as removed, they have the
+// numbers of later transactions. It costs the server a look at every row, and us
+// one row.
+type mark struct{ rows, transactions, services, servedBy int64 }
 
-const markOf = `SELECT count(*), coalesce(sum(xmin::text::bigint), 0)::bigint FROM platform.tenants`
+const markOf = `
+	SELECT t.n, t.x, m.n, m.x
+	FROM (SELECT count(*) AS n, coalesce(sum(xmin::text::bigint), 0)::bigint AS x FROM platform.tenants) AS t,
+		(SELECT count(*) AS n, coalesce(sum(xmin::text::bigint), 0)::bigint AS x FROM platform.memberships) AS m`
 
 // read gives the directory as it is, old if it has not changed.
 func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, err error) {
 	err = d.db.InSystem(ctx, func(tx *pg.Tx) error {
-		next = &Snapshot{byID: map[citygate.TenantID]*Tenant{}, bySlug: map[string]*Tenant{}, byIssuer: map[citygate.Issuer]*Tenant{}, below: map[citygate.TenantID][]*Tenant{}}
-		if err := tx.QueryRow(ctx, markOf).Scan(&next.mark.rows, &next.mark.transactions); err != nil {
+		next = &Snapshot{byID: map[citygate.TenantID]*Tenant{}, bySlug: map[string]*Tenant{}, byIssuer: map[citygate.Issuer]*Tenant{}, below: map[citygate.TenantID][]*Tenant{},
+			serves: map[citygate.TenantID][]citygate.TenantID{}}
+		m := &next.mark
+		if err := tx.QueryRow(ctx, markOf).Scan(&m.rows, &m.transactions, &m.services, &m.servedBy); err != nil {
 			return err
 		}
 		if old != nil && old.mark == next.mark {
@@ -169,6 +177,17 @@ func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, er
 				next.byIssuer[t.Issuer] = t
 			}
 		}
+		if err != nil {
+			return err
+		}
+		if rows, err = tx.Query(ctx, `SELECT tenant_id, authority_id FROM platform.memberships ORDER BY tenant_id, authority_id`); err != nil {
+			return err
+		}
+		var operator, authority citygate.TenantID
+		_, err = pgx.ForEachRow(rows, []any{&operator, &authority}, func() error {
+			next.serves[operator] = append(next.serves[operator], authority)
+			return nil
+		})
 		return err
 	})
 	return next, err
@@ -236,6 +255,31 @@ func (s *Snapshot) ByID(id citygate.TenantID) (t Tenant, ok bool) {
 // ByIssuer gives the tenant that signs codes as issuer, if there is one.
 func (s *Snapshot) ByIssuer(issuer citygate.Issuer) (t Tenant, ok bool) {
 	return of(s.byIssuer, issuer)
+}
+
+// OneTree reports whether two tenants belong to one authority, as its operators,
+// as itself, or by serving it.
+func (s *Snapshot) OneTree(a, b citygate.TenantID) bool {
+	if a == b {
+		return true
+	}
+	tops := s.tops(a)
+	return slices.ContainsFunc(s.tops(b), func(top citygate.TenantID) bool { return slices.Contains(tops, top) })
+}
+
+// tops gives the uppermost owners of a tenant and of the authorities it serves.
+func (s *Snapshot) tops(id citygate.TenantID) (tops []citygate.TenantID) {
+	for _, from := range append([]citygate.TenantID{id}, s.serves[id]...) {
+		for range len(s.list) { // a ring of owners ends
+			t := s.byID[from]
+			if t == nil || t.Parent == 0 {
+				break
+			}
+			from = t.Parent
+		}
+		tops = append(tops, from)
+	}
+	return tops
 }
 
 // ByID gives the tenant with the number id, or [ErrNotFound].

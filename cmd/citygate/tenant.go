@@ -24,7 +24,7 @@ func newTenantCommand(sys *system) *cobra.Command {
 	}
 	c.AddCommand(newTenantListCommand(sys), newTenantShowCommand(sys), newTenantCreateCommand(sys),
 		newTenantChecklistCommand(sys), newTenantStateCommand(sys), newTenantTryCommand(sys),
-		newTenantExportCommand(sys), newTenantImportCommand(sys), newTenantVerifyCommand(sys),
+		newTenantRoamingCommand(sys), newTenantExportCommand(sys), newTenantImportCommand(sys), newTenantVerifyCommand(sys),
 		newTenantRetentionCommand(sys), newTenantEraseCommand(sys))
 	return c
 }

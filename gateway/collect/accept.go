@@ -98,7 +98,14 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	if operator == tx.Tenant {
 		return nil // intake verified the same bytes
 	}
-	if err := c.proveForeign(ctx, tx, operator, capUnit, claims); err != nil {
+	var abroad Abroad
+	if c.Abroad != nil {
+		var err error
+		if abroad, err = c.Abroad(ctx, tx, operator); err != nil {
+			return err
+		}
+	}
+	if err := c.proveForeign(ctx, tx, operator, capUnit, abroad, claims); err != nil {
 		return err
 	}
 	var raw [][]byte
@@ -122,7 +129,7 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 	at := 0
 	for _, cl := range claims {
 		if !cl.settled() && !cl.Rider.Foreign() {
-			cl.hold(tx.Now, proofs[at:at+len(cl.Taps)], capUnit)
+			cl.hold(tx.Now, proofs[at:at+len(cl.Taps)], capUnit, abroad)
 			at += len(cl.Taps)
 		}
 	}
@@ -130,7 +137,7 @@ func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.Tena
 }
 
 // proveForeign holds claims for riders of other schemes to what this tenant named.
-func (c *Collector) proveForeign(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, claims []*claim) error {
+func (c *Collector) proveForeign(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, abroad Abroad, claims []*claim) error {
 	var riders []citygate.Rider
 	var taps []interbook.ClaimTap
 	for _, cl := range claims {
@@ -159,7 +166,7 @@ func (c *Collector) proveForeign(ctx context.Context, tx *pg.Tx, operator cityga
 	}
 	for _, cl := range claims {
 		if !cl.settled() && cl.Rider.Foreign() {
-			cl.hold(tx.Now, proofs[:len(cl.Taps)], capUnit)
+			cl.hold(tx.Now, proofs[:len(cl.Taps)], capUnit, abroad)
 			proofs = proofs[len(cl.Taps):]
 		}
 	}

@@ -176,7 +176,8 @@ const clockSlack = 24 * time.Hour
 // hold refuses the taps that proofs, which are in their order, do not bear out.
 // A credential's cap is what its rider agreed to pay for one tap, so no journey
 // costs more than the caps of its displays.
-func (c *claim) hold(now time.Time, proofs []Proof, capUnit int64) {
+// Terms with an operator of another tree, nil for one of ours, may admit less.
+func (c *claim) hold(now time.Time, proofs []Proof, capUnit int64, abroad Abroad) {
 	promised := int64(0)
 	counted := make(map[uint16]bool, len(c.Taps))
 	for i := range c.Taps {
@@ -197,7 +198,17 @@ func (c *claim) hold(now time.Time, proofs []Proof, capUnit int64) {
 			c.refuse(t, code.NotYetValid)
 		case !counted[t.Counter]:
 			counted[t.Counter] = true
-			promised = min(promised, 1<<60) + p.promise(capUnit) // more than any fare, less than an overflow
+			most := p.promise(capUnit)
+			if abroad != nil {
+				reason, highest := abroad(t.EventTime, p.Scheme, p.Product)
+				if reason != "" {
+					c.refuse(t, reason)
+				}
+				if highest > 0 {
+					most = min(most, highest)
+				}
+			}
+			promised = min(promised, 1<<60) + most // more than any fare, less than an overflow
 		}
 	}
 	if len(c.refused) == 0 && c.Amount > promised {

@@ -57,6 +57,7 @@ type Proof struct {
 	Reason      code.Reason
 	Cap         uint16 // highest fare for one tap, in the tenant's cap units
 	CapMinor    int64  // the same in minor units, in its place if not 0; [code.CapNone] = none stated
+	Scheme      code.SchemeID
 	Product     uint16
 	GeneratedAt int64
 	ExpiresAt   int64
@@ -112,12 +113,24 @@ type Config struct {
 	// tenant has named the display as the rider's for this very tap. It is called
 	// inside a transaction. nil = there are no such riders.
 	Foreign func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, riders []citygate.Rider, taps []interbook.ClaimTap) ([]Proof, error)
+	// Abroad gives the terms on which an operator of another tree takes the tenant's
+	// riders, nil for one of its own tree. It is called inside a transaction, and
+	// what it gives does no I/O. nil = every operator is of the tree.
+	Abroad func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID) (Abroad, error)
+	// Bears reports whether the tenant bears what riders do not pay of fares of an
+	// operator that were ridden at some time, so that it is not passed back. It is
+	// called inside a transaction. nil = operators bear all of it.
+	Bears func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (bool, error)
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)
 	// Provider opens the provider of a contract. It is called outside transactions.
 	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
 }
+
+// Abroad decides on one presentation of a code: why it is refused at its event
+// time, "" if it is not, and the highest fare for it, 0 = nothing is said.
+type Abroad func(at time.Time, scheme code.SchemeID, product uint16) (reason code.Reason, capMinor int64)
 
 // A Collector collects for every tenant. It is safe for concurrent use.
 type Collector struct {
@@ -159,7 +172,7 @@ func NewProver(d *code.Dispatcher, keys codeKeys, credentials code.CredentialCac
 					continue
 				}
 				proofs[i] = Proof{Use: c.Use(), Reason: d.Verify(&c, source, credentials).Reason, Cap: c.Cap, CapMinor: c.CapMinor, Product: c.Product,
-					GeneratedAt: c.GeneratedAt, ExpiresAt: c.ExpiresAt, Window: c.Window}
+					Scheme: c.Scheme, GeneratedAt: c.GeneratedAt, ExpiresAt: c.ExpiresAt, Window: c.Window}
 			}
 		})
 		return proofs, nil

@@ -57,7 +57,7 @@ func (c *Collector) PassBack(ctx context.Context, tenant citygate.TenantID) erro
 	if err := c.inBatches(ctx, tenant, passFees); err != nil {
 		return fmt.Errorf("passing fees back: %w", err)
 	}
-	if err := c.inBatches(ctx, tenant, passDebts); err != nil {
+	if err := c.inBatches(ctx, tenant, c.passDebts); err != nil {
 		return fmt.Errorf("passing debts back: %w", err)
 	}
 	return nil
@@ -133,7 +133,7 @@ func passFees(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 }
 
 // passDebts compares what riders owe of each journey with what was told.
-func passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
+func (c *Collector) passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 	debts, err := unpassedDebts(ctx, tx)
 	if err != nil || len(debts) == 0 {
 		return nil, 0, err
@@ -144,6 +144,9 @@ func passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 	}
 	var advices []advice
 	for _, o := range owed {
+		if o.owed, err = c.passedOn(ctx, tx, &o); err != nil {
+			return nil, 0, err
+		}
 		a := advice{Operator: o.operator, Journey: o.journey, Ref: o.aggregation, Contract: o.contract, Currency: o.currency, BusinessDate: o.date, At: tx.Now, Part: o.parts}
 		switch {
 		case o.owed > o.told:
@@ -158,6 +161,19 @@ func passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 	return advices, len(debts), nil
 }
 
+// passedOn gives how much of what a rider owes of a journey the operator bears: all
+// of it, or nothing where the issuer bears it.
+func (c *Collector) passedOn(ctx context.Context, tx *pg.Tx, o *owedJourney) (int64, error) {
+	if c.Bears == nil || o.operator == tx.Tenant {
+		return o.owed, nil
+	}
+	bears, err := c.Bears(ctx, tx, o.operator, o.at)
+	if err != nil || bears {
+		return 0, err
+	}
+	return o.owed, nil
+}
+
 // An owedJourney is what a rider owes of one journey, and what was told of it.
 type owedJourney struct {
 	aggregation citygate.UUID
@@ -168,6 +184,7 @@ type owedJourney struct {
 	contract    string
 	currency    citygate.Currency
 	date        citygate.Date
+	at          time.Time // of the journey
 }
 
 // tell stores advices, posts this book's half and sends them.

@@ -39,7 +39,7 @@ var references = map[string]string{
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
-	"put-code-scheme operators": "tenant",
+	"put-code-scheme operators": "tenant", "partner": "tenant",
 }
 
 // nobody's objects look like those of [party.has] and do not exist.
@@ -70,6 +70,7 @@ var plain = map[string]any{
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
+	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

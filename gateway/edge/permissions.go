@@ -50,6 +50,11 @@ var permissions = map[string]authz.Permission{
 	"put-acceptance":      {Resource: "policy", Verb: "publish"},
 	"list-stops":          {Resource: "fleet", Verb: "read"},
 	"put-stops":           {Resource: "fleet", Verb: "write"},
+	// Terms with tenants of other trees.
+	"list-roaming":    {Resource: "policy", Verb: "read"},
+	"propose-roaming": {Resource: "policy", Verb: "publish"},
+	"agree-roaming":   {Resource: "policy", Verb: "publish"},
+	"end-roaming":     {Resource: "policy", Verb: "publish"},
 	// People, their keys and where they sign in.
 	"list-members":   {Resource: "access", Verb: "read"},
 	"add-member":     {Resource: "access", Verb: "write"},

@@ -69,6 +69,7 @@ func (e *Edge) routes() {
 	e.ruleSetRoutes()
 	e.moneyRoutes()
 	e.onboardingRoutes()
+	e.roamingRoutes()
 	e.auditRoutes()
 	e.accessRoutes()
 	e.approvalRoutes()

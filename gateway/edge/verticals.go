@@ -39,6 +39,7 @@ type Verticals struct {
 	Foreign    Foreign
 	Audit      Audit
 	Policies   Policies
+	Roaming    Roaming
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

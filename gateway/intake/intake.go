@@ -75,6 +75,10 @@ type Config struct {
 	// Foreign names the riders of other schemes' codes. nil = nobody answers for
 	// such codes, and they are refused as unsupported.
 	Foreign Foreign
+	// Abroad holds the riders of issuers outside the tenant's tree to the terms that
+	// were agreed with those: it gives a function that does no I/O. nil = every rider
+	// is at home.
+	Abroad func(ctx context.Context, tenant citygate.TenantID) (Abroad, error)
 	// Copies is told of copied credentials, in the transaction that found them.
 	// It may be nil.
 	Copies func(ctx context.Context, tx *pg.Tx, copies []Copy) error
@@ -90,6 +94,11 @@ type Foreign interface {
 	// did not have asked for itself.
 	Ask(ctx context.Context, tx *pg.Tx, codes []interbook.Code) error
 }
+
+// Abroad decides on a code by the terms with its issuer that hold at an event time
+// (unix milliseconds): why it is refused, "" if it is not, and by which rule; and
+// how many days after the event it may be uploaded, 0 = as the rules say.
+type Abroad func(c *code.Code, at int64, fare citygate.Money) (reason code.Reason, rule string, uploadDays int64)
 
 // A Copy is a credential that two devices hold: two genuine codes of one display
 // with different bytes.

@@ -25,6 +25,7 @@ type batch struct {
 	calendar citygate.Calendar
 	rules    map[uint64]*accept.Rules // by the version the terminal named
 	schemes  map[uint64]*code.Dispatcher
+	abroad   Abroad // nil = nobody is
 	items    []item
 }
 
@@ -45,6 +46,7 @@ type item struct {
 	issuedAt int64 // of the credential, unix seconds
 	policy   *accept.Rules
 	schemes  *code.Dispatcher
+	days     int64       // after the event in which the terms with its issuer take it; 0 = nothing is said
 	reason   code.Reason // without what only the transaction knows
 	rule     string      // of the policy, that decided: ours on a tap that the terminal accepted
 	evidence [32]byte
@@ -63,6 +65,11 @@ func (r *Recorder) read(ctx context.Context, b *tap.Batch, terminal Terminal) (*
 	}
 	if in.calendar, err = r.config.Calendars.Calendar(ctx, b.Tenant); err != nil {
 		return nil, fmt.Errorf("calendar: %w", err)
+	}
+	if r.config.Abroad != nil {
+		if in.abroad, err = r.config.Abroad(ctx, b.Tenant); err != nil {
+			return nil, fmt.Errorf("roaming terms: %w", err)
+		}
 	}
 	for i, encoded := range b.Encoded() {
 		it := &in.items[i]
@@ -164,6 +171,13 @@ func (r *Recorder) check(in *batch, it *item) {
 	if it.reason != "" {
 		return
 	}
+	if in.abroad != nil {
+		reason, rule, days := in.abroad(&c, it.EventTime, it.Entered)
+		if it.days = days; reason != "" {
+			it.reason, it.rule = reason, rule
+			return
+		}
+	}
 	if it.ListAt != 0 { // the terminal says how old its list was: then it is held to the rule
 		if it.reason = it.policy.Freshness(&c, facts, accept.List{Held: true, At: it.ListAt}); it.reason != "" {
 			return
@@ -235,7 +249,7 @@ func (it *item) timely(now time.Time) code.Reason {
 	switch {
 	case age < -it.policy.ClockSuspectSeconds*1000:
 		return code.ClockSuspect
-	case age > min(it.policy.LateUploadDays*24*3600*1000, tenants.TapsWithin.Milliseconds()): // beyond, it may be erased
+	case age > min(it.policy.LateUploadDays*24*3600*1000, tenants.TapsWithin.Milliseconds()), it.days > 0 && age > it.days*24*3600*1000: // beyond, it may be erased
 		return code.TooLate
 	}
 	return ""

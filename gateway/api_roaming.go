@@ -1,0 +1,82 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/roaming"
+)
+
+// roamingAPI is the edge's way to roaming terms.
+func (g *Gateway) roamingAPI() edge.Roaming {
+	return edge.Roaming{
+		List: func(ctx context.Context, tenant citygate.TenantID) ([]edge.RoamingTerms, error) {
+			all, err := g.RoamingTerms(ctx, tenant)
+			return g.roamingViews(all), err
+		},
+		Propose: func(ctx context.Context, actor string, tenant citygate.TenantID, p edge.ProposeRoaming) (edge.RoamingTerms, error) {
+			var from time.Time
+			if p.From != nil {
+				from = *p.From
+			}
+			terms := roaming.Terms{Products: p.Terms.Products, CapMinor: p.Terms.CapMinor, UploadDays: p.Terms.UploadDays,
+				Uncollected: roaming.Bearer(p.Terms.Uncollected), NoticeDays: p.Terms.NoticeDays}
+			for _, s := range p.Terms.Schemes {
+				terms.Schemes = append(terms.Schemes, code.SchemeID(s))
+			}
+			v, err := g.ProposeRoaming(ctx, actor, tenant, pairOf(tenant, p.RoamingPartner), terms, from)
+			return g.roamingView(&v), err
+		},
+		Agree: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, version int) (edge.RoamingTerms, error) {
+			v, err := g.AgreeRoaming(ctx, actor, tenant, pairOf(tenant, with), version)
+			return g.roamingView(&v), err
+		},
+		End: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, at *time.Time) ([]edge.RoamingTerms, error) {
+			var when time.Time
+			if at != nil {
+				when = *at
+			}
+			ended, err := g.EndRoaming(ctx, actor, tenant, pairOf(tenant, with), when)
+			return g.roamingViews(ended), err
+		},
+	}
+}
+
+func pairOf(tenant citygate.TenantID, with edge.RoamingPartner) roaming.Pair {
+	partner := citygate.TenantID(with.Partner)
+	if with.Role == "host" {
+		return roaming.Pair{Issuer: partner, Host: tenant}
+	}
+	return roaming.Pair{Issuer: tenant, Host: partner}
+}
+
+func (g *Gateway) roamingViews(all []roaming.Version) []edge.RoamingTerms {
+	list := make([]edge.RoamingTerms, len(all))
+	for i := range all {
+		list[i] = g.roamingView(&all[i])
+	}
+	return list
+}
+
+func (g *Gateway) roamingView(v *roaming.Version) edge.RoamingTerms {
+	known := func(at time.Time) *time.Time {
+		if at.IsZero() {
+			return nil
+		}
+		return &at
+	}
+	out := edge.RoamingTerms{
+		Issuer: int64(v.Issuer), Host: int64(v.Host), Version: v.Number, State: v.State(g.Clock()), Currency: string(v.Currency),
+		Terms: edge.Roamable{Products: v.Terms.Products, CapMinor: v.Terms.CapMinor, UploadDays: v.Terms.UploadDays,
+			Uncollected: string(v.Terms.Uncollected), NoticeDays: v.Terms.NoticeDays},
+		ProposedBy: v.ProposedBy, ProposedAt: v.ProposedAt, AgreedBy: v.AgreedBy, AgreedAt: known(v.AgreedAt), EffectiveAt: known(v.EffectiveAt),
+		EndedBy: v.EndedBy, EndsAt: known(v.EndsAt),
+	}
+	for _, s := range v.Terms.Schemes {
+		out.Terms.Schemes = append(out.Terms.Schemes, string(s))
+	}
+	return out
+}
