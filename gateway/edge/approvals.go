@@ -30,6 +30,9 @@ var guards = map[string]access.Kind{
 	"put-acceptance":      access.PolicyPublish,
 	"put-issuance-policy": access.PolicyPublish,
 	"put-code-scheme":     access.PolicyPublish,
+	"propose-roaming":     access.PolicyPublish,
+	"agree-roaming":       access.PolicyPublish,
+	"end-roaming":         access.PolicyPublish,
 
 	"put-contract":        access.ProviderCredential,
 	"put-contract-secret": access.ProviderCredential,
