@@ -17,9 +17,10 @@ func TestRefundWithoutABillIsOpen(t *testing.T) {
 	owner, noon := pgtest.Owner(t, db), time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 	owner.Exec(collecting, `
 		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
-		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at, sent_at, final_at)
+		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at, sent_at, final_at,
+		                     route_version, route_rule, route_finding)
 		VALUES ($1, $2, $2, 'charge', 1, 'C1', $3, $2, 'k', 'payer', 1000, 'CNY', 6,
-		        'ride', $4, '2026-03-02', 'succeeded', false, 1, '', '', '', $4, false, false, $4, $4, $4)`, int64(collecting), charge, alipayContract, noon)
+		        'ride', $4, '2026-03-02', 'succeeded', false, 1, '', '', '', $4, false, false, $4, $4, $4, 0, '', '')`, int64(collecting), charge, alipayContract, noon)
 	owner.Exec(collecting, `
 		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency, business_date,
 		                     state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, sent_at, final_at)

@@ -131,9 +131,10 @@ type charge struct {
 
 const insertCharge = `
 	INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
-	                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at, sent_at, final_at)
+	                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at, sent_at, final_at,
+	                     route_version, route_rule, route_finding)
 	SELECT $1, u.id, u.id, 'charge', 1, u.our_id, $2, u.id, u.our_id, 'payer', u.amount, 'CNY', u.fee,
-	       'ride', $3, '2026-03-02', u.state, false, 1, '', '', '', $3, false, false, $3, $3, u.final_at
+	       'ride', $3, '2026-03-02', u.state, false, 1, '', '', '', $3, false, false, $3, $3, u.final_at, 0, '', ''
 	FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::timestamptz[]) AS u (id, our_id, amount, fee, state, final_at)
 	ON CONFLICT DO NOTHING`
 
