@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -135,32 +134,11 @@ const newKey = 3
 func tenantOf(i int) citygate.TenantID { return citygate.TenantID(i + 1) }
 
 func benchRotate(ctx context.Context, sys *system, o rotateOptions) (f *rotateFigures, err error) {
-	if o.data == "" {
-		o.data = defaultData(sys, "bench")
-	}
-	if err := os.MkdirAll(o.data, 0o755); err != nil { //nolint:gosec // root's database user must reach its part of it
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(o.data, "rotate-")
+	dir, server, remove, err := benchDatabase(ctx, sys, o.data, "rotate-")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as above
-		return nil, err
-	}
-	private := *sys
-	private.Env = func(name string) string {
-		if name == "DATABASE_URL" {
-			return "" // somebody's data
-		}
-		return sys.Env(name)
-	}
-	server, err := databaseFlags{data: dir}.open(ctx, &private, func(s string) { say(sys, s) })
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.stop(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	db, err := pg.Open(ctx, pg.Config{URL: server.url(pglocal.App), Clock: sys.Now, Random: rand.Reader, MaxConns: int32(o.workers) + 2})
 	if err != nil {
 		return nil, err

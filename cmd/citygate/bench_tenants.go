@@ -103,32 +103,11 @@ func printTenantRows(w io.Writer, rows []tenantRow) error {
 }
 
 func benchTenants(ctx context.Context, sys *system, o tenantsOptions) (rows []tenantRow, err error) {
-	if o.data == "" {
-		o.data = defaultData(sys, "bench")
-	}
-	if err := os.MkdirAll(o.data, 0o755); err != nil { //nolint:gosec // root's database user must reach its part of it
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(o.data, "tenants-")
+	dir, server, remove, err := benchDatabase(ctx, sys, o.data, "tenants-")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as above
-		return nil, err
-	}
-	private := *sys
-	private.Env = func(name string) string {
-		if name == "DATABASE_URL" {
-			return "" // somebody's data
-		}
-		return sys.Env(name)
-	}
-	server, err := databaseFlags{data: dir}.open(ctx, &private, func(s string) { say(sys, s) })
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, server.stop(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	keyFile := filepath.Join(dir, "keys.key")
 	if err := local.CreateKeyFile(keyFile, rand.Reader); err != nil {
 		return nil, err
