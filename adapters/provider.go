@@ -39,8 +39,11 @@ func New(d driver.Provider, clock citygate.Clock) *Provider {
 	return &Provider{d, d.Describe(), clock}
 }
 
-// Describe gives the driver's limits and abilities.
+// Describe gives the driver's limits.
 func (p *Provider) Describe() driver.Description { return p.about }
+
+// Capabilities lists the driver's optional abilities.
+func (p *Provider) Capabilities() []driver.Capability { return driver.Capabilities(p.driver) }
 
 // Refunder finds out whether refunds are possible.
 func (p *Provider) Refunder() (*Refunder, bool) {
@@ -131,7 +134,13 @@ func (p *Provider) Check(d driver.Debit) error {
 	if err := p.checkID(d.OurID); err != nil {
 		return err
 	}
-	return p.checkAmount(d.Amount)
+	if err := p.checkAmount(d.Amount); err != nil {
+		return err
+	}
+	if l := p.about.Limits; d.Amount.Minor < l.AmountMin || (l.AmountMax > 0 && d.Amount.Minor > l.AmountMax) {
+		return ErrInvalid.Explain("an amount of %s; %s takes %d to %d minor units", d.Amount, p.about.Name, max(l.AmountMin, 1), l.AmountMax)
+	}
+	return nil
 }
 
 // Unbelievable is the reason of an answer that breaks the contract.
@@ -192,10 +201,10 @@ func (p *Provider) checkID(id string) error {
 	if id == "" || len(id) > p.about.IDMax {
 		return ErrInvalid.Explain("an id of %d characters; %s takes 1 to %d", len(id), p.about.Name, p.about.IDMax)
 	}
-	for _, c := range []byte(id) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
-			return ErrInvalid.Explain("the id %q has characters other than letters, digits and underscores", id)
-		}
+	if limits := p.about.Limits; len(id) < limits.IDMin {
+		return ErrInvalid.Explain("an id of %d characters; %s takes at least %d", len(id), p.about.Name, limits.IDMin)
+	} else if !limits.Charset.Holds(id) {
+		return ErrInvalid.Explain("the id %q has characters that %s does not take", id, p.about.Name)
 	}
 	return nil
 }

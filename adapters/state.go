@@ -33,6 +33,7 @@ const (
 	NotSent   Event = "not_sent"  // Submit failed with an error that is [Certain]
 	Lost      Event = "lost"      // found in Sent after a restart, or the whole call failed
 	Queried   Event = "queried"   // Query answered
+	Noticed   Event = "noticed"   // the provider told of it unasked, in a notification that was proven
 	Billed    Event = "billed"    // the provider's bill names it; Result.Outcome is Succeeded
 )
 
@@ -41,7 +42,7 @@ var ErrTransition = &citygate.Code{Name: "adapters.transition", Kind: citygate.C
 	Title: "That cannot happen to a charge in this state. Read the charge again."}
 
 // Next gives the state of a charge in state s after the event e; r is the
-// answer and counts for Submitted, Queried and Billed only. An event that
+// answer and counts for Submitted, Queried, Noticed and Billed only. An event that
 // contradicts a final state leaves it as it is and is an error: the money was
 // already booked, so people must look.
 //
@@ -53,7 +54,11 @@ var ErrTransition = &citygate.Code{Name: "adapters.transition", Kind: citygate.C
 //	unknown  not_sent, lost      -> unknown (an earlier attempt may have acted)
 //	unknown  submitted, queried  -> succeeded | declined | unknown
 //	sent, unknown  billed        -> succeeded
+//	sent, unknown  noticed       -> succeeded | unknown
 //	final    anything            -> unchanged
+//
+// A notice can only confirm: it may be old, and a later one overtaken it. One
+// that says no is a reason to ask, at once ([After]).
 func Next(s State, e Event, r driver.Result) (State, error) {
 	switch s {
 	case Succeeded, Declined:
@@ -68,7 +73,7 @@ func Next(s State, e Event, r driver.Result) (State, error) {
 			return Created, nil
 		case Lost:
 			return Unknown, nil
-		case Submitted, Queried, Billed:
+		case Submitted, Queried, Noticed, Billed:
 			return said(e, r), nil
 		case Sending: // an attempt is under way already
 		}
@@ -76,19 +81,20 @@ func Next(s State, e Event, r driver.Result) (State, error) {
 		switch e {
 		case Sending, NotSent, Lost:
 			return Unknown, nil
-		case Submitted, Queried, Billed:
+		case Submitted, Queried, Noticed, Billed:
 			return said(e, r), nil
 		}
 	}
 	return s, ErrTransition.Because(nil, "%s on a charge in state %q", e, s)
 }
 
-// said gives the state that an answer leads to. A bill can only confirm.
+// said gives the state that an answer leads to. A bill and a notice can only
+// confirm.
 func said(e Event, r driver.Result) State {
 	switch {
 	case r.Outcome == driver.Succeeded:
 		return Succeeded
-	case r.Outcome == driver.Declined && e != Billed:
+	case r.Outcome == driver.Declined && e != Billed && e != Noticed:
 		return Declined
 	}
 	return Unknown
@@ -97,7 +103,7 @@ func said(e Event, r driver.Result) State {
 // final keeps s. Hearing the same again, or nothing definite, is no error.
 func final(s State, e Event, r driver.Result) (State, error) {
 	switch e {
-	case Submitted, Queried, Billed:
+	case Submitted, Queried, Noticed, Billed:
 		if heard := said(e, r); heard == s || heard == Unknown {
 			return s, nil
 		}
@@ -153,7 +159,10 @@ func After(s State, e Event, r driver.Result, d driver.Description, submitted, n
 		return Action{Submit, now}
 	case e == Submitted && !r.RetryAt.IsZero() && d.ResubmitSafe:
 		return Action{Resubmit, at}
-	case e == Submitted || e == Lost:
+	case e == Submitted || e == Lost || e == Noticed:
+		if from := submitted.Add(d.Limits.QueryDelay); from.After(at) {
+			at = from // sooner an answer says nothing
+		}
 		return Action{Query, at}
 	case e == Queried && r.Outcome == driver.Absent && d.ResubmitSafe && now.Sub(submitted) >= d.QuietTime:
 		return Action{Resubmit, at}

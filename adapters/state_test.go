@@ -10,7 +10,7 @@ import (
 
 var (
 	states   = []State{Created, Sent, Unknown, Succeeded, Declined}
-	events   = []Event{Sending, Submitted, NotSent, Lost, Queried, Billed}
+	events   = []Event{Sending, Submitted, NotSent, Lost, Queried, Noticed, Billed}
 	outcomes = []driver.Outcome{driver.Unknown, driver.Accepted, driver.Succeeded, driver.Declined, driver.Absent, "nonsense"}
 )
 
@@ -59,7 +59,7 @@ func TestOnlyTheProvidersWordIsFinal(t *testing.T) {
 		if s.Final() || err != nil || !next.Final() {
 			return
 		}
-		spoken := e == Submitted || e == Queried || (e == Billed && next == Succeeded)
+		spoken := e == Submitted || e == Queried || ((e == Billed || e == Noticed) && next == Succeeded)
 		if !spoken || (next == Succeeded) != (r.Outcome == driver.Succeeded) || (next == Declined) != (r.Outcome == driver.Declined) {
 			t.Errorf("Next(%s, %s, %q) = %s", s, e, r.Outcome, next)
 		}

@@ -47,10 +47,13 @@
 //
 // # What is optional
 //
-// [Refunder], [Biller], [DenyFeed], [KeyFeed] and [CodeResolver] are found by type
-// assertion.
-// An adapter that cannot do a thing does not have the methods; there is no "not
-// implemented" error.
+// Everything but [Provider] itself is found by type assertion, and
+// [Capabilities] lists it: [Refunder], [Reverser], [Notifier], [Biller],
+// [KeyFeed], [DenyFeed], [DenyPush], [EvidenceCheck], [RiderCheck], [Contract],
+// [Authorizer], [CardIssuer], [CodeIssuer], [CodeResolver], [DeviceEnroller] and
+// [ArrearSync]. An adapter that cannot do a thing does not have the methods;
+// there is no "not implemented" error. What is not a method but a number is in
+// [Limits].
 package driver
 
 import (
@@ -92,13 +95,19 @@ const (
 // request: re-sent, they are equal byte for byte. Attempted alone may differ
 // from one attempt to the next and is not content.
 type Debit struct {
-	OurID     string // at most Description.IDMax characters of [A-Za-z0-9_]
+	OurID     string // at most Description.IDMax characters of [A-Za-z0-9_], or of Limits.Charset
 	RiderRef  string // the provider's name for the payer (user id, agreement)
 	Amount    citygate.Money
 	TripTime  time.Time
 	Subject   string
 	Evidence  [][]byte // raw signed codes, opaque
 	Attempted time.Time
+
+	// AuthCode is a payment code read from the rider's phone, where the debit is
+	// made on one. Whoever has it within its minute can charge him.
+	AuthCode citygate.Secret
+
+	PayeeRef string // who gets the money, where that is not the merchant: a driver, a sub-merchant
 }
 
 // A Ref is everything ever learnt about a submitted debit.
@@ -121,11 +130,31 @@ type Result struct {
 	// Amount is what the provider says it moved, if it says so. An amount that
 	// is not the one asked for makes the outcome Unknown.
 	Amount citygate.Money
+
+	// Returned is what of it went back since, if the provider says so: a paid
+	// debit that was reversed or refunded stays Succeeded.
+	Returned citygate.Money
+
+	// Advance says that the provider paid out of its own pocket. The money is
+	// the operator's either way: a Succeeded is final whatever becomes of it.
+	Advance Advance
 }
 
-// A Description is static: limits and abilities of this adapter. Abilities
-// that have an interface (Refunder, Biller ...) are found by type assertion and
-// are not repeated here.
+// An Advance is how a payment stands that the provider made for a rider who had
+// no money.
+type Advance string
+
+// The advances.
+const (
+	NoAdvance       Advance = ""         // the rider paid, or nothing is said
+	AdvanceOwed     Advance = "owed"     // the operator has its money, the rider owes the provider
+	AdvanceRepaid   Advance = "repaid"   // and has paid it back since
+	AdvanceReturned Advance = "returned" // the operator gave all of it back, so nobody owes anything
+)
+
+// A Description is static: the limits of this adapter. Abilities that have an
+// interface (Refunder, Biller ...) are found by type assertion and are not
+// repeated here.
 type Description struct {
 	Name         string
 	Version      string
@@ -136,6 +165,7 @@ type Description struct {
 	QuietTime    time.Duration       // an Absent older than this may be re-submitted
 	PollEvery    time.Duration       // cadence of Query when the provider names none
 	Deadline     time.Duration       // of one call; 0 = the caller's context alone
+	Limits       Limits
 }
 
 // A Provider collects money. Implementations are safe for concurrent use, hold

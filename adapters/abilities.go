@@ -1,0 +1,179 @@
+package adapters
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// ErrReverse refuses a reversal that the rules of this gateway or of the
+// product do not allow now. Nothing was sent.
+var ErrReverse = &citygate.Code{Name: "adapters.reverse_refused", Kind: citygate.Conflict,
+	Title: "This payment cannot be reversed now. Ask what became of it, or give the money back by a refund."}
+
+// A Reverser is the ability of a [Provider] to undo a debit of which nobody can
+// say what became.
+type Reverser struct {
+	p *Provider
+	d driver.Reverser
+}
+
+// Reverser finds out whether the product reverses debits.
+func (p *Provider) Reverser() (*Reverser, bool) {
+	d, ok := p.driver.(driver.Reverser)
+	if !ok {
+		return nil, false
+	}
+	return &Reverser{p, d}, true
+}
+
+// Reverse undoes a debit in state s. It is refused with ErrReverse unless the
+// state is Unknown (a final one is refunded, an unsent one needs nothing), and
+// before or after the times the product allows. What it answers is never a final
+// state: the caller queries afterwards, whatever the reversal said.
+func (r *Reverser) Reverse(ctx context.Context, s State, ref driver.Ref) (driver.Reversal, string, error) {
+	if err := r.p.checkID(ref.OurID); err != nil {
+		return driver.ReversalUnknown, "", err
+	}
+	if s != Unknown {
+		return driver.ReversalUnknown, "", ErrReverse.Explain("%s is %s; only what is unknown is reversed", ref.OurID, s)
+	}
+	age, l := r.p.clock().Sub(ref.SubmittedAt), r.p.about.Limits
+	if age < l.ReverseAfter {
+		return driver.ReversalUnknown, "", ErrReverse.Explain("%s was submitted %s ago; %s reverses after %s", ref.OurID, age, r.p.about.Name, l.ReverseAfter)
+	}
+	if l.ReverseWithin > 0 && age > l.ReverseWithin {
+		return driver.ReversalUnknown, "", ErrReverse.Explain("%s was submitted %s ago; %s reverses within %s", ref.OurID, age, r.p.about.Name, l.ReverseWithin)
+	}
+	ctx, done := r.p.deadline(ctx)
+	defer done()
+	said, reason, err := r.d.Reverse(ctx, ref)
+	if err != nil {
+		return driver.ReversalUnknown, "", r.p.failed(ctx, err)
+	}
+	switch said {
+	case driver.ReversalClosed, driver.ReversalGiven, driver.ReversalRefused:
+		return said, reason, nil
+	case driver.ReversalUnknown:
+	}
+	return driver.ReversalUnknown, reason, nil
+}
+
+// A Notifier is the ability of a [Provider] to tell unasked.
+type Notifier struct {
+	p *Provider
+	d driver.Notifier
+}
+
+// Notifier finds out whether the product sends notifications.
+func (p *Provider) Notifier() (*Notifier, bool) {
+	d, ok := p.driver.(driver.Notifier)
+	if !ok {
+		return nil, false
+	}
+	return &Notifier{p, d}, true
+}
+
+// ErrNotice says that a notification was not proven to be the provider's.
+// Nothing in it may be believed.
+var ErrNotice = &citygate.Code{Name: "adapters.notice_unproven", Kind: citygate.Unauthenticated,
+	Title: "This notification is not proven to be the provider's. Nothing was taken from it."}
+
+// ParseNotify proves and reads a notification. The ack is to be sent as it is:
+// with an error at once, else only after what the notice says is on disk. An
+// outcome that is no word of the contract, and a notice that names no debit, say
+// nothing.
+func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (driver.Notice, driver.Ack, error) {
+	ctx, done := n.p.deadline(ctx)
+	defer done()
+	notice, ack, err := n.d.ParseNotify(ctx, in)
+	if err != nil {
+		if ack.Status < http.StatusBadRequest && len(ack.Body) == 0 { // an adapter that forgot to refuse must not acknowledge
+			ack = driver.Ack{Status: http.StatusUnauthorized}
+		}
+		return driver.Notice{}, ack, ErrNotice.Because(err, "%s", n.p.about.Name)
+	}
+	if notice.Kind == driver.NoticePayment || notice.Kind == driver.NoticeRefund {
+		notice.Result = believe(notice.Result, notice.Result.OurID, citygate.Money{})
+		if n.p.checkID(notice.Result.OurID) != nil {
+			notice.Kind, notice.Result = driver.NoticeOther, driver.Result{ReasonCode: Unbelievable}
+		}
+	}
+	return notice, ack, nil
+}
+
+// DenyPush finds out whether the product takes the operator's refusals.
+func (p *Provider) DenyPush() (driver.DenyPush, bool) {
+	d, ok := p.driver.(driver.DenyPush)
+	return d, ok
+}
+
+// EvidenceCheck finds out whether the product looks at records of its codes.
+func (p *Provider) EvidenceCheck() (driver.EvidenceCheck, bool) {
+	d, ok := p.driver.(driver.EvidenceCheck)
+	return d, ok
+}
+
+// A RiderCheck is the ability of a [Provider] to say how a payer stands.
+type RiderCheck struct {
+	p *Provider
+	d driver.RiderCheck
+}
+
+// RiderCheck finds out whether the product says how a payer stands.
+func (p *Provider) RiderCheck() (*RiderCheck, bool) {
+	d, ok := p.driver.(driver.RiderCheck)
+	if !ok {
+		return nil, false
+	}
+	return &RiderCheck{p, d}, true
+}
+
+// RiderState asks about a payer. Whatever goes wrong leaves him RiderUnknown,
+// which stops nobody.
+func (r *RiderCheck) RiderState(ctx context.Context, q driver.RiderQuestion) (driver.RiderStatus, error) {
+	ctx, done := r.p.deadline(ctx)
+	defer done()
+	open := driver.RiderStatus{RiderRef: q.RiderRef}
+	s, err := r.d.RiderState(ctx, q)
+	if err != nil {
+		return open, r.p.failed(ctx, err)
+	}
+	switch s.State {
+	case driver.RiderNormal, driver.RiderBlocked, driver.RiderOverdue, driver.RiderFrozen, driver.RiderDeleted:
+	case driver.RiderUnknown:
+		return open, nil
+	default:
+		return open, nil
+	}
+	if q.RiderRef != "" && s.RiderRef != q.RiderRef {
+		return open, nil
+	}
+	return s, nil
+}
+
+// Contract finds out whether the product manages agreements.
+func (p *Provider) Contract() (driver.Contract, bool) {
+	d, ok := p.driver.(driver.Contract)
+	return d, ok
+}
+
+// CardIssuer finds out whether the product shows an operator's cards.
+func (p *Provider) CardIssuer() (driver.CardIssuer, bool) {
+	d, ok := p.driver.(driver.CardIssuer)
+	return d, ok
+}
+
+// CodeIssuer finds out whether the product has the operator sign codes.
+func (p *Provider) CodeIssuer() (driver.CodeIssuer, bool) {
+	d, ok := p.driver.(driver.CodeIssuer)
+	return d, ok
+}
+
+// Authorizer finds out whether the product charges contactless cards in steps.
+func (p *Provider) Authorizer() (driver.Authorizer, bool) {
+	d, ok := p.driver.(driver.Authorizer)
+	return d, ok
+}

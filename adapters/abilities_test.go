@@ -1,0 +1,169 @@
+package adapters
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// able is a driver with the abilities that the wrapper checks.
+type able struct {
+	*fake
+	reversal driver.Reversal
+	reversed int
+	notice   driver.Notice
+	ack      driver.Ack
+	err      error
+	rider    driver.RiderStatus
+}
+
+func (a *able) Reverse(context.Context, driver.Ref) (driver.Reversal, string, error) {
+	a.reversed++
+	return a.reversal, "WHY", a.err
+}
+
+func (a *able) ParseNotify(context.Context, driver.Notification) (driver.Notice, driver.Ack, error) {
+	return a.notice, a.ack, a.err
+}
+
+func (a *able) RiderState(context.Context, driver.RiderQuestion) (driver.RiderStatus, error) {
+	return a.rider, a.err
+}
+
+func TestCapabilitiesAreTheTypes(t *testing.T) {
+	got := New(&able{fake: &fake{about: about}}, still).Capabilities()
+	want := []driver.Capability{driver.CapReverse, driver.CapNotify, driver.CapRider}
+	if !slices.Equal(got, want) {
+		t.Errorf("capabilities %q; want %q", got, want)
+	}
+	if got := New(&fake{about: about}, still).Capabilities(); len(got) != 0 {
+		t.Errorf("a driver of three methods can %q", got)
+	}
+}
+
+// Rule 6.4.5: only what is unknown is reversed, within the product's times.
+func TestOnlyTheUnknownIsReversed(t *testing.T) {
+	limited := about
+	limited.Limits = driver.Limits{ReverseAfter: 15 * time.Second, ReverseWithin: time.Hour}
+	for name, c := range map[string]struct {
+		state State
+		age   time.Duration
+		ok    bool
+	}{
+		"unknown": {Unknown, time.Minute, true}, "created": {Created, time.Minute, false}, "sent": {Sent, time.Minute, false},
+		"succeeded": {Succeeded, time.Minute, false}, "declined": {Declined, time.Minute, false},
+		"too early": {Unknown, 14 * time.Second, false}, "just": {Unknown, 15 * time.Second, true},
+		"last": {Unknown, time.Hour, true}, "too late": {Unknown, time.Hour + 1, false}, "the clock went back": {Unknown, -time.Minute, false},
+	} {
+		d := &able{fake: &fake{about: limited}, reversal: driver.ReversalClosed}
+		r, _ := New(d, still).Reverser()
+		got, _, err := r.Reverse(t.Context(), c.state, driver.Ref{OurID: "a", SubmittedAt: noon.Add(-c.age)})
+		if (err == nil) != c.ok || (d.reversed == 1) != c.ok || (got == driver.ReversalClosed) != c.ok {
+			t.Errorf("%s: %q, %v, asked %d times", name, got, err, d.reversed)
+		}
+		if !c.ok && !errors.Is(err, ErrReverse) {
+			t.Errorf("%s: err = %v; want ErrReverse", name, err)
+		}
+	}
+	d := &able{fake: &fake{about: about}, reversal: "undone"}
+	r, _ := New(d, still).Reverser()
+	if got, _, err := r.Reverse(t.Context(), Unknown, driver.Ref{OurID: "a"}); got != driver.ReversalUnknown || err != nil {
+		t.Errorf("a word that is not in the contract: %q, %v; want unknown", got, err)
+	}
+	d.err, d.reversal = errors.New("reset"), driver.ReversalClosed
+	if got, _, err := r.Reverse(t.Context(), Unknown, driver.Ref{OurID: "a"}); got != driver.ReversalUnknown || !errors.Is(err, ErrOpen) {
+		t.Errorf("a lost reply: %q, %v; want unknown and open", got, err)
+	}
+}
+
+// Rule 6.4.6: a notice confirms and does no more.
+func TestANoticeOnlyConfirms(t *testing.T) {
+	for _, s := range []State{Sent, Unknown} {
+		if next, err := Next(s, Noticed, driver.Result{Outcome: driver.Succeeded}); next != Succeeded || err != nil {
+			t.Errorf("a notice of success on %s: %s, %v", s, next, err)
+		}
+		for _, o := range []driver.Outcome{driver.Declined, driver.Accepted, driver.Absent, driver.Unknown} {
+			if next, err := Next(s, Noticed, driver.Result{Outcome: o}); next != Unknown || err != nil {
+				t.Errorf("a notice of %q on %s: %s, %v; want unknown", o, s, next, err)
+			}
+		}
+	}
+	if next, err := Next(Succeeded, Noticed, driver.Result{Outcome: driver.Accepted}); next != Succeeded || err != nil {
+		t.Errorf("a late notice of an earlier step: %s, %v", next, err)
+	}
+	if _, err := Next(Declined, Noticed, driver.Result{Outcome: driver.Succeeded}); !errors.Is(err, ErrTransition) {
+		t.Errorf("a notice that contradicts a final state: %v; people must look", err)
+	}
+	if _, err := Next(Created, Noticed, driver.Result{Outcome: driver.Succeeded}); err == nil {
+		t.Error("a notice of a charge that was never sent settled it")
+	}
+	a := After(Unknown, Noticed, driver.Result{Outcome: driver.Declined}, driver.Description{PollEvery: time.Hour}, noon, noon)
+	if a != (Action{Query, noon}) {
+		t.Errorf("after a notice that says no: %+v; want to ask at once", a)
+	}
+}
+
+func TestAnUnprovenNoticeIsNeverAcknowledged(t *testing.T) {
+	d := &able{fake: &fake{about: about}, err: errors.New("bad signature"), notice: driver.Notice{Kind: driver.NoticePayment}}
+	n, _ := New(d, still).Notifier()
+	notice, ack, err := n.ParseNotify(t.Context(), driver.Notification{})
+	if notice != (driver.Notice{}) || ack.Status != http.StatusUnauthorized || !errors.Is(err, ErrNotice) {
+		t.Errorf("%+v, %+v, %v", notice, ack, err)
+	}
+	d.ack = driver.Ack{Status: 200, Body: []byte("fail")} // a product that reads the body alone
+	if _, ack, _ := n.ParseNotify(t.Context(), driver.Notification{}); string(ack.Body) != "fail" {
+		t.Errorf("the product's own refusal became %+v", ack)
+	}
+	d.err, d.notice.Result = nil, driver.Result{OurID: "a-b", Outcome: driver.Succeeded}
+	if notice, _, err := n.ParseNotify(t.Context(), driver.Notification{}); err != nil || notice.Kind != driver.NoticeOther || notice.Result.Outcome != driver.Unknown {
+		t.Errorf("a notice of an id that is not ours: %+v, %v", notice, err)
+	}
+	d.notice = driver.Notice{Kind: driver.NoticePayment, Result: driver.Result{OurID: "a", Outcome: "PAID"}}
+	if notice, _, _ := n.ParseNotify(t.Context(), driver.Notification{}); notice.Result.Outcome != driver.Unknown {
+		t.Errorf("a word that is not in the contract: %+v", notice)
+	}
+}
+
+func TestARiderOfWhomNothingIsKnownIsNotStopped(t *testing.T) {
+	d := &able{fake: &fake{about: about}, rider: driver.RiderStatus{RiderRef: "r", State: driver.RiderOverdue}}
+	c, _ := New(d, still).RiderCheck()
+	if s, err := c.RiderState(t.Context(), driver.RiderQuestion{RiderRef: "r"}); s.State != driver.RiderOverdue || err != nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s, err := c.RiderState(t.Context(), driver.RiderQuestion{RiderRef: "another"}); s.State != driver.RiderUnknown || err != nil {
+		t.Errorf("an answer about another rider: %+v, %v", s, err)
+	}
+	d.rider.State = "OVERDUE"
+	if s, _ := c.RiderState(t.Context(), driver.RiderQuestion{RiderRef: "r"}); s.State != driver.RiderUnknown {
+		t.Errorf("a word that is not in the contract: %+v", s)
+	}
+}
+
+func TestLimitsAreHeldBeforeAnythingIsSent(t *testing.T) {
+	tight := about
+	tight.Limits = driver.Limits{IDMin: 2, Charset: driver.Alnum, AmountMin: 10, AmountMax: 500}
+	p := New(&fake{about: tight}, still)
+	for name, d := range map[string]driver.Debit{
+		"short id": {OurID: "a", Amount: hkd(100)}, "underscore": {OurID: "a_b", Amount: hkd(100)},
+		"too little": {OurID: "ab", Amount: hkd(9)}, "too much": {OurID: "ab", Amount: hkd(501)},
+	} {
+		if err := p.Check(d); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v; want ErrInvalid", name, err)
+		}
+	}
+	for _, minor := range []int64{10, 500} {
+		if err := p.Check(driver.Debit{OurID: "ab", Amount: citygate.Money{Minor: minor, Currency: "HKD"}}); err != nil {
+			t.Errorf("%d: %v", minor, err)
+		}
+	}
+	slow := driver.Description{Limits: driver.Limits{QueryDelay: 10 * time.Second}}
+	if a := After(Unknown, Lost, driver.Result{}, slow, noon, noon); a != (Action{Query, noon.Add(10 * time.Second)}) {
+		t.Errorf("with a query delay: %+v", a)
+	}
+}

@@ -1,0 +1,319 @@
+package driver
+
+import (
+	"context"
+	"crypto"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// This file holds the optional abilities beside money out, money back, bills
+// and feeds. What holds for Submit holds here: one attempt, no waiting, and an
+// error that is not ErrNotPerformed leaves open what the far side did.
+
+// A Reversal is what became of a debit whose reversal was asked for.
+type Reversal string
+
+// The reversals. None is proof: "closed" is also said of a payment that never
+// existed and of one that was given back before, so the gateway asks Query
+// afterwards and the bill decides.
+const (
+	ReversalUnknown Reversal = ""         // nobody can say; ask again
+	ReversalClosed  Reversal = "closed"   // nothing was paid, and nothing will be under this id
+	ReversalGiven   Reversal = "returned" // it was paid, and the money went back
+	ReversalRefused Reversal = "refused"  // the debit stands as it was: too early, too late, or not in this state
+)
+
+// A Reverser undoes a debit of which nobody can say what became.
+type Reverser interface {
+	// Reverse closes ref if it is unpaid and gives the money back if it is
+	// paid. It is asked for open debits alone, never as a refund, and within
+	// Limits.ReverseAfter and ReverseWithin of ref.SubmittedAt. Two calls are
+	// one reversal. A lost reply leaves both the debit and the reversal open:
+	// ask again. The reason code says why a reversal was refused.
+	Reverse(ctx context.Context, ref Ref) (r Reversal, reasonCode string, err error)
+}
+
+// A Notification is a request that the provider sent to us, as it was received.
+type Notification struct {
+	Method string
+	Target string // path and query exactly as in the request line: some products sign them
+	Header map[string][]string
+	Body   []byte
+	At     time.Time // when it came in
+}
+
+// An Ack is the whole answer to a notification. The gateway sends it byte for
+// byte, and only after what the notice says is on disk: a product that hears yes
+// never repeats it, and one that hears anything else repeats it for a day.
+type Ack struct {
+	Status      int
+	ContentType string // "" = none is sent
+	Body        []byte
+}
+
+// A NoticeKind is what a notification is about.
+type NoticeKind string
+
+// The kinds.
+const (
+	NoticePayment   NoticeKind = "payment"
+	NoticeRefund    NoticeKind = "refund"
+	NoticeAgreement NoticeKind = "agreement" // one was signed or ended
+	NoticeRider     NoticeKind = "rider"     // a rider's debt or state at the provider changed
+	NoticeOther     NoticeKind = "other"     // authentic and of no concern to the gateway
+)
+
+// A Notice is what a notification says, once it was proven to be the provider's.
+type Notice struct {
+	ID   string // the provider's own id of this notice, equal in all its repetitions; "" = it has none
+	Kind NoticeKind
+
+	// Result is set for payments and refunds. Result.OurID is the id of the
+	// debit, or of the refund; ChargeID is then that of the debit.
+	Result   Result
+	ChargeID string
+
+	Agreement Agreement // for agreements
+	Rider     RiderStatus
+}
+
+// A Notifier reads what the provider sends unasked.
+type Notifier interface {
+	// ParseNotify proves and reads one notification. It is pure but for the
+	// keys it may fetch when the notification names one it does not have.
+	// On an error the notice is empty, nothing may be believed, and ack is the
+	// refusal to answer, after which the provider sends it again.
+	//
+	// A notice of a payment that was made settles it. A notice of anything else
+	// makes the gateway ask: notices arrive late, twice and in any order. A
+	// missing notice proves nothing.
+	ParseNotify(ctx context.Context, n Notification) (notice Notice, ack Ack, err error)
+}
+
+// A DenyChange puts a rider on the provider's list or takes him off.
+type DenyChange struct {
+	OurID    string // names the change; the same again is one change
+	RiderRef string
+	CardRef  string // of a card in the rider's wallet, where the product lists cards
+	Denied   bool
+	Reason   string // for people; may be shown to the rider
+	At       time.Time
+}
+
+// A DenyPush tells the provider whom the operator refuses.
+type DenyPush interface {
+	// PushDeny is idempotent. After an error the change is sent again.
+	PushDeny(ctx context.Context, change DenyChange) error
+}
+
+// An EvidenceVerdict is what the provider says of a record of its own codes.
+type EvidenceVerdict string
+
+// The verdicts.
+const (
+	EvidenceUnknown EvidenceVerdict = ""        // nobody can say; ask again
+	EvidenceGenuine EvidenceVerdict = "genuine" // final
+	EvidenceRefused EvidenceVerdict = "refused" // final
+)
+
+// An EvidenceCheck has the provider look at a record without charging for it.
+type EvidenceCheck interface {
+	// CheckEvidence asks about one record, opaque bytes as a validator gave
+	// them (at most 2048 bytes for the products known today).
+	CheckEvidence(ctx context.Context, record []byte) (v EvidenceVerdict, reasonCode string, err error)
+}
+
+// A RiderState is a payer as the provider sees him.
+type RiderState string
+
+// The states. RiderUnknown never stops a rider on its own.
+const (
+	RiderUnknown RiderState = ""
+	RiderNormal  RiderState = "normal"
+	RiderBlocked RiderState = "blocked"
+	RiderOverdue RiderState = "overdue" // owes the provider or, through it, the operator
+	RiderFrozen  RiderState = "frozen"
+	RiderDeleted RiderState = "deleted"
+)
+
+// A RiderStatus is a rider's state at an instant.
+type RiderStatus struct {
+	RiderRef   string
+	State      RiderState
+	Owes       citygate.Money // if the provider says
+	ReasonCode string
+	At         time.Time
+}
+
+// A RiderQuestion asks about a payer; a product wants one or both.
+type RiderQuestion struct {
+	RiderRef    string
+	AgreementID string
+}
+
+// A RiderCheck asks the provider about one payer, online.
+type RiderCheck interface {
+	RiderState(ctx context.Context, q RiderQuestion) (RiderStatus, error)
+}
+
+// An AgreementState is how far an agreement has come.
+type AgreementState string
+
+// The states. A rider can end an agreement at the provider at any time, so only
+// AgreementEnded is final.
+const (
+	AgreementUnknown AgreementState = ""
+	AgreementPending AgreementState = "pending" // the rider has not confirmed it yet
+	AgreementActive  AgreementState = "active"
+	AgreementEnded   AgreementState = "ended"
+)
+
+// An Agreement lets an operator debit a rider without him being there.
+type Agreement struct {
+	OurID      string // ours, for ever
+	ID         string // the provider's, once it is active
+	RiderRef   string
+	State      AgreementState
+	ValidFrom  time.Time
+	ValidTo    time.Time      // zero = without end
+	SingleMax  citygate.Money // of one debit; no currency = none said
+	ReasonCode string
+}
+
+// An AgreementRequest asks a rider to agree.
+type AgreementRequest struct {
+	OurID     string
+	RiderRef  string // if known already
+	Purpose   string // shown to the rider
+	SingleMax citygate.Money
+	NotifyURL string // where the gateway hears of it
+	ReturnURL string // where the rider's phone goes afterwards
+}
+
+// An Invitation is what the rider's phone opens to confirm an agreement. It is
+// made here and sends nothing.
+type Invitation struct {
+	OurID string
+	URL   string // or the parameters of a wallet's SDK, signed
+}
+
+// A Contract manages agreements for later debits (withholding).
+type Contract interface {
+	OpenAgreement(ctx context.Context, r AgreementRequest) (Invitation, error)
+	// QueryAgreement asks by OurID, or by ID if that is known. An agreement the
+	// provider does not know is AgreementUnknown.
+	QueryAgreement(ctx context.Context, a Agreement) (Agreement, error)
+	// CloseAgreement ends it. Two calls are one. A product that ends it later
+	// answers AgreementActive, and a notice follows.
+	CloseAgreement(ctx context.Context, a Agreement) (Agreement, error)
+}
+
+// A CardTap is a contactless card as a validator read it. The adapter gets a
+// token and the chip's answers, never a card number.
+type CardTap struct {
+	Token    string // of the processor, for this card or this device
+	Chip     []byte // EMV data, opaque
+	Terminal string
+	At       time.Time
+}
+
+// A Recovery says who starts the recovery of a debt.
+type Recovery string
+
+// The ways.
+const (
+	RecoverByMerchant Recovery = "merchant"
+	RecoverByRider    Recovery = "rider"
+	RecoverByTap      Recovery = "tap"
+)
+
+// An Authorization asks for or captures money of a card.
+type Authorization struct {
+	OurID  string
+	Tap    CardTap
+	Amount citygate.Money // of Capture; may be more than was authorized where the scheme says so
+	Of     Ref            // the authorization that is captured, voided or recovered
+
+	// FirstRide captures a declined authorization under the scheme's first-ride
+	// rule; it has an OurID of its own.
+	FirstRide bool
+	Recovery  Recovery
+}
+
+// A Liability says who bears a decline.
+type Liability string
+
+// The liabilities.
+const (
+	LiabilityUnknown  Liability = ""
+	LiabilityIssuer   Liability = "issuer"
+	LiabilityOperator Liability = "operator"
+)
+
+// An AuthorizationResult is the answer to any step of an authorization.
+type AuthorizationResult struct {
+	Result
+	Liability Liability
+	FirstRide bool // a decline that the first-ride rule lets be captured all the same
+}
+
+// An Authorizer charges contactless bank cards in the steps the schemes know.
+// Every step has its own OurID; a lost reply leaves the step open, and the same
+// step is asked again under the same id.
+type Authorizer interface {
+	Verify(ctx context.Context, a Authorization) (AuthorizationResult, error) // no money
+	Authorize(ctx context.Context, a Authorization) (AuthorizationResult, error)
+	Capture(ctx context.Context, a Authorization) (AuthorizationResult, error)
+	Void(ctx context.Context, a Authorization) (AuthorizationResult, error)
+	RecoverDebt(ctx context.Context, a Authorization) (AuthorizationResult, error)
+}
+
+// A CardState is the state of an operator's card in a rider's wallet.
+type CardState struct {
+	CardRef  string
+	RiderRef string
+	Data     []byte // carried in the wallet's code, opaque
+	Balance  citygate.Money
+	Disabled bool
+	Overdue  bool // disabled because the rider owes; otherwise because the card is being given up
+	Tip      string
+	At       time.Time
+}
+
+// A CardIssuer keeps the card in the rider's wallet as the operator has it.
+type CardIssuer interface {
+	// PushCard is idempotent: the newest CardState.At wins. After an error the
+	// state is sent again.
+	PushCard(ctx context.Context, card CardState) error
+}
+
+// A CodeIssuer answers the provider when it asks the operator to sign a code for
+// a rider. sign is the operator's key for that; it never leaves the signer.
+type CodeIssuer interface {
+	// IssueCode proves the request, makes the code and gives the answer to
+	// send. On an error ack is the refusal.
+	IssueCode(ctx context.Context, n Notification, sign crypto.Signer) (issued IssuedCode, ack Ack, err error)
+}
+
+// An IssuedCode is what the operator answers for; it is stored before the ack is
+// sent.
+type IssuedCode struct {
+	RiderRef  string
+	CardRef   string
+	Code      []byte // the signed part
+	NotBefore time.Time
+	NotAfter  time.Time
+}
+
+// A DeviceEnroller has the provider certify one validator's key.
+type DeviceEnroller interface {
+	CertifyDevice(ctx context.Context, ourID string, devicePublicKey []byte) (certificate []byte, err error)
+}
+
+// An ArrearSync has the provider look at an unpaid debit again. It says whether
+// the call was taken and nothing of the debt.
+type ArrearSync interface {
+	SyncArrear(ctx context.Context, ref Ref) error
+}

@@ -1,0 +1,116 @@
+package driver
+
+import (
+	"time"
+)
+
+// Limits are what a product promises and refuses, as numbers. The table is
+// static: one contract has one. A zero value says that nothing is known or
+// nothing is limited, whichever its comment says.
+type Limits struct {
+	IDMin   int     // characters an OurID has at least; 0 = 1
+	Charset Charset // of OurID; "" = letters, digits and underscores
+
+	// AmountMin and AmountMax bound one debit, in minor units of its currency;
+	// 0 = no bound but that it is positive.
+	AmountMin, AmountMax int64
+
+	// ReverseAfter is how long after the attempt a reversal may be asked for at
+	// the earliest, ReverseWithin at the latest; 0 = at once, and without end.
+	ReverseAfter, ReverseWithin time.Duration
+
+	// RefundWithin is how long after the payment money can be given back; 0 =
+	// without end. RefundsMax bounds the refunds of one payment; 0 = no bound.
+	RefundWithin time.Duration
+	RefundsMax   int
+	FullRefund   bool // only the whole payment can be given back
+
+	// QueryDelay is how long after the attempt a Query says nothing that
+	// counts; before it even Absent is not worth asking for.
+	QueryDelay time.Duration
+
+	// Notices is what the product promises to tell of its own accord.
+	Notices NoticePromise
+	// NoticeWithin is how soon a notification must be acknowledged; 0 = unknown.
+	NoticeWithin time.Duration
+}
+
+// A Charset names the characters that ids may have.
+type Charset string
+
+// The charsets. Ids made by the gateway are letters and digits.
+const (
+	AlnumUnderscore Charset = ""      // A-Z a-z 0-9 _
+	Alnum           Charset = "alnum" // A-Z a-z 0-9
+)
+
+// Holds reports whether every character of id is in c.
+func (c Charset) Holds(id string) bool {
+	for _, b := range []byte(id) {
+		letter := (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9')
+		if !letter && (b != '_' || c != AlnumUnderscore) {
+			return false
+		}
+	}
+	return true
+}
+
+// A NoticePromise is what a provider tells unasked. None of them makes a missing
+// notice mean anything: it may be lost, and so may all its repetitions.
+type NoticePromise string
+
+// The promises.
+const (
+	NoNotices       NoticePromise = ""         // nothing; a charge is asked about
+	SuccessOnly     NoticePromise = "success"  // payments that were made; of a refused one nothing is ever heard
+	EveryFinalState NoticePromise = "finality" // whatever became of it
+)
+
+// A Capability is the name of an ability, as the conformance report and the
+// routing rules write it.
+type Capability string
+
+// The capabilities. Each stands for an interface of this package.
+const (
+	CapRefund       Capability = "refund"        // Refunder
+	CapReverse      Capability = "reverse"       // Reverser
+	CapNotify       Capability = "notify"        // Notifier
+	CapBill         Capability = "bill"          // Biller
+	CapKeyFeed      Capability = "key_feed"      // KeyFeed
+	CapDenyFeed     Capability = "deny_feed"     // DenyFeed
+	CapDenyPush     Capability = "deny_push"     // DenyPush
+	CapEvidence     Capability = "evidence"      // EvidenceCheck
+	CapRider        Capability = "rider"         // RiderCheck
+	CapContract     Capability = "contract"      // Contract
+	CapAuthorize    Capability = "authorize"     // Authorizer
+	CapCardIssue    Capability = "card_issue"    // CardIssuer
+	CapCodeIssue    Capability = "code_issue"    // CodeIssuer
+	CapCodeResolve  Capability = "code_resolve"  // CodeResolver
+	CapDeviceEnroll Capability = "device_enroll" // DeviceEnroller
+	CapArrears      Capability = "arrears"       // ArrearSync
+)
+
+// Capabilities lists what p can do beyond the three required methods, in a fixed
+// order. It asks the type, so a list and the code cannot disagree.
+func Capabilities(p Provider) []Capability {
+	var able []Capability
+	for _, c := range capabilities {
+		if c.has(p) {
+			able = append(able, c.name)
+		}
+	}
+	return able
+}
+
+var capabilities = []struct {
+	name Capability
+	has  func(Provider) bool
+}{
+	{CapRefund, is[Refunder]}, {CapReverse, is[Reverser]}, {CapNotify, is[Notifier]}, {CapBill, is[Biller]},
+	{CapKeyFeed, is[KeyFeed]}, {CapDenyFeed, is[DenyFeed]}, {CapDenyPush, is[DenyPush]},
+	{CapEvidence, is[EvidenceCheck]}, {CapRider, is[RiderCheck]}, {CapContract, is[Contract]},
+	{CapAuthorize, is[Authorizer]}, {CapCardIssue, is[CardIssuer]}, {CapCodeIssue, is[CodeIssuer]},
+	{CapCodeResolve, is[CodeResolver]}, {CapDeviceEnroll, is[DeviceEnroller]}, {CapArrears, is[ArrearSync]},
+}
+
+func is[T any](p Provider) bool { _, ok := p.(T); return ok }
