@@ -21,8 +21,8 @@
 // without cannot be registered. A refusal names the permission that was missing.
 // Operations in guards (approvals.go) may need a second person: they answer 202
 // with a proposal, and run when they are sent again after its approval.
-// Errors are RFC 9457 problem documents with a stable code; the cause
-// stays in the log. OpenAPI 3.1 is emitted from the Go types and served at
+// Errors are RFC 9457 problem documents with a stable code, whose page is at
+// /problems/{code} and in docs/errors.md; the cause stays in the log. OpenAPI 3.1 is emitted from the Go types and served at
 // /openapi.yaml; the binary tap upload is added to it by hand, and a test
 // compares router and document both ways.
 package edge

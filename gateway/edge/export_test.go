@@ -233,3 +233,6 @@ func CheckJSON(data []byte) error { return checkJSON(data) }
 
 // Guarded reports whether an operation can need a second person.
 func Guarded(id string) bool { return guards[id] != "" }
+
+// PageOfCode documents a code.
+func PageOfCode(code *citygate.Code) ProblemPage { return pageOfCode(code) }

@@ -18,7 +18,7 @@ import (
 // A Problem is an RFC 9457 problem document. Clients switch on Code, which is
 // never renamed; Title says what to do next.
 type Problem struct {
-	Type   string `json:"type" example:"about:blank"`
+	Type   string `json:"type" format:"uri-reference" example:"/problems/tenant.not_found" doc:"the page of the code, at this gateway"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Code   string `json:"code" example:"tenant.not_found"`
@@ -91,12 +91,12 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 	if !errors.As(err, &code) {
 		code = errInternal
 	}
-	p := &Problem{Type: "about:blank", Title: code.Title, Status: statuses[code.Kind], Code: code.Name, Request: requestID(ctx)}
+	p := &Problem{Type: problemBase + code.Name, Title: code.Title, Status: statuses[code.Kind], Code: code.Name, Request: requestID(ctx)}
 	var explained *citygate.Explained
 	if errors.As(err, &explained) {
 		p.Detail = explained.Detail
 	}
-	p.Retry = code.Kind == citygate.Unavailable || code.Kind == citygate.TooMany || code.Kind == citygate.Internal
+	p.Retry = retryable(code)
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests || p.Code == errKeyRunning.Name {
 		p.after = retryAfter
 		var said interface{ RetryAfter() time.Duration }
@@ -123,7 +123,7 @@ func (e *Edge) write(c *gin.Context, err error) {
 	}
 	body, marshalErr := json.Marshal(p)
 	if marshalErr != nil {
-		body = []byte(`{"type":"about:blank","title":"internal","status":500,"code":"internal","retryable":true}`)
+		body = []byte(`{"type":"/problems/internal","title":"internal","status":500,"code":"internal","retryable":true}`)
 	}
 	c.Abort()
 	c.Data(p.Status, "application/problem+json", body)
@@ -149,7 +149,7 @@ func newError(status int, message string, errs ...error) huma.StatusError {
 	case http.StatusInternalServerError:
 		code = errInternal
 	}
-	p := &Problem{Type: "about:blank", Title: code.Title, Status: status, Code: code.Name}
+	p := &Problem{Type: problemBase + code.Name, Title: code.Title, Status: status, Code: code.Name, Retry: retryable(code)}
 	if status < http.StatusInternalServerError {
 		p.Detail = message
 		for _, err := range errs {

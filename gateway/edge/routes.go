@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/cashlesscity/citygate"
@@ -74,6 +75,7 @@ func (e *Edge) routes() {
 	e.accessRoutes()
 	e.approvalRoutes()
 	e.signedRoutes()
+	e.problemRoutes()
 }
 
 // A TenantDocument is a tenant as the API shows and takes it.
@@ -356,6 +358,9 @@ func (e *Edge) plain(k class, method, path string, h gin.HandlerFunc, op *huma.O
 		"application/problem+json": {Schema: e.api.OpenAPI().Components.Schemas.Schema(reflectType[Problem](), true, "Problem")},
 	}}
 	for _, name := range pathParams(path) {
+		if slices.ContainsFunc(op.Parameters, func(p *huma.Param) bool { return p.In == "path" && p.Name == name }) {
+			continue
+		}
 		op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeInteger}})
 	}
 	e.api.OpenAPI().AddOperation(op)
@@ -405,10 +410,13 @@ func (e *Edge) keySet(c *gin.Context, tenant citygate.TenantID) {
 		e.write(c, err)
 		return
 	}
+	e.tagged(c, "application/jwk-set+json", raw)
+}
+
+// entityTag names a document by its content.
+func entityTag(raw []byte) string {
 	sum := sha256.Sum256(raw)
-	if !e.current(c, strconv.Quote(hex.EncodeToString(sum[:16])), cacheSoon) {
-		c.Data(http.StatusOK, "application/jwk-set+json", raw)
-	}
+	return strconv.Quote(hex.EncodeToString(sum[:16]))
 }
 
 func keySetOperation(id, summary string) *huma.Operation {
