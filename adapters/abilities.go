@@ -22,7 +22,7 @@ type Reverser struct {
 
 // Reverser finds out whether the product reverses debits.
 func (p *Provider) Reverser() (*Reverser, bool) {
-	d, ok := p.driver.(driver.Reverser)
+	d, ok := driver.As[driver.Reverser](p.driver)
 	if !ok {
 		return nil, false
 	}
@@ -69,7 +69,7 @@ type Notifier struct {
 
 // Notifier finds out whether the product sends notifications.
 func (p *Provider) Notifier() (*Notifier, bool) {
-	d, ok := p.driver.(driver.Notifier)
+	d, ok := driver.As[driver.Notifier](p.driver)
 	if !ok {
 		return nil, false
 	}
@@ -106,13 +106,13 @@ func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (dri
 
 // DenyPush finds out whether the product takes the operator's refusals.
 func (p *Provider) DenyPush() (driver.DenyPush, bool) {
-	d, ok := p.driver.(driver.DenyPush)
+	d, ok := driver.As[driver.DenyPush](p.driver)
 	return d, ok
 }
 
 // EvidenceCheck finds out whether the product looks at records of its codes.
 func (p *Provider) EvidenceCheck() (driver.EvidenceCheck, bool) {
-	d, ok := p.driver.(driver.EvidenceCheck)
+	d, ok := driver.As[driver.EvidenceCheck](p.driver)
 	return d, ok
 }
 
@@ -124,7 +124,7 @@ type RiderCheck struct {
 
 // RiderCheck finds out whether the product says how a payer stands.
 func (p *Provider) RiderCheck() (*RiderCheck, bool) {
-	d, ok := p.driver.(driver.RiderCheck)
+	d, ok := driver.As[driver.RiderCheck](p.driver)
 	if !ok {
 		return nil, false
 	}
@@ -156,24 +156,24 @@ func (r *RiderCheck) RiderState(ctx context.Context, q driver.RiderQuestion) (dr
 
 // Contract finds out whether the product manages agreements.
 func (p *Provider) Contract() (driver.Contract, bool) {
-	d, ok := p.driver.(driver.Contract)
+	d, ok := driver.As[driver.Contract](p.driver)
 	return d, ok
 }
 
 // CardIssuer finds out whether the product shows an operator's cards.
 func (p *Provider) CardIssuer() (driver.CardIssuer, bool) {
-	d, ok := p.driver.(driver.CardIssuer)
+	d, ok := driver.As[driver.CardIssuer](p.driver)
 	return d, ok
 }
 
 // CodeIssuer finds out whether the product has the operator sign codes.
 func (p *Provider) CodeIssuer() (driver.CodeIssuer, bool) {
-	d, ok := p.driver.(driver.CodeIssuer)
+	d, ok := driver.As[driver.CodeIssuer](p.driver)
 	return d, ok
 }
 
 // Authorizer finds out whether the product charges contactless cards in steps.
 func (p *Provider) Authorizer() (driver.Authorizer, bool) {
-	d, ok := p.driver.(driver.Authorizer)
+	d, ok := driver.As[driver.Authorizer](p.driver)
 	return d, ok
 }

@@ -47,7 +47,7 @@ func (p *Provider) Capabilities() []driver.Capability { return driver.Capabiliti
 
 // Refunder finds out whether refunds are possible.
 func (p *Provider) Refunder() (*Refunder, bool) {
-	d, ok := p.driver.(driver.Refunder)
+	d, ok := driver.As[driver.Refunder](p.driver)
 	if !ok {
 		return nil, false
 	}
@@ -56,7 +56,7 @@ func (p *Provider) Refunder() (*Refunder, bool) {
 
 // Biller finds out whether the product gives bills.
 func (p *Provider) Biller() (*Biller, bool) {
-	d, ok := p.driver.(driver.Biller)
+	d, ok := driver.As[driver.Biller](p.driver)
 	if !ok {
 		return nil, false
 	}
@@ -65,13 +65,13 @@ func (p *Provider) Biller() (*Biller, bool) {
 
 // DenyFeed finds out whether the product lists riders it refuses.
 func (p *Provider) DenyFeed() (driver.DenyFeed, bool) {
-	d, ok := p.driver.(driver.DenyFeed)
+	d, ok := driver.As[driver.DenyFeed](p.driver)
 	return d, ok
 }
 
 // KeyFeed finds out whether the product publishes keys of its own codes.
 func (p *Provider) KeyFeed() (driver.KeyFeed, bool) {
-	d, ok := p.driver.(driver.KeyFeed)
+	d, ok := driver.As[driver.KeyFeed](p.driver)
 	return d, ok
 }
 

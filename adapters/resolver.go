@@ -17,7 +17,7 @@ type CodeResolver struct {
 
 // CodeResolver finds out whether the product says whose its codes are.
 func (p *Provider) CodeResolver() (*CodeResolver, bool) {
-	d, ok := p.driver.(driver.CodeResolver)
+	d, ok := driver.As[driver.CodeResolver](p.driver)
 	if !ok {
 		return nil, false
 	}

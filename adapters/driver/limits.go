@@ -90,6 +90,14 @@ const (
 	CapArrears      Capability = "arrears"       // ArrearSync
 )
 
+// A Selective provider learns what it can do when it is opened, as one that
+// speaks for a program elsewhere does: its type has methods that this contract
+// may not have. All others leave this away.
+type Selective interface {
+	// Able reports whether the ability is there. It is static for one contract.
+	Able(c Capability) bool
+}
+
 // Capabilities lists what p can do beyond the three required methods, in a fixed
 // order. It asks the type, so a list and the code cannot disagree.
 func Capabilities(p Provider) []Capability {
@@ -100,6 +108,17 @@ func Capabilities(p Provider) []Capability {
 		}
 	}
 	return able
+}
+
+// As finds the ability T, one of the optional interfaces of this package, of p.
+// It is the type assertion p.(T), but for a [Selective] provider.
+func As[T any](p Provider) (T, bool) {
+	t, ok := p.(T)
+	if s, selective := p.(Selective); ok && selective && !s.Able(nameOf[T]()) {
+		var none T
+		return none, false
+	}
+	return t, ok
 }
 
 var capabilities = []struct {
@@ -113,4 +132,16 @@ var capabilities = []struct {
 	{CapCodeResolve, is[CodeResolver]}, {CapDeviceEnroll, is[DeviceEnroller]}, {CapArrears, is[ArrearSync]},
 }
 
-func is[T any](p Provider) bool { _, ok := p.(T); return ok }
+func is[T any](p Provider) bool { _, ok := As[T](p); return ok }
+
+// interfaces pairs the names with nil pointers to their interfaces.
+var interfaces = map[any]Capability{
+	(*Refunder)(nil): CapRefund, (*Reverser)(nil): CapReverse, (*Notifier)(nil): CapNotify, (*Biller)(nil): CapBill,
+	(*KeyFeed)(nil): CapKeyFeed, (*DenyFeed)(nil): CapDenyFeed, (*DenyPush)(nil): CapDenyPush,
+	(*EvidenceCheck)(nil): CapEvidence, (*RiderCheck)(nil): CapRider, (*Contract)(nil): CapContract,
+	(*Authorizer)(nil): CapAuthorize, (*CardIssuer)(nil): CapCardIssue, (*CodeIssuer)(nil): CapCodeIssue,
+	(*CodeResolver)(nil): CapCodeResolve, (*DeviceEnroller)(nil): CapDeviceEnroll, (*ArrearSync)(nil): CapArrears,
+}
+
+// nameOf gives the name of the ability T, "" for what is none.
+func nameOf[T any]() Capability { return interfaces[any((*T)(nil))] }

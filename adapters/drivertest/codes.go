@@ -13,7 +13,7 @@ type CodeHarness interface {
 	Question(ourID string, known bool) (q driver.CodeQuestion, payer string)
 }
 
-func codes(h Harness) bool { _, ok := h.Provider().(driver.CodeResolver); return ok }
+func codes(h Harness) bool { _, ok := driver.As[driver.CodeResolver](h.Provider()); return ok }
 
 // asker gives what the cases of codes need. A harness that cannot ask fails them.
 func asker(t TB, h Harness) (CodeHarness, driver.CodeResolver) {

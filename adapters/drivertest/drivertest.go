@@ -135,8 +135,8 @@ var cases = []testCase{
 func always(Harness) bool        { return true }
 func batches(h Harness) bool     { return h.Provider().Describe().BatchMax >= 3 }
 func oneCurrency(h Harness) bool { return len(h.Provider().Describe().Currencies) > 0 }
-func refunds(h Harness) bool     { _, ok := h.Provider().(driver.Refunder); return ok }
-func bills(h Harness) bool       { _, ok := h.Provider().(driver.Biller); return ok }
+func refunds(h Harness) bool     { _, ok := driver.As[driver.Refunder](h.Provider()); return ok }
+func bills(h Harness) bool       { _, ok := driver.As[driver.Biller](h.Provider()); return ok }
 func tornBills(h Harness) bool   { _, ok := h.(BillTamperer); return ok && bills(h) }
 
 // submit sends one debit and gives its result; an error makes it Unknown.
