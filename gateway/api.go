@@ -35,6 +35,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy},
 		Roaming:  g.roamingAPI(),
+		Pairings: g.pairings(),
 		Debts:    g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,

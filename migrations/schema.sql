@@ -106,12 +106,14 @@ CREATE TABLE access_pairings (
     expires_at timestamp with time zone NOT NULL,
     used_at timestamp with time zone,
     terminal_id bigint,
+    pairing_id uuid NOT NULL,
     CONSTRAINT access_pairings_pkey PRIMARY KEY (tenant_id, code_hash),
     CONSTRAINT access_pairings_check CHECK (((used_at IS NULL) = (terminal_id IS NULL))),
     CONSTRAINT access_pairings_code_hash_check CHECK ((octet_length(code_hash) = 32)),
-    CONSTRAINT access_pairings_created_by_check CHECK ((created_by <> ''::text))
+    CONSTRAINT access_pairings_created_by_check CHECK ((created_by <> ''::text)),
+    CONSTRAINT access_pairings_id UNIQUE (tenant_id, pairing_id)
 );
-COMMENT ON TABLE access_pairings IS 'Pairing codes of terminals, hashed: each enrols one terminal, within ten minutes.';
+COMMENT ON TABLE access_pairings IS 'Pairing codes of terminals, hashed: each enrols one terminal, within ten minutes. terminal is what the device is to be, but for its key. A used code stays for a day behind its end, so that the same key gets the same answer again when the first one was lost.';
 CREATE INDEX access_pairings_expiry ON access_pairings USING btree (tenant_id, expires_at);
 ALTER TABLE access_pairings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE access_pairings FORCE ROW LEVEL SECURITY;

@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 //	exits CODE command ...      the command's exit status is CODE
 //	database                    makes an empty migrated database and sets $DATABASE to its URL
 //	value NAME FILE             sets $NAME to the line in FILE
+//	serving FLAGS ...           runs "citygate serve" until the script ends; sets $GATEWAY to its address
+//	call STATUS METHOD PATH [BODY] [HEADER VALUE]
+//	                            asks $GATEWAY with the token $TOKEN, and wants that status; the answer is in the file "answer"
+//	pick NAME FIELD             sets $NAME to that member of the JSON object in the file "answer"
 //	trust TENANT VERSION        makes the tenant's keys and prepares the bundle with that version of its policy
 //	tamper DIR TENANT HOW WHAT  changes one row behind the gateway's back: HOW is drop, double or alter for a
 //	                            transfer of code WHAT, close for an open exception of kind WHAT, drift for
@@ -70,6 +74,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
+			"serving": storyServing, "call": storyCall, "pick": storyPick,
 		},
 	})
 }

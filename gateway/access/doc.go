@@ -44,6 +44,5 @@
 //
 // The platform has no members: its people have tokens by command alone. One
 // human with accounts at two issuers counts as two, and who may add members or
-// issuers can add such a one: the audit log shows it. Terminals are not paired by
-// a code: the table access_pairings is empty until then.
+// issuers can add such a one: the audit log shows it.
 package access

@@ -107,6 +107,7 @@ type done = body[struct{}]
 
 func (e *Edge) fleetRoutes() {
 	e.terminalRoutes()
+	e.pairingRoutes()
 	register(e, get("list-vehicles", "/v1/tenants/{tenant}/vehicles", "Vehicles by their numbers", "fleet"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Vehicle]], error) {
 			return respondList(e.Vehicles(ctx, r.id(), r.After, r.Limit))

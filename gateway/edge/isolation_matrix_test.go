@@ -29,7 +29,7 @@ var perRequest = regexp.MustCompile(`(?i)^(x-request-id|ratelimit.*|x-ratelimit.
 var perRequestMember = regexp.MustCompile(`"(request_id|trace_id|instance)":"[^"]*"`)
 
 // made are the names of what a request has just made.
-var made = regexp.MustCompile(`\b[a-z]{3}_[0-9a-f]{32}\b|"index":\d+|[A-Za-z0-9+/]{40,}=*`)
+var made = regexp.MustCompile(`\b[a-z]{3}_[0-9a-f]{32}\b|"index":\d+|[A-Za-z0-9+/]{40,}=*|"code":"[0-9A-Z-]{14}"`)
 
 var versions = regexp.MustCompile(`"(version|bundle)":\d+`)
 
@@ -190,6 +190,7 @@ func TestIsolation(t *testing.T) {
 	})
 	t.Run("any SQL sees one tenant", func(t *testing.T) { w.rows(t, quiet, busy) })
 	t.Run("whose it is may what its rules say", func(t *testing.T) { w.fromAbove(t, busy) })
+	t.Run("pairing codes tell nothing", func(t *testing.T) { w.pairing(t, quiet, busy) })
 	t.Run("its own people do", func(t *testing.T) { w.control(t, busy) })
 	t.Run("a role does what it may", func(t *testing.T) {
 		for _, what := range w.overreach(quiet) {

@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"proposal": "proposal",
+	"proposal": "proposal", "pairing": "pairing",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
@@ -38,7 +38,7 @@ var references = map[string]string{
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	// A tenant's own numbers: that another tenant has the same must not show.
-	"enrol-terminal id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
+	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"put-code-scheme operators": "tenant", "partner": "tenant",
 }
 
@@ -50,7 +50,7 @@ var nobodys = objects{
 	"rider": "8/60000/4000000", "vehicle": "V-nobody", "contract": "pay-nobody", "payee": "nobody",
 	"policy": "9", "tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
-	"proposal": citygate.UUID{0xee, 6}.Text("apr_"),
+	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 }
 
 // plain are fields that name no object, with a value that is good for a first

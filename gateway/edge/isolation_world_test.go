@@ -442,6 +442,12 @@ func (w *world) live(p *party, terminalID uint32) {
 	w.send(http.MethodPut, p.path("code-schemes/token-defer"), edge.CodeScheme{Params: fmt.Appendf(nil, `{"issuer":%d}`, p.issuer)}, nil)
 	w.send(http.MethodPost, p.path("policies"), edge.PublishPolicy{Source: worldRules}, nil)
 	w.send(http.MethodPost, p.path("stops"), map[string]any{"stops": []edge.Stop{{ID: "S-" + p.slug, Name: "Stop"}}}, nil)
+	for _, kind := range []string{"", "used "} { // one waits, the other is for who asks without a token
+		pairing, code, err := w.Fleet.Pair(ctx, worldActor, p.id, fleet.Terminal{Name: kind + "gate", Kind: fleet.Gate, Mode: fleet.OnOff}, rand.Reader)
+		w.must(err)
+		w.secrets.AddText("a pairing code", string(code.Reveal()))
+		p.has[kind+"pairing"], p.has[kind+"pairing code"] = pairing.ID.Text(fleet.PairingPrefix), string(code.Reveal())
+	}
 	charge := page[edge.Charge](w, p, "charges")[0]
 	refund := citygate.UUID{0xbb, 1}
 	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,

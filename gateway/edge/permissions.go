@@ -10,12 +10,12 @@ import (
 var open = authz.Permission{Resource: "public", Verb: "read"}
 
 // signsIn marks what somebody does who has no token yet: the body proves who it
-// is.
+// is, a person by an ID token, a device by a pairing code and its key.
 var signsIn = authz.Permission{Resource: "public", Verb: "sign-in"}
 
 // secretAnswers are operations whose answer holds a secret that is shown once:
 // it is not kept for repeats of the request.
-var secretAnswers = map[string]bool{"create-api-key": true}
+var secretAnswers = map[string]bool{"create-api-key": true, "create-pairing-code": true}
 
 // PermissionOf gives what an operation needs, by its id.
 func PermissionOf(id string) (authz.Permission, bool) {
@@ -83,18 +83,22 @@ var permissions = map[string]authz.Permission{
 	"put-approval-settings": {Resource: "access", Verb: "write"},
 
 	// Fleet and trust.
-	"list-terminals":       {Resource: "fleet", Verb: "read"},
-	"enrol-terminal":       {Resource: "fleet", Verb: "write"},
-	"set-terminal-state":   {Resource: "fleet", Verb: "write"},
-	"set-terminal-profile": {Resource: "fleet", Verb: "write"},
-	"clear-terminal-flag":  {Resource: "fleet", Verb: "write"},
-	"list-vehicles":        {Resource: "fleet", Verb: "read"},
-	"put-vehicles":         {Resource: "fleet", Verb: "write"},
-	"list-payees":          {Resource: "payee", Verb: "read"},
-	"put-payees":           {Resource: "payee", Verb: "write"},
-	"assign":               {Resource: "payee", Verb: "write"},
-	"get-payee-of-ride":    {Resource: "payee", Verb: "read"},
-	"get-bundle-reach":     {Resource: "trust", Verb: "read"},
+	"list-terminals":        {Resource: "fleet", Verb: "read"},
+	"enrol-terminal":        {Resource: "fleet", Verb: "write"},
+	"set-terminal-state":    {Resource: "fleet", Verb: "write"},
+	"set-terminal-profile":  {Resource: "fleet", Verb: "write"},
+	"clear-terminal-flag":   {Resource: "fleet", Verb: "write"},
+	"create-pairing-code":   {Resource: "fleet", Verb: "write"},
+	"list-pairing-codes":    {Resource: "fleet", Verb: "read"},
+	"withdraw-pairing-code": {Resource: "fleet", Verb: "write"},
+	"pair-terminal":         signsIn,
+	"list-vehicles":         {Resource: "fleet", Verb: "read"},
+	"put-vehicles":          {Resource: "fleet", Verb: "write"},
+	"list-payees":           {Resource: "payee", Verb: "read"},
+	"put-payees":            {Resource: "payee", Verb: "write"},
+	"assign":                {Resource: "payee", Verb: "write"},
+	"get-payee-of-ride":     {Resource: "payee", Verb: "read"},
+	"get-bundle-reach":      {Resource: "trust", Verb: "read"},
 
 	// Rule sets.
 	"list-policies":  {Resource: "policy", Verb: "read"},

@@ -40,6 +40,7 @@ type Verticals struct {
 	Audit      Audit
 	Policies   Policies
 	Roaming    Roaming
+	Pairings   Pairings
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

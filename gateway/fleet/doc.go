@@ -9,6 +9,8 @@
 // [UsedLists] says by which deny lists terminals decided, and how old those were:
 // a list that nobody loads protects nobody.
 //
+// A device can enrol itself with a pairing code ([Fleet.Pair], [Fleet.Redeem]).
+//
 // A payee is who gets the money of a ride: the driver's payee if the driver is
 // assigned one at that time, else the vehicle's, else the operator's default
 // payee. An assignment holds from its date until the next one of the same
