@@ -23,7 +23,7 @@ func storyServing(ts *testscript.TestScript, neg bool, args []string) {
 	program, err := exec.LookPath("citygate")
 	ts.Check(err)
 	var log bytes.Buffer
-	c := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...) //nolint:gosec // the script's own program
+	c := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	c.Dir, c.Stderr = ts.Getenv("WORK"), &log
 	c.Env = []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH"), "USER=" + ts.Getenv("USER"), "PG_BIN=" + ts.Getenv("PG_BIN"), "XDG_CACHE_HOME=" + ts.Getenv("XDG_CACHE_HOME")}
 	out, err := c.StdoutPipe()
@@ -55,7 +55,7 @@ func storyCall(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 3 {
 		raw = args[3]
 	}
-	req, err := http.NewRequest(args[1], ts.Getenv("GATEWAY")+args[2], strings.NewReader(raw)) //nolint:noctx // a script has none
+	req, err := http.NewRequest(args[1], ts.Getenv("GATEWAY")+args[2], strings.NewReader(raw))
 	ts.Check(err)
 	if raw != "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -143,7 +143,7 @@ func redeem(ctx context.Context, sys *system, f redeemFlags) error {
 func pairingCode(sys *system, file string) (string, error) {
 	from := sys.Stdin
 	if file != "" {
-		opened, err := os.Open(file) //nolint:gosec // the user names it
+		opened, err := os.Open(file)
 		if err != nil {
 			return "", err
 		}
@@ -161,7 +161,7 @@ func pairingCode(sys *system, file string) (string, error) {
 // anybody hears of the key.
 func deviceKeyFile(sys *system, name string) (ed25519.PrivateKey, error) {
 	const block = "PRIVATE KEY"
-	raw, err := os.ReadFile(name) //nolint:gosec // the user names it
+	raw, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		_, key, err := ed25519.GenerateKey(sys.Random)
 		if err != nil {
@@ -171,7 +171,7 @@ func deviceKeyFile(sys *system, name string) (ed25519.PrivateKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the user names it
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func pairingHash(code string) (hash [sha256.Size]byte, ok bool) {
 		if !strings.ContainsRune(pairingAlphabet, r) || len(letters) == pairingLength {
 			return hash, false
 		}
-		letters = append(letters, byte(r)) //nolint:gosec // of the alphabet, which is ASCII
+		letters = append(letters, byte(r))
 	}
 	return sha256.Sum256(letters), len(letters) == pairingLength
 }
@@ -102,6 +102,6 @@ const pairingContext = "citygate/pair-terminal/1\x00"
 // for what is no code.
 func PairingProof(tenant citygate.TenantID, code string, public ed25519.PublicKey) ([]byte, bool) {
 	hash, ok := pairingHash(code)
-	message := binary.BigEndian.AppendUint64([]byte(pairingContext), uint64(tenant)) //nolint:gosec // ids are positive
+	message := binary.BigEndian.AppendUint64([]byte(pairingContext), uint64(tenant))
 	return append(append(message, hash[:]...), public...), ok
 }

@@ -171,7 +171,7 @@ func scanPairing(row pgx.CollectableRow) (Pairing, error) {
 		return Pairing{}, err
 	}
 	p.Terminal = Terminal{ID: t.ID, Name: t.Name, Kind: t.Kind, Mode: t.Mode, Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle}
-	p.CreatedAt, p.ExpiresAt, p.Enrolled = p.CreatedAt.UTC(), p.ExpiresAt.UTC(), uint32(enrolled) //nolint:gosec // the numbers of terminals are so
+	p.CreatedAt, p.ExpiresAt, p.Enrolled = p.CreatedAt.UTC(), p.ExpiresAt.UTC(), uint32(enrolled)
 	if p.UsedAt != nil {
 		used := p.UsedAt.In(time.UTC)
 		p.UsedAt = &used
