@@ -37,6 +37,7 @@ var doors = map[string][]string{
 	"cel.dev/cel-go":                   {"policies/ruleset"},
 	"github.com/goccy/go-yaml":         {"policies/ruleset", "gateway/manifest"},
 	"golang.org/x/time":                {"gateway/edge"}, // token buckets
+	"github.com/dunglas/httpsfv":       {"adapters/httpsig"},
 	"pgregory.net/rapid":               {},
 	"github.com/google/go-cmp":         {},
 	"github.com/rogpeppe/go-internal":  {},
@@ -93,6 +94,7 @@ var ours = map[string][]string{
 	"adapters":                       {"adapters/driver"},
 	"adapters/wire":                  {"adapters/driver"},
 	"adapters/sandbox":               {"adapters/driver"},
+	"adapters/httpsig":               nil,
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay":                {"adapters/driver", "adapters/wire"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
