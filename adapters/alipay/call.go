@@ -20,6 +20,8 @@ type reply struct {
 	Msg     string `json:"msg"`
 	SubCode string `json:"sub_code"`
 	SubMsg  string `json:"sub_msg"`
+
+	node string
 }
 
 // String names the codes, for logs; messages of the platform may name riders.
@@ -34,42 +36,53 @@ func (r reply) String() string {
 // out. An error that is [driver.ErrNotPerformed] means that nothing was sent;
 // every other error means that nobody can say.
 func (p *Provider) call(ctx context.Context, method string, biz, out any) (reply, error) {
-	req, err := p.request(ctx, method, biz)
-	if err != nil {
-		return reply{}, fmt.Errorf("%w: %w", driver.ErrNotPerformed, err)
-	}
-	got, err := wire.Do(p.config.HTTP, req, wire.CallLimit)
-	if err != nil {
-		return reply{}, fmt.Errorf("alipay: %s: %w", method, err)
-	}
-	if got.Status != http.StatusOK {
-		return reply{}, fmt.Errorf("alipay: %s: HTTP status %d", method, got.Status)
-	}
-	env, err := open(got.Body, method)
+	r, raw, err := p.exchange(ctx, method, biz)
 	if err != nil {
 		return reply{}, err
 	}
-	if err := proven(p.config.PlatformKeys, env.raw, env.sign); err != nil {
-		return reply{}, err
-	}
-	var r reply
-	if err := json.Unmarshal(env.raw, &r); err != nil {
-		return reply{}, fmt.Errorf("alipay: %s: the answer's head is unreadable", method)
-	}
-	if env.node == errorNode && r.Code == codeOK {
-		return reply{}, fmt.Errorf("alipay: %s: an error that says success", method)
-	}
-	if env.node != errorNode && out != nil {
-		if err := json.Unmarshal(env.raw, out); err != nil {
+	if r.node != errorNode && out != nil {
+		if err := json.Unmarshal(raw, out); err != nil {
 			return reply{}, fmt.Errorf("alipay: %s: the answer's content is unreadable", method)
 		}
 	}
 	return r, nil
 }
 
+// exchange sends one request and gives the believed answer's head, and its node
+// as it was received.
+func (p *Provider) exchange(ctx context.Context, method string, biz any) (reply, []byte, error) {
+	req, err := p.request(ctx, method, biz)
+	if err != nil {
+		return reply{}, nil, fmt.Errorf("%w: %w", driver.ErrNotPerformed, err)
+	}
+	got, err := wire.Do(p.config.HTTP, req, wire.CallLimit)
+	if err != nil {
+		return reply{}, nil, fmt.Errorf("alipay: %s: %w", method, err)
+	}
+	if got.Status != http.StatusOK {
+		return reply{}, nil, fmt.Errorf("alipay: %s: HTTP status %d", method, got.Status)
+	}
+	env, err := open(got.Body, method)
+	if err != nil {
+		return reply{}, nil, err
+	}
+	if err := proven(p.config.PlatformKeys, env.raw, env.sign); err != nil {
+		return reply{}, nil, err
+	}
+	var r reply
+	if err := json.Unmarshal(env.raw, &r); err != nil {
+		return reply{}, nil, fmt.Errorf("alipay: %s: the answer's head is unreadable", method)
+	}
+	if env.node == errorNode && r.Code == codeOK {
+		return reply{}, nil, fmt.Errorf("alipay: %s: an error that says success", method)
+	}
+	r.node = env.node
+	return r, env.raw, nil
+}
+
 // request builds a signed POST: the common parameters in the query, biz_content
 // in the body, both under the signature.
-func (p *Provider) request(ctx context.Context, method string, biz any) (*http.Request, error) {
+func (p *Provider) request(ctx context.Context, method string, biz any) (req *http.Request, err error) {
 	params := map[string]string{
 		"app_id":    p.config.AppID,
 		"method":    method,
@@ -81,9 +94,11 @@ func (p *Provider) request(ctx context.Context, method string, biz any) (*http.R
 	}
 	body := url.Values{}
 	if biz != nil {
-		text, err := json.Marshal(biz)
-		if err != nil {
-			return nil, fmt.Errorf("alipay: %s: %w", method, err)
+		text, exact := biz.(json.RawMessage)
+		if !exact {
+			if text, err = json.Marshal(biz); err != nil {
+				return nil, fmt.Errorf("alipay: %s: %w", method, err)
+			}
 		}
 		params["biz_content"] = string(text)
 		body.Set("biz_content", string(text))
@@ -100,7 +115,7 @@ func (p *Provider) request(ctx context.Context, method string, biz any) (*http.R
 	}
 	to := *p.gateway
 	to.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(body.Encode()))
+	req, err = http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(body.Encode()))
 	if err != nil {
 		return nil, errors.New("alipay: the request cannot be built") // the error would carry the signature
 	}

@@ -13,6 +13,9 @@ import (
 // ErrConfig says that a configuration cannot work.
 var ErrConfig = &citygate.Code{Name: "alipay.config", Kind: citygate.Invalid, Title: "The Alipay contract is incomplete or wrong; correct the named field."}
 
+// ErrMethod says that a tool named a method that this package does not speak.
+var ErrMethod = &citygate.Code{Name: "alipay.method", Kind: citygate.Invalid, Title: "There is no such method of the platform here; name one of the list."}
+
 const (
 	batchMaxDefault = 50
 	idMax           = 64

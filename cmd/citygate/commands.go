@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands lists every sub-command; each lives in a file of its own name.
 var commands = []func(*system) *cobra.Command{
 	newAccessCommand,
+	newAdapterCommand,
 	newApplyCommand,
 	newAuditCommand,
 	newBenchCommand,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 // Beside the usual commands there are:
 //
 //	exits CODE command ...      the command's exit status is CODE
+//	simulator NAME DIR          starts citygate adapter sim and sets $SIM to its address
 //	database                    makes an empty migrated database and sets $DATABASE to its URL
 //	value NAME FILE             sets $NAME to the line in FILE
 //	serving FLAGS ...           runs "citygate serve" until the script ends; sets $GATEWAY to its address
@@ -73,7 +75,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": storyExits, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
+			"exits": storyExits, "simulator": storySimulator, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
 			"serving": storyServing, "call": storyCall, "pick": storyPick,
 		},
 	})
@@ -95,6 +97,32 @@ func storyExits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit status %d, want %d", got, want)
 	}
+}
+
+func storySimulator(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: simulator NAME DIR")
+	}
+	program, err := exec.LookPath("citygate") // testscript puts this program in front of the path
+	ts.Check(err)
+	sim := exec.CommandContext(context.Background(), program, "adapter", "sim", args[0], "--keys", ts.MkAbs(args[1]), "--listen", "127.0.0.1:0")
+	sim.Stderr = ts.Stderr()
+	out, err := sim.StdoutPipe()
+	ts.Check(err)
+	ts.Check(sim.Start())
+	ts.Defer(func() {
+		_ = sim.Process.Signal(os.Interrupt)
+		if err := sim.Wait(); err != nil {
+			ts.Logf("the simulator ended with %v", err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	ts.Check(err)
+	_, address, ok := strings.Cut(strings.TrimSpace(line), " simulator ready at ")
+	if !ok {
+		ts.Fatalf("the simulator said %q", line)
+	}
+	ts.Setenv("SIM", address)
 }
 
 func storyDatabase(ts *testscript.TestScript, neg bool, args []string) {

@@ -30,6 +30,8 @@ func Pick(seed uint64, salt string, perMille int) func(id string) bool {
 	}
 }
 
+var zero time.Time
+
 // rank gives an id its place in a seeded order.
 func rank(seed uint64, salt, id string) uint64 {
 	text := binary.BigEndian.AppendUint64(nil, seed)
@@ -52,10 +54,14 @@ type Arm string
 
 // What can be armed, for conformance tests.
 const (
-	ArmLose    Arm = "lose"    // acts, closes the connection
-	ArmDie     Arm = "die"     // acts, closes the connection and the server
-	ArmDelay   Arm = "delay"   // acts, and answers when the client has gone
-	ArmGarble  Arm = "garble"  // acts, answers nonsense
+	ArmLose   Arm = "lose"   // acts, closes the connection
+	ArmDie    Arm = "die"    // acts, closes the connection and the server
+	ArmDelay  Arm = "delay"  // acts, and answers when the client has gone
+	ArmGarble Arm = "garble" // acts, answers nonsense
+
+	ArmUnsigned Arm = "unsigned" // acts, answers without a signature
+	ArmBadSign  Arm = "bad_sign" // acts, answers with a signature over something else
+
 	ArmDecline Arm = "decline" // declines every item of a settle
 	ArmPartial Arm = "partial" // of each three items: acts on one, does not act and says UNKNOWN, declines
 )

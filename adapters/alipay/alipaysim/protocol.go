@@ -2,6 +2,7 @@ package alipaysim
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -15,7 +16,8 @@ import (
 	"time"
 )
 
-// clockSkew is how far a request's timestamp may be from the platform's clock.
+// clockSkew is how far a request's timestamp may be from the platform's clock
+// unless the configuration says otherwise.
 const clockSkew = 10 * time.Minute
 
 // A head is what every answer carries.
@@ -74,21 +76,25 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	method := params["method"]
+	do, found := methods[method]
+	node := "error_response"
+	if found { // the platform answers under the method's name as soon as it knows it
+		node = strings.ReplaceAll(method, ".", "_") + "_response"
+	}
 	m, refused, known := s.admit(params)
 	if refused.Code != "" {
 		// The platform cannot know which key an unknown application expects.
-		s.send(w, r, "error_response", refused, ifElse(known, delivered, unsigned))
+		s.send(w, r, ifElse(known, node, "error_response"), refused, ifElse(known, delivered, unsigned))
 		return
 	}
-	do, found := methods[method]
 	if !found {
-		s.send(w, r, "error_response", illegal("isv.invalid-method", "no such method"), delivered)
+		s.send(w, r, node, illegal("isv.invalid-method", "no such method"), delivered)
 		return
 	}
 	s.mu.Lock()
 	answer, fate := do(s, m, []byte(params["biz_content"]))
 	s.mu.Unlock()
-	s.send(w, r, strings.ReplaceAll(method, ".", "_")+"_response", answer, fate)
+	s.send(w, r, node, answer, fate)
 }
 
 // parameters gathers the query's and the body's; none may be there twice.
@@ -137,7 +143,7 @@ func (s *Server) admit(params map[string]string) (m *merchant, refused head, kno
 		return nil, illegal("isv.invalid-signature", "the signature does not hold"), true
 	}
 	at, err := time.ParseInLocation(stamp, params["timestamp"], beijing)
-	if err != nil || at.Sub(s.config.Clock()).Abs() > clockSkew {
+	if err != nil || at.Sub(s.config.Clock()).Abs() > cmp.Or(s.config.Skew, clockSkew) {
 		return nil, illegal("isv.invalid-timestamp", "the timestamp is not now"), true
 	}
 	return m, head{}, true

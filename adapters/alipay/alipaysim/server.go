@@ -1,6 +1,7 @@
 package alipaysim
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -44,6 +45,13 @@ type Config struct {
 	// measurements that are not about codes.
 	Keys code.KeySource
 
+	// Listen is the address, by default a free port of the loopback interface.
+	Listen string
+
+	// Skew is how far a request's timestamp may be from the clock, by default
+	// ten minutes. Client libraries write their machine's local time.
+	Skew time.Duration
+
 	// Key signs answers; nil makes one.
 	Key *rsa.PrivateKey
 
@@ -86,7 +94,7 @@ type merchant struct {
 
 type interval struct{ from, to time.Time }
 
-// Start opens the platform on a free port of the loopback interface.
+// Start opens the platform.
 func Start(c Config) (*Server, error) {
 	if c.Clock == nil {
 		return nil, errors.New("alipaysim: no clock")
@@ -114,13 +122,16 @@ func Start(c Config) (*Server, error) {
 		}
 	}
 	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("alipaysim: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+gatewayPath, s.gateway)
+	mux.HandleFunc("/", s.gateway) // whatever path a client was told; parameters count, not paths
 	mux.HandleFunc("GET "+billPath, s.download)
+	mux.HandleFunc("GET /sim/book", s.serveBook)
+	mux.HandleFunc("POST /sim/arm", s.serveArm)
+	mux.HandleFunc("POST /sim/rider", s.serveRider)
 	s.base = "http://" + l.Addr().String()
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() {
@@ -136,6 +147,9 @@ func (s *Server) Close() {
 	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
 	<-s.stopped
 }
+
+// Base is the address without a path.
+func (s *Server) Base() string { return s.base }
 
 // URL is the address of the v2 gateway.
 func (s *Server) URL() string { return s.base + gatewayPath }

@@ -1,0 +1,73 @@
+package alipaysim
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"slices"
+)
+
+// The addresses under /sim/ are the simulator's own, for tests in any language:
+// the platform has no such thing. They are open to whoever reaches the port.
+
+// serveBook shows the book: GET /sim/book.
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
+}
+
+var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign}
+
+// serveArm arms the next request that moves money: POST /sim/arm?next=lose.
+func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
+	a := Arm(r.URL.Query().Get("next"))
+	if !slices.Contains(arms, a) {
+		http.Error(w, "next: want lose, die, delay, garble, decline, partial, unsigned or bad_sign", http.StatusBadRequest)
+		return
+	}
+	s.ArmNext(a)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveRider changes a rider: POST /sim/rider?id=2088...&is=poor, rich, banned
+// or free.
+func (s *Server) serveRider(w http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("id")
+	switch r.URL.Query().Get("is") {
+	case "poor":
+		s.SetInsufficient(id, zero)
+	case "rich":
+		s.TopUp(id)
+	case "banned":
+		s.SetBlacklisted(id, true)
+	case "free":
+		s.SetBlacklisted(id, false)
+	default:
+		http.Error(w, "is: want poor, rich, banned or free", http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// SampleKeys gives n keys of the shape that key.query lists: points of
+// secp256k1, compressed to 33 bytes, by ids from 0. Nobody has their private
+// halves.
+func SampleKeys(n int) map[uint32][]byte {
+	p, _ := new(big.Int).SetString("FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFC2F", 16)
+	keys := make(map[uint32][]byte, n)
+	for id := uint32(0); len(keys) < n; id++ {
+		seed := sha256.Sum256(fmt.Appendf(nil, "alipaysim key %d", id))
+		x := new(big.Int).SetBytes(seed[:])
+		for ; ; x.Add(x, big.NewInt(1)) { // half of all x have a point
+			y2 := new(big.Int).Exp(x, big.NewInt(3), p)
+			y2.Add(y2, big.NewInt(7)).Mod(y2, p)
+			if y := new(big.Int).ModSqrt(y2, p); y != nil {
+				keys[id] = append([]byte{2 + byte(y.Bit(0))}, x.FillBytes(make([]byte, 32))...)
+				break
+			}
+		}
+	}
+	return keys
+}
