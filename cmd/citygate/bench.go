@@ -13,6 +13,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchRotateCommand,
 	newBenchAuthzCommand,
 	newBenchTenantsCommand,
+	newBenchJourneysCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

@@ -156,6 +156,18 @@ func (p *pricing) onePerson() (exact, Reason) {
 	}
 	on := p.journey.Taps[0]
 	off, ended := p.journey.Off()
+	switch p.journey.SameStation { // the network's rules come before the tariff's own
+	case journey.NoCharge:
+		p.step(Step{Op: OpSameStop, From: on.Stop, To: off.Stop})
+		return exact{}, ""
+	case journey.CheapestSingle:
+		amount, reason := p.extreme(on.Stop, true, func(candidate, best exact) bool { return candidate.thousandths < best.thousandths })
+		if reason == "" {
+			p.step(Step{Op: OpSameStop, From: on.Stop, To: off.Stop, Minor: amount.thousandths / 1000})
+		}
+		return amount, reason
+	default: // the tariff judges
+	}
 	if ended && p.sameStop(on.Stop, off.Stop) {
 		return p.sameStopPrice(on.Stop, off.Stop)
 	}
@@ -452,6 +464,9 @@ func (t *Tariff) inputsHash(j *journey.Journey, category Category) [32]byte {
 		text(tp.Route)
 		b = binary.AppendVarint(b, tp.Entered.Minor)
 		text(string(tp.Entered.Currency))
+	}
+	if j.SameStation != "" {
+		text(string(j.SameStation))
 	}
 	return sha256.Sum256(b)
 }

@@ -4,31 +4,52 @@
 //
 // A tap of kind single (bus, minibus, taxi) is a whole journey. Taps of kind on
 // and off (metro) are paired per rider in the order of event time, terminal and
-// sequence number:
+// sequence number, by the [Rules] in force at the first of the two:
 //
-//   - on followed by off within [Rules.MaxJourney] is a complete journey, also
-//     when both are at one station: the pairing does not judge it, the tariff's
-//     same-station rule does;
+//   - on followed by off within [Rules.MaxJourney] is a complete journey. When
+//     both are at one station, [Rules.SameStation] says by minutes what that is:
+//     no ride, the cheapest one, or two rides of which half is missing; what it
+//     does not cover the tariff's same-station rule judges;
 //   - an on that no off follows is open until its time plus MaxJourney plus
 //     [Rules.UploadGrace], and then incomplete with the off missing;
 //   - an off that no on precedes is open until its time plus UploadGrace (its on
 //     happened before it), and then incomplete with the on missing;
 //   - an off later than MaxJourney after its on leaves two incomplete journeys;
-//   - an on that repeats the waiting on at the same stop within
+//   - an on that repeats the waiting on at the same station within
 //     [Rules.PassbackWindow], or an off that repeats the last off likewise, is
 //     one more touch of the same gate: it is listed in Repeats and never priced.
+//
+// # Taps that say the wrong thing
+//
+// Readers declare kinds and places wrongly: a gate sticks in one direction, a
+// vehicle thinks it is elsewhere. What a tap declares is believed as long as it
+// fits. Exactly two lone taps in a row that would be one plausible ride become
+// one where [Rules.Retype] lets their kinds be doubted; in a longer run nobody
+// knows which belong together. A pair that nobody could have travelled so fast
+// ([Places.MinTravel]), or with a reader whose place is under suspicion, keeps
+// both taps and has a [Doubt]: one end's place is not believed, and Missing says
+// which. It counts as a missing tap whose time is known.
+//
+// # Missing taps
+//
+// What is still missing when the journey closes comes, in this order, from the
+// rider's claim ([Claim]) or from [Inference]: the next on of the rider, the
+// rider's own regular trips, gates that were opened for an event. The evidence
+// is combined into one confidence, and below [Inference.MinConfidence] nothing is
+// inferred. [Journey.Inferred] keeps method, confidence and evidence. Inference
+// looks at journeys before its own alone, and only at those whose two taps were
+// believed as they came: it never feeds on itself. A tap that arrives late takes
+// the place of either, because it is then no longer missing.
 //
 // Every tap given is in exactly one journey, as one of its Taps or Repeats.
 //
 // The pairing of a tap depends on its neighbours in time only, so a caller may
 // build from a window of taps and trust every journey that lies at least
-// MaxJourney plus PassbackWindow inside it.
+// [Rules.Reach] inside it, and what is inferred [Rules.Horizon] further in.
 package journey
 
 import (
 	"cmp"
-	"slices"
-	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -56,13 +77,6 @@ func (t Tap) Compare(o Tap) int {
 
 func compareID(a, b citygate.TapID) int {
 	return cmp.Or(cmp.Compare(a.Terminal, b.Terminal), cmp.Compare(a.Seq, b.Seq))
-}
-
-// Rules say how a network pairs its taps.
-type Rules struct {
-	MaxJourney     time.Duration // longest time from on to off
-	UploadGrace    time.Duration // how long a terminal may keep a tap before a journey is closed without it
-	PassbackWindow time.Duration // touches of one gate this close are one; zero = every touch counts
 }
 
 // A State says whether a journey can be priced.
@@ -94,6 +108,11 @@ type Journey struct {
 	State    State
 	Missing  Missing
 	ClosesAt int64 // unix milliseconds; when an open journey becomes incomplete; 0 when complete
+
+	Retyped     []citygate.TapID // of Taps: their kind is not the declared one
+	SameStation Treatment        // of a ride that ended where it began; "" = the tariff's to judge
+	Doubt       Doubt            // why the place of the end in Missing is not believed
+	Inferred    *Inferred        // how the missing end was found, if it was
 }
 
 // On gives the tap the journey starts with: the on, or the single.
@@ -129,88 +148,47 @@ func (j *Journey) At() int64 {
 	return j.Taps[0].At
 }
 
-// Build gives the journeys of taps as they stand at now (unix milliseconds), in
-// the order of rider, event time, terminal and sequence number of their first
-// taps. A tap given twice counts once.
-func Build(taps []Tap, rules Rules, now int64) []Journey {
-	sorted := slices.Clone(taps)
-	slices.SortFunc(sorted, func(a, b Tap) int {
-		return cmp.Or(a.Rider.Compare(b.Rider), a.Compare(b))
-	})
-	sorted = slices.CompactFunc(sorted, func(a, b Tap) bool { return a.ID == b.ID && a.Rider == b.Rider })
-	journeys := make([]Journey, 0, len(sorted))
-	for len(sorted) > 0 {
-		n := 1
-		for n < len(sorted) && sorted[n].Rider == sorted[0].Rider {
-			n++
+// AsPriced gives the journey as its price sees it: with the end that was
+// inferred or claimed, or, while a place is in doubt, with the other tap alone.
+// The inferred end has no tap id, and the time it is thought to have happened.
+func (j *Journey) AsPriced() Journey {
+	p := *j
+	if j.Inferred == nil {
+		if j.Doubt != "" {
+			p.Taps = j.known()
 		}
-		journeys = pair(journeys, sorted[:n], rules, now)
-		sorted = sorted[n:]
+		return p
 	}
-	return journeys
+	end := j.known()[0]
+	end.ID, end.Stop, end.At = citygate.TapID{}, j.Inferred.Stop, j.Inferred.At
+	if j.Doubt != "" { // the tap is there, its place is not
+		end.ID = j.doubted().ID
+	}
+	p.Missing = Nothing
+	if j.Missing == MissingOff {
+		end.Kind, end.Entered = tap.Off, citygate.Money{}
+		p.Taps = []Tap{j.known()[0], end}
+	} else {
+		end.Kind = tap.On
+		p.Taps = []Tap{end, j.known()[0]}
+	}
+	return p
 }
 
-// pair appends the journeys of one rider, whose taps are in order.
-func pair(out []Journey, taps []Tap, rules Rules, now int64) []Journey {
-	from := len(out)
-	waiting, lastOff := -1, -1 // indices into out: the on that waits, the journey that ended last
-	for i, t := range taps {
-		switch t.Kind {
-		case tap.On:
-			if waiting >= 0 && repeats(out[waiting].Taps[0], t, rules) {
-				out[waiting].Repeats = append(out[waiting].Repeats, t)
-				continue
-			}
-			out = append(out, lone(taps[i:i+1:i+1], MissingOff))
-			waiting, lastOff = len(out)-1, -1
-		case tap.Off:
-			if lastOff >= 0 && repeats(lastTap(out[lastOff]), t, rules) {
-				out[lastOff].Repeats = append(out[lastOff].Repeats, t)
-				continue
-			}
-			if waiting >= 0 && t.At-out[waiting].Taps[0].At <= rules.MaxJourney.Milliseconds() {
-				j := &out[waiting]
-				j.Taps, j.Missing = append(j.Taps, t), Nothing
-				waiting, lastOff = -1, waiting
-				continue
-			}
-			out = append(out, lone(taps[i:i+1:i+1], MissingOn))
-			waiting, lastOff = -1, len(out)-1
-		default:
-			out = append(out, lone(taps[i:i+1:i+1], Nothing))
-		}
+// known gives the tap whose place is believed, of a journey that lacks an end.
+func (j *Journey) known() []Tap {
+	if j.Missing == MissingOn {
+		return j.Taps[len(j.Taps)-1:]
 	}
-	for i := range out[from:] {
-		settle(&out[from+i], rules, now)
-	}
-	return out
+	return j.Taps[:1]
 }
 
-func lone(t []Tap, missing Missing) Journey {
-	return Journey{Rider: t[0].Rider, First: t[0].ID, Taps: t, Missing: missing}
-}
-
-func lastTap(j Journey) Tap { return j.Taps[len(j.Taps)-1] }
-
-func repeats(first, again Tap, rules Rules) bool {
-	return rules.PassbackWindow > 0 && first.Stop == again.Stop &&
-		again.At-first.At <= rules.PassbackWindow.Milliseconds()
-}
-
-// settle fixes the state of j once no further tap of the set can join it.
-func settle(j *Journey, rules Rules, now int64) {
-	grace := rules.UploadGrace.Milliseconds()
-	switch j.Missing {
-	case MissingOff:
-		j.ClosesAt = j.At() + rules.MaxJourney.Milliseconds() + grace
-	case MissingOn:
-		j.ClosesAt = j.At() + grace
-	default:
-		j.State = Complete
-		return
+// doubted gives the tap whose place is not believed.
+func (j *Journey) doubted() *Tap {
+	if j.Missing == MissingOn {
+		return &j.Taps[0]
 	}
-	j.State = Open
-	if now >= j.ClosesAt {
-		j.State = Incomplete
-	}
+	return &j.Taps[len(j.Taps)-1]
 }
+
+func (j *Journey) complete() bool { return j.Missing == Nothing && len(j.Taps) == 2 }
