@@ -124,6 +124,9 @@ var ours = map[string][]string{
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 	"gateway/access":                 {"tenants", "tenants/pg", "policies/authz"},
 	"gateway/access/issuertest":      {},
+
+	"adapters/wechatpay":              {"adapters/driver", "adapters/wire"},
+	"adapters/wechatpay/wechatpaysim": {},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are
@@ -257,6 +260,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"gateway/recon", module + "/cmd/citygate"},
 		{"gateway", module + "/gateway/city"},
 		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
+		{"adapters/wechatpay/wechatpaysim", module + "/adapters/wechatpay"},
 		{"keys", "github.com/hashicorp/vault/api"},
 		{"", "github.com/google/uuid"},
 	} {
