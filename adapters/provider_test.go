@@ -136,6 +136,7 @@ func TestErrorsAreSortedByCertainty(t *testing.T) {
 	}{
 		{fmt.Errorf("dial: %w", driver.ErrNotPerformed), ErrNotSent, true},
 		{driver.ErrCurrencyUnsupported, ErrCurrencyUnsupported, true},
+		{fmt.Errorf("today: %w", driver.ErrBillNotReady), ErrBillNotReady, false},
 		{errors.New("connection reset"), ErrOpen, false},
 		{context.DeadlineExceeded, ErrOpen, false},
 	} {

@@ -179,6 +179,16 @@ func TestTamperedExportIsRefused(t *testing.T) {
 	if _, err := archive.Check(os.DirFS(dir)); err != nil {
 		t.Errorf("put right again: %v", err)
 	}
+	manifest := filepath.Join(dir, "manifest.json")
+	raw, err := os.ReadFile(manifest)
+	o.must(err)
+	var m archive.Manifest
+	o.must(json.Unmarshal(raw, &m))
+	m.Schema = "20200101000000_other.sql"
+	o.must(os.WriteFile(manifest, []byte(asJSON(t, m)), 0o600))
+	if _, err := archive.Import(t.Context(), o.DB, o.Tenants, "user:test", os.DirFS(dir)); !errors.Is(err, archive.ErrSchema) {
+		t.Errorf("an export of another schema: %v", err)
+	}
 }
 
 // A closing tenant finishes what it has and is closed then; what each state

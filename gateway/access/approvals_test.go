@@ -238,3 +238,16 @@ func TestTheSettingOfApprovals(t *testing.T) {
 		t.Errorf("keys need a second person: %v, %v", yes, err)
 	}
 }
+
+// A tenant in which a thousand proposals wait takes no more.
+func TestTooManyProposalsWait(t *testing.T) {
+	w, g := newWorld(t)
+	p := propose(t, g, person("ada"), "one")
+	pgtest.Owner(t, w.db).Exec(metro, `INSERT INTO access_proposals SELECT (jsonb_populate_record(p, jsonb_build_object('proposal_id', gen_random_uuid(), 'path', 'p' || n,
+		'content_hash', '\x' || encode(sha256(n::text::bytea), 'hex')))).* FROM access_proposals AS p, generate_series(1, 999) AS n WHERE p.proposal_id = $1`, p.ID)
+	_, err := g.Propose(t.Context(), person("ada"), metro, content("one more"))
+	want(t, "the 1001st", err, access.ErrTooMany)
+	if again := propose(t, g, person("ada"), "one"); again.ID != p.ID {
+		t.Error("one that waits is not found any more")
+	}
+}

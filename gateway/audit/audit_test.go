@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -368,4 +369,21 @@ func has(r audit.Report, kind string, tenant citygate.TenantID, row int64) bool 
 		}
 	}
 	return false
+}
+
+// Rows that do not take their link, because somebody else changed them under the
+// lock, stop the sealer.
+func TestAChainThatChangesUnderItsLockIsNotWritten(t *testing.T) {
+	p := open(t)
+	p.seal(metro)
+	p.in(metro, func(tx *pg.Tx) error {
+		return tx.Audit(t.Context(), pg.AuditEntry{Actor: "system:w", Verb: "v", Object: "o"})
+	})
+	p.super.Exec(0, `CREATE FUNCTION stolen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
+	p.super.Exec(0, `CREATE TRIGGER stolen BEFORE UPDATE ON audit_log FOR EACH ROW EXECUTE FUNCTION stolen()`)
+	_, err := p.sealer.Seal(t.Context(), metro)
+	var code *citygate.Code
+	if !errors.As(err, &code) || code.Name != "audit.chain" {
+		t.Errorf("sealed: %v", err)
+	}
 }

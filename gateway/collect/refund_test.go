@@ -1,12 +1,17 @@
 package collect
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/ledger"
@@ -325,4 +330,27 @@ func TestAnyStoryAddsUp(t *testing.T) {
 			rt.Fatal("the story does not add up")
 		}
 	})
+}
+
+// A provider that cannot refund keeps refunds waiting, and says so, until it can.
+func TestAProviderThatCannotRefund(t *testing.T) {
+	c := newCity(t)
+	c.claim(metro, ride(1, 1, 1, 1, 1000), ride(2, 1, 1, 2, 500))
+	c.clock.set(closed)
+	c.due()
+	c.lower(2, 300)
+	able := c.Provider
+	c.Provider = func(context.Context, citygate.TenantID, Contract) (*adapters.Provider, error) {
+		return adapters.New(struct{ driver.Provider }{c.box}, c.clock.now), nil
+	}
+	if err := c.RunDue(t.Context(), issuer); !errors.Is(err, ErrNoRefund) {
+		t.Errorf("without a refunder: %v", err)
+	}
+	c.wantStates("refunds", "sent")
+	c.Provider = able
+	c.clock.set(closed.Add(time.Hour))
+	c.due()
+	c.due()
+	c.wantStates("refunds", "succeeded")
+	c.settled()
 }

@@ -449,3 +449,9 @@ func TestListAgeIsHeldToThePolicy(t *testing.T) {
 		return err
 	})
 }
+
+func TestAPartIsMissing(t *testing.T) {
+	if _, err := intake.New(intake.Config{}); !errors.Is(err, intake.ErrConfig) {
+		t.Errorf("put together of nothing: %v", err)
+	}
+}

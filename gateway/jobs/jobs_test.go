@@ -220,6 +220,17 @@ func TestAJobWithoutHandlerIsKeptAndReported(t *testing.T) {
 	if err := drain(t, client); !errors.Is(err, jobs.ErrFailed) {
 		t.Errorf("Drain over an unknown job: %v, want ErrFailed", err)
 	}
+	super := pgtest.As(t, db, pglocal.Superuser)
+	told := func() bool { // the queue writes it down a moment later
+		return super.Count(0, `SELECT count(*) FROM river.river_job WHERE errors::text LIKE '%jobs.unknown_kind%'`) == 1
+	}
+	for range 500 {
+		if told() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the job does not say what it lacks")
 }
 
 // The process was killed while it worked a job: the row says "running" and
@@ -323,5 +334,11 @@ func TestTheQueuesRoleReachesNoTenantTable(t *testing.T) {
 	_, err := pgtest.As(t, db, pglocal.Jobs).Try(1, `SELECT count(*) FROM audit_log WHERE tenant_id = 1`)
 	if pg.SQLState(err) != pg.StateInsufficientRights {
 		t.Errorf("%v, want SQLSTATE 42501", err)
+	}
+}
+
+func TestAQueueWithoutAnAddress(t *testing.T) {
+	if _, err := jobs.New(t.Context(), jobs.Config{URL: "postgres://user:hunter2@[broken"}); !errors.Is(err, jobs.ErrConfig) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("opened: %v", err)
 	}
 }

@@ -606,3 +606,9 @@ func twoTariffsAtOnce(t *testing.T, tenant citygate.TenantID, first, other time.
 		t.Errorf("tenant %d: the second version: %v, want ErrTariffDate", tenant, err)
 	}
 }
+
+func TestAPartIsMissing(t *testing.T) {
+	if _, err := New(Config{}); !errors.Is(err, ErrConfig) {
+		t.Errorf("put together of nothing: %v", err)
+	}
+}

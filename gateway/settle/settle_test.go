@@ -414,3 +414,9 @@ func TestPayoutsPageByPage(t *testing.T) {
 		}
 	}
 }
+
+func TestAPartIsMissing(t *testing.T) {
+	if _, err := New(Config{}); !errors.Is(err, ErrConfig) {
+		t.Errorf("put together of nothing: %v", err)
+	}
+}

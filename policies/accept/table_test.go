@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -264,4 +266,20 @@ func BenchmarkTable(b *testing.B) {
 			table.Decide(&s)
 		}
 	})
+}
+
+// Bytes that are no table, or not the one encoding of theirs, are refused.
+func TestBadTablesAreRefused(t *testing.T) {
+	table, err := accept.NewTable([]accept.Shift{{At: 0, Offset: 0}}, []string{"bus"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := table.Encode()
+	for what, raw := range map[string][]byte{
+		"nothing": nil, "another magic": []byte("XXXX"), "cut short": good[:len(good)-1], "too long": append(slices.Clone(good), 0),
+	} {
+		if _, err := accept.ParseTable(raw); !errors.Is(err, accept.ErrTable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }

@@ -491,3 +491,17 @@ func TestAJobWithoutAQueueIsAnError(t *testing.T) {
 type job struct{}
 
 func (job) Kind() string { return "test.job" }
+
+// A server older than 15 is refused. This one only says that it is.
+func TestAnOldServerIsRefused(t *testing.T) {
+	db := pgtest.New(t)
+	super := pgtest.As(t, db, pglocal.Superuser)
+	super.Exec(0, `CREATE SCHEMA shadow`)
+	super.Exec(0, `CREATE FUNCTION shadow.current_setting(text) RETURNS text LANGUAGE sql AS
+		$$SELECT CASE $1 WHEN 'server_version_num' THEN '140012' ELSE pg_catalog.current_setting($1) END$$`)
+	super.Exec(0, `GRANT USAGE ON SCHEMA shadow TO PUBLIC`)
+	_, err := pg.Open(t.Context(), pg.Config{URL: pgtest.URL(t, db) + "&search_path=shadow,pg_catalog,public", Clock: db.Now, Random: iotest.ErrReader(nil)})
+	if !errors.Is(err, pg.ErrVersion) || !strings.Contains(err.Error(), "14.12") {
+		t.Errorf("opened: %v", err)
+	}
+}

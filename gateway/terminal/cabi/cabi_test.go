@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -344,5 +345,27 @@ func (g *gate) close() {
 	g.in.Close()
 	if err := g.cmd.Wait(); err != nil {
 		g.t.Errorf("the gate ended with %v", err)
+	}
+}
+
+// A panic of ours is an error for the host, and so is every other error by its code.
+func TestAPanicDoesNotReachTheHost(t *testing.T) {
+	into := reflect.New(reflect.TypeOf(call).In(0).Elem()) // a citygate_error: tests cannot name C's types
+	code := func(f func() error) string {
+		reflect.ValueOf(call).Call([]reflect.Value{into, reflect.ValueOf(f)})
+		var b strings.Builder
+		for field, i := into.Elem().FieldByName("code"), 0; i < field.Len() && field.Index(i).Int() != 0; i++ {
+			b.WriteByte(byte(field.Index(i).Int()))
+		}
+		return b.String()
+	}
+	if got := code(func() error { panic("a bug") }); got != "abi.panic" {
+		t.Errorf("a panic is %q", got)
+	}
+	if got := code(func() error { return errTooSmall.Explain("9 bytes are needed") }); got != "abi.too_small" {
+		t.Errorf("a small buffer is %q", got)
+	}
+	if got := code(func() error { return nil }); got != "" {
+		t.Errorf("success is %q", got)
 	}
 }

@@ -1,8 +1,10 @@
 package pglocal
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -26,6 +28,10 @@ func TestTheBlockingDirectoryIsNamed(t *testing.T) {
 	stranger := identity{name: "stranger", uid: 4_000_001, gid: 4_000_001, switched: true}
 	if got, err := stranger.blockedBy(inner); err != nil || got != closed {
 		t.Errorf("blocked by %q, %v; want %s", got, err, closed)
+	}
+	s := &Server{id: stranger, config: Config{DataDir: inner}}
+	if err := s.prepareAndRun(t.Context()); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), closed) {
+		t.Errorf("started there: %v", err)
 	}
 	if err := os.Chmod(closed, 0o711); err != nil {
 		t.Fatal(err)
