@@ -32,4 +32,3 @@ func (s *source) untested() (missing []string) {
 	}
 	return missing
 }
-

@@ -153,3 +153,17 @@ func TestPairingCodeIsRacedFor(t *testing.T) {
 		t.Errorf("%d terminals", n)
 	}
 }
+
+// A tenant in which a thousand codes wait gets no more until some are over.
+func TestTooManyPairingCodesWait(t *testing.T) {
+	c := &clock{at: start}
+	db := pgtest.New(t, pgtest.WithClock(c.now))
+	f := fleet.New(db)
+	p, _ := pair(t, f, metro, gate(0))
+	pgtest.Owner(t, db).Exec(metro, `INSERT INTO access_pairings SELECT (jsonb_populate_record(p, jsonb_build_object('pairing_id', gen_random_uuid(),
+		'code_hash', '\x' || encode(sha256(n::text::bytea), 'hex')))).* FROM access_pairings AS p, generate_series(1, 999) AS n WHERE p.pairing_id = $1`, p.ID)
+	_, _, err := f.Pair(t.Context(), "user:ada", metro, gate(0), rand.Reader)
+	want(t, "the 1001st", err, fleet.ErrPairings)
+	c.move(2 * fleet.PairingLife)
+	pair(t, f, metro, gate(0))
+}
