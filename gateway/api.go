@@ -261,7 +261,6 @@ func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, stat
 	if contract, err = url.PathUnescape(contract); err != nil || (after != "" && !ok) {
 		return nil, errReconID.Explain("after: %q", after)
 	}
-	now := g.Clock()
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		found, err := recon.ExceptionsIn(ctx, tx, state, contract, item, limit)
 		list = make([]edge.ReconItem, len(found))
@@ -269,7 +268,7 @@ func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, stat
 			list[n] = edge.ReconItem{
 				ID: reconID(i), Item: i.Item, Kind: string(i.Kind), State: i.State, Owner: i.Owner, Contract: i.Contract, Day: i.Day.String(), OurID: i.OurID,
 				Currency: i.Currency, Expected: i.Expected, Actual: i.Actual, Diff: i.Actual - i.Expected, OpenedAt: i.OpenedAt,
-				AgeDays: int(i.Age(now).Hours() / 24), Resolution: string(i.Resolution), Reason: i.Note,
+				AgeDays: int(i.Age(tx.Now).Hours() / 24), Resolution: string(i.Resolution), Reason: i.Note,
 			}
 		}
 		return err

@@ -145,7 +145,7 @@ func (g *Gateway) addSecret(ctx context.Context, actor string, tenant citygate.T
 		return edge.ContractSecret{}, err
 	}
 	version, err := g.putSecret(ctx, actor, tenant, contract, name, value)
-	return edge.ContractSecret{Name: name, Version: version, SetAt: g.Clock().UTC()}, err
+	return edge.ContractSecret{Name: name, Version: version, SetAt: g.DB.ClockOf(tenant)().UTC()}, err
 }
 
 func (g *Gateway) tariffs(ctx context.Context, tenant citygate.TenantID) (list []edge.Tariff, err error) {

@@ -15,7 +15,7 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 	return edge.Roaming{
 		List: func(ctx context.Context, tenant citygate.TenantID) ([]edge.RoamingTerms, error) {
 			all, err := g.RoamingTerms(ctx, tenant)
-			return g.roamingViews(all), err
+			return g.roamingViews(tenant, all), err
 		},
 		Propose: func(ctx context.Context, actor string, tenant citygate.TenantID, p edge.ProposeRoaming) (edge.RoamingTerms, error) {
 			var from time.Time
@@ -28,11 +28,11 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 				terms.Schemes = append(terms.Schemes, code.SchemeID(s))
 			}
 			v, err := g.ProposeRoaming(ctx, actor, tenant, pairOf(tenant, p.RoamingPartner), terms, from)
-			return g.roamingView(&v), err
+			return g.roamingView(tenant, &v), err
 		},
 		Agree: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, version int) (edge.RoamingTerms, error) {
 			v, err := g.AgreeRoaming(ctx, actor, tenant, pairOf(tenant, with), version)
-			return g.roamingView(&v), err
+			return g.roamingView(tenant, &v), err
 		},
 		End: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, at *time.Time) ([]edge.RoamingTerms, error) {
 			var when time.Time
@@ -40,7 +40,7 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 				when = *at
 			}
 			ended, err := g.EndRoaming(ctx, actor, tenant, pairOf(tenant, with), when)
-			return g.roamingViews(ended), err
+			return g.roamingViews(tenant, ended), err
 		},
 	}
 }
@@ -53,15 +53,17 @@ func pairOf(tenant citygate.TenantID, with edge.RoamingPartner) roaming.Pair {
 	return roaming.Pair{Issuer: tenant, Host: partner}
 }
 
-func (g *Gateway) roamingViews(all []roaming.Version) []edge.RoamingTerms {
+func (g *Gateway) roamingViews(tenant citygate.TenantID, all []roaming.Version) []edge.RoamingTerms {
 	list := make([]edge.RoamingTerms, len(all))
 	for i := range all {
-		list[i] = g.roamingView(&all[i])
+		list[i] = g.roamingView(tenant, &all[i])
 	}
 	return list
 }
 
-func (g *Gateway) roamingView(v *roaming.Version) edge.RoamingTerms {
+// roamingView shows a version as a tenant sees it now.
+func (g *Gateway) roamingView(tenant citygate.TenantID, v *roaming.Version) edge.RoamingTerms {
+	now := g.DB.ClockOf(tenant)()
 	known := func(at time.Time) *time.Time {
 		if at.IsZero() {
 			return nil
@@ -69,7 +71,7 @@ func (g *Gateway) roamingView(v *roaming.Version) edge.RoamingTerms {
 		return &at
 	}
 	out := edge.RoamingTerms{
-		Issuer: int64(v.Issuer), Host: int64(v.Host), Version: v.Number, State: v.State(g.Clock()), Currency: string(v.Currency),
+		Issuer: int64(v.Issuer), Host: int64(v.Host), Version: v.Number, State: v.State(now), Currency: string(v.Currency),
 		Terms: edge.Roamable{Products: v.Terms.Products, CapMinor: v.Terms.CapMinor, UploadDays: v.Terms.UploadDays,
 			Uncollected: string(v.Terms.Uncollected), NoticeDays: v.Terms.NoticeDays},
 		ProposedBy: v.ProposedBy, ProposedAt: v.ProposedAt, AgreedBy: v.AgreedBy, AgreedAt: known(v.AgreedAt), EffectiveAt: known(v.EffectiveAt),

@@ -34,7 +34,7 @@ import (
 func (g *Gateway) assemble() error {
 	g.Tenants = tenants.NewDirectory(g.DB, g.Clock)
 	g.Ring = keys.NewRing(g.DB, g.Signer)
-	g.Tokens = &edge.Tokens{Clock: g.Clock, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
+	g.Tokens = &edge.Tokens{Now: g.DB.NowOf, Sign: g.signToken, KeyID: g.tokenKeyID, Key: g.tokenKey}
 	g.Fleet = fleet.New(g.DB)
 	g.Ring.Wait(g.Fleet)
 	g.Sealer = &audit.Sealer{DB: g.DB, Ring: g.Ring}

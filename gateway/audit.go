@@ -150,7 +150,7 @@ func (g *Gateway) VerifyAudit(ctx context.Context, logs []citygate.TenantID, cop
 		}
 		logs = slices.Concat(auditLogs(all)...)
 	}
-	v := audit.Verifier{DB: g.DB, Ring: keys.NewRing(g.DB, g.Signer), Now: g.Clock()}
+	v := audit.Verifier{DB: g.DB, Ring: keys.NewRing(g.DB, g.Signer)}
 	return v.Verify(ctx, logs, copies)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -31,6 +32,9 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 		return list, err
 	}
 	c := checker{Gateway: g, tenant: t}
+	if c.now, err = g.DB.NowOf(ctx, tenant); err != nil {
+		return list, err
+	}
 	if c.have, err = g.describe(ctx, t, map[citygate.TenantID]string{}); err != nil {
 		return list, err
 	}
@@ -72,6 +76,7 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 type checker struct {
 	*Gateway
 	tenant tenants.Tenant
+	now    time.Time // on its clock
 	have   manifest.Tenant
 	items  []edge.ChecklistItem
 }
@@ -96,7 +101,7 @@ func (c *checker) keys(ctx context.Context) error {
 		}
 	}
 	for _, p := range purposes {
-		now := c.Clock()
+		now := c.now
 		active := slices.ContainsFunc(held, func(k keys.Key) bool { return k.Purpose == p && k.State == bundle.Active && k.Expires.After(now) })
 		item := edge.ChecklistItem{Name: "key " + string(p), Done: active, Do: fmt.Sprintf("PUT /v1/tenants/{tenant}/keys/%s, or keys in the file", p)}
 		if !active {
@@ -140,7 +145,7 @@ func (c *checker) tariff() {
 	item := edge.ChecklistItem{Name: "tariff", Detail: "no prices hold now", Do: "PUT /v1/tenants/{tenant}/tariffs/1, or tariffs in the file"}
 	for _, p := range c.have.Tariffs {
 		switch compiled, err := p.Compiled(); {
-		case err != nil || p.From.After(c.Clock()):
+		case err != nil || p.From.After(c.now):
 		case compiled.Currency != c.tenant.Currency:
 			item.Done, item.Detail = false, fmt.Sprintf("version %d is in %s, the books are in %s", compiled.Version, compiled.Currency, c.tenant.Currency)
 		default:
@@ -180,7 +185,7 @@ func (c *checker) acceptance(ctx context.Context) error {
 		item.Detail = "no bundle is in force"
 	case err != nil:
 		return err
-	case !latest.ExpiresAt.After(c.Clock()):
+	case !latest.ExpiresAt.After(c.now):
 		item.Detail = fmt.Sprintf("bundle %d has expired", latest.Version)
 	default:
 		item.Done, item.Detail = true, fmt.Sprintf("version %d until %s", latest.Version, latest.ExpiresAt.Format("2006-01-02"))

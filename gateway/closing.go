@@ -57,8 +57,12 @@ func (g *Gateway) UnderWay(ctx context.Context, tenant citygate.TenantID) (open 
 	}
 	late := ""
 	if rules, err := policies.Latest(ctx, g.DB, tenant); err == nil && t.State == tenants.Closing {
+		now, err := g.DB.NowOf(ctx, tenant)
+		if err != nil {
+			return "", err
+		}
 		until := since.AddDate(0, 0, int(rules.LateUploadDays))
-		if g.Clock().Before(until) {
+		if now.Before(until) {
 			late = "uploads that may come until " + until.Format(time.DateOnly)
 		}
 	} else if err != nil && !errors.Is(err, policies.ErrNone) {

@@ -213,7 +213,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	}
 	steps = append(steps, g.Settler.CloseDue)
 	if _, priced := modes[t.Kind]; priced && t.State.Allows(tenants.Pricing) {
-		steps = append(steps, g.Intake.Due, g.Pricing.RunDue)
+		steps = append(steps, g.Intake.Due, g.priceDue)
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)
@@ -232,6 +232,15 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 		steps = append(steps, g.finishClosing)
 	}
 	return steps
+}
+
+// priceDue closes the journeys that are due. An operator that has no rules yet has
+// none: its readers have no bundle.
+func (g *Gateway) priceDue(ctx context.Context, tenant citygate.TenantID) error {
+	if _, err := g.latestRules(ctx, tenant); errors.Is(err, policies.ErrNone) {
+		return nil
+	}
+	return g.Pricing.RunDue(ctx, tenant)
 }
 
 func (g *Gateway) publishLists(ctx context.Context, tenant citygate.TenantID) error {

@@ -106,6 +106,7 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 		}
 	}
 	if c.Adapter == "sandbox" {
+		deps.Clock = g.DB.ClockOf(tenant) // it is in this process, and moves with its tenant's clock; others are in the world
 		dir, err := subdirectory(g.Files, fmt.Sprintf("sandbox-%d-%s", tenant, c.Name))
 		if err != nil {
 			return nil, err

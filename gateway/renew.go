@@ -43,7 +43,7 @@ func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fl
 	if err == nil && !next.Draft {
 		return next
 	}
-	now := g.Clock()
+	now := g.DB.ClockOf(operator)()
 	switch say := g.trust.waits(operator, now); {
 	case !say:
 	case err != nil:

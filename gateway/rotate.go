@@ -84,7 +84,7 @@ const announceEvery = 10 * time.Minute
 // that this process may not change is met later; "citygate key rotate" does it
 // too.
 func (g *Gateway) announceNext(ctx context.Context, tenant citygate.TenantID) error {
-	if !g.announced.turn(tenant, g.Clock()) {
+	if !g.announced.turn(tenant, g.DB.ClockOf(tenant)()) {
 		return nil
 	}
 	made, err := g.Ring.EnsureNextOf(ctx, renewer, tenant)

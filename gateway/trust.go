@@ -52,7 +52,10 @@ func (t *trustCache) forget(tenant citygate.TenantID) {
 
 // Bundle gives a tenant's newest trust bundle, opened.
 func (g *Gateway) Bundle(ctx context.Context, tenant citygate.TenantID) (*bundle.Bundle, error) {
-	now := g.Clock()
+	now, err := g.DB.NowOf(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
 	g.trust.mu.Lock()
 	cached, ok := g.trust.bundles[tenant]
 	g.trust.mu.Unlock()

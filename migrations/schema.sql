@@ -1760,10 +1760,12 @@ CREATE TABLE platform.tenants (
     state text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     state_since timestamp with time zone,
+    clock_ahead_us bigint NOT NULL DEFAULT 0,
     CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id),
     CONSTRAINT tenants_calendar_version_check CHECK ((calendar_version > 0)),
     CONSTRAINT tenants_cap_unit_check CHECK ((cap_unit >= 0)),
     CONSTRAINT tenants_check CHECK ((parent_id <> tenant_id)),
+    CONSTRAINT tenants_clock_ahead CHECK (((clock_ahead_us >= 0) AND ((mode = 'sandbox'::text) OR (clock_ahead_us = 0)))),
     CONSTRAINT tenants_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT tenants_cut_minutes_check CHECK (((cut_minutes >= 0) AND (cut_minutes <= 1439))),
     CONSTRAINT tenants_issuer_check CHECK (((issuer >= 1) AND (issuer <= 65535))),
@@ -1780,9 +1782,10 @@ CREATE TABLE platform.tenants (
 );
 COMMENT ON TABLE platform.tenants IS 'Every tenant there is or was. Numbers are never reused; mode, slug and issuer number never change.';
 COMMENT ON COLUMN platform.tenants.state_since IS 'When the tenant came into its state; none: with its creation.';
+COMMENT ON COLUMN platform.tenants.clock_ahead_us IS 'How far the tenant''s clock is ahead of the platform''s, in microseconds; 0 for every live tenant.';
 GRANT INSERT, SELECT ON platform.tenants TO citygate_app;
 GRANT SELECT ON platform.tenants TO citygate_auditor;
-GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state, state_since) ON platform.tenants TO citygate_app;
+GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state, state_since, clock_ahead_us) ON platform.tenants TO citygate_app;
 
 CREATE TABLE policies (
     tenant_id bigint NOT NULL,

@@ -107,7 +107,11 @@ func (d *Directory) SetState(ctx context.Context, actor string, id citygate.Tena
 		if !slices.Contains(transitions[old.State], to) {
 			return ErrState.Explain("%s cannot become %s", old.State, to)
 		}
-		if _, err := tx.Exec(ctx, `UPDATE platform.tenants SET state = $2, state_since = $3 WHERE tenant_id = $1`, id, to, tx.Now); err != nil {
+		now, err := d.db.NowOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE platform.tenants SET state = $2, state_since = $3 WHERE tenant_id = $1`, id, to, now); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tenant.state", Object: old.Slug, Before: old.State, After: to})

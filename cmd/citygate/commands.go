@@ -14,6 +14,7 @@ var commands = []func(*system) *cobra.Command{
 	newDumpCommand,
 	newInitCommand,
 	newBundleCommand,
+	newClockCommand,
 	newCodeCommand,
 	newFareCommand,
 	newKeyCommand,

@@ -109,7 +109,7 @@ func keyToken(ctx context.Context, sys *system, f tokenFlags) (err error) {
 	if _, err := in.EnsurePlatform(ctx, actor(sys)); err != nil {
 		return err
 	}
-	token, expires, err := in.mint(ctx, sys, actor(sys), caller, f.ttl)
+	token, expires, err := in.mint(ctx, actor(sys), caller, f.ttl)
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,12 @@ func keyToken(ctx context.Context, sys *system, f tokenFlags) (err error) {
 
 // mint makes a token. It is recorded first, in the log of whom it gives power
 // over.
-func (in *installation) mint(ctx context.Context, sys *system, actor string, caller edge.Caller, ttl time.Duration) (token string, expires time.Time, err error) {
-	expires = sys.Now().Add(ttl).UTC().Truncate(time.Second)
+func (in *installation) mint(ctx context.Context, actor string, caller edge.Caller, ttl time.Duration) (token string, expires time.Time, err error) {
+	now, err := in.DB.NowOf(ctx, caller.Tenant)
+	if err != nil {
+		return "", expires, err
+	}
+	expires = now.Add(ttl).UTC().Truncate(time.Second)
 	entry := pg.AuditEntry{Actor: actor, Verb: "token.mint", Object: caller.Subject, After: map[string]any{"scopes": caller.Scopes, "expires": expires}}
 	record := func(tx *pg.Tx) error { return tx.Audit(ctx, entry) }
 	if caller.Tenant == 0 {

@@ -146,7 +146,7 @@ func (in *installation) greet(ctx context.Context, sys *system, address net.Addr
 	text := fmt.Sprintf("listening on http://%s\n", address)
 	if first {
 		admin := edge.Caller{Subject: "user:admin", Scopes: []string{edge.ScopePlatform}}
-		token, expires, err := in.mint(ctx, sys, "system:serve", admin, firstTokenLife)
+		token, expires, err := in.mint(ctx, "system:serve", admin, firstTokenLife)
 		if err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func tenantTry(ctx context.Context, sys *system, f gatewayFlags, name string) (e
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	got, err := city.Trial{Gateway: in.Gateway, Actor: actor(sys), Tenant: t, Now: sys.Now, Dir: dir}.Run(ctx)
+	got, err := city.Trial{Gateway: in.Gateway, Actor: actor(sys), Tenant: t, Dir: dir}.Run(ctx)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (g *Guard) Explain(ctx context.Context, tenant citygate.TenantID, subject, 
 		Subject: subject, Tenant: tenant, Operation: operation, Permission: need, Domain: domain, Version: s.Version(),
 		HeldBy: s.HoldersOf(domain, need), GrantedBy: s.Grantors(),
 	}
-	person, caller := subject, Caller{Subject: subject, Tenant: tenant, Scopes: []string{ScopeMember}, Issued: g.Clock()}
+	person, caller := subject, Caller{Subject: subject, Tenant: tenant, Scopes: []string{ScopeMember}, Issued: g.DB.ClockOf(tenant)()}
 	if id, err := citygate.ParseUUID("", subject); err == nil {
 		k, ok := s.keys[id]
 		if !ok {

@@ -160,17 +160,21 @@ func (g *Guard) KeyCaller(ctx context.Context, text string) (Caller, error) {
 		return Caller{}, ErrToken.Because(nil, "API key of tenant %d", tenant)
 	}
 	c := Caller{Subject: "key:" + hex.EncodeToString(id[:]) + "/" + k.Owner, Tenant: tenant, Key: id, KeyScopes: k.scopes, Owner: k.Owner}
-	if err := s.admits(c, g.Clock()); err != nil {
+	now, err := g.DB.NowOf(ctx, tenant)
+	if err != nil {
 		return Caller{}, err
 	}
-	g.use(ctx, tenant, k)
+	if err := s.admits(c, now); err != nil {
+		return Caller{}, err
+	}
+	g.use(ctx, tenant, k, now.Unix())
 	return c, nil
 }
 
 // use writes down that a key was used, now and then. That it cannot be is no
 // reason to refuse.
-func (g *Guard) use(ctx context.Context, tenant citygate.TenantID, k *heldKey) {
-	now, noted := g.Clock().Unix(), k.noted.Load()
+func (g *Guard) use(ctx context.Context, tenant citygate.TenantID, k *heldKey, now int64) {
+	noted := k.noted.Load()
 	if now-noted < int64(noteUseNot/time.Second) || !k.noted.CompareAndSwap(noted, now) {
 		return
 	}

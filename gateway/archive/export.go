@@ -218,11 +218,8 @@ func (x Exporter) tenant(ctx context.Context, w *writer, id citygate.TenantID, f
 	}
 	kept := len(w.manifest.Files)
 	var payouts []string
-	err := x.DB.InTenant(ctx, id, func(tx *pg.Tx) error {
+	err := x.DB.InSnapshot(ctx, id, func(tx *pg.Tx) error {
 		w.manifest.Files, payouts = w.manifest.Files[:kept], nil // a transaction may run twice
-		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY`); err != nil {
-			return err
-		}
 		all, err := tablesOf(ctx, tx)
 		if err != nil {
 			return err

@@ -20,7 +20,6 @@ const pageMax = 1000
 type Verifier struct {
 	DB   *pg.DB
 	Ring *keys.Ring // without a signer the announced keys are believed
-	Now  time.Time  // ages are counted from here
 }
 
 // Verify reads the logs of tenants, 0 among them for the platform's, and compares
@@ -56,6 +55,7 @@ func (v *Verifier) Verify(ctx context.Context, tenants []citygate.TenantID, copi
 type logCheck struct {
 	*Verifier
 	tenant    citygate.TenantID
+	now       time.Time // ages are counted from here: the time on the log's clock
 	report    *Report
 	copied    map[int64][]*Checkpoint // of copies, by the row they seal
 	keyCopies []PublicKey
@@ -89,6 +89,7 @@ func (l *logCheck) run(ctx context.Context) error {
 	l.checkCopies()
 	var s standing
 	err := l.in(ctx, func(tx *pg.Tx) (err error) {
+		l.now = tx.Now
 		s, err = standingOf(ctx, tx)
 		return err
 	})
@@ -371,7 +372,7 @@ func (l *logCheck) checkWaiting() {
 	if l.waiting == 0 {
 		return
 	}
-	age := max(0, l.Now.Sub(l.oldest.At))
+	age := max(0, l.now.Sub(l.oldest.At))
 	l.report.OldestSeconds = max(l.report.OldestSeconds, int64(age/time.Second))
 	if age > WaitMax {
 		l.find(Unsealed, Finding{Row: l.oldest.Seq, Entry: l.oldest.ID.Text(Prefix)},

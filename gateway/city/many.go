@@ -144,7 +144,7 @@ func (m *many) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.trial = trial{Trial: Trial{Gateway: g, Actor: player, Now: m.clock.now}, run: "many"}
+	m.trial = trial{Trial: Trial{Gateway: g, Actor: player}, now: m.clock.now, run: "many"}
 	m.network = network{url: "http://gateway", client: &http.Client{Transport: handlerTransport{g.Handler()}}}
 	there, err := g.Tenants.All(ctx)
 	if err != nil {

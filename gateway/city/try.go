@@ -49,7 +49,6 @@ type Trial struct {
 	Gateway *gateway.Gateway
 	Actor   string
 	Tenant  tenants.Tenant
-	Now     citygate.Clock
 	// Dir is an empty directory for the reader's journal.
 	Dir string
 }
@@ -65,6 +64,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 type trial struct {
 	Trial
+	now citygate.Clock // of the phone and of the reader
 	network
 	token string
 	calls int
@@ -85,6 +85,7 @@ func (t Trial) Run(ctx context.Context) (got Tried, err error) {
 		return got, err
 	}
 	r.run = base64.RawURLEncoding.EncodeToString(nonce[:])
+	r.now = t.Gateway.DB.ClockOf(t.Tenant.ID)
 	if r.token, err = t.Gateway.Tokens.Mint(ctx, edge.Caller{Subject: t.Actor, Scopes: []string{edge.ScopePlatform}}, 10*time.Minute); err != nil {
 		return got, err
 	}
@@ -97,11 +98,28 @@ func (t Trial) Run(ctx context.Context) (got Tried, err error) {
 		return got, err
 	}
 	got.Tenant, got.Issuer = t.Tenant.Slug, issuer.Slug
+	if err := t.sameTime(ctx, issuer); err != nil {
+		return got, err
+	}
 	got.Rider = citygate.Rider{Issuer: issuer.Issuer, List: p.list, Index: p.idx}.String()
 	if err := r.tap(ctx, rules, p, issuer, &got); err != nil {
 		return got, err
 	}
 	return got, r.settleDown(ctx) // the fare is in both books
+}
+
+// sameTime refuses a tap between two clocks that differ: the code would be from
+// another time than the reader's.
+func (t Trial) sameTime(ctx context.Context, issuer tenants.Tenant) error {
+	own, err := t.Gateway.Tenants.Clock(ctx, t.Tenant.ID)
+	if err != nil {
+		return err
+	}
+	theirs, err := t.Gateway.Tenants.Clock(ctx, issuer.ID)
+	if apart := (own.Ahead - theirs.Ahead).Abs(); err == nil && apart > 30*time.Second {
+		err = fmt.Errorf("the clocks of %s and %s are %s apart: citygate clock set brings them together", t.Tenant.Slug, issuer.Slug, apart)
+	}
+	return err
 }
 
 // api sends a JSON request as the platform's administrator.
@@ -223,7 +241,7 @@ func (r *trial) tap(ctx context.Context, rules *accept.Rules, p *phone, issuer t
 		return err
 	}
 	defer func() { err = errors.Join(err, v.sdk.Close()) }()
-	now := r.Now()
+	now := r.now()
 	if err := v.sync(ctx, &r.network, now, []citygate.Issuer{issuer.Issuer}); err != nil {
 		return err
 	}
@@ -272,7 +290,7 @@ func (r *trial) place(ctx context.Context, in *terminal.Input) error {
 		return err
 	}
 	t := have.Tenants[0]
-	i := slices.IndexFunc(t.Tariffs, func(p manifest.Tariff) bool { return !p.From.After(r.Now()) })
+	i := slices.IndexFunc(t.Tariffs, func(p manifest.Tariff) bool { return !p.From.After(r.now()) })
 	if i < 0 {
 		return errors.New("the tenant has no prices that hold now")
 	}

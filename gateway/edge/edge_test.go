@@ -47,7 +47,7 @@ func newBench(t *testing.T) *testBench {
 	db := pgtest.New(t, pgtest.WithClock(clock))
 	b := &testBench{db: db, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
 	b.tokens = &edge.Tokens{
-		Clock: clock,
+		Now: db.NowOf,
 		Sign: func(_ context.Context, m []byte) ([]byte, string, error) {
 			return ed25519.Sign(b.key, m), "1", nil
 		},
@@ -149,7 +149,7 @@ func code(w *httptest.ResponseRecorder) string {
 // another tenant's token, and the document lists exactly the routes.
 func TestEveryRouteIsClassifiedAndDocumented(t *testing.T) {
 	b := newBench(t)
-	past, err := (&edge.Tokens{Clock: func() time.Time { return now.Add(-2 * time.Hour) }, Sign: b.tokens.Sign, KeyID: b.tokens.KeyID}).
+	past, err := (&edge.Tokens{Now: func(context.Context, citygate.TenantID) (time.Time, error) { return now.Add(-2 * time.Hour), nil }, Sign: b.tokens.Sign, KeyID: b.tokens.KeyID}).
 		Mint(t.Context(), edge.Caller{Subject: "user:ada", Tenant: 1, Scopes: []string{edge.ScopeAdmin}}, time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -71,6 +71,7 @@ var plain = map[string]any{
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
+	"now": nil, "back": nil, "seconds": 60,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

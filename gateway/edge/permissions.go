@@ -36,6 +36,9 @@ var permissions = map[string]authz.Permission{
 	"list-served":      {Resource: "tenant", Verb: "read"},
 	"put-served":       {Resource: "platform", Verb: "write"},
 	"get-checklist":    {Resource: "tenant", Verb: "read"},
+	"get-clock":        {Resource: "tenant", Verb: "read"},
+	"set-clock":        {Resource: "tenant", Verb: "write"},
+	"advance-clock":    {Resource: "tenant", Verb: "write"},
 
 	// Onboarding.
 	"list-keys":           {Resource: "key", Verb: "read"},

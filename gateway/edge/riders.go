@@ -84,10 +84,11 @@ func (e *Edge) riderRoutes() {
 			Issued     []IssuedCredential `json:"issued"`
 		}], error) {
 			issued, err := e.Issue(ctx, who.Subject, r.id(), r.Body.Requests)
+			now := e.DB.ClockOf(r.id())()
 			return respond(struct {
 				ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
 				Issued     []IssuedCredential `json:"issued"`
-			}{e.Clock().Unix(), issued}, err)
+			}{now.Unix(), issued}, err)
 		})
 	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
 		func(ctx context.Context, who Caller, r *struct {

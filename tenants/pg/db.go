@@ -51,6 +51,8 @@ type DB struct {
 
 	idMu   sync.Mutex
 	random io.Reader
+
+	clocks sync.Map // of citygate.TenantID -> *tenantClock
 }
 
 // Open connects as the gateway's role. It refuses a role that row-level
@@ -92,7 +94,8 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 // Close ends all connections. Transactions under way are waited for.
 func (db *DB) Close() { db.pool.Close() }
 
-// Now gives the injected clock's time in the form rows store it.
+// Now gives the platform's time, the injected clock's, in the form rows store it.
+// What is done for a tenant has the tenant's: [Tx.Now], [DB.NowOf].
 func (db *DB) Now() time.Time { return db.clock().UTC().Truncate(time.Microsecond) }
 
 // ownsTables finds out whether the role owns any table, itself or by membership.
@@ -146,16 +149,27 @@ func (db *DB) InTenant(ctx context.Context, tenant citygate.TenantID, fn func(*T
 	if tenant <= 0 {
 		return ErrNoTenant.Because(nil, "tenant %d", tenant)
 	}
-	return db.run(ctx, tenant, fn)
+	return db.run(ctx, tenant, false, fn)
+}
+
+// InSnapshot is [DB.InTenant] for reading: every statement sees the rows as the
+// first one did, and nothing can be changed.
+func (db *DB) InSnapshot(ctx context.Context, tenant citygate.TenantID, fn func(*Tx) error) error {
+	if tenant <= 0 {
+		return ErrNoTenant.Because(nil, "tenant %d", tenant)
+	}
+	return db.run(ctx, tenant, true, fn)
 }
 
 // InSystem is [DB.InTenant] with no tenant bound: tenant tables show no rows
 // and take none. What it may use lies in schema platform.
-func (db *DB) InSystem(ctx context.Context, fn func(*Tx) error) error { return db.run(ctx, 0, fn) }
+func (db *DB) InSystem(ctx context.Context, fn func(*Tx) error) error {
+	return db.run(ctx, 0, false, fn)
+}
 
-func (db *DB) run(ctx context.Context, tenant citygate.TenantID, fn func(*Tx) error) error {
+func (db *DB) run(ctx context.Context, tenant citygate.TenantID, snapshot bool, fn func(*Tx) error) error {
 	for try := 1; ; try++ {
-		err := db.once(ctx, tenant, fn)
+		err := db.once(ctx, tenant, snapshot, fn)
 		if err == nil || try == triesMax || !lostRace(err) {
 			return classify(ctx, err)
 		}
@@ -165,22 +179,26 @@ func (db *DB) run(ctx context.Context, tenant citygate.TenantID, fn func(*Tx) er
 // beginSQL opens the transaction in one round trip. RESET ALL removes what an
 // earlier borrower of the connection may have left in the session, and the
 // binding replaces a leftover tenant even where the reset could not.
-func beginSQL(tenant citygate.TenantID) string {
+func beginSQL(tenant citygate.TenantID, snapshot bool) string {
+	begin := "BEGIN"
+	if snapshot {
+		begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+	}
 	if tenant == 0 {
-		return "BEGIN; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = ''"
+		return begin + "; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = ''"
 	}
 	// An integer of ours: nothing to inject. SET takes no parameters, and
 	// set_config would not reach the workers of a distributed database.
-	return fmt.Sprintf("BEGIN; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = '%d'", int64(tenant))
+	return fmt.Sprintf("%s; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = '%d'", begin, int64(tenant))
 }
 
 // begin opens the transaction. After a restart of the server the pool is full of
 // dead connections, each of which is found out and dropped by its first use;
 // where the begin failed nothing else can have happened, so the next connection
 // is tried. A server that refuses new connections is not asked again.
-func (db *DB) begin(ctx context.Context, tenant citygate.TenantID) (pgx.Tx, error) {
+func (db *DB) begin(ctx context.Context, tenant citygate.TenantID, snapshot bool) (pgx.Tx, error) {
 	for dead := int32(0); ; dead++ {
-		tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginSQL(tenant)})
+		tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginSQL(tenant, snapshot)})
 		if err == nil || ctx.Err() != nil || dead == db.pool.Config().MaxConns {
 			return tx, err
 		}
@@ -190,8 +208,8 @@ func (db *DB) begin(ctx context.Context, tenant citygate.TenantID) (pgx.Tx, erro
 	}
 }
 
-func (db *DB) once(ctx context.Context, tenant citygate.TenantID, fn func(*Tx) error) (err error) {
-	ptx, err := db.begin(ctx, tenant)
+func (db *DB) once(ctx context.Context, tenant citygate.TenantID, snapshot bool, fn func(*Tx) error) (err error) {
+	ptx, err := db.begin(ctx, tenant, snapshot)
 	if err != nil {
 		return err
 	}
@@ -203,7 +221,11 @@ func (db *DB) once(ctx context.Context, tenant citygate.TenantID, fn func(*Tx) e
 		defer cancel()
 		_ = ptx.Rollback(undo)
 	}()
-	tx := &Tx{Tenant: tenant, Now: db.Now(), db: db, tx: ptx}
+	ahead, err := db.ahead(ctx, ptx, tenant)
+	if err != nil {
+		return err
+	}
+	tx := &Tx{Tenant: tenant, Now: db.Now().Add(ahead), db: db, tx: ptx, ahead: ahead}
 	if err := fn(tx); err != nil {
 		return err
 	}
@@ -234,8 +256,8 @@ func isNetError(err error) bool {
 
 // newID makes an id under a lock: randomness sources need not be safe for
 // concurrent use.
-func (db *DB) newID() (citygate.UUID, error) {
-	at := db.clock()
+func (db *DB) newID(ahead time.Duration) (citygate.UUID, error) {
+	at := db.clock().Add(ahead)
 	db.idMu.Lock()
 	defer db.idMu.Unlock()
 	return citygate.NewUUID(at, db.random)

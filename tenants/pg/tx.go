@@ -14,11 +14,12 @@ import (
 // neither committed nor rolled back half-way, and is not safe for concurrent use.
 type Tx struct {
 	Tenant citygate.TenantID
-	Now    time.Time // fixed at the begin; UTC, whole microseconds as rows store it
+	Now    time.Time // on the tenant's clock, fixed at the begin; UTC, whole microseconds as rows store it
 
 	db     *DB
 	tx     pgx.Tx
-	failed error // found where no error could be returned; fails the commit
+	ahead  time.Duration // of the tenant's clock
+	failed error         // found where no error could be returned; fails the commit
 }
 
 // Exec runs a statement that returns no rows.
@@ -82,10 +83,10 @@ func (tx *Tx) tell(sql string) {
 	}
 }
 
-// NewID makes a version 7 UUID from the injected clock and randomness. Where
+// NewID makes a version 7 UUID from the tenant's clock and the injected randomness. Where
 // the randomness fails the transaction fails with it.
 func (tx *Tx) NewID() citygate.UUID {
-	id, err := tx.db.newID()
+	id, err := tx.db.newID(tx.ahead)
 	if err != nil {
 		tx.failed = err
 	}
