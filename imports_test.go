@@ -61,6 +61,7 @@ var public = map[string][]string{
 	"gateway/tap":             nil,
 	"gateway/journey":         nil,
 	"gateway/fare":            nil,
+	"gateway/entitlement":     nil,
 	"gateway/terminal":        nil,
 	"policies/accept":         nil,
 	"adapters/driver":         nil,
@@ -102,7 +103,8 @@ var ours = map[string][]string{
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
 	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
-	"gateway/fare":                   {"gateway/journey"},
+	"gateway/fare":                   {"gateway/journey", "gateway/entitlement"},
+	"gateway/entitlement":            {},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
 	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},

@@ -146,7 +146,7 @@ func tariffOf(operator citygate.TenantID) (*fare.Tariff, error) {
 	t := &fare.Tariff{Version: 1, Currency: "CNY", Categories: categories}
 	switch operator {
 	case harbourMetro:
-		return data.MTRTariff("CNY", 1)
+		return data.MTRTariff("CNY", 1, data.Adult, data.Student, data.Elderly)
 	case peakMinibus:
 		t.Name, t.Rules = "Peak flat fare", []fare.Rule{{ID: "flat", Flat: amounts(peakFare)}}
 	case bayMinibus:

@@ -224,7 +224,7 @@ func TestRoundingModes(t *testing.T) {
 
 func TestParseTariffRefuses(t *testing.T) {
 	for name, change := range map[string][2]string{
-		"an unknown field":             {`"version": 7`, `"version": 7, "caps": []`},
+		"an unknown field":             {`"version": 7`, `"version": 7, "colour": 1`},
 		"version 0":                    {`"version": 7`, `"version": 0`},
 		"no currency":                  {`"CNY"`, `"yuan"`},
 		"a negative fare":              {`"student": 240`, `"student": -240`},

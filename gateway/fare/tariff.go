@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/entitlement"
 )
 
 // ErrTariff says that a tariff cannot be used; the detail names the part.
@@ -34,8 +36,28 @@ type Tariff struct {
 	SameStop   SameStop          `json:"same_stop"`
 	Rounding   Rounding          `json:"rounding"`
 
-	digest [32]byte
-	ready  bool
+	// Zones are the zones of stops: for rules of zones and for the reach of caps.
+	Zones map[string][]string `json:"zones,omitempty"`
+	// Operators are the routes of each operator of an integrated tariff.
+	Operators map[string][]string `json:"operators,omitempty"`
+	// Holidays are business dates beside those of the tenant's calendar.
+	Holidays []string `json:"holidays,omitempty"`
+	// Discounts and Minimum change the price of one ride.
+	Discounts []Discount `json:"discounts,omitempty"`
+	Minimum   Amounts    `json:"minimum,omitempty"`
+	// Transfers, Cumulative, NthRide and Caps depend on the rider's rides before.
+	Transfers  []Transfer   `json:"transfers,omitempty"`
+	Cumulative []Cumulative `json:"cumulative,omitempty"`
+	NthRide    []NthRide    `json:"nth_ride,omitempty"`
+	Caps       []Cap        `json:"caps,omitempty"`
+	// Products are what riders can buy and hold (package entitlement).
+	Products []entitlement.Product `json:"products,omitempty"`
+
+	digest   [32]byte
+	ready    bool
+	timed    bool // some price depends on the day or the time of day
+	holidays []citygate.Date
+	operator map[string]string // by route
 }
 
 // Categories maps the product number of a credential to the rider's category.
@@ -43,18 +65,36 @@ type Tariff struct {
 type Categories struct {
 	Products map[uint16]Category `json:"products,omitempty"`
 	Default  Category            `json:"default,omitempty"`
+	// Proof names categories a rider must have proved, and the category they
+	// ride in without: [Tariff.CategoryOf].
+	Proof map[Category]Category `json:"proof,omitempty"`
+	// Funded names categories whose difference to another one's price somebody
+	// pays: the nominal price is the other's.
+	Funded map[Category]Concession `json:"funded,omitempty"`
 }
 
-// A Rule prices the journeys of its routes; no routes means every route.
-// Exactly one of the kinds of price is set.
+// A Concession says who pays what a category saves against Reference.
+type Concession struct {
+	Reference Category `json:"reference"`
+	Funder    Funder   `json:"funder,omitempty"`
+}
+
+// A Rule prices the journeys it serves: of its routes, operators and media, at
+// its times; what is not given is no condition. Exactly one of the kinds of
+// price is set.
 type Rule struct {
-	ID       string    `json:"id"`
-	Routes   []string  `json:"routes,omitempty"`
-	Flat     Amounts   `json:"flat,omitempty"`
-	Sections *Sections `json:"sections,omitempty"`
-	Table    *Table    `json:"table,omitempty"`
-	Distance *Distance `json:"distance,omitempty"`
-	Entered  *Entered  `json:"entered,omitempty"`
+	ID        string    `json:"id"`
+	Routes    []string  `json:"routes,omitempty"`
+	Operators []string  `json:"operators,omitempty"`
+	Media     []string  `json:"media,omitempty"`
+	When      []When    `json:"when,omitempty"`
+	Flat      Amounts   `json:"flat,omitempty"`
+	Sections  *Sections `json:"sections,omitempty"`
+	Table     *Table    `json:"table,omitempty"`
+	Zones     *Zones    `json:"zones,omitempty"`
+	Distance  *Distance `json:"distance,omitempty"`
+	Time      *Time     `json:"time,omitempty"`
+	Entered   *Entered  `json:"entered,omitempty"`
 }
 
 // Amounts are minor units per category. A category that is missing has no
@@ -78,6 +118,7 @@ type Table struct {
 	Names   []string             `json:"names,omitempty"`
 	Linked  [][2]string          `json:"linked,omitempty"`
 	Amounts map[Category][]int64 `json:"amounts"`
+	Split   *Split               `json:"never_more_than_split,omitempty"`
 
 	index map[string]int
 }
@@ -131,7 +172,7 @@ const (
 	SetAside    Mode = "set_aside"     // nobody is charged until a person decides
 	Fixed       Mode = "fixed"         // Amounts
 	MaxFromStop Mode = "max_from_stop" // the highest price from the known stop
-	MinFromStop Mode = "min_from_stop" // the lowest price from the known stop
+	MinFromStop Mode = "min_from_stop" // the lowest price from the known stop that is not 0
 	MaxOfRule   Mode = "max"           // the highest price of the rule
 )
 
@@ -196,13 +237,48 @@ func (t *Tariff) Encode() ([]byte, error) {
 // Digest is the SHA-256 of [Tariff.Encode]. It is part of every InputsHash.
 func (t *Tariff) Digest() [32]byte { return t.digest }
 
-// Category gives the category of a product number.
+// Category gives the category of a product number, whether or not it must be proved.
 func (t *Tariff) Category(product uint16) (Category, bool) {
 	c, ok := t.Categories.Products[product]
 	if !ok {
 		c = t.Categories.Default
 	}
 	return c, c != ""
+}
+
+// A Proof shows that a rider belongs to a category from one instant until
+// another, in unix milliseconds; Until 0 means without end.
+type Proof struct {
+	Category Category `json:"category"`
+	From     int64    `json:"from"`
+	Until    int64    `json:"until,omitempty"`
+}
+
+// CategoryOf gives the category a ride of a product number is priced in, by the
+// proofs that hold at the event time of its first tap: a ride that begins before
+// a proof ends keeps its category to the last tap, the next ride does not. The
+// category of a valid proof wins over that of the product; of several valid ones
+// the one that ends last, then the one whose name comes first.
+func (t *Tariff) CategoryOf(product uint16, proofs []Proof, at int64) (Category, bool) {
+	var best *Proof
+	for i := range proofs {
+		p := &proofs[i]
+		if at < p.From || p.Until != 0 && at >= p.Until || t.Categories.Proof[p.Category] == "" {
+			continue
+		}
+		later := best == nil || best.Until != 0 && (p.Until == 0 || p.Until > best.Until)
+		if later || best.Until == p.Until && p.Category < best.Category {
+			best = p
+		}
+	}
+	if best != nil {
+		return best.Category, true
+	}
+	c, ok := t.Category(product)
+	if fallback := t.Categories.Proof[c]; fallback != "" {
+		c = fallback
+	}
+	return c, ok
 }
 
 // Compile checks t and prepares it for pricing. A tariff must not be changed
@@ -215,6 +291,8 @@ func (t *Tariff) Compile() error {
 	if err != nil {
 		return err
 	}
+	t.timed = slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.When) > 0 }) ||
+		slices.ContainsFunc(t.Discounts, func(d Discount) bool { return len(d.When) > 0 })
 	t.digest, t.ready = sha256.Sum256(raw), true
 	return nil
 }
@@ -243,18 +321,72 @@ func (t *Tariff) check() error {
 	if err := checkMode(t.SameStop.Mode, t.SameStop.Amounts, Fixed, MinFromStop); err != nil {
 		return fmt.Errorf("same_stop: %w", err)
 	}
-	if t.Rounding.Step < 0 || t.Rounding.Step > maxAmount {
+	if t.Rounding.Step < 0 || t.Rounding.Step > maxStep {
 		return errors.New("rounding: the step is out of range")
 	}
 	if !slices.Contains([]RoundingMode{"", HalfUp, Down, Up}, t.Rounding.Mode) {
 		return fmt.Errorf("rounding: no mode %q", t.Rounding.Mode)
 	}
+	if err := t.checkCategories(); err != nil {
+		return fmt.Errorf("categories: %w", err)
+	}
+	if err := t.checkNames(); err != nil {
+		return err
+	}
+	return t.checkAdjustments(ids)
+}
+
+func (t *Tariff) checkCategories() error {
+	for c, fallback := range t.Categories.Proof {
+		if c == "" || fallback == c || t.Categories.Proof[fallback] != "" {
+			return fmt.Errorf("proof: %q falls back to %q, which must be another category that needs no proof", c, fallback)
+		}
+	}
+	for c, f := range t.Categories.Funded {
+		if _, chain := t.Categories.Funded[f.Reference]; c == "" || f.Reference == "" || f.Reference == c || chain {
+			return fmt.Errorf("funded: the reference of %q must be another category that is not funded itself", c)
+		}
+		if err := f.Funder.check(); err != nil {
+			return fmt.Errorf("funded: %q: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// checkNames reads what the whole tariff refers to: zones, operators, holidays.
+func (t *Tariff) checkNames() error {
+	for stop, zones := range t.Zones {
+		if stop == "" || len(zones) == 0 || slices.Contains(zones, "") {
+			return fmt.Errorf("zones: the stop %q has none", stop)
+		}
+	}
+	t.operator = make(map[string]string)
+	for _, operator := range slices.Sorted(maps.Keys(t.Operators)) {
+		for _, route := range t.Operators[operator] {
+			if other, taken := t.operator[route]; taken || operator == "" {
+				return fmt.Errorf("operators: the route %q is of %q and of %q", route, other, operator)
+			}
+			t.operator[route] = operator
+		}
+	}
+	t.holidays = nil
+	for _, h := range t.Holidays {
+		d, err := day(h)
+		if err != nil || h == "" {
+			return fmt.Errorf("holidays: %w", err)
+		}
+		t.holidays = append(t.holidays, d)
+	}
+	slices.SortFunc(t.holidays, citygate.Date.Compare)
 	return nil
 }
 
 // maxAmount bounds every amount of a tariff so that no step of a decision can
-// leave the range of an int64: party and permille factors stay far below 2^20.
-const maxAmount = 1 << 40
+// leave its range: party and permille factors stay far below 2^20.
+const (
+	maxAmount = 1 << 40
+	maxStep   = 1_000_000
+)
 
 func (a Amounts) check() error {
 	for c, minor := range a {
@@ -277,15 +409,22 @@ func checkMode(mode Mode, amounts Amounts, allowed ...Mode) error {
 
 func (r *Rule) check() error {
 	kinds := 0
-	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Distance != nil, r.Entered != nil} {
+	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Zones != nil, r.Distance != nil, r.Time != nil, r.Entered != nil} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return errors.New("exactly one of flat, sections, table, distance and entered is required")
+		return errors.New("exactly one of flat, sections, table, zones, distance, time and entered is required")
+	}
+	if err := checkWhens(r.When); err != nil {
+		return err
 	}
 	switch {
+	case r.Zones != nil:
+		return r.Zones.check()
+	case r.Time != nil:
+		return r.Time.check()
 	case r.Sections != nil:
 		return r.Sections.check()
 	case r.Table != nil:
@@ -316,47 +455,4 @@ func (s *Sections) check() error {
 		}
 	}
 	return nil
-}
-
-func (t *Table) check() error {
-	n := len(t.Stops)
-	if n == 0 || n > 4096 || (len(t.Names) != 0 && len(t.Names) != n) {
-		return errors.New("table: 1 to 4096 stops and as many names, or none, are required")
-	}
-	t.index = make(map[string]int, n)
-	for i, stop := range t.Stops {
-		if _, taken := t.index[stop]; taken || stop == "" {
-			return fmt.Errorf("table: the stop %q is empty or given twice", stop)
-		}
-		t.index[stop] = i
-	}
-	for _, pair := range t.Linked {
-		_, a := t.index[pair[0]]
-		_, b := t.index[pair[1]]
-		if !a || !b {
-			return fmt.Errorf("table: linked stops %v are not both in the table", pair)
-		}
-	}
-	if len(t.Amounts) == 0 {
-		return errors.New("table: no amounts")
-	}
-	for c, cells := range t.Amounts {
-		if c == "" || len(cells) != n*n {
-			return fmt.Errorf("table: category %q has %d cells, want %d", c, len(cells), n*n)
-		}
-		for i, minor := range cells {
-			if minor < NoPrice || minor > maxAmount {
-				return fmt.Errorf("table: category %q, cell %d: %d is out of range", c, i, minor)
-			}
-			if i%(n+1) == 0 && minor != NoPrice {
-				return fmt.Errorf("table: category %q: the row of %q to itself is not a price; leave it %d", c, t.Stops[i/n], NoPrice)
-			}
-		}
-	}
-	return nil
-}
-
-// linked reports whether a and b are one station to the rider.
-func (t *Table) linked(a, b string) bool {
-	return slices.Contains(t.Linked, [2]string{a, b}) || slices.Contains(t.Linked, [2]string{b, a})
 }

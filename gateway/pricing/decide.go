@@ -99,7 +99,7 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	d := unknown(noTariff)
 	if t := r.prices.at(c.built.At()); t != nil {
 		category, _ := t.Category(c.built.Taps[0].Product)
-		d = t.Price(&c.built, category)
+		d = t.PriceTrip(&fare.Trip{Journey: &c.built, Category: category}, fare.Calendar{Calendar: r.home.calendar})
 	}
 	if _, err := r.issuerOf(ctx, c.built.Rider); errors.Is(err, tenants.ErrNotFound) {
 		d = unknown(issuerUnknown)

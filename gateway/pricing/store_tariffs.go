@@ -89,6 +89,9 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 	if err != nil {
 		return err
 	}
+	if t.Folds() {
+		return fare.ErrTariff.Explain("transfers, cumulative discounts, n-th rides, caps and products depend on a rider's other rides, which this gateway prices one by one")
+	}
 	digest := t.Digest()
 	if digest == ([32]byte{}) || t.Version > 1<<62 {
 		return ErrTariffDate.Because(nil, "the tariff was not compiled, or its version is out of range")

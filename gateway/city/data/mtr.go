@@ -2,12 +2,10 @@
 // stations and the fare table of the Hong Kong MTR (see hk-mtr/ORIGIN.md for
 // origin, licence and acknowledgement), embedded and read into a tariff.
 //
-// Two things about the table are decided here. A row from a station to itself
-// says 0.00 and is not a price: its cell stays empty. Two pairs of different
-// stations (Central and Hong Kong, Tsim Sha Tsui and East Tsim Sha Tsui) also
-// say 0.00, because one walks between them inside the gates: they become linked
-// stations, so that the same-station rule of the tariff decides and nobody rides
-// for nothing by accident.
+// A station is the same by its id. A row from a station to itself says 0.00 and
+// is not a price: its cell stays empty. Two pairs of different stations (Central
+// and Hong Kong, Tsim Sha Tsui and East Tsim Sha Tsui) also say 0.00, because one
+// walks between them inside the gates: that is their price.
 package data
 
 import (
@@ -16,6 +14,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,32 +29,47 @@ var mtrFares []byte
 //go:embed hk-mtr/mtr_lines_and_stations.csv
 var mtrStations []byte
 
-// The rider categories of the MTR tariff.
+// The rider categories of the MTR tariff: by Octopus, and by single ticket.
 const (
-	Adult   fare.Category = "adult"
-	Student fare.Category = "student"
-	Elderly fare.Category = "elderly"
+	Adult         fare.Category = "adult"
+	Student       fare.Category = "student"
+	JoyYou        fare.Category = "joyyou" // from 60 on
+	Child         fare.Category = "child"
+	Elderly       fare.Category = "elderly"
+	Disabled      fare.Category = "disabled"
+	AdultTicket   fare.Category = "adult_ticket"
+	ChildTicket   fare.Category = "child_ticket"
+	ElderlyTicket fare.Category = "elderly_ticket"
 )
 
 // mtrColumns says which column of the fare table each category pays.
 var mtrColumns = map[fare.Category]string{
-	Adult:   "OCT_ADT_FARE",
-	Student: "OCT_STD_FARE",
-	Elderly: "OCT_CON_ELDERLY_FARE",
+	Adult:         "OCT_ADT_FARE",
+	Student:       "OCT_STD_FARE",
+	JoyYou:        "OCT_JOYYOU_SIXTY_FARE",
+	Child:         "OCT_CON_CHILD_FARE",
+	Elderly:       "OCT_CON_ELDERLY_FARE",
+	Disabled:      "OCT_CON_PWD_FARE",
+	AdultTicket:   "SINGLE_ADT_FARE",
+	ChildTicket:   "SINGLE_CON_CHILD_FARE",
+	ElderlyTicket: "SINGLE_CON_ELDERLY_FARE",
 }
 
 // MTRTable gives the embedded fare table. Its stops are the station ids of the
 // MTR as decimal text ("76"), its names the English station names ("Lo Wu").
 func MTRTable() (*fare.Table, error) { return ParseMTR(bytes.NewReader(mtrFares)) }
 
-// MTRTariff gives the embedded table as a tariff in currency: products 1, 2 and
-// 3 ride as adult, student and elderly, others as adult. An incomplete journey
-// costs the highest fare from the stop that is known, an exit where one entered
-// the lowest.
-func MTRTariff(currency citygate.Currency, version uint64) (*fare.Tariff, error) {
+// MTRTariff gives the embedded table as a tariff in currency, of the categories
+// named or of all: products 1, 2 and 3 ride as adult, student and elderly, others
+// as adult. An incomplete journey costs the highest fare from the stop that is
+// known, an exit where one entered the lowest that is not 0.
+func MTRTariff(currency citygate.Currency, version uint64, categories ...fare.Category) (*fare.Tariff, error) {
 	table, err := MTRTable()
 	if err != nil {
 		return nil, err
+	}
+	if len(categories) > 0 {
+		maps.DeleteFunc(table.Amounts, func(c fare.Category, _ []int64) bool { return !slices.Contains(categories, c) })
 	}
 	t := &fare.Tariff{
 		Name: "metro", Version: version, Currency: currency,
@@ -120,29 +134,20 @@ func ParseMTR(r io.Reader) (*fare.Table, error) {
 	return t, nil
 }
 
-// setCells fills the cells of one row, or links the two stations if the row
-// asks for nothing.
+// setCells fills the cells of one row. The row of a station to itself says 0.00
+// and is not a ride; two stations with 0.00 between them (one walks from Central
+// to Hong Kong inside the gates) are a pair with a price like any other.
 func setCells(t *fare.Table, row []string, column map[string]int, from, to int) error {
-	free := 0
 	for category, name := range mtrColumns {
 		minor, err := cents(row[column[name]])
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
-		}
-		if minor == 0 {
-			free++
-			continue
-		}
-		if from == to {
+		case from != to:
+			t.Amounts[category][from*len(t.Stops)+to] = minor
+		case minor != 0:
 			return fmt.Errorf("%s: a station costs %d to itself", name, minor)
 		}
-		t.Amounts[category][from*len(t.Stops)+to] = minor
-	}
-	if free != 0 && free != len(mtrColumns) {
-		return fmt.Errorf("%s to %s is free for some categories only", t.Stops[from], t.Stops[to])
-	}
-	if free != 0 && from < to {
-		t.Linked = append(t.Linked, [2]string{t.Stops[from], t.Stops[to]})
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func TestMTRFacts(t *testing.T) {
 		t.Fatalf("%d stations, want 96", n)
 	}
 	amounts := map[int64]bool{0: true} // the file's own 0.00 is one of its 173 amounts
-	low, high := int64(1<<62), int64(0)
+	low, high, free := int64(1<<62), int64(0), 0
 	for category, cells := range table.Amounts {
 		for i, minor := range cells {
 			if other := cells[i%n*n+i/n]; minor != other {
@@ -45,9 +46,9 @@ func TestMTRFacts(t *testing.T) {
 				t.Fatalf("%s has a price to itself", table.Names[i/n])
 			}
 			if minor == 0 {
-				t.Fatalf("%s to %s is free", table.Names[i/n], table.Names[i%n])
+				free++
 			}
-			if category == Adult && minor != fare.NoPrice {
+			if category == Adult && minor > 0 {
 				amounts[minor] = true
 				low, high = min(low, minor), max(high, minor)
 			}
@@ -56,8 +57,14 @@ func TestMTRFacts(t *testing.T) {
 	if len(amounts) != 173 || low != 400 || high != 6080 {
 		t.Errorf("%d adult amounts from %d to %d, want 173 from 400 to 6080", len(amounts), low, high)
 	}
-	if want := [][2]string{{"1", "39"}, {"3", "80"}}; !slices.Equal(table.Linked, want) {
-		t.Errorf("linked stations %v, want %v", table.Linked, want)
+	if free != 4*len(mtrColumns) || len(table.Amounts) != 9 || len(table.Linked) != 0 {
+		t.Errorf("%d free cells of %d categories, linked %v; want Central - Hong Kong and Tsim Sha Tsui - East Tsim Sha Tsui, both ways, in 9", free, len(table.Amounts), table.Linked)
+	}
+	if got := price(Adult, "Central", "Hong Kong"); got != 0 {
+		t.Errorf("Central to Hong Kong = %d, want 0", got)
+	}
+	if got := price(JoyYou, "Admiralty", "Lo Wu"); got != 5220 {
+		t.Errorf("Admiralty to Lo Wu for JoyYou = %d, want the full 5220", got)
 	}
 	for _, c := range []struct {
 		category fare.Category
@@ -122,7 +129,8 @@ func TestMTRTariffPricesRides(t *testing.T) {
 		{"first half", id("Lo Wu"), id("Fanling"), Adult, 2650},
 		{"second half", id("Fanling"), id("Yuen Long"), Adult, 2500},
 		{"same station: the lowest from there", "1", "1", Adult, 490},
-		{"linked stations count as one", "1", "39", Adult, 490},
+		{"two stations one walks between", "1", "39", Adult, 0},
+		{"JoyYou pays the full fare to the border", id("Admiralty"), id("Lo Wu"), JoyYou, 5220},
 		{"student", "1", "2", Student, 320},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,7 +144,7 @@ func TestMTRTariffPricesRides(t *testing.T) {
 		t.Errorf("product 2 rides as %q", c)
 	}
 	raw, err := tariff.Encode()
-	if err != nil || len(raw) > 200_000 {
+	if err != nil || len(raw) > 600_000 {
 		t.Errorf("the tariff takes %d bytes, %v", len(raw), err)
 	}
 	if again, err := fare.ParseTariff(raw); err != nil || again.Digest() != tariff.Digest() {
@@ -155,7 +163,6 @@ func TestParseMTRRefusesDamage(t *testing.T) {
 		"a column is missing":      strings.Replace(good, "OCT_STD_FARE", "OTHER", 1),
 		"a station costs itself":   strings.Replace(good, `"Central",1,"Central",1,0.00`, `"Central",1,"Central",1,1.00`, 1),
 		"an amount has one digit":  strings.Replace(good, "4.90", "4.9", 1),
-		"free for some only":       strings.Replace(good, `"Admiralty",2,4.90,3.20`, `"Admiralty",2,4.90,0.00`, 1),
 		"a number is not a number": strings.Replace(good, "4.90", "x.90", 1),
 	} {
 		if _, err := ParseMTR(strings.NewReader(text)); err == nil {
@@ -187,5 +194,91 @@ func TestMTRLinesUseStationsOfTheTable(t *testing.T) {
 	}
 	if len(codes) != 10 {
 		t.Errorf("%d lines, want 10: %v", len(codes), codes)
+	}
+}
+
+// TestEveryMTRPairCostsWhatTheFileSays prices every pair of every column.
+func TestEveryMTRPairCostsWhatTheFileSays(t *testing.T) {
+	tariff, err := MTRTariff("HKD", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, column, err := readCSV(strings.NewReader(string(mtrFares)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairs, j := 0, ride("", "")
+	for _, row := range rows {
+		j.Taps[0].Stop, j.Taps[1].Stop = row[column["SRC_STATION_ID"]], row[column["DEST_STATION_ID"]]
+		if j.Taps[0].Stop == j.Taps[1].Stop {
+			continue
+		}
+		for category, name := range mtrColumns {
+			want := strings.Replace(row[column[name]], ".", "", 1)
+			if d := tariff.Price(j, category); !d.Known || fmt.Sprintf("%03d", d.Amount.Minor) != want {
+				t.Fatalf("%v, %s: %+v, the file says %s", row[:4], category, d, row[column[name]])
+			}
+			pairs++
+		}
+	}
+	if pairs != 96*95*9 {
+		t.Errorf("%d pairs, want %d", pairs, 96*95*9)
+	}
+}
+
+// TestNeverMoreThanTheSplit: a rider pays what was tapped, unless the tenant
+// promises never to take more than the cheapest legal split.
+func TestNeverMoreThanTheSplit(t *testing.T) {
+	table, err := MTRTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(name string) string { return table.Stops[slices.Index(table.Names, name)] }
+	price := func(split *fare.Split) (cheaper int, border fare.Decision) {
+		table.Split = split
+		tariff := &fare.Tariff{Name: "m", Version: 1, Currency: "HKD", Rules: []fare.Rule{{ID: "od", Table: table}}}
+		if err := tariff.Compile(); err != nil {
+			t.Fatal(err)
+		}
+		j := ride("", "")
+		for a := range table.Stops {
+			for b := range table.Stops {
+				if a == b {
+					continue
+				}
+				j.Taps[0].Stop, j.Taps[1].Stop = table.Stops[a], table.Stops[b]
+				d, direct := tariff.Price(j, Adult), table.Amounts[Adult][a*len(table.Stops)+b]
+				if !d.Known || d.Amount.Minor > direct {
+					t.Fatalf("%s to %s: %+v, direct %d", table.Names[a], table.Names[b], d, direct)
+				}
+				if d.Amount.Minor < direct {
+					cheaper++
+				}
+			}
+		}
+		return cheaper, tariff.Price(ride(id("Lo Wu"), id("Yuen Long")), Adult)
+	}
+	if n, d := price(nil); n != 0 || d.Amount.Minor != 5920 {
+		t.Errorf("%d pairs below the table, Lo Wu to Yuen Long %d; want what was tapped, 5920", n, d.Amount.Minor)
+	}
+	n, d := price(&fare.Split{Breaks: 1})
+	if n != 514 || d.Amount.Minor != 5150 {
+		t.Errorf("%d pairs are charged by a split, Lo Wu to Yuen Long %d; want 514 and 5150", n, d.Amount.Minor)
+	}
+	steps := d.Explanation.Steps
+	if last := steps[len(steps)-1]; last.Op != fare.OpSplit || last.Via != id("Fanling") || last.Minor != 5150 {
+		t.Errorf("the explanation ends with %+v, want the split at Fanling", last)
+	}
+	if n, d := price(&fare.Split{Breaks: 1, At: []string{id("Admiralty")}}); n >= 514 || d.Amount.Minor != 5920 {
+		t.Errorf("with breaks at Admiralty alone %d pairs, Lo Wu to Yuen Long %d", n, d.Amount.Minor)
+	}
+}
+
+// BenchmarkImport reads the embedded file and makes a tariff of it.
+func BenchmarkImport(b *testing.B) {
+	for b.Loop() {
+		if _, err := MTRTariff("HKD", 1); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
