@@ -15,7 +15,7 @@ import (
 // A reply is what the platform said, after its signature held.
 type reply struct {
 	status int
-	Code   string `json:"code"` // of a refusal
+	Code   string // of a refusal
 }
 
 func (r reply) ok() bool { return r.status == http.StatusOK || r.status == http.StatusNoContent }
@@ -55,36 +55,45 @@ func (c *client) call(ctx context.Context, method, target string, in, out any) (
 			return reply{}, fmt.Errorf("%w: wechatpay: %w", driver.ErrNotPerformed, err)
 		}
 	}
-	got, err := c.send(ctx, method, target, body, wire.CallLimit)
+	r, text, err := c.exchange(ctx, method, target, body)
 	if err != nil {
-		return reply{}, fmt.Errorf("wechatpay: %w", err)
+		return reply{}, err
 	}
-	if err := c.proven(ctx, got.Header, got.Body); err != nil {
-		return reply{}, fmt.Errorf("%w (HTTP status %d)", withoutCertainty(err), got.Status)
-	}
-	r := reply{status: got.Status}
-	switch {
-	case r.ok() && len(got.Body) > 0 && out != nil:
-		if err := json.Unmarshal(got.Body, out); err != nil {
+	if r.ok() && len(text) > 0 && out != nil {
+		if err := json.Unmarshal(text, out); err != nil {
 			return reply{}, errors.New("wechatpay: the answer's content is unreadable")
 		}
-	case !r.ok() && r.status != http.StatusAccepted:
-		if err := json.Unmarshal(got.Body, &r); err != nil || r.Code == "" {
-			return reply{}, fmt.Errorf("wechatpay: a refusal without a code, HTTP status %d", got.Status)
-		}
-	case r.status == http.StatusAccepted:
-		return r, json.Unmarshal(got.Body, &r)
 	}
 	return r, nil
 }
 
+// exchange sends one request and gives the believed answer with its bytes.
+func (c *client) exchange(ctx context.Context, method, target string, body []byte) (reply, []byte, error) {
+	got, err := c.send(ctx, method, target, body, wire.CallLimit)
+	if err != nil {
+		return reply{}, nil, fmt.Errorf("wechatpay: %w", err)
+	}
+	if err := c.proven(ctx, got.Header, got.Body); err != nil {
+		return reply{}, nil, fmt.Errorf("%w (HTTP status %d)", withoutCertainty(err), got.Status)
+	}
+	r := reply{status: got.Status}
+	if !r.ok() {
+		if r.Code = codeOf(got.Body); r.Code == "" {
+			return reply{}, nil, fmt.Errorf("wechatpay: a refusal without a code, HTTP status %d", got.Status)
+		}
+	}
+	return r, got.Body, nil
+}
+
 // codeOf gives the code of a refusal, "" if it has none.
 func codeOf(body []byte) string {
-	var r reply
-	if json.Unmarshal(body, &r) != nil {
+	var said struct {
+		Code string `json:"code"`
+	}
+	if json.Unmarshal(body, &said) != nil {
 		return ""
 	}
-	return r.Code
+	return said.Code
 }
 
 // withoutCertainty keeps what an error says and drops that nothing was sent:

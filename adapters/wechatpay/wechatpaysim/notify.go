@@ -147,7 +147,7 @@ func (s *Server) post(ctx context.Context, doer interface {
 	req.Header.Set("Content-Type", ifElse(n.v2, "text/xml", "application/json"))
 	if !n.v2 && f != unsigned {
 		// In the weeks of a change both kinds of keys are used at random.
-		wanted := PublicKeyID
+		wanted := s.config.KeyID
 		if rank(s.config.Seed, "notice "+strconv.Itoa(n.tries), n.id)%2 == 0 {
 			wanted, _ = s.Certificate()
 		}

@@ -92,6 +92,9 @@ func (s *Server) routes() http.Handler {
 	}
 	mux.HandleFunc("GET "+downloadPath, s.download)
 	mux.HandleFunc("GET /v3/global/statements", s.statements)
+	mux.HandleFunc("GET /sim/book", s.serveBook)
+	mux.HandleFunc("POST /sim/arm", s.serveArm)
+	mux.HandleFunc("POST /sim/rider", s.serveRider)
 	for path, do := range acts2 {
 		mux.HandleFunc("POST "+path, s.handle2(do))
 	}
@@ -243,8 +246,8 @@ func (s *Server) signingKey(wanted string) (string, *rsa.PrivateKey) {
 			return newest.serial, newest.key // who wants a certificate's gets the newest one's
 		}
 	}
-	if wanted == PublicKeyID || !s.config.ByCertificate {
-		return PublicKeyID, s.config.PublicKey
+	if wanted == s.config.KeyID || !s.config.ByCertificate {
+		return s.config.KeyID, s.config.PublicKey
 	}
 	return newest.serial, newest.key
 }

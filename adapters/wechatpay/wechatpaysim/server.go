@@ -27,7 +27,8 @@ const (
 	bodyMax = 1 << 20
 	cny     = citygate.Currency("CNY")
 
-	// PublicKeyID is the id of the platform's key that is in no certificate.
+	// PublicKeyID is the id of the platform's key that is in no certificate, unless
+	// the configuration says otherwise.
 	PublicKeyID = "PUB_KEY_ID_0114000000000000000000000000000001"
 )
 
@@ -52,6 +53,12 @@ type Config struct {
 	// Key is the platform's key that is in a certificate, PublicKey the one that
 	// is not; nil makes one.
 	Key, PublicKey *rsa.PrivateKey
+
+	// KeyID is the id of PublicKey, by default [PublicKeyID].
+	KeyID string
+
+	// AnyContract takes every contract id for that of a rider who agreed.
+	AnyContract bool
 
 	// ByCertificate signs with the certificate's key where the merchant did not
 	// say which it wants; otherwise with the public key.
@@ -129,6 +136,7 @@ func Start(c Config) (*Server, error) {
 		*k = made
 	}
 	c.PasswordAfter = cmp.Or(c.PasswordAfter, 20*time.Second)
+	c.KeyID = cmp.Or(c.KeyID, PublicKeyID)
 	s := &Server{
 		config: c, stopped: make(chan struct{}),
 		merchants: make(map[string]*merchant), contracts: make(map[string]*contract), wallets: make(map[string]citygate.Currency),
@@ -187,7 +195,7 @@ func (s *Server) URL() string { return s.base }
 func (s *Server) Keys() map[string]*rsa.PublicKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keys := map[string]*rsa.PublicKey{PublicKeyID: &s.config.PublicKey.PublicKey}
+	keys := map[string]*rsa.PublicKey{s.config.KeyID: &s.config.PublicKey.PublicKey}
 	for _, c := range s.certs {
 		keys[c.serial] = &c.key.PublicKey
 	}

@@ -1,0 +1,46 @@
+package wechatpaysim
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// The addresses under /sim/ are the simulator's own, for tests in any language:
+// the platform has no such thing. They are open to whoever reaches the port.
+
+// serveBook shows the book: GET /sim/book.
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
+}
+
+// serveArm arms the next request that moves money: POST /sim/arm?next=lose.
+func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
+	a := Arm(r.URL.Query().Get("next"))
+	if _, known := armFates[a]; !known && a != ArmDecline {
+		http.Error(w, "next: want lose, die, delay, garble, decline, unsigned, bad_sign, strange, stale or probe", http.StatusBadRequest)
+		return
+	}
+	s.ArmNext(a)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveRider changes a payer: POST /sim/rider?id=...&is=poor, rich, frozen or
+// free. The id is a contract's or a payment code.
+func (s *Server) serveRider(w http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("id")
+	switch r.URL.Query().Get("is") {
+	case "poor":
+		s.SetInsufficient(id)
+	case "rich":
+		s.TopUp(id)
+	case "frozen":
+		s.Block(id, "ACCOUNT_FROZEN")
+	case "free":
+		s.Block(id, "")
+	default:
+		http.Error(w, "is: want poor, rich, frozen or free", http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
