@@ -13,34 +13,35 @@ const module = "github.com/cashlesscity/citygate"
 // Third-party doors: one library, one door. A library that is not listed may
 // be imported by nobody.
 var doors = map[string][]string{
-	"github.com/gin-gonic/gin":         {"gateway/edge", "gateway/console"},
-	"github.com/danielgtaylor/huma/v2": {"gateway/edge"},
-	"github.com/golang-jwt/jwt/v5":     {"gateway/edge"},
-	"github.com/jackc/pgx/v5/pgxpool":  {"tenants/pg", "gateway/jobs", "tenants/pg/pgtest"},
-	"github.com/jackc/pgx/v5":          stores,
-	"github.com/pressly/goose/v3":      {"tenants/pg"},
-	"github.com/riverqueue/river":      {"gateway/jobs"},
-	"github.com/casbin/casbin/v2":      {"policies/authz"},
-	"github.com/hashicorp/vault/api":   {"keys/vault"},                      // the server is never imported: deploy/vaultdev is a module of its own
-	"github.com/fxamacker/cbor/v2":     {"keys/bundle", "gateway/issuance"}, // issuance reads what iOS apps attest, which is CBOR
-	"github.com/veraison/go-cose":      {"keys/bundle"},
-	"github.com/coreos/go-oidc/v3":     {"gateway/access"}, // the only verifier of ID tokens
-	"github.com/maypok86/otter/v2":     {"gateway/access"}, // a bounded cache of what every request asks for
-	"github.com/spf13/cobra":           {"cmd/citygate"},
-	"filippo.io/age":                   {"keys/offline"}, // passphrase-sealed root keys that also open without us
-	"github.com/emmansun/gmsm":         {"gateway/code/sm2"},
-	"rsc.io/qr":                        {"cmd/citygate"},
-	"github.com/bojanz/currency":       {"cmd/citygate", "gateway/edge", "gateway/settle"},
-	"golang.org/x/text":                {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
-	"golang.org/x/crypto":              {"gateway/edge", "keys/local"},
-	"golang.org/x/sys":                 {"tenants/pg/pglocal", "cmd/citygate"},
-	"cel.dev/cel-go":                   {"policies/ruleset"},
-	"github.com/goccy/go-yaml":         {"policies/ruleset", "gateway/manifest"},
-	"golang.org/x/time":                {"gateway/edge"}, // token buckets
-	"github.com/dunglas/httpsfv":       {"adapters/httpsig"},
-	"pgregory.net/rapid":               {},
-	"github.com/google/go-cmp":         {},
-	"github.com/rogpeppe/go-internal":  {},
+	"github.com/gin-gonic/gin":                 {"gateway/edge", "gateway/console"},
+	"github.com/danielgtaylor/huma/v2":         {"gateway/edge"},
+	"github.com/golang-jwt/jwt/v5":             {"gateway/edge"},
+	"github.com/jackc/pgx/v5/pgxpool":          {"tenants/pg", "gateway/jobs", "tenants/pg/pgtest"},
+	"github.com/jackc/pgx/v5":                  stores,
+	"github.com/pressly/goose/v3":              {"tenants/pg"},
+	"github.com/riverqueue/river":              {"gateway/jobs"},
+	"github.com/casbin/casbin/v2":              {"policies/authz"},
+	"github.com/hashicorp/vault/api":           {"keys/vault"},                      // the server is never imported: deploy/vaultdev is a module of its own
+	"github.com/fxamacker/cbor/v2":             {"keys/bundle", "gateway/issuance"}, // issuance reads what iOS apps attest, which is CBOR
+	"github.com/veraison/go-cose":              {"keys/bundle"},
+	"github.com/coreos/go-oidc/v3":             {"gateway/access"}, // the only verifier of ID tokens
+	"github.com/maypok86/otter/v2":             {"gateway/access"}, // a bounded cache of what every request asks for
+	"github.com/spf13/cobra":                   {"cmd/citygate"},
+	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
+	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
+	"rsc.io/qr":                                {"cmd/citygate"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle"},
+	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
+	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
+	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
+	"cel.dev/cel-go":                           {"policies/ruleset"},
+	"github.com/goccy/go-yaml":                 {"policies/ruleset", "gateway/manifest"},
+	"golang.org/x/time":                        {"gateway/edge"}, // token buckets
+	"github.com/dunglas/httpsfv":               {"adapters/httpsig"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"adapters/remote"},
+	"pgregory.net/rapid":                       {},
+	"github.com/google/go-cmp":                 {},
+	"github.com/rogpeppe/go-internal":          {},
 }
 
 // stores are the packages that own tables: pgx types appear in their store.go.
@@ -96,6 +97,8 @@ var ours = map[string][]string{
 	"adapters/wire":                  {"adapters/driver"},
 	"adapters/sandbox":               {"adapters/driver"},
 	"adapters/httpsig":               nil,
+	"adapters/remote":                {"adapters/driver", "adapters/httpsig", "adapters/wire"},
+	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/remote"},
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay":                {"adapters/driver", "adapters/wire"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},

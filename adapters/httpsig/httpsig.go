@@ -103,6 +103,9 @@ func signBase(base []byte, key crypto.Signer) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(der) == 64 && der[0] != 0x30 {
+			return der, nil // r and s as they go on the wire, as some key stores give them
+		}
 		var rs struct{ R, S *big.Int }
 		if rest, err := asn1.Unmarshal(der, &rs); err != nil || len(rest) > 0 || rs.R.Sign() <= 0 || rs.S.Sign() <= 0 || rs.R.BitLen() > 256 || rs.S.BitLen() > 256 {
 			return nil, refuse("the signer gave a signature that is not one")

@@ -1,0 +1,187 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/wire"
+)
+
+// ErrBill says that a bill cannot be read, or does not add up.
+var ErrBill = errors.New("remote: bill")
+
+// The lines of a bill. Exactly the first is a head and exactly the last an end.
+type (
+	billHead struct {
+		Bill     string            `json:"bill"` // the version of the format, "1"
+		Day      string            `json:"day"`
+		Currency citygate.Currency `json:"currency"`
+		Name     string            `json:"name"`
+	}
+	billRow struct {
+		ID          string    `json:"id"`                  // of the debit
+		RefundID    string    `json:"refund_id,omitempty"` // exactly on refunds
+		ProviderRef string    `json:"provider_ref,omitempty"`
+		AmountMinor int64     `json:"amount_minor"` // negative exactly on refunds
+		FeeMinor    int64     `json:"fee_minor"`    // positive = charged to the merchant
+		At          time.Time `json:"at"`
+	}
+	billEnd struct {
+		End         bool  `json:"end"`
+		Rows        int   `json:"rows"`
+		AmountMinor int64 `json:"amount_minor"`
+		FeeMinor    int64 `json:"fee_minor"`
+	}
+)
+
+// FetchBill is driver.Biller's.
+func (d *Driver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
+	body, err := d.send(ctx, pathBill, billCall{d.part, day.String()}, wire.BillLimit)
+	if err != nil {
+		return driver.Bill{}, err
+	}
+	first, _, _ := bytes.Cut(body, []byte("\n"))
+	var head billHead
+	if err := strict(first, &head); err != nil || head.Bill != "1" {
+		return driver.Bill{}, fmt.Errorf("%w: no head", ErrBill)
+	}
+	of, err := citygate.ParseDate(head.Day)
+	if err != nil || !head.Currency.Valid() {
+		return driver.Bill{}, fmt.Errorf("%w: a head without a day or a currency", ErrBill)
+	}
+	return driver.Bill{Day: of, Name: head.Name, Body: body, Currency: head.Currency}, nil
+}
+
+// ParseBill reads a bill: JSON lines, each ended by a line feed. The first is
+// {"bill":"1","day":"2026-11-21","currency":"HKD","name":"..."}, the last
+// {"end":true,"rows":n,"amount_minor":n,"fee_minor":n}, and those between are
+// {"id":..,"refund_id":..,"provider_ref":..,"amount_minor":..,"fee_minor":..,"at":..}.
+// Rows that do not add up to the end, a missing end or anything behind it, and
+// unknown fields are errors.
+func (d *Driver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	return parseBill(bill)
+}
+
+func parseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	scanner := bufio.NewScanner(bytes.NewReader(bill.Body))
+	scanner.Buffer(make([]byte, 0, 4096), 64<<10)
+	var (
+		lines       []driver.BillLine
+		amount, fee int64
+		at          int
+		ended       bool
+	)
+	for scanner.Scan() {
+		at++
+		raw := scanner.Bytes()
+		switch {
+		case ended:
+			return nil, fmt.Errorf("%w: line %d is behind the end", ErrBill, at)
+		case at == 1:
+			var head billHead
+			if err := strict(raw, &head); err != nil || head.Bill != "1" || head.Day != bill.Day.String() || head.Currency != bill.Currency {
+				return nil, fmt.Errorf("%w: line 1 is not the head of this bill", ErrBill)
+			}
+		case bytes.HasPrefix(raw, []byte(`{"end":`)):
+			var end billEnd
+			if err := strict(raw, &end); err != nil || !end.End {
+				return nil, fmt.Errorf("%w: line %d is not an end", ErrBill, at)
+			}
+			if end != (billEnd{true, len(lines), amount, fee}) {
+				return nil, fmt.Errorf("%w: it does not add up: %d rows, %d and %d fees, where its end says %d, %d and %d",
+					ErrBill, len(lines), amount, fee, end.Rows, end.AmountMinor, end.FeeMinor)
+			}
+			ended = true
+		default:
+			line, err := billLine(raw, at, bill.Currency)
+			if err != nil {
+				return nil, err
+			}
+			if amount, err = sum(amount, line.Amount.Minor); err != nil {
+				return nil, err
+			}
+			if fee, err = sum(fee, line.Fee); err != nil {
+				return nil, err
+			}
+			lines = append(lines, line)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("%w: line %d: %w", ErrBill, at+1, err)
+	}
+	if !ended || !bytes.HasSuffix(bill.Body, []byte("\n")) {
+		return nil, fmt.Errorf("%w: it has no end", ErrBill)
+	}
+	return lines, nil
+}
+
+func billLine(raw []byte, at int, currency citygate.Currency) (driver.BillLine, error) {
+	var row billRow
+	if err := strict(raw, &row); err != nil {
+		return driver.BillLine{}, fmt.Errorf("%w: line %d is not a row", ErrBill, at)
+	}
+	if row.ID == "" || row.At.IsZero() || row.AmountMinor == 0 || (row.AmountMinor < 0) != (row.RefundID != "") {
+		return driver.BillLine{}, fmt.Errorf("%w: line %d: want an id, a time, and a negative amount exactly with a refund_id", ErrBill, at)
+	}
+	return driver.BillLine{
+		Line: at, Refund: row.RefundID != "", OurID: row.ID, RefundID: row.RefundID, ProviderRef: row.ProviderRef,
+		Amount: citygate.Money{Minor: row.AmountMinor, Currency: currency}, Fee: row.FeeMinor, At: row.At,
+	}, nil
+}
+
+func sum(a, b int64) (int64, error) {
+	if (b > 0 && a > math.MaxInt64-b) || (b < 0 && a < math.MinInt64-b) {
+		return 0, fmt.Errorf("%w: the sum is too large", ErrBill)
+	}
+	return a + b, nil
+}
+
+// BillDay is driver.Biller's, by the zone and start of the manifest.
+func (d *Driver) BillDay(at time.Time) citygate.Date {
+	// The day's start is counted on the wall clock, so that 23:00 stays 23:00
+	// when the clocks change.
+	local := at.In(d.zone)
+	wall := time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), 0, time.UTC)
+	return citygate.DateOf(wall.Add(-seconds(d.config.Manifest.BillStartSeconds)))
+}
+
+// writeBill writes a driver's bill in the protocol's format.
+func writeBill(bill driver.Bill, lines []driver.BillLine) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	if err := enc.Encode(billHead{"1", bill.Day.String(), bill.Currency, bill.Name}); err != nil {
+		return nil, err
+	}
+	end := billEnd{End: true}
+	for _, l := range lines {
+		if err := enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC()}); err != nil {
+			return nil, err
+		}
+		end.Rows, end.AmountMinor, end.FeeMinor = end.Rows+1, end.AmountMinor+l.Amount.Minor, end.FeeMinor+l.Fee
+	}
+	if err := enc.Encode(end); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// strict decodes one JSON value with known fields alone.
+func strict(raw []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if dec.More() {
+		return errors.New("more than one value")
+	}
+	return nil
+}

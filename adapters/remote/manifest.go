@@ -1,0 +1,203 @@
+package remote
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// The bounds on what a manifest may say.
+const (
+	batchMost    = 1000
+	deadlineMost = 2 * time.Minute
+	idMost       = 64
+)
+
+// carried are the abilities that the protocol has calls for.
+var carried = []driver.Capability{
+	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider,
+}
+
+// Check reports the first thing in m that cannot be.
+func (m *Manifest) Check() error {
+	switch {
+	case !slices.Contains(m.Protocol, Protocol):
+		return ErrConfig.Explain("manifest.protocol: it speaks %q, and this gateway %s", m.Protocol, Protocol)
+	case m.Name == "" || m.Version == "":
+		return ErrConfig.Explain("manifest.name and manifest.version: want both")
+	case m.BatchMax < 1 || m.BatchMax > batchMost:
+		return ErrConfig.Explain("manifest.batch_max: want 1 to %d", batchMost)
+	case m.IDMax < 26 || m.IDMax > idMost || m.IDMin < 0 || m.IDMin > m.IDMax:
+		return ErrConfig.Explain("manifest.id_max: want 26 to %d characters, and id_min not above it", idMost)
+	case m.IDCharset != "" && m.IDCharset != string(driver.Alnum):
+		return ErrConfig.Explain("manifest.id_charset: want nothing or %q", driver.Alnum)
+	case m.AmountMin < 0 || m.AmountMax < 0 || (m.AmountMax > 0 && m.AmountMin > m.AmountMax):
+		return ErrConfig.Explain("manifest.amount_min and amount_max: want none negative, and the first not above the second")
+	case !slices.Contains([]string{"", string(driver.SuccessOnly), string(driver.EveryFinalState)}, m.Notices):
+		return ErrConfig.Explain("manifest.notices: want nothing, %q or %q", driver.SuccessOnly, driver.EveryFinalState)
+	case m.RefundsMax < 0:
+		return ErrConfig.Explain("manifest.refunds_max: want none negative")
+	}
+	if err := m.checkTimes(); err != nil {
+		return err
+	}
+	for _, c := range m.Currencies {
+		if !citygate.Currency(c).Valid() {
+			return ErrConfig.Explain("manifest.currencies: %.8q is not an ISO 4217 code", c)
+		}
+	}
+	for _, c := range m.Capabilities {
+		if !slices.Contains(carried, c) {
+			return ErrConfig.Explain("manifest.capabilities: %.32q is not one of %v", string(c), carried)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) checkTimes() error {
+	for name, s := range map[string]int64{
+		"quiet_seconds": m.QuietSeconds, "poll_seconds": m.PollSeconds, "query_delay_seconds": m.QueryDelaySeconds,
+		"reverse_after_seconds": m.ReverseAfterSeconds, "reverse_within_seconds": m.ReverseWithinSeconds,
+		"refund_within_seconds": m.RefundWithinSeconds, "notice_within_seconds": m.NoticeWithinSeconds,
+	} {
+		if s < 0 || s > 10*365*24*3600 {
+			return ErrConfig.Explain("manifest.%s: want 0 or more seconds", name)
+		}
+	}
+	if d := seconds(m.DeadlineSeconds); d < time.Second || d > deadlineMost {
+		return ErrConfig.Explain("manifest.deadline_seconds: want 1 to %d", deadlineMost/time.Second)
+	}
+	if m.PollSeconds == 0 {
+		return ErrConfig.Explain("manifest.poll_seconds: want at least 1: the gateway asks that often about what is open")
+	}
+	if !slices.Contains(m.Capabilities, driver.CapBill) {
+		return nil
+	}
+	if _, err := time.LoadLocation(m.BillZone); err != nil || m.BillZone == "" || m.BillZone == "Local" {
+		return ErrConfig.Explain("manifest.bill_zone: want a time zone such as Asia/Shanghai")
+	}
+	if s := m.BillStartSeconds; s <= -86400 || s >= 86400 {
+		return ErrConfig.Explain("manifest.bill_start_seconds: want less than a day")
+	}
+	return nil
+}
+
+// Accepts checks a contract's configuration against the manifest's schema.
+func (m *Manifest) Accepts(config json.RawMessage) error {
+	if len(m.ConfigSchema) == 0 {
+		return nil
+	}
+	schema, err := m.schema()
+	if err != nil {
+		return err
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(config))
+	if err != nil {
+		return ErrConfig.Explain("config: not JSON")
+	}
+	if err := schema.Validate(value); err != nil {
+		return ErrConfig.Explain("config: %s", firstFault(err))
+	}
+	return nil
+}
+
+// noLoader keeps schemas from fetching others: a manifest comes from outside.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("a reference to %q, and schemas stand alone", url)
+}
+
+func (m *Manifest) schema() (*jsonschema.Schema, error) {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(m.ConfigSchema))
+	if err != nil {
+		return nil, ErrConfig.Explain("manifest.config_schema: not JSON")
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(noLoader{})
+	if err := c.AddResource("config.json", value); err != nil {
+		return nil, ErrConfig.Explain("manifest.config_schema: not a JSON Schema")
+	}
+	schema, err := c.Compile("config.json")
+	if err != nil {
+		return nil, ErrConfig.Explain("manifest.config_schema: not a JSON Schema that stands alone")
+	}
+	return schema, nil
+}
+
+// firstFault names the deepest place that a schema refuses. The value there is
+// not repeated: it may be a secret in the wrong field.
+func firstFault(err error) string {
+	var v *jsonschema.ValidationError
+	if !errors.As(err, &v) {
+		return "it does not fit the schema"
+	}
+	for len(v.Causes) > 0 {
+		v = v.Causes[0]
+	}
+	place := ""
+	for _, p := range v.InstanceLocation {
+		place += "/" + p
+	}
+	if place == "" {
+		place = "/"
+	}
+	return fmt.Sprintf("%s does not fit the rule %v of the manifest's schema", place, v.ErrorKind.KeywordPath())
+}
+
+// describe gives the limits as the driver states them.
+func (m *Manifest) describe() driver.Description {
+	d := driver.Description{
+		Name: m.Name, Version: m.Version, BatchMax: m.BatchMax, IDMax: m.IDMax, ResubmitSafe: m.ResubmitSafe,
+		QuietTime: seconds(m.QuietSeconds), PollEvery: seconds(m.PollSeconds), Deadline: seconds(m.DeadlineSeconds),
+		Limits: driver.Limits{
+			IDMin: m.IDMin, Charset: driver.Charset(m.IDCharset), AmountMin: m.AmountMin, AmountMax: m.AmountMax,
+			ReverseAfter: seconds(m.ReverseAfterSeconds), ReverseWithin: seconds(m.ReverseWithinSeconds),
+			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund,
+			QueryDelay: seconds(m.QueryDelaySeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
+		},
+	}
+	for _, c := range m.Currencies {
+		d.Currencies = append(d.Currencies, citygate.Currency(c))
+	}
+	return d
+}
+
+// manifestOf states a driver's limits as a manifest.
+func manifestOf(p driver.Provider) Manifest {
+	d := p.Describe()
+	m := Manifest{
+		Protocol: []string{Protocol}, Name: d.Name, Version: d.Version, BatchMax: d.BatchMax, IDMax: d.IDMax, ResubmitSafe: d.ResubmitSafe,
+		Currencies: []string{}, Capabilities: []driver.Capability{},
+		QuietSeconds: whole(d.QuietTime), PollSeconds: max(whole(d.PollEvery), 1), DeadlineSeconds: whole(d.Deadline),
+		IDMin: d.Limits.IDMin, IDCharset: string(d.Limits.Charset), AmountMin: d.Limits.AmountMin, AmountMax: d.Limits.AmountMax,
+		ReverseAfterSeconds: whole(d.Limits.ReverseAfter), ReverseWithinSeconds: whole(d.Limits.ReverseWithin),
+		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund,
+		QueryDelaySeconds: whole(d.Limits.QueryDelay), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
+	}
+	if d.Deadline == 0 {
+		m.DeadlineSeconds = 30
+	}
+	for _, c := range d.Currencies {
+		m.Currencies = append(m.Currencies, string(c))
+	}
+	for _, c := range driver.Capabilities(p) {
+		if slices.Contains(carried, c) {
+			m.Capabilities = append(m.Capabilities, c)
+		}
+	}
+	return m
+}
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+// whole rounds up: a limit in seconds is never shorter than the one meant.
+func whole(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

@@ -1,0 +1,379 @@
+package remote
+
+import (
+	_ "embed"
+	"encoding/json"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// OpenAPI is the protocol as an OpenAPI 3.1 document.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+// Protocol is the version this package speaks.
+const Protocol = "1"
+
+const (
+	tag             = "citygate-provider-1"
+	protocolHeader  = "Citygate-Protocol"
+	clockDifference = 5 * time.Minute
+)
+
+// What the two signatures cover.
+var (
+	requestCovers = []string{"@method", "@authority", "@path", "content-digest", "citygate-protocol"}
+	answerCovers  = []string{"@status", "content-digest", "signature;req"}
+)
+
+// The paths of the calls.
+const (
+	pathManifest    = "/v1/manifest"
+	pathHealth      = "/v1/health"
+	pathSubmit      = "/v1/submit"
+	pathQuery       = "/v1/query"
+	pathReverse     = "/v1/reverse"
+	pathRefund      = "/v1/refund"
+	pathQueryRefund = "/v1/refund/query"
+	pathBill        = "/v1/bill"
+	pathDeny        = "/v1/deny"
+	pathKeys        = "/v1/keys"
+	pathNotify      = "/v1/notify"
+	pathCode        = "/v1/code"
+	pathRider       = "/v1/rider"
+	pathTest        = "/v1/test"
+)
+
+// A Manifest says what a program can do. All of it is static for one version.
+type Manifest struct {
+	Protocol []string `json:"protocol"` // versions it speaks
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	Title    string   `json:"title,omitempty"`
+
+	Currencies   []string            `json:"currencies"` // empty = any
+	BatchMax     int                 `json:"batch_max"`
+	ResubmitSafe bool                `json:"resubmit_safe"`
+	Capabilities []driver.Capability `json:"capabilities"`
+
+	IDMin     int    `json:"id_min,omitempty"`
+	IDMax     int    `json:"id_max"`
+	IDCharset string `json:"id_charset,omitempty"` // "" or "alnum"
+	AmountMin int64  `json:"amount_min,omitempty"`
+	AmountMax int64  `json:"amount_max,omitempty"`
+
+	QuietSeconds         int64  `json:"quiet_seconds"`
+	PollSeconds          int64  `json:"poll_seconds"`
+	DeadlineSeconds      int64  `json:"deadline_seconds"`
+	QueryDelaySeconds    int64  `json:"query_delay_seconds,omitempty"`
+	ReverseAfterSeconds  int64  `json:"reverse_after_seconds,omitempty"`
+	ReverseWithinSeconds int64  `json:"reverse_within_seconds,omitempty"`
+	RefundWithinSeconds  int64  `json:"refund_within_seconds,omitempty"`
+	RefundsMax           int    `json:"refunds_max,omitempty"`
+	FullRefund           bool   `json:"full_refund,omitempty"`
+	Notices              string `json:"notices,omitempty"` // "", "success" or "finality"
+	NoticeWithinSeconds  int64  `json:"notice_within_seconds,omitempty"`
+
+	// BillZone and BillStartSeconds say which instants a bill's day has: it
+	// begins at midnight in the zone plus so many seconds, -3600 for 23:00 on
+	// the evening before.
+	BillZone         string `json:"bill_zone,omitempty"`
+	BillStartSeconds int64  `json:"bill_start_seconds,omitempty"`
+
+	ConfigSchema json.RawMessage `json:"config_schema,omitempty"` // JSON Schema of the contract's configuration
+	Secrets      []string        `json:"secrets,omitempty"`       // the names of the secrets it needs
+
+	Test *TestSystem `json:"test,omitempty"` // of a program beside a test system: never in production
+}
+
+// A TestSystem is what the conformance kit needs of a program: a payer, and the
+// call /v1/test by which the kit looks at the far side's book and has it decline.
+type TestSystem struct {
+	Rider    string `json:"rider"` // has money and may be charged
+	Currency string `json:"currency"`
+	Code     []byte `json:"code,omitempty"` // a code of Rider's, for code_resolve
+	Scheme   string `json:"scheme,omitempty"`
+}
+
+// contractPart is what of a tenant's contract each call carries.
+type contractPart struct {
+	Config  json.RawMessage   `json:"config"`
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+type money struct {
+	Minor    int64             `json:"minor"`
+	Currency citygate.Currency `json:"currency"`
+}
+
+func moneyOf(m citygate.Money) *money {
+	if m == (citygate.Money{}) {
+		return nil
+	}
+	return &money{m.Minor, m.Currency}
+}
+
+func (m *money) money() citygate.Money {
+	if m == nil {
+		return citygate.Money{}
+	}
+	return citygate.Money{Minor: m.Minor, Currency: m.Currency}
+}
+
+type debit struct {
+	ID        string     `json:"id"`
+	Rider     string     `json:"rider"`
+	Amount    *money     `json:"amount"`
+	TripTime  time.Time  `json:"trip_time"`
+	Subject   string     `json:"subject"`
+	Evidence  [][]byte   `json:"evidence"`
+	Attempted *time.Time `json:"attempted,omitempty"`
+	AuthCode  string     `json:"auth_code,omitempty"`
+	Payee     string     `json:"payee,omitempty"`
+}
+
+type ref struct {
+	ID          string     `json:"id"`
+	ProviderRef string     `json:"provider_ref,omitempty"`
+	SubmittedAt *time.Time `json:"submitted_at,omitempty"`
+	Amount      *money     `json:"amount,omitempty"`
+}
+
+type result struct {
+	ID          string     `json:"id"`
+	Outcome     string     `json:"outcome"`
+	ProviderRef string     `json:"provider_ref,omitempty"`
+	Reason      string     `json:"reason,omitempty"`
+	RetryAt     *time.Time `json:"retry_at,omitempty"`
+	FeeMinor    int64      `json:"fee_minor,omitempty"`
+	Amount      *money     `json:"amount,omitempty"`
+	Returned    *money     `json:"returned,omitempty"`
+	Advance     string     `json:"advance,omitempty"`
+}
+
+type (
+	submitCall struct {
+		Contract contractPart `json:"contract"`
+		Debits   []debit      `json:"debits"`
+	}
+	submitAnswer struct {
+		Results []result `json:"results"`
+	}
+	refCall struct {
+		Contract contractPart `json:"contract"`
+		Ref      ref          `json:"ref"`
+	}
+	reverseAnswer struct {
+		Reversal string `json:"reversal"`
+		Reason   string `json:"reason,omitempty"`
+	}
+	refund struct {
+		ID     string `json:"id"`
+		Charge ref    `json:"charge"`
+		Amount *money `json:"amount"`
+		Reason string `json:"reason,omitempty"`
+	}
+	refundCall struct {
+		Contract contractPart `json:"contract"`
+		Refund   refund       `json:"refund"`
+	}
+	billCall struct {
+		Contract contractPart `json:"contract"`
+		Day      string       `json:"day"`
+	}
+	plainCall struct {
+		Contract contractPart `json:"contract"`
+		After    string       `json:"after,omitempty"`
+	}
+	denyAnswer struct {
+		Riders []string `json:"riders"`
+		Next   string   `json:"next,omitempty"`
+	}
+	keysAnswer struct {
+		Keys []feedKey `json:"keys"`
+	}
+	feedKey struct {
+		ID       uint32 `json:"id"`
+		Material []byte `json:"material"`
+	}
+	notification struct {
+		Method string              `json:"method"`
+		Target string              `json:"target"`
+		Header map[string][]string `json:"header"`
+		Body   []byte              `json:"body"`
+		At     time.Time           `json:"at"`
+	}
+	notifyCall struct {
+		Contract     contractPart `json:"contract"`
+		Notification notification `json:"notification"`
+	}
+	ack struct {
+		Status      int    `json:"status"`
+		ContentType string `json:"content_type,omitempty"`
+		Body        []byte `json:"body"`
+	}
+	notice struct {
+		ID        string       `json:"id,omitempty"`
+		Kind      string       `json:"kind"`
+		Result    *result      `json:"result,omitempty"`
+		ChargeID  string       `json:"charge_id,omitempty"`
+		Agreement *agreement   `json:"agreement,omitempty"`
+		Rider     *riderAnswer `json:"rider,omitempty"`
+	}
+	agreement struct {
+		ID         string     `json:"id"`
+		ProviderID string     `json:"provider_id,omitempty"`
+		Rider      string     `json:"rider,omitempty"`
+		State      string     `json:"state"`
+		ValidFrom  *time.Time `json:"valid_from,omitempty"`
+		ValidTo    *time.Time `json:"valid_to,omitempty"`
+		SingleMax  *money     `json:"single_max,omitempty"`
+		Reason     string     `json:"reason,omitempty"`
+	}
+	notifyAnswer struct {
+		Proven bool    `json:"proven"` // the notification is the provider's
+		Notice *notice `json:"notice,omitempty"`
+		Ack    ack     `json:"ack"`
+	}
+	codeCall struct {
+		Contract contractPart `json:"contract"`
+		ID       string       `json:"id"`
+		Scheme   string       `json:"scheme"`
+		Code     []byte       `json:"code"`
+		At       time.Time    `json:"at"`
+		Fare     *money       `json:"fare,omitempty"`
+	}
+	codeAnswer struct {
+		ID      string     `json:"id"`
+		Outcome string     `json:"outcome"`
+		Rider   string     `json:"rider,omitempty"`
+		Reason  string     `json:"reason,omitempty"`
+		RetryAt *time.Time `json:"retry_at,omitempty"`
+	}
+	riderCall struct {
+		Contract  contractPart `json:"contract"`
+		Rider     string       `json:"rider,omitempty"`
+		Agreement string       `json:"agreement,omitempty"`
+	}
+	riderAnswer struct {
+		Rider  string     `json:"rider,omitempty"`
+		State  string     `json:"state"`
+		Owes   *money     `json:"owes,omitempty"`
+		Reason string     `json:"reason,omitempty"`
+		At     *time.Time `json:"at,omitempty"`
+	}
+	testCall struct {
+		Contract contractPart `json:"contract"`
+		Do       string       `json:"do"`
+	}
+	testAnswer struct {
+		Moves []testMove `json:"moves,omitempty"`
+		Day   string     `json:"day,omitempty"`
+	}
+	testMove struct {
+		ID     string `json:"id"`
+		Refund bool   `json:"refund,omitempty"`
+		Amount *money `json:"amount"`
+	}
+	problem struct {
+		Code   string `json:"code"`
+		Detail string `json:"detail,omitempty"`
+	}
+)
+
+// What the conformance kit asks of a test system.
+const (
+	testReset   = "reset"        // forget all payments, refunds and faults
+	testMoves   = "moves"        // what moved since, in order
+	testEndDay  = "end_day"      // end the day, so that its bill is ready, and say which
+	testDecline = "decline_next" // the next debit gets a final no
+	testPartial = "partial_next" // of the next three debits: act on the first, cannot say of the second, a final no to the third
+)
+
+// The codes of a problem that say something certain.
+const (
+	codeNotPerformed        = "not_performed"
+	codeCurrencyUnsupported = "currency_unsupported"
+	codeBillNotReady        = "bill_not_ready"
+	codeProtocol            = "protocol_version"
+)
+
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+func instantOf(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+// The words for "nobody can say": written out on the wire, empty in the driver.
+const wordUnknown = "unknown"
+
+func wordOf[T ~string](v T) string {
+	if v == "" {
+		return wordUnknown
+	}
+	return string(v)
+}
+
+func ofWord[T ~string](w string) T {
+	if w == wordUnknown {
+		return ""
+	}
+	return T(w)
+}
+
+func debitOut(d driver.Debit) debit {
+	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef}
+}
+
+func (d debit) debit() driver.Debit {
+	out := driver.Debit{
+		OurID: d.ID, RiderRef: d.Rider, Amount: d.Amount.money(), TripTime: d.TripTime, Subject: d.Subject,
+		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee,
+	}
+	if d.AuthCode != "" {
+		out.AuthCode = citygate.NewSecret([]byte(d.AuthCode))
+	}
+	return out
+}
+
+func refOut(r driver.Ref) ref {
+	return ref{r.OurID, r.ProviderRef, instant(r.SubmittedAt), moneyOf(r.Amount)}
+}
+
+func (r ref) ref() driver.Ref {
+	return driver.Ref{OurID: r.ID, ProviderRef: r.ProviderRef, SubmittedAt: instantOf(r.SubmittedAt), Amount: r.Amount.money()}
+}
+
+func refundOut(r driver.Refund) refund {
+	return refund{r.OurID, refOut(r.Charge), moneyOf(r.Amount), r.Reason}
+}
+
+func (r refund) refund() driver.Refund {
+	return driver.Refund{OurID: r.ID, Charge: r.Charge.ref(), Amount: r.Amount.money(), Reason: r.Reason}
+}
+
+func resultOut(r driver.Result) result {
+	return result{
+		r.OurID, wordOf(r.Outcome), r.ProviderRef, r.ReasonCode, instant(r.RetryAt), r.Fee,
+		moneyOf(r.Amount), moneyOf(r.Returned), string(r.Advance),
+	}
+}
+
+func (r result) result() driver.Result {
+	return driver.Result{
+		OurID: r.ID, Outcome: ofWord[driver.Outcome](r.Outcome), ProviderRef: r.ProviderRef, ReasonCode: r.Reason, RetryAt: instantOf(r.RetryAt),
+		Fee: r.FeeMinor, Amount: r.Amount.money(), Returned: r.Returned.money(), Advance: driver.Advance(r.Advance),
+	}
+}

@@ -1,0 +1,149 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// calls gives what is served at each path.
+func (h *handler) calls() map[string]serving {
+	return map[string]serving{
+		pathSubmit: typed(func(ctx context.Context, p driver.Provider, c submitCall) (any, error) {
+			debits := make([]driver.Debit, len(c.Debits))
+			for i, d := range c.Debits {
+				debits[i] = d.debit()
+			}
+			if len(debits) == 0 || len(debits) > p.Describe().BatchMax {
+				return nil, errBody
+			}
+			results, err := p.Submit(ctx, debits)
+			if err != nil {
+				return nil, err
+			}
+			answer := submitAnswer{Results: []result{}}
+			for _, r := range results {
+				answer.Results = append(answer.Results, resultOut(r))
+			}
+			return answer, nil
+		}),
+		pathQuery: typed(func(ctx context.Context, p driver.Provider, c refCall) (any, error) {
+			return oneResult(p.Query(ctx, c.Ref.ref()))
+		}),
+		pathReverse: able(func(ctx context.Context, p driver.Reverser, c refCall) (any, error) {
+			r, reason, err := p.Reverse(ctx, c.Ref.ref())
+			return reverseAnswer{wordOf(r), reason}, err
+		}),
+		pathRefund: able(func(ctx context.Context, p driver.Refunder, c refundCall) (any, error) {
+			return oneResult(p.Refund(ctx, c.Refund.refund()))
+		}),
+		pathQueryRefund: able(func(ctx context.Context, p driver.Refunder, c refundCall) (any, error) {
+			return oneResult(p.QueryRefund(ctx, c.Refund.refund()))
+		}),
+		pathBill: able(serveBill),
+		pathDeny: able(func(ctx context.Context, p driver.DenyFeed, _ plainCall) (any, error) {
+			riders, err := p.PullDeny(ctx)
+			if riders == nil {
+				riders = []string{}
+			}
+			return denyAnswer{Riders: riders}, err
+		}),
+		pathKeys: able(func(ctx context.Context, p driver.KeyFeed, _ plainCall) (any, error) {
+			keys, err := p.PullKeys(ctx)
+			answer := keysAnswer{Keys: []feedKey{}}
+			for _, k := range keys {
+				answer.Keys = append(answer.Keys, feedKey{k.ID, k.Material})
+			}
+			return answer, err
+		}),
+		pathNotify: able(serveNotify),
+		pathCode: able(func(ctx context.Context, p driver.CodeResolver, c codeCall) (any, error) {
+			a, err := p.ResolveCode(ctx, driver.CodeQuestion{OurID: c.ID, Scheme: c.Scheme, Evidence: c.Code, At: c.At, Fare: c.Fare.money()})
+			return codeAnswer{a.OurID, wordOf(a.Outcome), a.RiderRef, a.ReasonCode, instant(a.RetryAt)}, err
+		}),
+		pathRider: able(func(ctx context.Context, p driver.RiderCheck, c riderCall) (any, error) {
+			s, err := p.RiderState(ctx, driver.RiderQuestion{RiderRef: c.Rider, AgreementID: c.Agreement})
+			return riderOut(s), err
+		}),
+	}
+}
+
+func oneResult(r driver.Result, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return resultOut(r), nil
+}
+
+// typed decodes a call. What does not decode was not performed.
+func typed[C any](do func(context.Context, driver.Provider, C) (any, error)) serving {
+	return func(ctx context.Context, p driver.Provider, body []byte) (any, error) {
+		var call C
+		if err := json.Unmarshal(body, &call); err != nil {
+			return nil, errBody
+		}
+		return do(ctx, p, call)
+	}
+}
+
+// able serves a call of an ability that the driver may not have.
+func able[T, C any](do func(context.Context, T, C) (any, error)) serving {
+	return typed(func(ctx context.Context, p driver.Provider, call C) (any, error) {
+		t, ok := driver.As[T](p)
+		if !ok {
+			return nil, errAbility
+		}
+		return do(ctx, t, call)
+	})
+}
+
+func serveBill(ctx context.Context, p driver.Biller, c billCall) (any, error) {
+	day, err := citygate.ParseDate(c.Day)
+	if err != nil {
+		return nil, errBody
+	}
+	bill, err := p.FetchBill(ctx, day)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := p.ParseBill(bill)
+	if err != nil {
+		return nil, err
+	}
+	return writeBill(bill, lines)
+}
+
+func serveNotify(ctx context.Context, p driver.Notifier, c notifyCall) (any, error) {
+	n := c.Notification
+	said, say, err := p.ParseNotify(ctx, driver.Notification{Method: n.Method, Target: n.Target, Header: n.Header, Body: n.Body, At: n.At})
+	answer := notifyAnswer{Proven: err == nil, Ack: ack{say.Status, say.ContentType, say.Body}}
+	if err == nil {
+		answer.Notice = noticeOut(said)
+	}
+	return answer, nil
+}
+
+func noticeOut(n driver.Notice) *notice {
+	out := &notice{ID: n.ID, Kind: string(n.Kind), ChargeID: n.ChargeID}
+	switch n.Kind {
+	case driver.NoticePayment, driver.NoticeRefund:
+		r := resultOut(n.Result)
+		out.Result = &r
+	case driver.NoticeAgreement:
+		a := n.Agreement
+		out.Agreement = &agreement{
+			a.OurID, a.ID, a.RiderRef, wordOf(a.State), instant(a.ValidFrom), instant(a.ValidTo), moneyOf(a.SingleMax), a.ReasonCode,
+		}
+	case driver.NoticeRider:
+		r := riderOut(n.Rider)
+		out.Rider = &r
+	case driver.NoticeOther:
+	}
+	return out
+}
+
+func riderOut(s driver.RiderStatus) riderAnswer {
+	return riderAnswer{s.RiderRef, wordOf(s.State), moneyOf(s.Owes), s.ReasonCode, instant(s.At)}
+}
