@@ -55,6 +55,8 @@ if [ "$status" -ne 0 ] || [ "$count_status" -ne 0 ]; then
   [ "${f:-0}" -gt 0 ] || failed=$((failed + 1))
 fi
 
+step "payment adapters against libraries of others (the first run installs them)" go test -C adapters/interop -count=1 ./...
+
 step "lint (the first run builds golangci-lint, some minutes)" lint
 
 echo "$passed passed, $failed failed"

@@ -58,19 +58,21 @@ func (d document) proven(key citygate.Secret) error {
 	return nil
 }
 
-// encode writes the document as <xml>, fields in the order of their names.
-func (d document) encode() ([]byte, error) {
+// encode writes the document as <xml>, fields in the order of their names, texts
+// in CDATA where they need it: parsers in the field do not know numeric
+// references, so escapes would change what is signed.
+func (d document) encode() []byte {
 	var b bytes.Buffer
 	b.WriteString("<xml>")
 	for _, name := range slices.Sorted(maps.Keys(d)) {
-		b.WriteString("<" + name + ">")
-		if err := xml.EscapeText(&b, []byte(d[name])); err != nil {
-			return nil, fmt.Errorf("wechatpay: %w", err)
+		text := d[name]
+		if strings.ContainsAny(text, "<>&\"'\r\n\t") {
+			text = "<![CDATA[" + strings.ReplaceAll(text, "]]>", "]]]]><![CDATA[>") + "]]>"
 		}
-		b.WriteString("</" + name + ">")
+		b.WriteString("<" + name + ">" + text + "</" + name + ">")
 	}
 	b.WriteString("</xml>")
-	return b.Bytes(), nil
+	return b.Bytes()
 }
 
 // decode reads one <xml> element whose children hold text and nothing else. What
@@ -128,11 +130,7 @@ func (p *rideV2) call2(ctx context.Context, path string, in document) (document,
 	}
 	in["appid"], in["mch_id"], in["nonce_str"], in["sign_type"] = p.config.AppID, p.config.MchID, nonce, hmacType
 	in[signField] = in.sum(p.config.APIv2Key)
-	body, err := in.encode()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", driver.ErrNotPerformed, err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+path, bytes.NewReader(in.encode()))
 	if err != nil {
 		return nil, fmt.Errorf("%w: wechatpay: the request cannot be built", driver.ErrNotPerformed)
 	}

@@ -1,0 +1,3 @@
+module github.com/cashlesscity/citygate/adapters/interop
+
+go 1.26
