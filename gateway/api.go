@@ -3,10 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"mime"
 	"net/url"
-	"path"
 	"strings"
 	"time"
 
@@ -35,10 +32,10 @@ func (g *Gateway) verticals() edge.Verticals {
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy},
 		Roaming:  g.roamingAPI(),
-		Pairings: g.pairings(),
-		Debts:    g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
+		Pairings: g.pairings(), Payouts: g.payoutDesk(),
+		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
-		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, Payouts: g.payouts, PayoutFile: g.payoutFile, ReconItems: g.reconItems, ResolveRecon: g.resolve,
+		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }
 
@@ -204,52 +201,6 @@ func (g *Gateway) addTerms(ctx context.Context, actor string, tenant citygate.Te
 		})
 	})
 }
-
-func (g *Gateway) payouts(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.Payout, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := settle.PayoutsAfter(ctx, tx, page.After, page.Limit)
-		list = make([]edge.Payout, len(found))
-		for i, p := range found {
-			list[i] = edge.Payout{
-				ID: p.ID.Text("pay_"), Payee: p.Payee, Window: p.WindowDate.String(), Amount: citygate.Money{Minor: p.Amount, Currency: p.Currency},
-				EndToEndID: p.EndToEndID, State: p.State,
-			}
-			for _, file := range []string{p.CSVFile, p.XMLFile} {
-				if file != "" {
-					list[i].Files = append(list[i].Files, file)
-				}
-			}
-		}
-		return err
-	})
-	return list, err
-}
-
-// payoutFile gives a payout file of the tenant: one that a payout of its own
-// names, whatever else lies in the directory.
-func (g *Gateway) payoutFile(ctx context.Context, tenant citygate.TenantID, name string) (body []byte, contentType string, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		_, err := settle.PayoutByFile(ctx, tx, name)
-		return err
-	})
-	if pg.IsNoRows(err) {
-		return nil, "", errNoFile
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	body, err = files{g.Files}.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", errNoFile
-	}
-	contentType = mime.TypeByExtension(path.Ext(name))
-	if contentType == "" {
-		contentType = "application/octet-stream"
-	}
-	return body, contentType, err
-}
-
-var errNoFile = &citygate.Code{Name: "settle.no_file", Kind: citygate.NotFound, Title: "There is no such payout file. List the payouts for their names."}
 
 // reconID names an exception in a list. A contract's name may have slashes.
 func reconID(i recon.Item) string { return url.PathEscape(i.Contract) + "/" + i.Item }

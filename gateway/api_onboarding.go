@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
@@ -24,6 +25,7 @@ import (
 func (g *Gateway) onboarding() edge.Onboarding {
 	return edge.Onboarding{
 		SetState: g.setTenantState, Serves: g.serves, Serve: g.serve, Keys: g.tenantKeys, EnsureKey: g.ensureKey,
+		RotateKey: g.rotateKeyOf, ActivateKey: g.activateKeyOf, RevokeKey: g.revokeKeyOf,
 		Contracts: g.contractViews, PutContract: g.addContract, PutSecret: g.addSecret,
 		Tariffs: g.tariffs, Tariff: g.tariff, PublishTariff: g.publishTariff, Acceptance: g.acceptance, PutAcceptance: g.publishAcceptance,
 		Stops: g.stops, PutStops: g.putStops, Checklist: g.checklist,
@@ -101,6 +103,51 @@ func (g *Gateway) ensureKey(ctx context.Context, actor string, tenant citygate.T
 	}
 	k, err := g.Ring.Ensure(ctx, actor, tenant, keys.Purpose(purpose), kind)
 	return keyView(k), err
+}
+
+func (g *Gateway) rotateKeyOf(ctx context.Context, actor string, tenant citygate.TenantID, purpose string) (edge.TenantKey, error) {
+	if err := g.may(ctx, tenant, tenants.Configuring); err != nil {
+		return edge.TenantKey{}, err
+	}
+	k, err := g.RotateKey(ctx, actor, tenant, keys.Purpose(purpose))
+	return keyView(k), err
+}
+
+func (g *Gateway) activateKeyOf(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, anyway string) (edge.TenantKey, error) {
+	if err := g.may(ctx, tenant, tenants.Configuring); err != nil {
+		return edge.TenantKey{}, err
+	}
+	k, err := g.ActivateKey(ctx, actor, tenant, keys.Purpose(purpose), kid, anyway)
+	return keyView(k), err
+}
+
+// revokeKeyOf asks for no state of the tenant: a stolen key is taken out of use in any.
+func (g *Gateway) revokeKeyOf(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, r edge.RevokeKey) (edge.RevokedKey, error) {
+	var limit time.Time
+	if r.NotIssuedAfter != nil {
+		limit = *r.NotIssuedAfter
+	}
+	stolen, next, err := g.EmergencyKey(ctx, actor, tenant, keys.Purpose(purpose), kid, limit, r.Reason)
+	if err != nil {
+		return edge.RevokedKey{}, err
+	}
+	v := edge.RevokedKey{Key: keyView(stolen)}
+	if stolen.KeyID == 0 { // it was revoked before, and what was left was done
+		all, err := g.Ring.Keys(ctx, tenant)
+		if err != nil {
+			return v, err
+		}
+		for _, k := range all {
+			if k.Purpose == keys.Purpose(purpose) && k.KeyID == kid {
+				v.Key = keyView(k)
+			}
+		}
+	}
+	if next.KeyID != 0 {
+		n := keyView(next)
+		v.Next = &n
+	}
+	return v, nil
 }
 
 func (g *Gateway) contractViews(ctx context.Context, tenant citygate.TenantID) (list []edge.Contract, err error) {

@@ -1511,6 +1511,28 @@ GRANT INSERT, SELECT ON payees TO citygate_app;
 GRANT SELECT ON payees TO citygate_auditor;
 GRANT UPDATE (name, account, bank_id) ON payees TO citygate_app;
 
+CREATE TABLE payout_rules (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    manual boolean NOT NULL,
+    hold_above bigint,
+    hold_payees text[] NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT payout_rules_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT payout_rules_created_by_check CHECK ((created_by <> ''::text)),
+    CONSTRAINT payout_rules_hold_above_check CHECK ((hold_above >= 0)),
+    CONSTRAINT payout_rules_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE payout_rules IS 'Which payouts wait for a release: all (manual), those above an amount of the tenant''s currency, those to certain payees. The last version holds for what is paid from then on; without one none waits.';
+ALTER TABLE payout_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payout_rules FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON payout_rules
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON payout_rules TO citygate_app;
+GRANT SELECT ON payout_rules TO citygate_auditor;
+
 CREATE TABLE payouts (
     tenant_id bigint NOT NULL,
     payout_id uuid NOT NULL,
@@ -1527,18 +1549,29 @@ CREATE TABLE payouts (
     calendar_version integer NOT NULL,
     created_at timestamp with time zone NOT NULL,
     sent_at timestamp with time zone,
+    batch integer NOT NULL DEFAULT 0,
+    held_for text NOT NULL DEFAULT ''::text,
+    released_at timestamp with time zone,
+    released_by text NOT NULL DEFAULT ''::text,
     CONSTRAINT payouts_pkey PRIMARY KEY (tenant_id, payout_id),
     CONSTRAINT payouts_amount_check CHECK ((amount > 0)),
+    CONSTRAINT payouts_batch_check CHECK ((batch >= 0)),
     CONSTRAINT payouts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT payouts_end_to_end_id_check CHECK (((length(end_to_end_id) >= 1) AND (length(end_to_end_id) <= 35))),
     CONSTRAINT payouts_receipts_check CHECK ((receipts > 0)),
+    CONSTRAINT payouts_release CHECK (
+CASE
+    WHEN (held_for = ''::text) THEN ((state <> 'held'::text) AND (released_at IS NULL) AND (batch = 0))
+    ELSE (((state = 'held'::text) = (released_at IS NULL)) AND ((state = 'held'::text) = (released_by = ''::text)) AND ((state = 'held'::text) = (batch = 0)))
+END),
     CONSTRAINT payouts_sent CHECK ((((state = 'sent'::text) = (sent_at IS NOT NULL)) AND ((state = 'sent'::text) = ((csv_file <> ''::text) AND (xml_file <> ''::text))))),
-    CONSTRAINT payouts_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text]))),
+    CONSTRAINT payouts_state_check CHECK ((state = ANY (ARRAY['held'::text, 'created'::text, 'sent'::text]))),
     CONSTRAINT payouts_tenant_id_end_to_end_id_key UNIQUE (tenant_id, end_to_end_id),
     CONSTRAINT payouts_tenant_id_window_date_payee_currency_key UNIQUE (tenant_id, window_date, payee, currency)
 );
-COMMENT ON TABLE payouts IS 'What was paid to each payee for a window, and the files that ordered it.';
+COMMENT ON TABLE payouts IS 'What was paid to each payee for a window, and the files that ordered it. One that is held waits for a release: it is owed, posts nothing and is in no file. What is released together has a batch and files of its own; its business date is that of the release.';
 CREATE INDEX payouts_created ON payouts USING btree (tenant_id, window_date) WHERE (state = 'created'::text);
+CREATE INDEX payouts_held ON payouts USING btree (tenant_id, window_date) WHERE (state = 'held'::text);
 ALTER TABLE payouts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE payouts FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON payouts
@@ -1546,7 +1579,7 @@ CREATE POLICY tenant ON payouts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
-GRANT UPDATE (state, csv_file, xml_file, sent_at) ON payouts TO citygate_app;
+GRANT UPDATE (state, csv_file, xml_file, business_date, calendar_version, sent_at, batch, released_at, released_by) ON payouts TO citygate_app;
 
 CREATE TABLE platform.access_revocations (
     subject text NOT NULL,

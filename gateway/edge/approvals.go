@@ -22,10 +22,15 @@ const approvalHeader = "Approval"
 // No request is ever run from what is stored.
 var guards = map[string]access.Kind{
 	"revoke-api-key": access.KeyRevocation,
+	"revoke-key":     access.KeyRevocation,
 
 	"add-settlement-terms": access.PayoutRelease,
+	"release-payout":       access.PayoutRelease,
+	"put-payout-rules":     access.PayoutRelease, // where they let more go
+	"put-payees":           access.PayoutRelease, // the account that money goes to
 
 	"publish-policy":      access.PolicyPublish,
+	"publish-tariff":      access.PolicyPublish,
 	"restore-policy":      access.PolicyPublish,
 	"put-acceptance":      access.PolicyPublish,
 	"put-issuance-policy": access.PolicyPublish,
@@ -39,6 +44,10 @@ var guards = map[string]access.Kind{
 
 	"put-approval-settings": access.ApprovalSettings,
 }
+
+// asksItself are operations that need a second person for some of what they may
+// be asked: they look for themselves.
+var asksItself = map[string]bool{"put-approval-settings": true, "put-payout-rules": true}
 
 // secretBodies are operations whose request holds a secret: of a proposal only
 // the hash is kept, and not shown.

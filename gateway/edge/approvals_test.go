@@ -180,3 +180,83 @@ func (b *testBench) tokenOf(t *testing.T, c edge.Caller) string {
 	}
 	return token
 }
+
+// What money and trust hang on is proposed by one and
+// approved by another: to release a payout, to revoke a signing key, to publish
+// prices, to say to which account a payee is paid. The content of a release is
+// what it releases.
+func TestWhatHangsOnTwoPersons(t *testing.T) {
+	b := newProposals(t)
+	var released atomic.Int64
+	b.Payouts.Release = func(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID, r edge.ReleasePayout) (edge.Payout, error) {
+		return edge.Payout{ID: id.Text("pay_")}, b.db.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+			err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payout.release", Object: id.String(), After: r})
+			if err == nil {
+				released.Add(1)
+			}
+			return err
+		})
+	}
+	if err := b.Access.SetTwoPerson(t.Context(), "test", 1, []string{"key_revocation", "payout_release", "policy_publish", "provider_credential"}, true); err != nil {
+		t.Fatal(err)
+	}
+	const at, body = "payouts/pay_0195e2a4c1de7f0f8f6f7b7f3c1a2b3c/release", `{"amount":{"minor":125000,"currency":"CNY"},"payee":"metro"}`
+	for path, c := range map[string]struct{ method, body, kind string }{
+		"keys/credential/2/revoke": {"POST", `{"reason":"stolen"}`, "key_revocation"},
+		"tariffs/2":                {"PUT", `{"from":"2026-03-03T00:00:00Z","tariff":{}}`, "policy_publish"},
+		"payees":                   {"POST", `{"payees":[{"id":"metro","kind":"operator","name":"Metro","account":"OTHER-1"}]}`, "payout_release"},
+		at:                         {"POST", body, "payout_release"},
+	} {
+		if p := b.send(c.method, path, b.ada, c.body, "", http.StatusAccepted, ""); p.Kind != c.kind || p.Body == "" {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+	p := b.send("POST", at, b.ada, body, "", http.StatusAccepted, "")
+	b.send("POST", "proposals/"+p.ID+"/approve", b.bea, "", "", http.StatusOK, "")
+	b.send("POST", at, b.ada, strings.Replace(body, "125000", "925000", 1), p.ID, http.StatusConflict, "approval.content_changed")
+	b.send("POST", at, b.ada, body, p.ID, http.StatusConflict, "approval.over")
+
+	// The answer is lost, and instances race: it is released once.
+	p = b.send("POST", at, b.ada, body, "", http.StatusAccepted, "")
+	b.send("POST", "proposals/"+p.ID+"/approve", b.bea, "", "", http.StatusOK, "")
+	b.send("POST", at, b.ada, body, p.ID, http.StatusOK, "")
+	for range 3 {
+		b.send("POST", at, b.ada, body, p.ID, http.StatusConflict, "approval.executed")
+	}
+	if n := released.Load(); n != 1 {
+		t.Errorf("released %d times", n)
+	}
+	rows := pgtest.Owner(t, b.db).Rows(1, `SELECT actor, after->>'second' FROM audit_log WHERE verb = 'approval.execute'`)
+	if len(rows) != 1 || rows[0][0] != "user:ada" || rows[0][1] != "user:bea" {
+		t.Errorf("audit: %v", rows)
+	}
+}
+
+// Stricter payout rules take one person, laxer ones two.
+func TestPayoutRulesAreLoosenedByTwo(t *testing.T) {
+	b := newProposals(t)
+	manual := false
+	b.Payouts.Loosens = func(_ context.Context, _ citygate.TenantID, r edge.PayoutRules) (bool, error) {
+		return manual && !r.Manual, nil
+	}
+	b.Payouts.SetRules = func(_ context.Context, _ string, _ citygate.TenantID, r edge.PayoutRules, loosen bool) (edge.PayoutRules, error) {
+		if manual && !r.Manual && !loosen {
+			t.Error("it is loosened without saying so")
+		}
+		manual = r.Manual
+		return r, nil
+	}
+	if err := b.Access.SetTwoPerson(t.Context(), "test", 1, []string{"payout_release"}, true); err != nil {
+		t.Fatal(err)
+	}
+	b.send("PUT", "payout-rules", b.ada, `{"manual":true}`, "", http.StatusOK, "")
+	p := b.send("PUT", "payout-rules", b.ada, `{"manual":false}`, "", http.StatusAccepted, "")
+	if !manual {
+		t.Error("one person loosened them")
+	}
+	b.send("POST", "proposals/"+p.ID+"/approve", b.bea, "", "", http.StatusOK, "")
+	b.send("PUT", "payout-rules", b.ada, `{"manual":false}`, p.ID, http.StatusOK, "")
+	if manual {
+		t.Error("two persons did not loosen them")
+	}
+}

@@ -228,7 +228,7 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 		switch {
 		case !guarded:
 			resp, err = run(ctx)
-		case kind == access.ApprovalSettings: // it asks itself, when it lowers
+		case asksItself[op.OperationID]:
 			resp, err = fn(ctx, caller, req)
 		default:
 			resp, err = approved(ctx, e, caller, op.OperationID, kind, run)

@@ -99,9 +99,9 @@ func newBench(t *testing.T) *testBench {
 		Windows: func(_ context.Context, _ citygate.TenantID, after citygate.Date, limit int) ([]edge.Window, error) {
 			return []edge.Window{{BusinessDate: after.AddDays(-1).String(), State: strconv.Itoa(limit)}}, nil
 		},
-		Payouts: func(_ context.Context, _ citygate.TenantID, page edge.Page) ([]edge.Payout, error) {
+		Payouts: edge.PayoutDesk{List: func(_ context.Context, _ citygate.TenantID, _ string, page edge.Page) ([]edge.Payout, error) {
 			return []edge.Payout{{ID: page.After.Text("pay_"), State: strconv.Itoa(page.Limit)}}, nil
-		},
+		}},
 		ReconItems: func(_ context.Context, _ citygate.TenantID, state, after string, limit int) ([]edge.ReconItem, error) {
 			return []edge.ReconItem{{ID: after, State: state, AgeDays: limit}}, nil
 		},

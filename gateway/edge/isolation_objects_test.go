@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"proposal": "proposal", "pairing": "pairing",
+	"proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
@@ -38,7 +38,7 @@ var references = map[string]string{
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	// A tenant's own numbers: that another tenant has the same must not show.
-	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
+	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"put-code-scheme operators": "tenant", "partner": "tenant",
 }
 
@@ -51,6 +51,7 @@ var nobodys = objects{
 	"policy": "9", "tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
+	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 }
 
 // plain are fields that name no object, with a value that is good for a first
@@ -72,6 +73,8 @@ var plain = map[string]any{
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"now": nil, "back": nil, "seconds": 60,
+	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
+	"anyway": nil, "not_issued_after": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

@@ -448,6 +448,8 @@ func (w *world) live(p *party, terminalID uint32) {
 		w.secrets.AddText("a pairing code", string(code.Reveal()))
 		p.has[kind+"pairing"], p.has[kind+"pairing code"] = pairing.ID.Text(fleet.PairingPrefix), string(code.Reveal())
 	}
+	ownKey, err := w.Ring.Rotate(ctx, worldActor, p.id, keys.Credential, w.now(), w.now().Add(keys.DefaultLife)) // quiet has two
+	w.must(err)
 	charge := page[edge.Charge](w, p, "charges")[0]
 	refund := citygate.UUID{0xbb, 1}
 	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
@@ -459,7 +461,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
-		"end to end": payouts[0].EndToEndID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "stop": "S-" + p.slug, "scheme": "token-defer",
+		"end to end": payouts[0].EndToEndID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {
 		if id == "" {
 			w.t.Fatalf("%s has no %s", p.slug, kind)

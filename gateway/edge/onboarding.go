@@ -18,6 +18,9 @@ type Onboarding struct {
 	Serve         func(ctx context.Context, actor string, tenant citygate.TenantID, authorities []int64) error
 	Keys          func(ctx context.Context, tenant citygate.TenantID) ([]TenantKey, error)
 	EnsureKey     func(ctx context.Context, actor string, tenant citygate.TenantID, purpose, algorithm string) (TenantKey, error)
+	RotateKey     func(ctx context.Context, actor string, tenant citygate.TenantID, purpose string) (TenantKey, error)
+	ActivateKey   func(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, anyway string) (TenantKey, error)
+	RevokeKey     func(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, r RevokeKey) (RevokedKey, error)
 	Contracts     func(ctx context.Context, tenant citygate.TenantID) ([]Contract, error)
 	PutContract   func(ctx context.Context, actor string, tenant citygate.TenantID, name string, c PutContract) (Contract, error)
 	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
@@ -40,6 +43,18 @@ type TenantKey struct {
 	State     string    `json:"state" enum:"published,active,retiring,revoked"`
 	NotBefore time.Time `json:"not_before"`
 	Expires   time.Time `json:"expires"`
+}
+
+// RevokeKey takes a stolen or lost key out of use.
+type RevokeKey struct {
+	Reason         string     `json:"reason" minLength:"1" maxLength:"500" doc:"for the audit log"`
+	NotIssuedAfter *time.Time `json:"not_issued_after,omitempty" doc:"when it was stolen: what it signed before stays good; absent = everything it ever signed is worthless"`
+}
+
+// A RevokedKey is a key out of use, and the one that signs in its place.
+type RevokedKey struct {
+	Key  TenantKey  `json:"key"`
+	Next *TenantKey `json:"next,omitempty" doc:"absent: the key did not sign, or another one signed already"`
 }
 
 // A Contract is an agreement with a payment provider. Of its secrets only their
@@ -138,6 +153,7 @@ func (e *Edge) onboardingRoutes() {
 			return respond(e.Onboarding.Checklist(ctx, r.id()))
 		})
 	e.keyRoutes()
+	e.keyLifeRoutes()
 	e.contractRoutes()
 	e.tariffRoutes()
 	register(e, get("list-stops", "/v1/tenants/{tenant}/stops", "Stops by their ids", "fleet"),
@@ -169,6 +185,38 @@ func (e *Edge) keyRoutes() {
 			}
 		}) (*body[TenantKey], error) {
 			return respond(e.Onboarding.EnsureKey(ctx, who.Subject, r.id(), r.Purpose, r.Body.Algorithm))
+		})
+}
+
+// InPurpose is what a tenant's key signs, in a path. Exported, or huma does not
+// see its fields.
+type InPurpose struct {
+	InTenant
+	Purpose string `path:"purpose" maxLength:"40" example:"credential"`
+}
+
+func (e *Edge) keyLifeRoutes() {
+	register(e, post("rotate-key", "/v1/tenants/{tenant}/keys/{purpose}/rotate", "Announce the next key of a purpose to everybody who verifies; it does not sign yet", "keys"),
+		func(ctx context.Context, who Caller, r *InPurpose) (*body[TenantKey], error) {
+			return respond(e.Onboarding.RotateKey(ctx, who.Subject, r.id(), r.Purpose))
+		})
+	register(e, post("activate-key", "/v1/tenants/{tenant}/keys/{purpose}/{kid}/activate", "Have an announced key sign from now on; the one that signed retires", "keys"),
+		func(ctx context.Context, who Caller, r *struct {
+			InPurpose
+			KeyID uint8 `path:"kid" minimum:"1"`
+			Body  struct {
+				Anyway string `json:"anyway,omitempty" maxLength:"500" doc:"do not wait for terminals that lack the key, for this reason"`
+			}
+		}) (*body[TenantKey], error) {
+			return respond(e.Onboarding.ActivateKey(ctx, who.Subject, r.id(), r.Purpose, r.KeyID, r.Body.Anyway))
+		})
+	register(e, post("revoke-key", "/v1/tenants/{tenant}/keys/{purpose}/{kid}/revoke", "Take a stolen or lost key out of use at once; the next one signs in its place", "keys"),
+		func(ctx context.Context, who Caller, r *struct {
+			InPurpose
+			KeyID uint8 `path:"kid" minimum:"1"`
+			Body  RevokeKey
+		}) (*body[RevokedKey], error) {
+			return respond(e.Onboarding.RevokeKey(ctx, who.Subject, r.id(), r.Purpose, r.KeyID, r.Body))
 		})
 }
 

@@ -235,28 +235,7 @@ func (e *Edge) moneyRoutes() {
 		}) (*done, error) {
 			return respond(struct{}{}, e.AddTerms(ctx, who.Subject, r.id(), r.Body))
 		})
-	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
-		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Payout]], error) {
-			page, err := r.page("pay_")
-			if err != nil {
-				return nil, err
-			}
-			return respondList(e.Payouts(ctx, r.id(), page))
-		})
-	register(e, get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money"),
-		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
-			Name string `path:"name"`
-		}) (*huma.StreamResponse, error) {
-			file, contentType, err := e.PayoutFile(ctx, r.id(), r.Name)
-			if err != nil {
-				return nil, err
-			}
-			return &huma.StreamResponse{Body: func(c huma.Context) {
-				c.SetHeader("Content-Type", contentType)
-				_, _ = c.BodyWriter().Write(file)
-			}}, nil
-		})
+	e.payoutRoutes()
 	e.owedRoutes()
 	e.reconRoutes()
 }

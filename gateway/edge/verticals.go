@@ -41,6 +41,7 @@ type Verticals struct {
 	Policies   Policies
 	Roaming    Roaming
 	Pairings   Pairings
+	Payouts    PayoutDesk
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
@@ -80,9 +81,7 @@ type Verticals struct {
 	Terms    func(ctx context.Context, tenant citygate.TenantID) ([]Terms, error)
 	AddTerms func(ctx context.Context, actor string, tenant citygate.TenantID, t Terms) error
 	// Windows gives windows before the date after, all for the zero date.
-	Windows    func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)
-	Payouts    func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Payout, error)
-	PayoutFile func(ctx context.Context, tenant citygate.TenantID, name string) (body []byte, contentType string, err error)
+	Windows func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)
 	// ReconItems gives exceptions behind the one with the id after.
 	ReconItems   func(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) ([]ReconItem, error)
 	ResolveRecon func(ctx context.Context, actor string, tenant citygate.TenantID, item string, decision ResolveRecon) error
@@ -166,17 +165,6 @@ type Terms struct {
 	From              string `json:"from,omitempty" format:"date" doc:"first business date they hold for: one that has no window yet"`
 	CloseAfterMinutes int    `json:"close_after_minutes" minimum:"0" maximum:"10080" doc:"late uploads still join their own day until then"`
 	PayAfterMinutes   int    `json:"pay_after_minutes" minimum:"0" maximum:"44640" doc:"the provider's bill must have come and be reconciled by then"`
-}
-
-// A Payout is money owed to a payee, and the files that pay it.
-type Payout struct {
-	ID         string         `json:"id"`
-	Payee      string         `json:"payee"`
-	Window     string         `json:"window" format:"date"`
-	Amount     citygate.Money `json:"amount"`
-	EndToEndID string         `json:"end_to_end_id"`
-	State      string         `json:"state"`
-	Files      []string       `json:"files"`
 }
 
 // A ReconItem is one exception of a reconciliation.

@@ -50,6 +50,13 @@
 // file names debtor and creditors by their names here as proprietary account
 // ids, for the bank's or the treasurer's table of payees.
 //
+// [PayoutRules] can have payouts wait: all, those above an amount, those to
+// certain payees. Such a payout is held: it is owed and proved with its window,
+// and nothing is booked or ordered until [Settler.Release], which needs whoever
+// releases to name its amount and payee. What is released together is a batch of
+// its window with files of its own. A payout that is never released stays held;
+// there is no way yet to give its money elsewhere.
+//
 // Names in the XML are reduced to the characters every SEPA bank takes: accents
 // are dropped, other characters become full stops. A name of which no letter or
 // digit is left is replaced by the payee's payout id.

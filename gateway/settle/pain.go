@@ -76,9 +76,9 @@ type painAmount struct {
 	Value    string `xml:",chardata"`
 }
 
-// renderXML writes the payouts of a window as a payment order. Its bytes follow
+// renderXML writes the payouts of an order as a payment order. Its bytes follow
 // from the arguments alone.
-func renderXML(t tenants.Tenant, cal citygate.Calendar, d citygate.Date, payouts []Payout) ([]byte, error) {
+func renderXML(t tenants.Tenant, cal citygate.Calendar, d order, payouts []Payout) ([]byte, error) {
 	doc, err := newPain(t, cal, d, payouts)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func renderXML(t tenants.Tenant, cal citygate.Calendar, d citygate.Date, payouts
 	return slices.Concat([]byte(xml.Header), body, []byte("\n")), nil
 }
 
-func newPain(t tenants.Tenant, cal citygate.Calendar, d citygate.Date, payouts []Payout) (painDocument, error) {
+func newPain(t tenants.Tenant, cal citygate.Calendar, d order, payouts []Payout) (painDocument, error) {
 	if len(payouts) == 0 {
 		return painDocument{}, ErrPayFile.Because(nil, "%s of %s has no payouts", d, t.Slug)
 	}
@@ -101,7 +101,7 @@ func newPain(t tenants.Tenant, cal citygate.Calendar, d citygate.Date, payouts [
 	if !ok {
 		name = t.Slug
 	}
-	created := payouts[0].CreatedAt
+	created := payouts[0].booked()
 	message := "CG-" + t.ID.String() + "-" + d.String()
 	doc := painDocument{Header: painGroup{
 		MessageID: message, Created: created.UTC().Format("2006-01-02T15:04:05Z"), Count: len(payouts), Initiator: painParty{name},

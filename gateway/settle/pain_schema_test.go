@@ -174,7 +174,7 @@ func schemaErrors(body []byte) []string {
 // Every element is where the standard has it, as often as it may be, and of the
 // form of its type.
 func TestPaymentFileFollowsTheSchema(t *testing.T) {
-	body, err := renderXML(minibus, calendar, day, samplePayouts())
+	body, err := renderXML(minibus, calendar, order{Window: day}, samplePayouts())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestPaymentFileFollowsTheSchema(t *testing.T) {
 	long := samplePayouts()
 	long[0].Payee, long[1].Payee = strings.Repeat("owner", 60), "//小//"
 	long[2].Amount = 1<<63 - 1
-	if body, err = renderXML(minibus, calendar, day, long); err != nil {
+	if body, err = renderXML(minibus, calendar, order{Window: day}, long); err != nil {
 		t.Fatal(err)
 	}
 	if bad := schemaErrors(body); len(bad) > 0 {
@@ -194,7 +194,7 @@ func TestPaymentFileFollowsTheSchema(t *testing.T) {
 
 // The check can fail: each of these breaks one rule of the standard.
 func TestSchemaCheckFindsWhatBreaksIt(t *testing.T) {
-	body, err := renderXML(minibus, calendar, day, samplePayouts())
+	body, err := renderXML(minibus, calendar, order{Window: day}, samplePayouts())
 	if err != nil {
 		t.Fatal(err)
 	}

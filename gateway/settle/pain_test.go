@@ -62,12 +62,12 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestPaymentFileIsTheGoldenOne(t *testing.T) {
-	body, err := renderXML(minibus, calendar, day, samplePayouts())
+	body, err := renderXML(minibus, calendar, order{Window: day}, samplePayouts())
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "payout.xml", body)
-	again, err := renderXML(minibus, calendar, day, samplePayouts())
+	again, err := renderXML(minibus, calendar, order{Window: day}, samplePayouts())
 	if err != nil || !bytes.Equal(body, again) {
 		t.Errorf("the same payouts rendered twice differ, %v", err)
 	}
@@ -75,7 +75,7 @@ func TestPaymentFileIsTheGoldenOne(t *testing.T) {
 }
 
 func TestPaymentFileIsWellFormed(t *testing.T) {
-	body, err := renderXML(minibus, calendar, day, samplePayouts())
+	body, err := renderXML(minibus, calendar, order{Window: day}, samplePayouts())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestPaymentFileThatDoesNotAddUpIsRefused(t *testing.T) {
 		"a message id too long": func(d *painDocument) { d.Header.MessageID = strings.Repeat("X", 36) },
 		"no name":               func(d *painDocument) { d.Header.Initiator.Name = "" },
 	} {
-		doc, err := newPain(minibus, calendar, day, samplePayouts())
+		doc, err := newPain(minibus, calendar, order{Window: day}, samplePayouts())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,10 +142,10 @@ func TestPaymentFileThatDoesNotAddUpIsRefused(t *testing.T) {
 			t.Errorf("%s: err = %v; want ErrPayFile", name, err)
 		}
 	}
-	if _, err := renderXML(minibus, calendar, day, nil); !errors.Is(err, ErrPayFile) {
+	if _, err := renderXML(minibus, calendar, order{Window: day}, nil); !errors.Is(err, ErrPayFile) {
 		t.Errorf("no payouts: %v; want ErrPayFile", err)
 	}
-	if _, err := renderXML(minibus, calendar, day, []Payout{payout("a", 100, "XQX")}); !errors.Is(err, ErrPayFile) {
+	if _, err := renderXML(minibus, calendar, order{Window: day}, []Payout{payout("a", 100, "XQX")}); !errors.Is(err, ErrPayFile) {
 		t.Errorf("a currency without exponent: %v; want ErrPayFile", err)
 	}
 }

@@ -3,6 +3,7 @@ package settle
 import (
 	"context"
 	"encoding/base32"
+	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -20,13 +21,31 @@ type Payout struct {
 	Amount          int64
 	Receipts        int64 // how many rows it adds up
 	EndToEndID      string
-	State           string // created, sent
+	State           string // held, created, sent
 	CSVFile         string
 	XMLFile         string
 	BusinessDate    citygate.Date
 	CalendarVersion int
 	CreatedAt       time.Time
 	SentAt          *time.Time
+	Batch           int        // 0 = what was paid with the window; what is released together has one
+	HeldFor         string     // why it waits or waited for a release; "" = it did not
+	ReleasedAt      *time.Time // it was booked then
+	ReleasedBy      string
+}
+
+// The states of a payout.
+const (
+	stateHeld    = "held" // waits for a release: owed, booked nowhere and in no file
+	stateCreated = "created"
+)
+
+// booked is when the payout left the book.
+func (p *Payout) booked() time.Time {
+	if p.ReleasedAt != nil {
+		return *p.ReleasedAt
+	}
+	return p.CreatedAt
 }
 
 // newPayout makes the payout of a window to a payee. Its id follows from what it
@@ -35,7 +54,7 @@ func newPayout(tx *pg.Tx, cal citygate.Calendar, window citygate.Date, t total) 
 	id := ledger.DeriveID(tx.Now, "payout", tx.Tenant.String(), window.String(), t.payee, string(t.currency))
 	return Payout{
 		ID: id, WindowDate: window, Payee: t.payee, Currency: t.currency, Amount: t.amount, Receipts: t.rows,
-		EndToEndID: endToEnd(id), State: "created",
+		EndToEndID: endToEnd(id), State: stateCreated,
 		BusinessDate: cal.BusinessDate(tx.Now), CalendarVersion: cal.Version, CreatedAt: tx.Now,
 	}
 }
@@ -49,7 +68,7 @@ func endToEnd(id citygate.UUID) string {
 func (p *Payout) transfer(tenant citygate.TenantID) ledger.Transfer {
 	return ledger.NewTransfer(tenant, 0, ledger.Transfer{
 		Debit: ledger.Payable(p.Payee), Credit: ledger.Bank(), Amount: p.Amount, Currency: p.Currency,
-		Code: "payout", Event: "payout:" + p.ID.String(), EffectiveAt: p.CreatedAt, BusinessDate: p.BusinessDate,
+		Code: "payout", Event: "payout:" + p.ID.String(), EffectiveAt: p.booked(), BusinessDate: p.BusinessDate,
 	})
 }
 
@@ -68,7 +87,7 @@ func (s *Settler) PayDue(ctx context.Context, tenant citygate.TenantID) error {
 			if err != nil || !ok {
 				return err
 			}
-			return payWindow(ctx, tx, cal, d)
+			return payWindow(ctx, tx, t.Currency, cal, d)
 		})
 		if err != nil {
 			return err
@@ -80,7 +99,7 @@ func (s *Settler) PayDue(ctx context.Context, tenant citygate.TenantID) error {
 }
 
 // payWindow pays the window of d, which is locked and closed.
-func payWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Date) error {
+func payWindow(ctx context.Context, tx *pg.Tx, currency citygate.Currency, cal citygate.Calendar, d citygate.Date) error {
 	sums, err := received(ctx, tx, d)
 	if err != nil {
 		return err
@@ -92,13 +111,26 @@ func payWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate
 	if err != nil {
 		return err
 	}
+	rules, err := RulesOfPayouts(ctx, tx)
+	if err != nil {
+		return err
+	}
 	var payouts []Payout
-	paid := map[citygate.Currency]int64{}
+	held := 0
+	paid, waits := map[citygate.Currency]int64{}, map[citygate.Currency]int64{}
 	for _, t := range sums {
-		if t.amount > 0 {
-			payouts = append(payouts, newPayout(tx, cal, d, t))
+		if t.amount <= 0 {
+			continue
+		}
+		p := newPayout(tx, cal, d, t)
+		if p.HeldFor = rules.holds(currency, p); p.HeldFor != "" {
+			p.State = stateHeld
+			held++
+			waits[t.currency] += t.amount
+		} else {
 			paid[t.currency] += t.amount
 		}
+		payouts = append(payouts, p)
 	}
 	if _, err := insertReceipts(ctx, tx, rows); err != nil {
 		return err
@@ -107,12 +139,14 @@ func payWindow(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate
 		return err
 	}
 	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "window.pay", Object: d.String(),
-		After: map[string]any{"payouts": len(payouts), "paid_minor": paid, "carried": len(rows)}}); err != nil {
+		After: map[string]any{"payouts": len(payouts) - held, "paid_minor": paid, "carried": len(rows), "held": held, "held_minor": waits}}); err != nil {
 		return err
 	}
-	transfers := make([]ledger.Transfer, len(payouts))
+	var transfers []ledger.Transfer
 	for i := range payouts {
-		transfers[i] = payouts[i].transfer(tx.Tenant)
+		if payouts[i].State != stateHeld {
+			transfers = append(transfers, payouts[i].transfer(tx.Tenant))
+		}
 	}
 	return ledger.Post(ctx, tx, transfers)
 }
@@ -154,37 +188,51 @@ func carry(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Dat
 // die anywhere and run again: the files are made from the rows, and one that is
 // there already is compared and kept.
 func (s *Settler) writeFiles(ctx context.Context, t tenants.Tenant, cal citygate.Calendar) error {
-	var windows []citygate.Date
+	var orders []order
 	err := s.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) (err error) {
-		windows, err = windowsToWrite(ctx, tx)
+		orders, err = ordersToWrite(ctx, tx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, d := range windows {
+	for _, o := range orders {
 		var payouts []Payout
 		if err := s.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) (err error) {
-			payouts, err = Payouts(ctx, tx, d)
+			payouts, err = payoutsOf(ctx, tx, o)
 			return err
 		}); err != nil {
 			return err
 		}
-		if err := s.writeWindow(ctx, t, cal, d, payouts); err != nil {
+		if err := s.writeOrder(ctx, t, cal, o, payouts); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeWindow writes the two files of a window and notes it.
-func (s *Settler) writeWindow(ctx context.Context, t tenants.Tenant, cal citygate.Calendar, d citygate.Date, payouts []Payout) error {
+// An order is what one pair of files orders: the payouts of a window that did
+// not wait, or a batch of it that was released.
+type order struct {
+	Window citygate.Date
+	Batch  int
+}
+
+func (o order) String() string {
+	if o.Batch == 0 {
+		return o.Window.String()
+	}
+	return o.Window.String() + "-r" + strconv.Itoa(o.Batch)
+}
+
+// writeOrder writes the two files of an order and notes it.
+func (s *Settler) writeOrder(ctx context.Context, t tenants.Tenant, cal citygate.Calendar, o order, payouts []Payout) error {
 	csvBody := renderCSV(t, payouts)
-	xmlBody, err := renderXML(t, cal, d, payouts)
+	xmlBody, err := renderXML(t, cal, o, payouts)
 	if err != nil {
 		return err
 	}
-	csvName, xmlName := fileName(t, d, "csv"), fileName(t, d, "xml")
+	csvName, xmlName := fileName(t, o, "csv"), fileName(t, o, "xml")
 	if err := s.Files.WriteOnce(ctx, csvName, csvBody); err != nil {
 		return err
 	}
@@ -192,16 +240,16 @@ func (s *Settler) writeWindow(ctx context.Context, t tenants.Tenant, cal citygat
 		return err
 	}
 	return s.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
-		n, err := markSent(ctx, tx, d, csvName, xmlName)
+		n, err := markSent(ctx, tx, o, csvName, xmlName)
 		if err != nil || n == 0 {
 			return err
 		}
-		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payout.send", Object: d.String(),
+		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payout.send", Object: o.String(),
 			After: map[string]any{"payouts": n, "csv": csvName, "xml": xmlName}})
 	})
 }
 
-// fileName names a payout file by tenant and window.
-func fileName(t tenants.Tenant, d citygate.Date, ending string) string {
-	return "payout-" + t.Slug + "-" + d.String() + "." + ending
+// fileName names a payout file by tenant and order.
+func fileName(t tenants.Tenant, o order, ending string) string {
+	return "payout-" + t.Slug + "-" + o.String() + "." + ending
 }

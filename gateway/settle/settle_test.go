@@ -387,7 +387,7 @@ func TestPayoutsPageByPage(t *testing.T) {
 			got = nil
 			var after citygate.UUID
 			for {
-				page, err := PayoutsAfter(ctx, tx, after, limit)
+				page, err := PayoutsAfter(ctx, tx, "", after, limit)
 				if err != nil || len(page) == 0 {
 					return err
 				}

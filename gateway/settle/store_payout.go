@@ -13,25 +13,26 @@ import (
 
 const insertPayoutRows = `
 	INSERT INTO payouts (tenant_id, payout_id, window_date, payee, currency, amount, receipts, end_to_end_id, state,
-	                     csv_file, xml_file, business_date, calendar_version, created_at)
-	SELECT $1, id, $2, payee, currency, amount, receipts, e2e, 'created', '', '', $3, $4, $5
-	FROM unnest($6::uuid[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[]) AS u (id, payee, currency, amount, receipts, e2e)
+	                     csv_file, xml_file, business_date, calendar_version, created_at, held_for)
+	SELECT $1, id, $2, payee, currency, amount, receipts, e2e, CASE held WHEN '' THEN 'created' ELSE 'held' END, '', '', $3, $4, $5, held
+	FROM unnest($6::uuid[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::text[]) AS u (id, payee, currency, amount, receipts, e2e, held)
 	ON CONFLICT (tenant_id, payout_id) DO NOTHING`
 
 // insertPayouts stores the payouts of one window.
 func insertPayouts(ctx context.Context, tx *pg.Tx, payouts []Payout) error {
 	for chunk := range slices.Chunk(payouts, rowsMax) {
 		var ids []citygate.UUID
-		var payees, currencies, e2e []string
+		var payees, currencies, e2e, held []string
 		var amounts, receipts []int64
 		for i := range chunk {
 			p := &chunk[i]
 			ids, payees, currencies = append(ids, p.ID), append(payees, p.Payee), append(currencies, string(p.Currency))
+			held = append(held, p.HeldFor)
 			amounts, receipts, e2e = append(amounts, p.Amount), append(receipts, p.Receipts), append(e2e, p.EndToEndID)
 		}
 		p := chunk[0]
 		if _, err := tx.Exec(ctx, insertPayoutRows, tx.Tenant, p.WindowDate, p.BusinessDate, p.CalendarVersion, p.CreatedAt,
-			ids, payees, currencies, amounts, receipts, e2e); err != nil {
+			ids, payees, currencies, amounts, receipts, e2e, held); err != nil {
 			return err
 		}
 	}
@@ -39,7 +40,7 @@ func insertPayouts(ctx context.Context, tx *pg.Tx, payouts []Payout) error {
 }
 
 const payoutColumns = `payout_id, window_date, payee, currency, amount, receipts, end_to_end_id, state,
-	csv_file, xml_file, business_date, calendar_version, created_at, sent_at`
+	csv_file, xml_file, business_date, calendar_version, created_at, sent_at, batch, held_for, released_at, released_by`
 
 // Payouts lists the payouts of a window by payee and currency.
 func Payouts(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]Payout, error) {
@@ -50,16 +51,26 @@ func Payouts(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]Payout, er
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Payout])
 }
 
-// PayoutsAfter lists payouts, newest window first and then by payee and currency,
+// payoutsOf lists the payouts of an order.
+func payoutsOf(ctx context.Context, tx *pg.Tx, o order) ([]Payout, error) {
+	rows, err := tx.Query(ctx, `SELECT `+payoutColumns+` FROM payouts
+		WHERE tenant_id = $1 AND window_date = $2 AND batch = $3 AND state <> 'held' ORDER BY payee, currency`, tx.Tenant, o.Window, o.Batch)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Payout])
+}
+
+// PayoutsAfter lists payouts in a state, "" for any, newest window first and then by payee and currency,
 // behind the one with the id after; the zero id means from the first. An id that
 // is not there has nothing behind it.
-func PayoutsAfter(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]Payout, error) {
+func PayoutsAfter(ctx context.Context, tx *pg.Tx, state string, after citygate.UUID, limit int) ([]Payout, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT `+payoutColumns+` FROM payouts p
-		WHERE p.tenant_id = $1 AND ($2 = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
+		WHERE p.tenant_id = $1 AND ($4 = '' OR p.state = $4) AND ($2 = '00000000-0000-0000-0000-000000000000'::uuid OR EXISTS (
 			SELECT FROM payouts a WHERE a.tenant_id = $1 AND a.payout_id = $2
 			AND (p.window_date < a.window_date OR (p.window_date = a.window_date AND (p.payee, p.currency) > (a.payee, a.currency)))))
-		ORDER BY window_date DESC, payee, currency LIMIT $3`, tx.Tenant, after, limit)
+		ORDER BY window_date DESC, payee, currency LIMIT $3`, tx.Tenant, after, limit, state)
 	if err != nil {
 		return nil, err
 	}
@@ -78,35 +89,35 @@ func PayoutByFile(ctx context.Context, tx *pg.Tx, name string) (Payout, error) {
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Payout])
 }
 
-// eachPayout streams every payout of the tenant; yield must not keep its argument.
+// eachPayout streams every payout of the tenant that is booked; yield must not keep its argument.
 func eachPayout(ctx context.Context, tx *pg.Tx, yield func(*Payout) error) error {
-	rows, err := tx.Query(ctx, `SELECT payout_id, payee, currency, amount, business_date, created_at FROM payouts WHERE tenant_id = $1`, tx.Tenant)
+	rows, err := tx.Query(ctx, `SELECT payout_id, payee, currency, amount, business_date, created_at, released_at FROM payouts WHERE tenant_id = $1 AND state <> 'held'`, tx.Tenant)
 	if err != nil {
 		return err
 	}
 	var p Payout
-	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Payee, &p.Currency, &p.Amount, &p.BusinessDate, &p.CreatedAt}, func() error { return yield(&p) })
+	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Payee, &p.Currency, &p.Amount, &p.BusinessDate, &p.CreatedAt, &p.ReleasedAt}, func() error { return yield(&p) })
 	return err
 }
 
-func windowsToWrite(ctx context.Context, tx *pg.Tx) ([]citygate.Date, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT window_date FROM payouts WHERE tenant_id = $1 AND state = 'created' ORDER BY window_date`, tx.Tenant)
+func ordersToWrite(ctx context.Context, tx *pg.Tx) ([]order, error) {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT window_date, batch FROM payouts WHERE tenant_id = $1 AND state = 'created' ORDER BY window_date, batch`, tx.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[citygate.Date])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[order])
 }
 
-func markSent(ctx context.Context, tx *pg.Tx, window citygate.Date, csvName, xmlName string) (int64, error) {
+func markSent(ctx context.Context, tx *pg.Tx, o order, csvName, xmlName string) (int64, error) {
 	tag, err := tx.Exec(ctx, `
 		UPDATE payouts SET state = 'sent', sent_at = $3, csv_file = $4, xml_file = $5
-		WHERE tenant_id = $1 AND window_date = $2 AND state = 'created'`, tx.Tenant, window, tx.Now, csvName, xmlName)
+		WHERE tenant_id = $1 AND window_date = $2 AND batch = $6 AND state = 'created'`, tx.Tenant, o.Window, tx.Now, csvName, xmlName, o.Batch)
 	return tag.RowsAffected(), err
 }
 
-// PaidOut adds up every payout of the tenant by currency.
+// PaidOut adds up every payout of the tenant that is booked, by currency.
 func PaidOut(ctx context.Context, tx *pg.Tx) (map[citygate.Currency]int64, error) {
-	rows, err := tx.Query(ctx, `SELECT currency, sum(amount)::bigint FROM payouts WHERE tenant_id = $1 GROUP BY currency`, tx.Tenant)
+	rows, err := tx.Query(ctx, `SELECT currency, sum(amount)::bigint FROM payouts WHERE tenant_id = $1 AND state <> 'held' GROUP BY currency`, tx.Tenant)
 	if err != nil {
 		return nil, err
 	}
