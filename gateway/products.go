@@ -28,6 +28,17 @@ type AlipayContract struct {
 	AppID        string   `json:"app_id"`
 	Account      string   `json:"account"`       // partner id of the signed merchant
 	PlatformKeys [][]byte `json:"platform_keys"` // PKIX DER, base64; more than one while the platform rotates
+
+	// In certificate mode, PEM instead of platform_keys.
+	AppCert       string `json:"app_cert,omitempty"`
+	PlatformCerts string `json:"platform_certs,omitempty"`
+	RootCerts     string `json:"root_certs,omitempty"`
+
+	Collect    string `json:"collect,omitempty"` // "" for records of the platform's own codes, withholding or barcode
+	NotifyURL  string `json:"notify_url,omitempty"`
+	SignScene  string `json:"sign_scene,omitempty"` // of agreements
+	CardType   string `json:"card_type,omitempty"`  // of the operator's cards in the wallet
+	CardAction string `json:"card_action,omitempty"`
 }
 
 // Products gives the payment products built into this program. An installation
@@ -63,9 +74,14 @@ func openAlipay(d adapters.Deps) (driver.Provider, error) {
 		}
 		platform[i] = key
 	}
-	return alipay.New(alipay.Config{
+	config := alipay.Config{
 		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, HTTP: d.HTTP, Clock: d.Clock,
-	})
+		Collect: alipay.Collect(c.Collect), NotifyURL: c.NotifyURL, SignScene: c.SignScene, CardType: c.CardType, CardAction: c.CardAction,
+	}
+	if c.AppCert != "" || c.PlatformCerts != "" || c.RootCerts != "" {
+		config.Certificates = &alipay.Certificates{App: []byte(c.AppCert), Platform: []byte(c.PlatformCerts), Roots: []byte(c.RootCerts)}
+	}
+	return alipay.New(config)
 }
 
 // signed names the products whose requests are signed with a key of the tenant.

@@ -50,7 +50,7 @@ func (p *Provider) FetchBill(ctx context.Context, day citygate.Date) (driver.Bil
 		return driver.Bill{}, fmt.Errorf("alipay: bill of %s: %w", day, err)
 	}
 	name := p.account() + "_" + strings.ReplaceAll(day.String(), "-", "") + ".zip"
-	return driver.Bill{Day: day, Name: name, Body: body, Currency: cny}, nil
+	return driver.Bill{Day: day, Issued: issued(body), Name: name, Body: body, Currency: cny}, nil
 }
 
 // account is the merchant's account as bills write it.

@@ -2,6 +2,7 @@ package alipay
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"encoding/csv"
 	"errors"
@@ -49,6 +50,7 @@ const (
 var (
 	accountLine   = regexp.MustCompile(`^#账号：\[(\d+)\]`)
 	periodLine    = regexp.MustCompile(`^#起始日期：\[(\d{4})年(\d{2})月(\d{2})日 00:00:00\]`)
+	exportLine    = regexp.MustCompile(`^#导出时间：\[([^\]]+)\]`)
 	paymentsTotal = regexp.MustCompile(`^#交易合计：(\d+)笔，商家实收共(-?[\d.]+)元`)
 	refundsTotal  = regexp.MustCompile(`^#退款合计：(\d+)笔，商家实收退款共(-?[\d.]+)元`)
 )
@@ -86,6 +88,33 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 		return nil, err
 	}
 	return lines, nil
+}
+
+// issued finds when the platform made a bill: the instant at the end of its
+// rows. A file that cannot be read has none; ParseBill says why.
+func issued(body []byte) (at time.Time) {
+	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
+	if err != nil {
+		return at
+	}
+	for _, f := range archive.File {
+		r, err := f.Open()
+		if err != nil {
+			return time.Time{}
+		}
+		lines := bufio.NewScanner(io.LimitReader(simplifiedchinese.GBK.NewDecoder().Reader(r), wire.BillLimit))
+		for lines.Scan() {
+			m := exportLine.FindStringSubmatch(lines.Text())
+			if m == nil {
+				continue
+			}
+			if t, err := time.ParseInLocation("2006年01月02日 15:04:05", m[1], beijing); err == nil && t.After(at) {
+				at = t.UTC()
+			}
+		}
+		_ = r.Close() // what was read of it is all that is wanted
+	}
+	return at
 }
 
 // unpack finds the two files by their first line: their names are GBK without

@@ -66,7 +66,11 @@ func (p *Provider) exchange(ctx context.Context, method string, biz any) (reply,
 	if err != nil {
 		return reply{}, nil, err
 	}
-	if err := proven(p.config.PlatformKeys, env.raw, env.sign); err != nil {
+	keys, err := p.keysFor(ctx, env.certSN)
+	if err != nil {
+		return reply{}, nil, err
+	}
+	if err := proven(keys, env.raw, env.sign); err != nil {
 		return reply{}, nil, err
 	}
 	var r reply
@@ -83,14 +87,9 @@ func (p *Provider) exchange(ctx context.Context, method string, biz any) (reply,
 // request builds a signed POST: the common parameters in the query, biz_content
 // in the body, both under the signature.
 func (p *Provider) request(ctx context.Context, method string, biz any) (req *http.Request, err error) {
-	params := map[string]string{
-		"app_id":    p.config.AppID,
-		"method":    method,
-		"format":    "JSON",
-		"charset":   "utf-8",
-		"sign_type": "RSA2",
-		"timestamp": p.config.Clock().In(beijing).Format(stamp),
-		"version":   "1.0",
+	params := p.common(method)
+	if method == methodPay && p.config.NotifyURL != "" {
+		params["notify_url"] = p.config.NotifyURL
 	}
 	body := url.Values{}
 	if biz != nil {
@@ -121,6 +120,23 @@ func (p *Provider) request(ctx context.Context, method string, biz any) (req *ht
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded;charset=utf-8")
 	return req, nil
+}
+
+// common are the parameters that every request has.
+func (p *Provider) common(method string) map[string]string {
+	params := map[string]string{
+		"app_id":    p.config.AppID,
+		"method":    method,
+		"format":    "JSON",
+		"charset":   "utf-8",
+		"sign_type": "RSA2",
+		"timestamp": p.config.Clock().In(beijing).Format(stamp),
+		"version":   "1.0",
+	}
+	if p.chain.certified() {
+		params["app_cert_sn"], params["alipay_root_cert_sn"] = p.chain.appSN, p.chain.rootSN
+	}
+	return params
 }
 
 // clip keeps text of the far side short in errors.

@@ -60,6 +60,45 @@ var refundRefused = map[string]bool{
 	"ACQ.TRADE_HAS_FINISHED":          true,
 }
 
+// payRefused are sub codes of trade.pay that say for good that this order will
+// not be paid by this request: the payer, the agreement or the code cannot pay.
+var payRefused = map[string]bool{
+	"ACQ.BUYER_BALANCE_NOT_ENOUGH":               true,
+	"ACQ.BUYER_BANKCARD_BALANCE_NOT_ENOUGH":      true,
+	"ACQ.ERROR_BALANCE_PAYMENT_DISABLE":          true,
+	"ACQ.NO_PAYMENT_INSTRUMENTS_AVAILABLE":       true,
+	"ACQ.BUYER_ENABLE_STATUS_FORBID":             true,
+	"ACQ.BUYER_SELLER_EQUAL":                     true,
+	"ACQ.TRADE_BUYER_NOT_MATCH":                  true,
+	"ACQ.BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR":   true,
+	"ACQ.BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR": true,
+	"ACQ.BEYOND_PAY_RESTRICTION":                 true,
+	"ACQ.BEYOND_PER_RECEIPT_RESTRICTION":         true,
+	"ACQ.ERROR_BUYER_CERTIFY_LEVEL_LIMIT":        true,
+	"ACQ.PAYMENT_REQUEST_HAS_RISK":               true,
+	"ACQ.PAYMENT_AUTH_CODE_INVALID":              true,
+	"ACQ.MOBILE_PAYMENT_SWITCH_OFF":              true,
+	"ACQ.USER_FACE_PAYMENT_SWITCH_OFF":           true,
+	"ACQ.TOTAL_FEE_EXCEED":                       true,
+	"ACQ.SELLER_BEEN_BLOCKED":                    true,
+	"ACQ.AGREEMENT_NOT_EXIST":                    true,
+	"ACQ.AGREEMENT_INVALID":                      true,
+	"ACQ.AGREEMENT_STATUS_NOT_NORMAL":            true,
+	"ACQ.MERCHANT_AGREEMENT_NOT_EXIST":           true,
+	"ACQ.MERCHANT_AGREEMENT_INVALID":             true,
+	"ACQ.MERCHANT_STATUS_NOT_NORMAL":             true,
+}
+
+// cancelRefused are sub codes that say that an order stays as it was.
+var cancelRefused = map[string]bool{
+	"ACQ.TRADE_HAS_FINISHED":          true,
+	"ACQ.TRADE_CANCEL_TIME_OUT":       true,
+	"ACQ.CANCEL_NOT_ALLOWED":          true,
+	"ACQ.REASON_TRADE_BEEN_FREEZEN":   true,
+	"ACQ.REASON_TRADE_REFUND_FEE_ERR": true,
+	"ACQ.SELLER_BALANCE_NOT_ENOUGH":   true,
+}
+
 // contradicting are error codes of a failed item that nevertheless may mean
 // that the order exists and was paid: the number was used before, perhaps by a
 // call whose answer was lost. Such an item is open whatever need_retry says.
@@ -71,6 +110,9 @@ var contradicting = map[string]bool{
 	"AQC.SYSTEM_ERROR":         true, // the platform's own spelling on some methods
 	"SYSTEM_ERROR":             true,
 }
+
+// paidBefore says that the order was paid, by this request or by another.
+const paidBefore = "ACQ.TRADE_HAS_SUCCESS"
 
 // noTrade says that the platform does not know the order (yet).
 const noTrade = "ACQ.TRADE_NOT_EXIST"

@@ -25,6 +25,9 @@ const (
 	denyPagesMax    = 1000 // a million riders: beyond that the feed is not a feed
 
 	keyBitsMin = 2048
+
+	reverseWithin = 24 * time.Hour      // trade.cancel; later a refund gives the money back
+	refundWithin  = 90 * 24 * time.Hour // an assumption: the contract says it, three months as a rule
 )
 
 // beijing is the platform's zone; it has had no daylight saving since 1991.
@@ -45,7 +48,18 @@ type Config struct {
 	HTTP  driver.Doer
 	Clock citygate.Clock
 
+	// Certificates puts the contract into certificate mode; PlatformKeys is then
+	// empty.
+	Certificates *Certificates
+
 	// The rest has defaults.
+
+	Collect   Collect // how debits are collected, default Offline
+	NotifyURL string  // where the platform tells of payments; none by default
+	SignScene string  // of agreements, as the contract names it; default INDUSTRY|COMMON
+
+	CardType   string // of the operator's cards in the wallet, such as T0370301; without it none are sent
+	CardAction string // what virtualcard.send is told to do; the platform documents no words, default UPDATE
 
 	BatchMax  int           // debits in one settle, default 50
 	PollEvery time.Duration // default 1 minute
@@ -53,10 +67,21 @@ type Config struct {
 	Deadline  time.Duration // of one call, default 15 s
 }
 
+// Collect says how a contract's debits are collected.
+type Collect string
+
+// The ways. A contract has one: the platform signs them separately.
+const (
+	Offline     Collect = ""            // records of the platform's own offline codes, in batches
+	Withholding Collect = "withholding" // one by one, on the rider's agreement (Debit.RiderRef is its number)
+	Barcode     Collect = "barcode"     // one by one, on a payment code read from the rider's phone
+)
+
 // A Provider is one contract. It is safe for concurrent use.
 type Provider struct {
 	config  Config
 	gateway *url.URL
+	chain   *keychain
 }
 
 var (
@@ -65,6 +90,14 @@ var (
 	_ driver.Biller   = (*Provider)(nil)
 	_ driver.DenyFeed = (*Provider)(nil)
 	_ driver.KeyFeed  = (*Provider)(nil)
+
+	_ driver.Selective     = (*Provider)(nil)
+	_ driver.Reverser      = (*Provider)(nil)
+	_ driver.Notifier      = (*Provider)(nil)
+	_ driver.Contract      = (*Provider)(nil)
+	_ driver.EvidenceCheck = (*Provider)(nil)
+	_ driver.CardIssuer    = (*Provider)(nil)
+	_ driver.DenyPush      = (*Provider)(nil)
 )
 
 // New checks the contract and gives its provider.
@@ -81,10 +114,12 @@ func New(c Config) (*Provider, error) {
 		return nil, ErrConfig.Explain("account: want 1 to 32 digits")
 	case c.Signer == nil:
 		return nil, ErrConfig.Explain("signer: missing")
-	case len(c.PlatformKeys) == 0:
-		return nil, ErrConfig.Explain("platform keys: missing, no answer could be believed")
 	case c.HTTP == nil || c.Clock == nil:
 		return nil, ErrConfig.Explain("http and clock: both are needed")
+	case (len(c.PlatformKeys) == 0) == (c.Certificates == nil):
+		return nil, ErrConfig.Explain("platform keys: want them or certificates, or no answer could be believed")
+	case c.Collect != Offline && c.Collect != Withholding && c.Collect != Barcode:
+		return nil, ErrConfig.Explain("collect: want nothing, withholding or barcode")
 	case c.BatchMax < 0 || c.BatchMax > 500:
 		return nil, ErrConfig.Explain("batch: want 1 to 500")
 	case c.PollEvery < 0 || c.QuietTime < 0 || c.Deadline < 0:
@@ -95,11 +130,19 @@ func New(c Config) (*Provider, error) {
 	if err := checkKeys(c); err != nil {
 		return nil, err
 	}
+	chain, err := newKeychain(c)
+	if err != nil {
+		return nil, err
+	}
 	c.BatchMax = orDefault(c.BatchMax, batchMaxDefault)
+	if c.Collect != Offline {
+		c.BatchMax = 1
+	}
+	c.SignScene, c.CardAction = cmpOr(c.SignScene, "INDUSTRY|COMMON"), cmpOr(c.CardAction, cardActionSend)
 	c.PollEvery = orDefault(c.PollEvery, pollDefault)
 	c.QuietTime = orDefault(c.QuietTime, quietDefault)
 	c.Deadline = orDefault(c.Deadline, deadlineDefault)
-	return &Provider{c, gateway}, nil
+	return &Provider{c, gateway, chain}, nil
 }
 
 func checkKeys(c Config) error {
@@ -120,7 +163,7 @@ func checkKeys(c Config) error {
 
 // Describe implements [driver.Provider].
 func (p *Provider) Describe() driver.Description {
-	return driver.Description{
+	d := driver.Description{
 		Name:         "alipay",
 		Version:      "v2-offlinepay",
 		Currencies:   []citygate.Currency{cny},
@@ -130,7 +173,41 @@ func (p *Provider) Describe() driver.Description {
 		QuietTime:    p.config.QuietTime,
 		PollEvery:    p.config.PollEvery,
 		Deadline:     p.config.Deadline,
+		Limits:       driver.Limits{AmountMin: 1, AmountMax: amountMax, RefundWithin: refundWithin},
 	}
+	if p.config.Collect == Offline {
+		return d
+	}
+	d.Version = "v2-" + string(p.config.Collect)
+	d.Limits.ReverseWithin = reverseWithin
+	if p.config.NotifyURL != "" {
+		d.Limits.Notices = driver.EveryFinalState
+	}
+	// A payment code that is shown twice may be refused the second time although
+	// it was paid on the first.
+	d.ResubmitSafe = p.config.Collect == Withholding
+	return d
+}
+
+// Able implements [driver.Selective]: what a contract can do follows from how it
+// collects.
+func (p *Provider) Able(c driver.Capability) bool {
+	offline := p.config.Collect == Offline
+	switch c {
+	case driver.CapKeyFeed, driver.CapDenyFeed, driver.CapEvidence, driver.CapDenyPush:
+		return offline
+	case driver.CapCardIssue:
+		return offline && p.config.CardType != ""
+	case driver.CapReverse:
+		return !offline
+	case driver.CapNotify:
+		return !offline && p.config.NotifyURL != ""
+	case driver.CapContract:
+		return p.config.Collect == Withholding
+	case driver.CapRefund, driver.CapBill, driver.CapRider, driver.CapAuthorize, driver.CapCodeIssue, driver.CapCodeResolve,
+		driver.CapDeviceEnroll, driver.CapArrears:
+	}
+	return true // what it has no method for nobody finds
 }
 
 func orDefault[T int | time.Duration](v, otherwise T) T {

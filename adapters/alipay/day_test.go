@@ -244,6 +244,44 @@ func TestBillFaultsChangeTheFileAndNotTheBook(t *testing.T) {
 	}
 }
 
+// A bill can come late, and it can come again with other content: both are the
+// platform's ordinary days. What says which file is newer is in the file.
+func TestLateAndReissuedBills(t *testing.T) {
+	w := newWorld(t, nil)
+	fares(t, w, 6)
+	day := w.provider.BillDay(start)
+	if err := w.sim.SetBillLate(appID, day, start.Add(30*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.set(start.Add(24 * time.Hour))
+	if _, err := w.provider.FetchBill(t.Context(), day); !errors.Is(err, driver.ErrBillNotReady) {
+		t.Errorf("a late bill: %v; want ErrBillNotReady", err)
+	}
+	if _, err := w.sim.SeedBillFaults(appID, day, alipaysim.BillFaultCounts{Missing: 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.set(start.Add(30 * time.Hour))
+	first, err := w.provider.FetchBill(t.Context(), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sim.Reissue(appID, day); err != nil {
+		t.Fatal(err)
+	}
+	second, err := w.provider.FetchBill(t.Context(), day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing, err := w.provider.ParseBill(first)
+	whole, err2 := w.provider.ParseBill(second)
+	if err != nil || err2 != nil || len(missing)+1 != len(whole) || first.Name != second.Name {
+		t.Errorf("%d rows, %v, in %s, then %d, %v, in %s", len(missing), err, first.Name, len(whole), err2, second.Name)
+	}
+	if !first.Issued.Before(second.Issued) || first.Issued.IsZero() {
+		t.Errorf("issued at %s and again at %s", first.Issued, second.Issued)
+	}
+}
+
 func TestBillOfAnotherDayAccountOrSumIsRefused(t *testing.T) {
 	w := newWorld(t, nil)
 	fares(t, w, 3)

@@ -1,6 +1,13 @@
 // Package alipay collects fares through the Alipay open platform: its v2
-// gateway, the offlinepay family that settles offline ride codes, the trade
-// queries and refunds beside it, and the daily bill.
+// gateway, with plain keys or certificates; the offlinepay family that settles
+// offline ride codes; trade.pay on a rider's agreement or on a payment code; the
+// trade queries, cancellations and refunds beside them; notifications,
+// agreements, cards, the operator's name list, tickets, and the daily bill.
+//
+// How debits are collected is the contract's ([Collect]), and what the contract
+// can do follows from that ([Provider.Able]). The real gateway settles only
+// records of its own ride codes; a CT1 ride is collected by Withholding, one
+// debit a call, with the agreement's number as the rider.
 //
 // What a debit becomes: [Provider.Submit] sends one
 // alipay.commerce.transport.offlinepay.trade.settle for a batch; every item of
@@ -27,13 +34,34 @@
 // are (a record of Alipay's own validator SDK is such a string); other bytes,
 // such as a CT1 code, go as standard base64.
 //
-// Limits. The real gateway settles only records of its own ride codes: a CT1
-// ride is collected there by withholding (alipay.trade.pay with product_code
-// GENERAL_WITHHOLDING), which this package does not do. The settle path with
-// CT1 records exists at the simulator in alipaysim. Certificate mode, content
-// encryption and notifications are not spoken. Bill files are not signed by the
-// platform; what is checked is that their rows add up to their own totals.
+// trade.pay: 10000 is paid, 10003 waits for the payer and is open, and only the
+// codes of a table decline. ACQ.TRADE_HAS_SUCCESS says that the order was paid,
+// not that it was paid as asked now, so it is looked up. A payment code may be
+// refused the second time although it was paid on the first, so a Barcode
+// contract never submits again. trade.cancel says yes also of an order that never
+// was; without an action it says nothing.
 //
-// The package never retries, never sleeps and keeps no state; it has its clock,
-// its HTTP client and its signer from the caller.
+// Notifications: form fields count as they are once the form is read. Decoding
+// them again breaks every value with a percent sign. sign_type is under the
+// signature of some kinds of message (V2) and not of others (V1); both are tried.
+// A notification for another application or seller is refused, and the answer is
+// the seven bytes success or something else.
+//
+// Certificates: both sides name the certificate they sign with. A name that is
+// new is asked for once a minute at most; what makes its key good is the chain to
+// the configured roots. Nothing is fetched on the word of a notification.
+//
+// Assumptions, where the platform publishes nothing: the word for
+// virtualcard.send's action (configurable), the sub codes with which
+// record.verify refuses (codes of a table; any other leaves it open), and the
+// fields by which namelist.sync names a rider.
+//
+// Limits. Tickets of the city facilitator are paid to an intermediary of the
+// platform and are not booked here. The settle path with CT1 records exists at
+// the simulator in alipaysim alone. Content encryption (AES) and the v3 REST
+// protocol are not spoken. Bill files are not signed by the platform; what is
+// checked is that their rows add up to their own totals.
+//
+// The package never retries, never sleeps and keeps nothing but the platform's
+// certificates; it has its clock, its HTTP client and its signer from the caller.
 package alipay

@@ -18,6 +18,8 @@ type envelope struct {
 	node string // "<method>_response" or "error_response"
 	raw  []byte // the node's object, byte for byte as received: what the signature covers
 	sign string // "" when the answer is unsigned
+
+	certSN string // the certificate it names, in certificate mode
 }
 
 // responseNode names the node that answers method.
@@ -57,6 +59,10 @@ func open(body []byte, method string) (envelope, error) {
 		case "sign":
 			if err := json.Unmarshal(value, &env.sign); err != nil {
 				return env, errors.New("alipay: the answer's signature is not text")
+			}
+		case "alipay_cert_sn":
+			if err := json.Unmarshal(value, &env.certSN); err != nil {
+				return env, errors.New("alipay: the answer's certificate is not named by text")
 			}
 		case responseNode(method), errorNode:
 			if env.node != "" || len(value) == 0 || value[0] != '{' {

@@ -56,7 +56,7 @@ func (p *Provider) Exec(ctx context.Context, method string, biz json.RawMessage)
 // families are the prefixes that methods are known by without.
 var families = []string{
 	"alipay.commerce.transport.offlinepay.", "alipay.commerce.cityfacilitator.", "alipay.data.dataservice.",
-	"alipay.commerce.transport.", "alipay.commerce.", "alipay.",
+	"alipay.user.", "alipay.open.app.", "alipay.",
 }
 
 // MethodOf gives the method of which op is the end, as trade.query is of
@@ -99,7 +99,11 @@ func Ops() []string {
 
 // methods lists what this package speaks.
 var methods = []string{
-	methodKeys, methodSettle, methodDeny, methodQuery, methodRefund, methodRefundQuery, methodBill,
+	methodKeys, methodVerify, methodSettle, methodDeny, methodCard, methodCards,
+	methodPay, methodQuery, methodCancel, methodRefund, methodRefundQuery, methodBill,
+	methodAgreement, methodUnsign, methodNameList, methodCertDownload,
+	methodTicketMake, methodTicketUse, methodTicketQuery, methodTicketsQuery, methodTicketCancel, methodTicketUpload, methodTicketRefund,
+	methodDepositCancel, methodStations,
 }
 
 // standing reads an answer to any method. Only a code of a table refuses for
@@ -126,10 +130,10 @@ var asking = map[string]bool{methodQuery: true, methodRefundQuery: true}
 
 // moving are the methods that may move money: a refusal of theirs is final only
 // in words of a table.
-var moving = map[string]bool{methodSettle: true, methodRefund: true}
+var moving = map[string]bool{methodSettle: true, methodRefund: true, methodPay: true, methodCancel: true, methodTicketRefund: true, methodDepositCancel: true}
 
 // finals are the sub codes with which a method refuses for good.
-var finals = map[string]map[string]bool{methodRefund: refundRefused}
+var finals = map[string]map[string]bool{methodRefund: refundRefused, methodPay: payRefused, methodCancel: cancelRefused}
 
 // readers say whether a yes is all there is to say.
 var readers = map[string]func(raw []byte) (Standing, string){
@@ -163,6 +167,20 @@ var readers = map[string]func(raw []byte) (Standing, string){
 			return Open, "trade_status " + clip(a.TradeStatus)
 		case outcome == driver.Declined:
 			return Refused, "trade_status " + clip(a.TradeStatus)
+		}
+		return Done, ""
+	},
+	methodPay: func(raw []byte) (Standing, string) {
+		var a payAnswer
+		if err := json.Unmarshal(raw, &a); err != nil || (a.AsyncPaymentMode != "" && a.AsyncPaymentMode != "SYNC_DIRECT_PAYMENT") {
+			return Open, "async_payment_mode " + clip(a.AsyncPaymentMode)
+		}
+		return Done, ""
+	},
+	methodCancel: func(raw []byte) (Standing, string) {
+		var a cancelAnswer
+		if err := json.Unmarshal(raw, &a); err != nil || a.reversal() == driver.ReversalUnknown {
+			return Open, "action " + clip(a.Action) + ": ask trade.query"
 		}
 		return Done, ""
 	},

@@ -51,7 +51,9 @@ func (p *Provider) Query(ctx context.Context, ref driver.Ref) (driver.Result, er
 	}
 	result.ProviderRef = clip(answer.TradeNo)
 	result.ReasonCode = clip(answer.TradeStatus)
-	result.Outcome, err = answer.outcome()
+	if result.Outcome, err = answer.outcome(); err == nil && result.Outcome == driver.Succeeded && answer.TradeStatus == "TRADE_CLOSED" {
+		result.Returned = ref.Amount // closed after it was paid: all of it went back
+	}
 	return result, err
 }
 

@@ -46,6 +46,16 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	if len(debits) == 0 {
 		return nil, nil
 	}
+	if p.config.Collect != Offline {
+		if len(debits) > 1 {
+			return nil, fmt.Errorf("%w: %d debits; trade.pay takes one", driver.ErrNotPerformed, len(debits))
+		}
+		result, err := p.pay(ctx, debits[0])
+		if err != nil {
+			return nil, err
+		}
+		return []driver.Result{result}, nil
+	}
 	request, err := p.settle(debits)
 	if err != nil {
 		return nil, err

@@ -199,7 +199,8 @@ type Refunder interface {
 // A Bill is the provider's file of one of its days, verbatim.
 type Bill struct {
 	Day      citygate.Date
-	Name     string // file name
+	Issued   time.Time // when the provider made the file, if it says; of two files of one day the later one holds
+	Name     string    // file name
 	Body     []byte
 	Currency citygate.Currency
 }

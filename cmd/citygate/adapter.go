@@ -67,7 +67,8 @@ const keysHelp = `--keys names the directory that both sides meet over; what is 
   provider_private.pem, provider_public.pem   the provider's
   account.json                                app_id, account, mchid, serials: what the product wants
 
-Of a pair whose public half alone is there nothing is made: the other side has the private half.`
+With "mode": "certificate" in account.json the alipay simulator also makes app_cert.pem, provider_cert.pem and
+provider_root_cert.pem, and both sides name their certificates. Of a pair whose public half alone is there nothing is made: the other side has the private half.`
 
 func newAdapterSimCommand(sys *system) *cobra.Command {
 	var listen, dir string

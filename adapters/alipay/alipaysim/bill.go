@@ -53,7 +53,7 @@ func (s *Server) billQuery(m *merchant, biz []byte) (any, fate) {
 		return refusal("isp.INVAILID_ARGUMENTS", "bill_date"), delivered
 	}
 	now := s.config.Clock()
-	if now.Before(startOf(day.AddDays(1)).Add(billReady)) {
+	if now.Before(startOf(day.AddDays(1)).Add(billReady)) || now.Before(m.notBefore[day]) {
 		return refusal("isp.BILL_NOT_EXIST", "not ready"), delivered
 	}
 	expires := strconv.FormatInt(now.Add(addressLife).UnixMilli(), 10)
@@ -71,7 +71,7 @@ func (s *Server) billQuery(m *merchant, biz []byte) (any, fate) {
 }
 
 func (s *Server) mac(parts ...string) string {
-	h := hmac.New(sha256.New, s.config.Key.D.Bytes())
+	h := hmac.New(sha256.New, s.secret)
 	h.Write([]byte(strings.Join(parts, "\x00"))) // a hash takes every write
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -147,7 +147,7 @@ func (s *Server) bill(app string, day citygate.Date) ([]byte, error) {
 		return nil, fmt.Errorf("alipaysim: no merchant %s", app)
 	}
 	rows := m.rows(day)
-	exported := startOf(day.AddDays(1)).Add(billReady)
+	exported := startOf(day.AddDays(1)).Add(billReady + time.Duration(m.issues[day])*time.Hour)
 	prefix := m.Account + accountMark + "_" + strings.ReplaceAll(day.String(), "-", "")
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)

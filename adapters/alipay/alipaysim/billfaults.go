@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 )
@@ -72,6 +73,32 @@ func (s *Server) SeedBillFaults(appID string, day citygate.Date, counts BillFaul
 	}
 	m.faults[day] = faults
 	return slices.Clone(faults), nil
+}
+
+// Reissue issues the bill of a day again, without the faults that it had: the
+// same file name, other content.
+func (s *Server) Reissue(appID string, day citygate.Date) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.merchants[appID]
+	if m == nil {
+		return fmt.Errorf("alipaysim: no merchant %s", appID)
+	}
+	m.issues[day]++
+	delete(m.faults, day)
+	return nil
+}
+
+// SetBillLate has the bill of a day come no sooner than an instant.
+func (s *Server) SetBillLate(appID string, day citygate.Date, until time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.merchants[appID]
+	if m == nil {
+		return fmt.Errorf("alipaysim: no merchant %s", appID)
+	}
+	m.notBefore[day] = until
+	return nil
 }
 
 // candidates are the payments of the day that a fault may fall on.

@@ -18,17 +18,36 @@ func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
 }
 
-var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign}
+var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign, ArmFail, ArmWait, ArmNotice}
 
 // serveArm arms the next request that moves money: POST /sim/arm?next=lose.
 func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
 	a := Arm(r.URL.Query().Get("next"))
 	if !slices.Contains(arms, a) {
-		http.Error(w, "next: want lose, die, delay, garble, decline, partial, unsigned or bad_sign", http.StatusBadRequest)
+		http.Error(w, "next: want lose, die, delay, garble, decline, partial, unsigned, bad_sign, fail, wait or notice", http.StatusBadRequest)
 		return
 	}
 	s.ArmNext(a)
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveSign confirms an agreement as a rider does: POST
+// /sim/sign?app_id=2021...&external_agreement_no=...&rider=2088...
+func (s *Server) serveSign(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	no, err := s.Sign(q.Get("app_id"), q.Get("external_agreement_no"), q.Get("rider"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]string{"agreement_no": no}) // a client that is gone asks again
+}
+
+// serveRecord makes an offline record: GET /sim/record?rider=2088...
+func (s *Server) serveRecord(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]string{"record": s.Record(r.URL.Query().Get("rider"))}) // a client that is gone asks again
 }
 
 // serveRider changes a rider: POST /sim/rider?id=2088...&is=poor, rich, banned

@@ -22,7 +22,15 @@
 // content it is refused as ACQ.CONTEXT_INCONSISTENT. A declined order stays
 // declined: a debt is collected under a new number. Bills are ready at 09:00
 // Beijing time of the next day, as a zip of two GBK files, and their address
-// dies 30 seconds after it was issued.
+// dies 30 seconds after it was issued; a bill can come late and be issued again.
+//
+// Notifications wait until [Server.Deliver] is called, and are repeated on the
+// platform's schedule until the answer is the seven bytes success. An agreement
+// is confirmed by whoever opens its page, or by [Server.Sign]. In certificate
+// mode ([Authority]) requests and answers name certificates, and
+// [Server.Rotate] changes the platform's. Offline records of the platform's own
+// codes ([Server.Record]) have a layout of the simulator's, as the real one is
+// not public.
 //
 // The book is in memory. Time is the injected clock's; the server never sleeps.
 // It is for tests, demonstrations and benchmarks, and holds no money.

@@ -17,6 +17,7 @@ type Faults struct {
 	Duplicate  func(id string) bool // acts, and answers the item twice
 	Unknown    func(id string) bool // acts, and answers UNKNOWN until the next try time
 	RetryLater func(id string) bool // does not act before the next try time: FAIL with need_retry
+	UserPaying func(id string) bool // trade.pay waits for the payer, who confirms at the next try time
 
 	// RetryAfter is how far away the next try time is, by default one minute.
 	RetryAfter time.Duration
@@ -62,7 +63,11 @@ const (
 	ArmUnsigned Arm = "unsigned" // acts, answers without a signature
 	ArmBadSign  Arm = "bad_sign" // acts, answers with a signature over something else
 
-	ArmDecline Arm = "decline" // declines every item of a settle
+	ArmFail   Arm = "fail"   // acts, answers HTTP 500
+	ArmWait   Arm = "wait"   // trade.pay waits for the payer
+	ArmNotice Arm = "notice" // acts, and the notification overtakes the answer
+
+	ArmDecline Arm = "decline" // declines every item of a settle, or a trade.pay
 	ArmPartial Arm = "partial" // of each three items: acts on one, does not act and says UNKNOWN, declines
 )
 

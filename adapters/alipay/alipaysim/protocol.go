@@ -52,12 +52,33 @@ const (
 	garbled   fate = "garbled"
 	unsigned  fate = "unsigned"
 	badSigned fate = "bad_signed"
+	failed    fate = "failed"  // HTTP 500
+	noticed   fate = "noticed" // the notification overtakes the answer
 )
 
 var methods = map[string]act{
-	"alipay.commerce.transport.offlinepay.trade.settle":        (*Server).settle,
-	"alipay.commerce.transport.offlinepay.key.query":           (*Server).keyQuery,
-	"alipay.commerce.transport.offlinepay.userblacklist.query": (*Server).blacklistQuery,
+	"alipay.commerce.transport.offlinepay.trade.settle":           (*Server).settle,
+	"alipay.commerce.transport.offlinepay.key.query":              (*Server).keyQuery,
+	"alipay.commerce.transport.offlinepay.userblacklist.query":    (*Server).blacklistQuery,
+	"alipay.commerce.transport.offlinepay.record.verify":          (*Server).recordVerify,
+	"alipay.commerce.transport.offlinepay.virtualcard.send":       (*Server).cardSend,
+	"alipay.commerce.transport.offlinepay.virtualcard.batchquery": (*Server).cardQuery,
+	"alipay.commerce.cityfacilitator.namelist.sync":               (*Server).nameList,
+	"alipay.commerce.cityfacilitator.voucher.generate":            facilitator(ticketMake),
+	"alipay.commerce.cityfacilitator.voucher.confirm":             ticketTo("USED", "INIT"),
+	"alipay.commerce.cityfacilitator.voucher.upload":              ticketTo("USED", "INIT"),
+	"alipay.commerce.cityfacilitator.voucher.cancel":              ticketTo("CANCELED", "INIT"),
+	"alipay.commerce.cityfacilitator.voucher.refund":              ticketTo("REFUNDED", "INIT", "CANCELED"),
+	"alipay.commerce.cityfacilitator.voucher.query":               facilitator(ticketQuery),
+	"alipay.commerce.cityfacilitator.voucher.batchquery":          facilitator(ticketQuery),
+	"alipay.commerce.cityfacilitator.deposit.cancel":              ticketTo("CANCELED", "INIT"),
+	"alipay.commerce.cityfacilitator.station.query":               facilitator(stations),
+	"alipay.trade.pay":                               (*Server).pay,
+	"alipay.trade.cancel":                            (*Server).cancel,
+	"alipay.user.agreement.page.sign":                (*Server).page,
+	"alipay.user.agreement.query":                    (*Server).agreementQuery,
+	"alipay.user.agreement.unsign":                   (*Server).unsign,
+	"alipay.open.app.alipaycert.download":            (*Server).certDownload,
 	"alipay.trade.query":                             (*Server).tradeQuery,
 	"alipay.trade.refund":                            (*Server).refund,
 	"alipay.trade.fastpay.refund.query":              (*Server).refundQuery,
@@ -92,8 +113,13 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
+	m.notifyURL = params["notify_url"] // under the request's signature
 	answer, fate := do(s, m, []byte(params["biz_content"]))
 	s.mu.Unlock()
+	if fate == noticed { // the merchant hears of it before it has the answer
+		s.Deliver(r.Context())
+		fate = delivered
+	}
 	s.send(w, r, node, answer, fate)
 }
 
@@ -142,6 +168,9 @@ func (s *Server) admit(params map[string]string) (m *merchant, refused head, kno
 	if !signedBy(m.Key, params) {
 		return nil, illegal("isv.invalid-signature", "the signature does not hold"), true
 	}
+	if m.CertSN != "" && (params["app_cert_sn"] != m.CertSN || params["alipay_root_cert_sn"] != s.rootSN) {
+		return nil, illegal("isv.invalid-app-cert-sn", "the certificate is not the application's, or its root is not ours"), true
+	}
 	at, err := time.ParseInLocation(stamp, params["timestamp"], beijing)
 	if err != nil || at.Sub(s.config.Clock()).Abs() > cmp.Or(s.config.Skew, clockSkew) {
 		return nil, illegal("isv.invalid-timestamp", "the timestamp is not now"), true
@@ -182,7 +211,10 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, node string, answe
 		<-r.Context().Done()
 		hangUp(w)
 		return
-	case delivered, garbled, unsigned, badSigned:
+	case failed:
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	case delivered, garbled, unsigned, badSigned, noticed:
 	}
 	text, err := s.encode(node, answer, fate)
 	if err != nil {
@@ -207,13 +239,19 @@ func (s *Server) encode(node string, answer any, fate fate) ([]byte, error) {
 		covered = append([]byte{' '}, raw...)
 	}
 	digest := sha256.Sum256(covered)
-	sig, err := rsa.SignPKCS1v15(nil, s.config.Key, crypto.SHA256, digest[:])
+	s.mu.Lock()
+	key, certSN := s.config.Key, s.certSN
+	s.mu.Unlock()
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
 	b.WriteString(`{"` + node + `":`)
 	b.Write(raw)
+	if certSN != "" {
+		b.WriteString(`,"alipay_cert_sn":"` + certSN + `"`)
+	}
 	if fate != unsigned {
 		b.WriteString(`,"sign":"` + base64.StdEncoding.EncodeToString(sig) + `"`)
 	}

@@ -34,6 +34,9 @@ type Merchant struct {
 	Account string // partner id, digits
 	Key     *rsa.PublicKey
 	FeePPM  int64 // the fee on each payment, in millionths
+
+	CertSN       string // of the merchant's certificate, in certificate mode
+	AgreementURL string // where it is told of agreements that were not opened by a request with a notify_url
 }
 
 // A Config says what the platform is like.
@@ -55,6 +58,14 @@ type Config struct {
 	// Key signs answers; nil makes one.
 	Key *rsa.PrivateKey
 
+	// Authority puts the platform into certificate mode. Certificate is that of
+	// Key, in PEM; nil issues one.
+	Authority   *Authority
+	Certificate []byte
+
+	// Client sends notifications; nil is a new one.
+	Client *http.Client
+
 	// FindOffline says whether alipay.trade.query finds offlinepay orders. The
 	// real platform does not document it; a client must work either way.
 	FindOffline bool
@@ -72,6 +83,7 @@ type Server struct {
 	config  Config
 	schemes *code.Dispatcher
 	http    *http.Server
+	secret  []byte // of download addresses and of the platform's own records
 	base    string
 	stopped chan struct{}
 
@@ -82,6 +94,12 @@ type Server struct {
 	banned    map[string]bool
 	outages   []interval
 	armed     []Arm
+	notices   []*notice
+	told      int // notifications so far
+	client    *http.Client
+	certs     map[string][]byte // by name
+	certSN    string            // of the one in use
+	rootSN    string
 	acts      int             // money movements so far
 	hasActed  map[string]bool // orders and refunds whose first act is over: their reply faults are spent
 }
@@ -90,6 +108,16 @@ type merchant struct {
 	Merchant
 	trades map[string]*trade // by out_trade_no
 	faults map[citygate.Date][]BillFault
+
+	notifyURL  string // of the request that is being answered
+	codes      map[string]bool
+	agreements map[string]*agreement // by the merchant's number
+	cards      map[string]Card
+	tickets    map[string]*ticket          // by the platform's number of the purchase
+	listed     map[string]bool             // changes of the name list that were made
+	refused    map[string]bool             // riders
+	issues     map[citygate.Date]int       // how often a bill was issued again
+	notBefore  map[citygate.Date]time.Time // of bills that come late
 }
 
 type interval struct{ from, to time.Time }
@@ -110,11 +138,24 @@ func Start(c Config) (*Server, error) {
 		config:    c,
 		schemes:   code.NewDispatcher(ct1.Scheme{}),
 		stopped:   make(chan struct{}),
+		secret:    c.Key.D.Bytes(),
 		merchants: make(map[string]*merchant),
 		poor:      make(map[string]time.Time),
 		owing:     make(map[string]bool),
 		banned:    make(map[string]bool),
 		hasActed:  make(map[string]bool),
+		certs:     make(map[string][]byte),
+		client:    cmp.Or(c.Client, &http.Client{}),
+	}
+	if c.Authority != nil {
+		root, err := c.Authority.rootSN()
+		if err != nil {
+			return nil, fmt.Errorf("alipaysim: %w", err)
+		}
+		s.rootSN = root
+		if err := s.certify(); err != nil {
+			return nil, fmt.Errorf("alipaysim: %w", err)
+		}
 	}
 	for _, m := range c.Merchants {
 		if err := s.AddMerchant(m); err != nil {
@@ -132,6 +173,8 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.serveArm)
 	mux.HandleFunc("POST /sim/rider", s.serveRider)
+	mux.HandleFunc("POST /sim/sign", s.serveSign)
+	mux.HandleFunc("GET /sim/record", s.serveRecord)
 	s.base = "http://" + l.Addr().String()
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() {
@@ -155,7 +198,11 @@ func (s *Server) Base() string { return s.base }
 func (s *Server) URL() string { return s.base + gatewayPath }
 
 // Public is the key whose signature answers carry.
-func (s *Server) Public() *rsa.PublicKey { return &s.config.Key.PublicKey }
+func (s *Server) Public() *rsa.PublicKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &s.config.Key.PublicKey
+}
 
 // AddMerchant signs a contract with one more merchant.
 func (s *Server) AddMerchant(m Merchant) error {
@@ -167,6 +214,10 @@ func (s *Server) AddMerchant(m Merchant) error {
 	if s.merchants[m.AppID] != nil {
 		return fmt.Errorf("alipaysim: merchant %s is there already", m.AppID)
 	}
-	s.merchants[m.AppID] = &merchant{m, make(map[string]*trade), make(map[citygate.Date][]BillFault)}
+	s.merchants[m.AppID] = &merchant{
+		Merchant: m, trades: make(map[string]*trade), faults: make(map[citygate.Date][]BillFault), codes: make(map[string]bool),
+		agreements: make(map[string]*agreement), cards: make(map[string]Card), tickets: make(map[string]*ticket),
+		listed: make(map[string]bool), refused: make(map[string]bool), issues: make(map[citygate.Date]int), notBefore: make(map[citygate.Date]time.Time),
+	}
 	return nil
 }

@@ -53,6 +53,11 @@ type trade struct {
 	paid      bool
 	refunds   []refund
 	seq       int
+
+	online    bool      // of trade.pay, not of settle
+	waits     time.Time // for its payer, who confirms then
+	closed    bool      // unpaid, for good
+	notifyURL string
 }
 
 // settle is trade.settle. The caller of an act holds the lock.
@@ -90,7 +95,7 @@ func (s *Server) settle(m *merchant, biz []byte) (any, fate) {
 
 // fateOf is what an armed thing does to the answer.
 func fateOf(a Arm) fate {
-	return map[Arm]fate{ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned}[a]
+	return map[Arm]fate{ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned, ArmFail: failed, ArmNotice: noticed}[a]
 }
 
 // plan is what an armed thing does to the item at place i.
@@ -166,13 +171,15 @@ func (s *Server) decide(m *merchant, t *trade, planned Arm, now time.Time) {
 	case !s.genuine(t.item.Records):
 		t.declined = "ACQ.OFFLINE_RECORD_INVALID"
 	default:
-		t.paid, t.fee = true, citygate.PartPerMillion(amount, m.FeePPM)
+		t.paid, t.fee = true, feeOf(amount, m.FeePPM)
 		t.seq = s.acted()
 		if chosen(s.config.Faults.Unknown, t.item.OutTradeNo) {
 			t.vague = now.Add(s.retryAfter())
 		}
 	}
 }
+
+func feeOf(amount, ppm int64) int64 { return citygate.PartPerMillion(amount, ppm) }
 
 // acted numbers a movement of money.
 func (s *Server) acted() int {
@@ -197,6 +204,9 @@ func (s *Server) genuine(records []string) bool {
 		return true
 	}
 	for _, text := range records {
+		if s.ownRecord(text) {
+			continue
+		}
 		raw, err := s.schemes.Binary(nil, evidence(text))
 		if err != nil {
 			return false

@@ -47,6 +47,11 @@ type tradeAnswer struct {
 	OutRequestNo   string `json:"out_request_no,omitempty"`
 	RefundStatus   string `json:"refund_status,omitempty"`
 	RefundAmount   string `json:"refund_amount,omitempty"`
+	ReceiptAmount  string `json:"receipt_amount,omitempty"`
+	GmtPayment     string `json:"gmt_payment,omitempty"`
+	BuyerUserID    string `json:"buyer_user_id,omitempty"`
+	Action         string `json:"action,omitempty"`
+	RetryFlag      string `json:"retry_flag,omitempty"`
 }
 
 // find gives a paid trade. The platform's own number wins over the merchant's.
@@ -75,8 +80,15 @@ func (s *Server) tradeQuery(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil {
 		return illegal("isv.invalid-parameter", "biz_content"), delivered
 	}
+	s.confirmWaiting(m)
+	if t := m.trades[request.OutTradeNo]; t != nil && t.online && !t.paid && t.declined == "" && request.TradeNo == "" {
+		return tradeAnswer{
+			head: ok, OutTradeNo: t.item.OutTradeNo, TradeNo: t.no, TradeStatus: ifElse(t.closed, "TRADE_CLOSED", "WAIT_BUYER_PAY"),
+			TotalAmount: toYuan(t.amount), BuyerPayAmount: "0.00",
+		}, delivered
+	}
 	t := m.find(request)
-	if t == nil || !s.config.FindOffline {
+	if t == nil || (!t.online && !s.config.FindOffline) {
 		return notExist, delivered
 	}
 	status := "TRADE_SUCCESS"
@@ -119,6 +131,9 @@ func (s *Server) refund(m *merchant, biz []byte) (any, fate) {
 		if fate == delivered {
 			fate = s.replyFault(request.OutRequestNo)
 		}
+		s.tell(m, t, ifElse(t.refunded() == t.amount, "TRADE_CLOSED", "TRADE_SUCCESS"), map[string]string{
+			"refund_fee": toYuan(t.refunded()), "gmt_refund": text(now), "out_biz_no": request.OutRequestNo,
+		})
 	}
 	answer.RefundFee = toYuan(t.refunded())
 	return answer, fate
@@ -184,7 +199,7 @@ func (s *Server) blacklistQuery(_ *merchant, biz []byte) (any, fate) {
 	return struct {
 		head
 		BlackList []string `json:"black_list"`
-	}{ok, riders[from:to]}, delivered
+	}{ok, append([]string{}, riders[from:to]...)}, delivered
 }
 
 // toYuan writes fen as yuan.
