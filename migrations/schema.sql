@@ -1137,6 +1137,33 @@ CREATE POLICY tenant ON external_lines
 GRANT INSERT, SELECT ON external_lines TO citygate_app;
 GRANT SELECT ON external_lines TO citygate_auditor;
 
+CREATE TABLE fare_adjustments (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    line integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    rule text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    funder text COLLATE "C" NOT NULL,
+    applied boolean NOT NULL,
+    CONSTRAINT fare_adjustments_pkey PRIMARY KEY (tenant_id, journey_id, n, line),
+    CONSTRAINT fare_adjustments_line_check CHECK ((line > 0)),
+    CONSTRAINT fare_adjustments_n_check CHECK ((n > 0)),
+    CONSTRAINT fare_adjustments_tenant_id_journey_id_n_fkey FOREIGN KEY (tenant_id, journey_id, n) REFERENCES fare_decisions(tenant_id, journey_id, n)
+);
+COMMENT ON TABLE fare_adjustments IS 'The lines between the nominal price of a decision and what is paid, in order. Append-only.';
+COMMENT ON COLUMN fare_adjustments.amount IS 'What the line takes off, in minor units of the decision''s currency; one that adds is negative.';
+COMMENT ON COLUMN fare_adjustments.funder IS 'Who bears it beside the operator (city, programme or provider, a colon and a name); empty is the operator.';
+COMMENT ON COLUMN fare_adjustments.applied IS 'False of a cap or transfer that was possible when another was better.';
+ALTER TABLE fare_adjustments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_adjustments FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_adjustments
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_adjustments TO citygate_app;
+GRANT SELECT ON fare_adjustments TO citygate_auditor;
+
 CREATE TABLE fare_decisions (
     tenant_id bigint NOT NULL,
     journey_id uuid NOT NULL,
@@ -1180,6 +1207,23 @@ CREATE POLICY tenant ON fare_decisions
 GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
 GRANT SELECT ON fare_decisions TO citygate_auditor;
 GRANT UPDATE (taps, inputs_hash, explanation) ON fare_decisions TO citygate_app;
+
+CREATE TABLE fare_states (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    state json NOT NULL,
+    CONSTRAINT fare_states_pkey PRIMARY KEY (tenant_id, journey_id)
+);
+COMMENT ON TABLE fare_states IS 'What a journey leaves behind for the rider''s next one: periods of caps, the chain of transfers. A late tap begins again after the journey before it. Rebuildable from the taps; erased with the journey''s rider.';
+COMMENT ON COLUMN fare_states.state IS 'The state of package fare after this journey, in event order.';
+ALTER TABLE fare_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_states FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_states
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON fare_states TO citygate_app;
+GRANT SELECT ON fare_states TO citygate_auditor;
+GRANT UPDATE (state) ON fare_states TO citygate_app;
 
 CREATE TABLE foreign_codes (
     tenant_id bigint NOT NULL,

@@ -137,6 +137,11 @@ func (t *Tariff) Folds() bool {
 	return len(t.Transfers)+len(t.Cumulative)+len(t.NthRide)+len(t.Caps)+len(t.Products) > 0
 }
 
+// Adjusts reports whether decisions can have lines at all.
+func (t *Tariff) Adjusts() bool {
+	return t.Folds() || len(t.Discounts)+len(t.Categories.Funded)+len(t.Minimum) > 0
+}
+
 // checkAdjustments checks everything after the price of a rule. rules are the
 // ids of the rules.
 func (t *Tariff) checkAdjustments(rules map[string]bool) error {

@@ -157,6 +157,9 @@ func (f *folding) peek(id string, period *Period, at int64) Counter {
 func (p *Period) roll(c *Counter, calendar Calendar, at int64) {
 	cal := calendar.business(p.cut)
 	from, until := c.From, c.Until
+	if p.Kind != "trailing" && until != 0 && at < from {
+		return // an inferred beginning can lie before a ride that came earlier
+	}
 	switch p.Kind {
 	case "rolling":
 		if c.Until != 0 && at >= c.From && at < c.Until {

@@ -50,6 +50,14 @@ func Suspense(contract string) string { return "suspense:" + contract }
 // a loss, or a gain if it is negative.
 func WriteOff(contract string) string { return "writeoff:" + contract }
 
+// SubsidyReceivable is what a funder (a city, a programme, a provider's campaign)
+// owes for what riders paid less.
+func SubsidyReceivable(funder string) string { return "subsidy_receivable:" + funder }
+
+// SubsidyPayable is what a payee gets of it once the funder has paid. It is not
+// part of what settlement pays out of riders' money.
+func SubsidyPayable(payee string) string { return "subsidy_payable:" + payee }
+
 // Bank is the tenant's bank account.
 func Bank() string { return "bank" }
 

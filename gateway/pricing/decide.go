@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,8 @@ type decision struct {
 	calendar    int
 	window      citygate.Date
 	claim       string
+	lines       []fare.Adjustment
+	funded      []funding // what others bear, by funder
 }
 
 // An outcome is a change that has to be written: the state a journey takes, and
@@ -57,6 +60,9 @@ type outcome struct {
 	state    string
 	reason   fare.Reason
 	decision *decision
+
+	retold   bool      // the last decision has the amount and tells another story
+	financed []funding // what others bear by the last decision
 }
 
 // claims reports whether the issuer has to hear of the outcome: whenever a
@@ -68,10 +74,17 @@ func (o *outcome) claims() bool {
 // decide gives the outcomes of the changes that change something.
 func (r *run) decide(ctx context.Context, changes []change) ([]outcome, error) {
 	outcomes := make([]outcome, 0, len(changes))
+	before, err := r.financed(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range changes {
 		o, fares, err := r.outcome(ctx, c)
 		if err != nil {
 			return nil, err
+		}
+		if c.old != nil {
+			o.financed = before[c.id][c.old.lastN]
 		}
 		if !o.differs() {
 			continue
@@ -93,21 +106,19 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 		o.state, o.reason = stateEmpty, fare.NoTaps
 		return o, fare.Decision{Known: true, Reason: fare.NoTaps, Explanation: fare.Explanation{Currency: r.home.Currency, Steps: []fare.Step{}, Unknown: fare.NoTaps}}, nil
 	}
-	unknown := func(why fare.Reason) fare.Decision {
-		return fare.Decision{Reason: why, Explanation: fare.Explanation{Currency: r.home.Currency, Steps: []fare.Step{}, Unknown: why}}
+	why, err := r.unpriceable(ctx, &c)
+	if err != nil {
+		return o, fare.Decision{}, err
 	}
-	d := unknown(noTariff)
-	if t := r.prices.at(c.built.At()); t != nil {
+	d := r.unknown(noTariff)
+	if f := r.folded[c.id]; f != nil {
+		d, o.retold = f.decision, f.retold
+	} else if t := r.prices.at(c.built.At()); t != nil && why == "" {
 		category, _ := t.Category(c.built.Taps[0].Product)
 		d = t.PriceTrip(&fare.Trip{Journey: &c.built, Category: category}, fare.Calendar{Calendar: r.home.calendar})
 	}
-	if _, err := r.issuerOf(ctx, c.built.Rider); errors.Is(err, tenants.ErrNotFound) {
-		d = unknown(issuerUnknown)
-	} else if err != nil {
-		return o, d, err
-	}
-	if why := r.refusal(&c); why != "" {
-		d = unknown(why)
+	if why != "" {
+		d = r.unknown(why)
 	}
 	switch {
 	case c.built.State == journey.Open:
@@ -123,6 +134,40 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 		o.decision = &decision{}
 	}
 	return o, d, nil
+}
+
+// unpriceable gives why a journey is set aside whatever the tariff says: nobody
+// to claim from, or an issuer that takes no claim for it.
+func (r *run) unpriceable(ctx context.Context, c *change) (fare.Reason, error) {
+	if why := r.refusal(c); why != "" {
+		return why, nil
+	}
+	_, err := r.issuerOf(ctx, c.built.Rider)
+	if errors.Is(err, tenants.ErrNotFound) {
+		return issuerUnknown, nil
+	}
+	return "", err
+}
+
+func (r *run) unknown(why fare.Reason) fare.Decision {
+	return fare.Decision{Reason: why, Explanation: fare.Explanation{Currency: r.home.Currency, Steps: []fare.Step{}, Unknown: why}}
+}
+
+// financed gives what others bear of the journeys of changes as they are decided.
+func (r *run) financed(ctx context.Context, changes []change) (map[citygate.UUID]map[int][]funding, error) {
+	if !r.prices.funds() {
+		return nil, nil
+	}
+	ids := []citygate.UUID{}
+	for i := range changes {
+		if changes[i].old != nil {
+			ids = append(ids, changes[i].id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return fundingsOf(ctx, r.tx, ids)
 }
 
 // claimRejected begins the reason of a journey whose claim the issuer refused
@@ -149,7 +194,7 @@ func (r *run) refusal(c *change) fare.Reason {
 func (o *outcome) differs() bool {
 	s := o.old
 	return s == nil || s.state != o.state || s.reason != string(o.reason) || s.amount != o.amount() ||
-		s.closes != o.closes() || !sameTaps(s.taps, members(&o.built))
+		s.closes != o.closes() || o.retold || !sameTaps(s.taps, members(&o.built))
 }
 
 // mustDecide reports whether the change is one of money or of what is known: an
@@ -193,7 +238,8 @@ func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
 	}
 	d := &decision{journey: o.id, n: 1, taps: tapsText(members(&o.built)), issuer: issuer, known: f.Known, reason: o.reason, amount: f.Amount.Minor,
 		currency: r.home.Currency, tariff: f.TariffVersion, hash: f.InputsHash, explanation: explanation,
-		at: time.UnixMilli(at).UTC(), calendar: r.home.calendar.Version, claim: claimNone}
+		at: time.UnixMilli(at).UTC(), calendar: r.home.calendar.Version, claim: claimNone,
+		lines: f.Explanation.Adjustments, funded: fundings(f.Explanation.Adjustments)}
 	claimed := f.Known && o.state != stateEmpty
 	if o.old != nil {
 		d.n = o.old.lastN + 1
@@ -264,6 +310,7 @@ type posting struct {
 	cur     citygate.Currency
 	at      time.Time
 	date    citygate.Date
+	funded  []funding
 }
 
 // before gives what is posted for the journey so far.
@@ -271,7 +318,7 @@ func (o *outcome) before() posting {
 	if o.old == nil {
 		return posting{}
 	}
-	return posting{n: o.old.lastN, amount: o.old.amount, payee: o.old.payee, account: o.old.account}
+	return posting{n: o.old.lastN, amount: o.old.amount, payee: o.old.payee, account: o.old.account, funded: o.financed}
 }
 
 // after gives what has to be posted for the journey from now on: the decision,
@@ -281,14 +328,56 @@ func (o *outcome) after() posting {
 	if d == nil || d.claim == claimRefused {
 		return o.before()
 	}
-	return posting{d.n, d.amount, d.payee, d.issuer, d.account, d.currency, d.at, d.date}
+	return posting{d.n, d.amount, d.payee, d.issuer, d.account, d.currency, d.at, d.date, d.funded}
 }
 
 // transfersOf gives the transfers of decision d of a journey after decision
-// before (the zero posting if it is the first): the difference, or, when
-// another payee is paid now, all of the old amount back and all of the new one.
-// It is used to post and to derive.
+// before (the zero posting if it is the first): what the rider pays, and what
+// others bear. It is used to post and to derive.
 func transfersOf(tenant citygate.TenantID, id citygate.UUID, before, d posting) []ledger.Transfer {
+	return append(faresOf(tenant, id, before, d), subsidiesOf(tenant, id, before, d)...)
+}
+
+// subsidiesOf gives what has to be posted of what others bear: the difference for
+// each funder, or, when another payee is paid now, the old back and the new.
+func subsidiesOf(tenant citygate.TenantID, id citygate.UUID, before, d posting) (out []ledger.Transfer) {
+	if len(before.funded)+len(d.funded) == 0 {
+		return nil
+	}
+	var names []string
+	was, is := make(map[string]int64), make(map[string]int64)
+	for _, f := range before.funded {
+		names, was[f.funder] = append(names, f.funder), f.amount
+	}
+	for _, f := range d.funded {
+		names, is[f.funder] = append(names, f.funder), f.amount
+	}
+	slices.Sort(names)
+	for i, name := range slices.Compact(names) {
+		leg := func(n int, payee string, amount int64) {
+			if amount == 0 {
+				return
+			}
+			code := "subsidy"
+			if amount < 0 {
+				code = "subsidy_correction"
+			}
+			out = append(out, ledger.NewTransfer(tenant, n, ledger.Transfer{Debit: ledger.SubsidyReceivable(name), Credit: ledger.SubsidyPayable(payee),
+				Amount: amount, Currency: d.cur, Code: code, Event: eventOf(id, d.n), EffectiveAt: d.at, BusinessDate: d.date}))
+		}
+		if was[name] == 0 || before.payee == d.payee {
+			leg(2*i, d.payee, is[name]-was[name])
+			continue
+		}
+		leg(2*i, before.payee, -was[name])
+		leg(2*i+1, d.payee, is[name])
+	}
+	return out
+}
+
+// faresOf gives what has to be posted of what the rider pays: the difference, or,
+// when another payee is paid now, all of the old amount back and all of the new.
+func faresOf(tenant citygate.TenantID, id citygate.UUID, before, d posting) []ledger.Transfer {
 	debit := ledger.InterbookReceivable(d.issuer)
 	pair := citygate.UUID{}
 	if d.issuer == tenant {

@@ -25,6 +25,16 @@
 //     journey is built again without them, and the difference is posted. A
 //     tenant's own rider is claimed in the same transaction ([Issuer]), before
 //     anything is decided.
+//   - Where a tariff has transfers, caps or other parts that depend on a rider's
+//     other rides, from the beginning of its first such version on, the rides of
+//     a rider are priced together by [fare.Folder], in event order and under the
+//     lock on the rider's row. A journey's state (fare_states) lets the fold begin
+//     after it, so a tap costs the rides that follow it and no others; each whose
+//     fare or explanation differs gets a decision n+1. Other tenants' taps do not
+//     pay for this: nothing of it is asked for them.
+//   - What somebody beside the operator bears of a fare is posted by funder,
+//     subsidy_receivable to subsidy_payable: it is no rider's money, so windows,
+//     payouts and claims do not know it.
 //   - An unknown fare is set aside: a decision with known false, a reason and
 //     nothing posted ([SetAside] lists them).
 //

@@ -22,7 +22,10 @@ type run struct {
 	rules   journey.Rules
 	prices  priceList
 	windows map[citygate.Date]citygate.Date
-	refused map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
+
+	foldsFrom int64                               // see [priceList.foldsFrom]
+	folded    map[citygate.UUID]*folded           // of the pass that runs
+	refused   map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
 	transfers []ledger.Transfer
@@ -43,7 +46,7 @@ func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{Engine: e, tx: tx, home: h, rules: rules, prices: prices, windows: make(map[citygate.Date]citygate.Date),
+	return &run{Engine: e, tx: tx, home: h, rules: rules, prices: prices, windows: make(map[citygate.Date]citygate.Date), foldsFrom: prices.foldsFrom(),
 		claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
 }
 
@@ -68,6 +71,15 @@ func (r *run) price(ctx context.Context, taps []Tap) error {
 // refused taps.
 func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) error {
 	slices.SortFunc(singles, func(a, b Tap) int { return cmp.Or(a.Rider.Compare(b.Rider), a.Compare(b.Tap)) })
+	if r.foldsFrom != never { // the rides of a rider hang together: singles wait for its row too
+		all := slices.Clone(touches)
+		for i := range singles {
+			all = append(all, touch{singles[i].Rider, singles[i].At})
+		}
+		if _, err := r.lock(ctx, all); err != nil {
+			return err
+		}
+	}
 	riders, err := r.lock(ctx, touches)
 	if err != nil {
 		return err
@@ -104,17 +116,16 @@ func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) er
 // gives the taps of our own riders whose claim was refused.
 func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, touches []touch) ([]interbook.TapVerdict, error) {
 	known := make(map[citygate.TapID]*Tap, len(singles)) // the taps that journeys are made of
-	changes, err := r.singles(ctx, singles, known)
+	changes, err := r.changes(ctx, riders, singles, touches, known)
 	if err != nil {
 		return nil, err
 	}
-	paired, err := r.paired(ctx, riders, touches, known)
+	outcomes, err := r.decide(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
-	outcomes, err := r.decide(ctx, append(changes, paired...))
-	if err != nil || len(outcomes) == 0 {
-		return nil, err
+	if len(outcomes) == 0 {
+		return nil, writeStates(ctx, r.tx, r.folded, nil)
 	}
 	refused, err := r.claim(ctx, outcomes, known)
 	if err != nil {
@@ -311,13 +322,23 @@ func (r *run) store(ctx context.Context, outcomes []outcome) error {
 		return err
 	}
 	decided := make([]*decision, 0, len(outcomes))
+	var gone []citygate.UUID
 	for i := range outcomes {
 		o := &outcomes[i]
+		if r.foldsFrom != never && len(o.built.Taps) == 0 {
+			gone = append(gone, o.id)
+		}
 		if o.decision == nil {
 			continue
 		}
 		decided = append(decided, o.decision)
 		r.transfers = append(r.transfers, transfersOf(r.tx.Tenant, o.id, o.before(), o.after())...)
 	}
-	return insertDecisions(ctx, r.tx, decided)
+	if err := insertDecisions(ctx, r.tx, decided); err != nil {
+		return err
+	}
+	if err := insertAdjustments(ctx, r.tx, decided); err != nil {
+		return err
+	}
+	return writeStates(ctx, r.tx, r.folded, gone)
 }

@@ -341,6 +341,10 @@ func (Books) Name() string { return "pricing" }
 
 // Derive implements [ledger.Source].
 func (Books) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer) error) error {
+	funded, err := fundingsOf(ctx, tx, nil)
+	if err != nil {
+		return err
+	}
 	rows, err := tx.Query(ctx, `
 		SELECT journey_id, n, issuer_tenant, account_id, payee, amount, currency, event_time, business_date, claim_state
 		FROM fare_decisions WHERE tenant_id = $1 ORDER BY journey_id, n`, int64(tx.Tenant))
@@ -362,7 +366,7 @@ func (Books) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer) 
 			before, last = posting{}, id
 		}
 		p.issuer, p.account, p.cur = citygate.TenantID(issuer), account.Bytes, citygate.Currency(currency)
-		p.date = citygate.DateOf(date)
+		p.date, p.funded = citygate.DateOf(date), funded[id][p.n]
 		if p.issuer == tx.Tenant && claim == claimRefused {
 			return nil // never had an effect
 		}

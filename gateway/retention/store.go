@@ -178,6 +178,9 @@ func (e *eraser) journeys(ctx context.Context, tx *pg.Tx) (more bool, err error)
 		WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
 		return false, err
 	}
+	if _, err := tx.Exec(ctx, `DELETE FROM fare_states WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
+		return false, err
+	}
 	e.journey = ids[len(ids)-1]
 	e.r.Journeys += int64(len(ids))
 	return len(ids) == batchMax, noted(ctx, tx, e.before, 0, int64(len(ids)))

@@ -1,0 +1,219 @@
+package pricing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+// cappedText is the metro with transfers, caps by two funders and a cumulative
+// discount, valid from the first tap on.
+const cappedText = `{"name":"metro","version":2,"currency":"CNY","categories":{"default":"adult"},
+	"rules":[{"id":"flat","routes":["12"],"flat":{"adult":480}},
+	         {"id":"od","routes":["M"],"table":{"stops":["A","B","C"],"amounts":{"adult":[-1,300,700, 300,-1,400, 700,400,-1]}}}],
+	"discounts":[{"id":"green","match":{"rules":["flat"]},"amounts":{"adult":50},"funder":"city:green"}],
+	"transfers":[{"id":"change","window_min":60,"permille":500,"funder":"programme:hub"}],
+	"cumulative":[{"id":"month","period":{"kind":"month"},"steps":[{"over":3000,"permille":100}]}],
+	"caps":[{"id":"day","period":{"kind":"day"},"amounts":{"adult":1500}},{"id":"three","period":{"kind":"rolling","days":3},"amounts":{"adult":2500},"funder":"city:green","exclude_incomplete":true}],
+	"incomplete":{"mode":"max_from_stop"},"same_stop":{"mode":"min_from_stop"},"rounding":{"step":5}}`
+
+func (w *world) capped(t testing.TB) *fare.Tariff {
+	t.Helper()
+	tariff, err := fare.ParseTariff([]byte(cappedText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.in(t, metro, func(tx *pg.Tx) error { return Publish(t.Context(), tx, "test", tariff, w.now) })
+	return tariff
+}
+
+// fares gives the rides with a fare in event order: amounts alone.
+func (w *world) fares(t testing.TB) (out []int64) {
+	t.Helper()
+	w.in(t, metro, func(tx *pg.Tx) error {
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 1000)
+		slices.SortFunc(list, func(a, b Journey) int { return a.StartsAt.Compare(b.StartsAt) })
+		out = nil
+		for _, j := range list {
+			if j.State != "empty" {
+				out = append(out, j.Amount.Minor)
+			}
+		}
+		return err
+	})
+	return out
+}
+
+// TestACapOverUploads: the fourth ride of a day meets the cap; an earlier ride
+// that is uploaded last moves it, by corrections that sum to what the late ride
+// costs under the cap: nothing.
+func TestACapOverUploads(t *testing.T) {
+	w := newWorld(t)
+	w.capped(t)
+	ride := func(k int) Tap { return tapAt(2, 7, 1, uint64(k), tap.Single, k*100, "") }
+	for k := 2; k <= 5; k++ {
+		w.upload(t, ride(k))
+	}
+	// 4.80 less 0.50: 4.30 each; the day's cap is 15.00
+	if got := w.fares(t); !slices.Equal(got, []int64{430, 430, 430, 210}) {
+		t.Fatalf("four rides cost %v", got)
+	}
+	w.upload(t, ride(1))
+	if got := w.fares(t); !slices.Equal(got, []int64{430, 430, 430, 210, 0}) {
+		t.Fatalf("with the late first ride %v", got)
+	}
+	var again []Decision
+	w.in(t, metro, func(tx *pg.Tx) error {
+		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 10)
+		if err != nil {
+			return err
+		}
+		_, again, err = Find(t.Context(), tx, list[len(list)-1].ID)
+		return err
+	})
+	if len(again) != 2 || again[0].Amount.Minor != 210 || again[1].Amount.Minor != 0 || !strings.Contains(string(again[1].Explanation), `"before":1500,"after":1500`) {
+		t.Errorf("the last ride was decided %+v", again)
+	}
+	if got := w.balance(t, "payable:operator"); got != -1500 {
+		t.Errorf("payable %d, want the cap", got)
+	}
+	if got, owed := w.balance(t, "subsidy_receivable:city:green"), w.balance(t, "subsidy_payable:operator"); got != 5*50 || owed != -got {
+		t.Errorf("the city owes %d of the discounts, %d are for the operator", got, owed)
+	}
+	w.check(t)
+	decisions := w.count(t)
+	for k := 1; k <= 5; k++ { // jobs that run again find nothing to do
+		if err := w.engine.RunBatch(t.Context(), metro, 1, uint64(k), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.count(t); got != decisions {
+		t.Errorf("%d decisions became %d by doing nothing new", decisions, got)
+	}
+}
+
+func (w *world) count(t testing.TB) (n int) {
+	t.Helper()
+	w.in(t, metro, func(tx *pg.Tx) error {
+		return tx.QueryRow(t.Context(), `SELECT count(*) FROM fare_decisions WHERE tenant_id = $1`, int64(metro)).Scan(&n)
+	})
+	return n
+}
+
+// TestARefusedRideLeavesItsPlaceUnderTheCap: another issuer refuses the first
+// tap; the rides after it are priced again without it.
+func TestARefusedRideLeavesItsPlaceUnderTheCap(t *testing.T) {
+	w := newWorld(t)
+	w.capped(t)
+	for k := 1; k <= 4; k++ {
+		w.upload(t, tapAt(1, 7, 1, uint64(k), tap.Single, k*100, ""))
+	}
+	if got := w.fares(t); !slices.Equal(got, []int64{430, 430, 430, 210}) {
+		t.Fatalf("%v", got)
+	}
+	w.carry(t, map[citygate.TapID]bool{{Terminal: 1, Seq: 1}: true})
+	w.carry(t, nil)
+	if got := w.fares(t); !slices.Equal(got, []int64{430, 430, 430}) {
+		t.Errorf("without the refused ride %v", got)
+	}
+	if got := w.balance(t, "subsidy_receivable:city:green"); got != 150 {
+		t.Errorf("the city owes %d", got)
+	}
+	w.check(t)
+}
+
+// TestUploadOrderDoesNotChangeCappedTotals: the same taps in any order, in
+// pieces, twice, with the clock running on in between, or all at once, end in the
+// same fares, lines and states, and those the fold gives for each rider's rides.
+func TestUploadOrderDoesNotChangeCappedTotals(t *testing.T) {
+	taps := cappedTaps(3, 70)
+	var want []string
+	for order := range uint64(4) {
+		w := newWorld(t)
+		w.capped(t)
+		r := rand.New(rand.NewPCG(order, 5))
+		mixed := slices.Clone(taps)
+		if order > 0 {
+			r.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+		}
+		if order == 3 {
+			w.taps.add(mixed...)
+			if err := w.engine.RunBatches(t.Context(), metro, []Batch{{4, 1, 50}, {1, 1, 50}, {3, 1, 50}, {2, 1, 50}}); err != nil {
+				t.Fatal(err)
+			}
+			mixed = nil
+		}
+		for i, x := range mixed {
+			w.upload(t, x)
+			if order == 2 && i == len(mixed)/2 {
+				w.at(t, pgtest.Epoch.Add(closed))
+			}
+		}
+		w.at(t, pgtest.Epoch.Add(7*24*time.Hour))
+		got := w.story(t)
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			for i := range min(len(got), len(want)) {
+				if got[i] != want[i] {
+					t.Fatalf("order %d, line %d:\n%s\n%s", order, i, got[i], want[i])
+				}
+			}
+			t.Fatalf("order %d: %d journeys, want %d", order, len(got), len(want))
+		}
+		w.check(t)
+	}
+	if !slices.ContainsFunc(want, func(s string) bool { return strings.Contains(s, `"kind":"cap"`) }) || !slices.ContainsFunc(want, func(s string) bool { return strings.Contains(s, `"kind":"transfer"`) }) {
+		t.Error("no ride met a cap or a transfer: the test shows nothing")
+	}
+}
+
+// cappedTaps gives taps of four riders over two days.
+func cappedTaps(seed uint64, n int) []Tap {
+	r := rand.New(rand.NewPCG(seed, 1))
+	seqs := map[uint32]uint64{}
+	var taps []Tap
+	for range n {
+		terminal := uint32(r.IntN(4) + 1)
+		seqs[terminal]++
+		taps = append(taps, tapAt(citygate.Issuer(r.IntN(2)+1), uint32(r.IntN(2)+1), terminal, seqs[terminal], tap.Kind(r.IntN(3)+1), r.IntN(30*60), []string{"A", "B", "C"}[r.IntN(3)]))
+	}
+	return taps
+}
+
+// story gives every journey with the last explanation and the state it left.
+func (w *world) story(t testing.TB) (out []string) {
+	t.Helper()
+	w.in(t, metro, func(tx *pg.Tx) error {
+		rows, err := tx.Query(t.Context(), `
+			SELECT j.taps, j.state, j.amount, d.explanation::text, coalesce(s.state::text, '') FROM journeys j
+			JOIN fare_decisions d ON d.tenant_id = $1 AND d.journey_id = j.journey_id AND d.n = j.last_n
+			LEFT JOIN fare_states s ON s.tenant_id = $1 AND s.journey_id = j.journey_id
+			WHERE j.tenant_id = $1 AND j.state <> 'empty' ORDER BY j.taps`, int64(metro))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		out = nil
+		for rows.Next() {
+			var taps, state, explanation, left string
+			var amount int64
+			if err := rows.Scan(&taps, &state, &amount, &explanation, &left); err != nil {
+				return err
+			}
+			out = append(out, fmt.Sprint(taps, " ", state, " ", amount, " ", explanation, " ", left))
+		}
+		return rows.Err()
+	})
+	return out
+}
