@@ -30,7 +30,7 @@ var doors = map[string][]string{
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
-	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs"},
 	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
@@ -62,6 +62,8 @@ var public = map[string][]string{
 	"gateway/tap":             nil,
 	"gateway/journey":         nil,
 	"gateway/fare":            nil,
+	"gateway/fare/bands":      nil,
+	"gateway/fare/gtfs":       {"github.com/bojanz/currency"}, // the decimals of currencies: amounts become minor units here
 	"gateway/entitlement":     nil,
 	"gateway/terminal":        nil,
 	"policies/accept":         nil,
@@ -108,6 +110,7 @@ var ours = map[string][]string{
 	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
 	"gateway/fare":                   {"gateway/journey", "gateway/entitlement"},
 	"gateway/entitlement":            {},
+	"gateway/fare/bands":             {"gateway/fare"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
 	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},

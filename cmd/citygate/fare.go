@@ -22,7 +22,7 @@ func newFareCommand(sys *system) *cobra.Command {
 		Short: "Price journeys by a tariff",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newFarePriceCommand(sys))
+	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys))
 	return c
 }
 
@@ -36,30 +36,54 @@ type fareFlags struct {
 
 func newFarePriceCommand(sys *system) *cobra.Command {
 	var f fareFlags
+	var forms formFlags
 	c := &cobra.Command{
-		Use:   "price --tariff FILE|mtr [flags]",
+		Use:   "price --tariff FILE|mtr [flags] | --gtfs DIR --journey FILE | --case FILE | --distance FILE --tariff ID --km KM",
 		Short: "Price one journey and print one line of JSON",
-		Long: `Price one journey by a tariff and print one line of JSON with total_minor,
-currency and the explanation: every step from the rule to the amount.
+		Long: `Price one journey and print one line of JSON.
 
-The tariff is a JSON file, or "mtr" for the embedded Hong Kong fare table.
+By the fares of a GTFS feed (--gtfs with --journey), a case in one file (--case)
+or a distance tariff (--distance with --tariff and --km):
+
+  {"effective_legs":1,"total_minor":500,"currency":"CAD","products":["PS-500"],"explanation":[...]}
+
+effective_legs counts the rides after join rules, total_minor is in minor units,
+or null with currency null where the tables do not say (an unknown fare is never
+0; the explanation says why), products are those of every rule that matches the
+first effective leg, before rider and medium choose. A journey is
+{"legs":[{"network_id":..,"from":..,"to":..,"dep":..,"arr":..}],"rider":..,"media":..}
+with stops or areas and RFC 3339 times; "route_id" may stand for network_id.
+Kilometres are decimals.
+
+Exit codes: 0 a line was printed, also with a null total; 1 a file cannot be
+read or priced, and standard error names file, row (the header of a table is
+row 1) and column; 2 wrong flags.
+
+By a tariff of ours (--tariff) the line has total_minor, currency, the
+explanation (every step from the rule to the amount) and inputs_hash. The tariff is a JSON file, or "mtr" for the embedded Hong Kong fare table.
 Stops are ids or, where the tariff knows names, names. --kind is ride (an on
 and an off), single (bus, minibus, taxi), on (the off is missing) or off (the
 on is missing); without it a journey with --to is a ride, any other a single.
 
-Exits 1 with the reason on standard error if the tariff does not say what the
-journey costs: an unknown fare is never 0.`,
+This form exits 1 with the reason on standard error if the tariff does not say
+what the journey costs: an unknown fare is never 0.`,
 		Example: `  citygate fare price --tariff mtr --from "Lo Wu" --to "Yuen Long" --category adult
   citygate fare price --tariff mtr --kind on --from 76 --category student
   citygate fare price --tariff minibus.json --route 61S --from market --party 2
-  citygate fare price --tariff taxi.json --amount 6580`,
+  citygate fare price --tariff taxi.json --amount 6580
+  citygate fare price --gtfs feed/ --journey journey.json
+  citygate fare price --distance metros.json --tariff wuhan-metro --km 17.15`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if handled, err := forms.price(sys, f.tariff); handled {
+				return err
+			}
 			return farePrice(sys, f, c.Flags().Changed("amount"), c.Flags().Changed("product"))
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.tariff, "tariff", "", "tariff file, or mtr (required)")
+	forms.add(c)
+	flags.StringVar(&f.tariff, "tariff", "", "tariff file, or mtr; with --distance the id of a tariff")
 	flags.StringVar(&f.from, "from", "", "stop or section where the rider boards")
 	flags.StringVar(&f.to, "to", "", "stop where the rider leaves")
 	flags.StringVar(&f.route, "route", "", "route of the taps")
