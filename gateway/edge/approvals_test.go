@@ -189,7 +189,7 @@ func TestWhatHangsOnTwoPersons(t *testing.T) {
 	b := newProposals(t)
 	var released atomic.Int64
 	b.Payouts.Release = func(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID, r edge.ReleasePayout) (edge.Payout, error) {
-		return edge.Payout{ID: id.Text("pay_")}, b.db.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return edge.Payout{ID: id.Text("pay_"), State: "created", Window: "2026-11-20"}, b.db.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 			err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payout.release", Object: id.String(), After: r})
 			if err == nil {
 				released.Add(1)

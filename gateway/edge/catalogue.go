@@ -50,7 +50,7 @@ func retryable(code *citygate.Code) bool {
 
 // pageOfCode documents a code: its title is what it means, then what to do.
 func pageOfCode(code *citygate.Code) ProblemPage {
-	p := ProblemPage{Code: code.Name, Status: statuses[code.Kind], Retryable: retryable(code)}
+	p := ProblemPage{Code: code.Name, Status: statusOf(code), Retryable: retryable(code)}
 	p.Meaning, p.Next = splitTitle(code)
 	return p
 }

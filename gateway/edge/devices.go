@@ -156,18 +156,18 @@ func pathID(prefix, text string) (citygate.UUID, error) {
 	return id, nil
 }
 
+// A DeviceChallenge is what a device signs to show that it holds its key.
+type DeviceChallenge struct {
+	Challenge []byte    `json:"challenge"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
 func (e *Edge) deviceRoutes() {
 	e.policyRoutes()
 	register(e, post("challenge-device", "/v1/tenants/{tenant}/device-challenges", "A challenge for a device to sign, good for ten minutes", "riders"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[struct {
-			Challenge []byte    `json:"challenge"`
-			ExpiresAt time.Time `json:"expires_at"`
-		}], error) {
+		func(ctx context.Context, _ Caller, r *InTenant) (*body[DeviceChallenge], error) {
 			challenge, expires, err := e.Devices.Challenge(ctx, r.id())
-			return respond(struct {
-				Challenge []byte    `json:"challenge"`
-				ExpiresAt time.Time `json:"expires_at"`
-			}{challenge, expires}, err)
+			return respond(DeviceChallenge{challenge, expires}, err)
 		})
 	register(e, post("register-device", "/v1/tenants/{tenant}/devices", "Bind a phone or wallet to an account or a band to a phone", "riders"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -67,7 +67,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.SchemasPath = ""
 	config.CreateHooks = nil
 	config.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
-	config.Info.Description = "Multi-tenant cashless-city gateway: taps in, fares, charges, books, settlement. Amounts are integers in the minor unit of their currency."
+	config.Info.Description = "Multi-tenant cashless-city gateway: taps in, fares, charges, books, settlement. Amounts are integers in the minor unit of their currency. In a request, a member that is null counts as left out."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	config.Servers = []*huma.Server{{URL: "/", Description: "this gateway"}}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -81,6 +81,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 		e.operations["GET "+path] = operation{class: public, id: "document", needs: open}
 	}
 	e.routes()
+	e.describe()
 	router.NoRoute(func(c *gin.Context) { e.write(c, errNotFound) })
 	return e
 }
@@ -160,8 +161,7 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 	}
 	caller, err := check(ctx, raw)
 	if err != nil {
-		c.Header("WWW-Authenticate", "Bearer")
-		e.write(c, err)
+		e.unknown(c, err)
 		return
 	}
 	leave, ok := e.admitCaller(c, caller, op)
@@ -187,7 +187,7 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 	}
 	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
 	if !op.writes {
-		c.Next()
+		e.conditionally(c)
 		return
 	}
 	e.once(c, tenant, op)

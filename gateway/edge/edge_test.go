@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
@@ -32,6 +34,10 @@ var now = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 // A bench is an edge over a real database, with verticals that count calls.
 type testBench struct {
 	*edge.Edge
+	t      *testing.T
+	mu     sync.Mutex
+	of     *edge.Edge
+	served http.Handler // of, held to its document
 	key    ed25519.PrivateKey
 	tokens *edge.Tokens
 	denied int
@@ -45,7 +51,7 @@ func newBench(t *testing.T) *testBench {
 	t.Helper()
 	clock := func() time.Time { return now }
 	db := pgtest.New(t, pgtest.WithClock(clock))
-	b := &testBench{db: db, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
+	b := &testBench{t: t, db: db, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))}
 	b.tokens = &edge.Tokens{
 		Now: db.NowOf,
 		Sign: func(_ context.Context, m []byte) ([]byte, string, error) {
@@ -69,7 +75,7 @@ func newBench(t *testing.T) *testBench {
 		t.Fatal(err)
 	}
 	b.Edge = edge.New(edge.Verticals{
-		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory, Access: guard,
+		DB: db, Clock: clock, Tokens: b.tokens, Tenants: directory, Access: guard, Limits: edge.Limits{Unknown: edge.Rate{PerSecond: 1 << 20, Burst: 1 << 20}},
 		Deny: func(_ context.Context, _ string, _ citygate.TenantID, list uint16, _ uint32, _ string) error {
 			b.denied++
 			switch list {
@@ -97,19 +103,30 @@ func newBench(t *testing.T) *testBench {
 			return nil
 		},
 		Windows: func(_ context.Context, _ citygate.TenantID, after citygate.Date, limit int) ([]edge.Window, error) {
-			return []edge.Window{{BusinessDate: after.AddDays(-1).String(), State: strconv.Itoa(limit)}}, nil
+			return []edge.Window{{BusinessDate: after.AddDays(-1).String(), State: "open", Terms: limit}}, nil
 		},
 		Payouts: edge.PayoutDesk{List: func(_ context.Context, _ citygate.TenantID, _ string, page edge.Page) ([]edge.Payout, error) {
-			return []edge.Payout{{ID: page.After.Text("pay_"), State: strconv.Itoa(page.Limit)}}, nil
+			return []edge.Payout{{ID: page.After.Text("pay_"), State: "sent", Payee: strconv.Itoa(page.Limit), Window: "2026-11-20"}}, nil
 		}},
 		ReconItems: func(_ context.Context, _ citygate.TenantID, state, after string, limit int) ([]edge.ReconItem, error) {
-			return []edge.ReconItem{{ID: after, State: state, AgeDays: limit}}, nil
+			return []edge.ReconItem{{ID: after, State: state, AgeDays: limit, Day: "2026-11-20"}}, nil
 		},
 		RecordTaps: func(context.Context, []byte) ([]edge.TapReceipt, error) {
 			return []edge.TapReceipt{{Seq: 1, Outcome: "recorded"}}, nil
 		},
 	}, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
+}
+
+// ServeHTTP holds every request and answer of the tests to the document.
+func (b *testBench) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	if b.of != b.Edge {
+		b.of, b.served = b.Edge, conform.Handler(b.t, b.Edge)
+	}
+	served := b.served
+	b.mu.Unlock()
+	served.ServeHTTP(w, r)
 }
 
 func (b *testBench) token(t *testing.T, tenant citygate.TenantID, scopes ...string) string {
@@ -452,7 +469,7 @@ func TestListsComePageByPage(t *testing.T) {
 	b := newBench(t)
 	reader := b.token(t, 1, edge.ScopeRead)
 	for path, want := range map[string]string{
-		"windows?after=2026-11-21&limit=7":                                  `"business_date":"2026-11-20","state":"7"`,
+		"windows?after=2026-11-21&limit=7":                                  `"business_date":"2026-11-20","state":"open","terms":7`,
 		"windows?after=yesterday":                                           `request.invalid`,
 		"payouts?after=pay_01a20bb5e600787895f9b766d1ec1045&limit=3":        `"id":"pay_01a20bb5e600787895f9b766d1ec1045"`,
 		"payouts?after=chg_01a20bb5e600787895f9b766d1ec1045":                `request.invalid`,

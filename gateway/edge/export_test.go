@@ -55,6 +55,9 @@ func (e *Edge) Problems() map[string]bool {
 			}
 			all[op.Method+" "+path] = false
 			for _, r := range op.Responses {
+				if name, shared := strings.CutPrefix(r.Ref, "#/components/responses/"); shared {
+					r = e.api.OpenAPI().Components.Responses[name]
+				}
 				if m := r.Content["application/problem+json"]; m != nil && m.Schema != nil {
 					all[op.Method+" "+path] = true
 				}

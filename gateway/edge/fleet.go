@@ -105,6 +105,11 @@ type Named struct {
 // done is the answer of a change that has nothing to tell.
 type done = body[struct{}]
 
+// PayeeOfRide is who is paid for a ride.
+type PayeeOfRide struct {
+	Payee string `json:"payee"`
+}
+
 func (e *Edge) fleetRoutes() {
 	e.terminalRoutes()
 	e.pairingRoutes()
@@ -147,13 +152,9 @@ func (e *Edge) fleetRoutes() {
 		func(ctx context.Context, _ Caller, r *struct {
 			InTenant
 			RideQuery
-		}) (*body[struct {
-			Payee string `json:"payee"`
-		}], error) {
+		}) (*body[PayeeOfRide], error) {
 			payee, err := e.PayeeOf(ctx, r.id(), r.RideQuery)
-			return respond(struct {
-				Payee string `json:"payee"`
-			}{payee}, err)
+			return respond(PayeeOfRide{payee}, err)
 		})
 }
 

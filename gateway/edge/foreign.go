@@ -56,6 +56,11 @@ type ForeignRider struct {
 	Index   uint32 `json:"index"`
 }
 
+// ForeignRiders are riders in the order in which they were asked for.
+type ForeignRiders struct {
+	Riders []ForeignRider `json:"riders"`
+}
+
 // A ForeignCode is a code of another scheme that a tap asked about.
 type ForeignCode struct {
 	ID       string    `json:"id"`
@@ -121,16 +126,12 @@ func (e *Edge) foreignRoutes() {
 			Body struct {
 				Requests []RegisterForeign `json:"requests" minItems:"1" maxItems:"500"`
 			}
-		}) (*body[struct {
-			Riders []ForeignRider `json:"riders"`
-		}], error) {
+		}) (*body[ForeignRiders], error) {
 			if len(r.Body.Requests) == 0 { // null is an array too
 				return nil, errBody.Explain("requests: want at least one")
 			}
 			riders, err := e.Foreign.Register(ctx, who.Subject, r.id(), r.Body.Requests)
-			return respond(struct {
-				Riders []ForeignRider `json:"riders"`
-			}{riders}, err)
+			return respond(ForeignRiders{riders}, err)
 		})
 	register(e, get("list-foreign-codes", "/v1/tenants/{tenant}/foreign-codes", "Codes of other schemes that taps asked about, with the evidence", "riders"),
 		func(ctx context.Context, _ Caller, r *struct {

@@ -113,6 +113,15 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
 		c.Data(stored.status, stored.contentType, stored.body)
 		return
 	}
+	released, err := e.condition(c, a)
+	if err != nil {
+		e.write(c, err)
+		if err := e.finish(ctx, a, answer{status: http.StatusPreconditionFailed}); err != nil {
+			e.log.ErrorContext(ctx, "idempotency key not given back", "err", err)
+		}
+		return
+	}
+	defer released()
 	c.Request = c.Request.WithContext(context.WithValue(ctx, attemptKey{}, a))
 	copied := &copyWriter{ResponseWriter: c.Writer}
 	c.Writer = copied

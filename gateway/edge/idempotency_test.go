@@ -101,7 +101,7 @@ func TestOneOfManyAtOnceRuns(t *testing.T) {
 		<-leave
 		return nil
 	})
-	other := &testBench{Edge: edge.New(b.Verticals, slog.New(slog.DiscardHandler)), tokens: b.tokens, db: b.db}
+	other := &testBench{t: t, Edge: edge.New(b.Verticals, slog.New(slog.DiscardHandler)), tokens: b.tokens, db: b.db}
 	admin := b.token(t, 1, edge.ScopeAdmin)
 	var first sync.WaitGroup
 	codes := make(chan int, 1)

@@ -23,8 +23,9 @@ func (w *world) answer(token string, c call) string {
 	return canonical(rec, c.used)
 }
 
-// perRequest are headers that are another's at every request.
-var perRequest = regexp.MustCompile(`(?i)^(x-request-id|ratelimit.*|x-ratelimit.*|date|content-length)$`)
+// perRequest are headers that are another's at every request; an ETag is a hash of
+// the body, which is compared.
+var perRequest = regexp.MustCompile(`(?i)^(etag|x-request-id|ratelimit.*|x-ratelimit.*|date|content-length)$`)
 
 var perRequestMember = regexp.MustCompile(`"(request_id|trace_id|instance)":"[^"]*"`)
 

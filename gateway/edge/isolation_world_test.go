@@ -28,6 +28,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/issuance"
@@ -48,15 +49,17 @@ import (
 // with things of its own that were made by the real verticals.
 type world struct {
 	*gateway.Gateway
-	t     testing.TB
-	edge  *edge.Edge
-	micro atomic.Int64
-	audit *pgtest.Conn // reads every tenant's rows
-	owner *pgtest.Conn // writes rows that take too long to come about
-	super *pgtest.Conn // is held by nothing
-	db    *pg.DB
-	root  string // token of a platform administrator
-	calls int
+	t    testing.TB
+	edge *edge.Edge
+	// served is the edge, held to its document.
+	served http.Handler
+	micro  atomic.Int64
+	audit  *pgtest.Conn // reads every tenant's rows
+	owner  *pgtest.Conn // writes rows that take too long to come about
+	super  *pgtest.Conn // is held by nothing
+	db     *pg.DB
+	root   string // token of a platform administrator
+	calls  int
 
 	secrets     sentinel.Set // what must turn up nowhere
 	told        []string     // secrets that an answer told
@@ -118,7 +121,7 @@ func newWorld(t testing.TB) *world {
 		Limits: edge.Limits{Quota: func(citygate.TenantID) edge.Quota { // no quota comes back while the clock stands still
 			wide := edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}
 			return edge.Quota{Taps: wide, Reads: wide, Writes: wide}
-		}, Public: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}, SignIns: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}},
+		}, Public: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}, SignIns: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}, Unknown: edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}},
 	})
 	w.must(err)
 	t.Cleanup(func() {
@@ -133,6 +136,7 @@ func newWorld(t testing.TB) *world {
 	if w.edge, ok = w.Handler().(*edge.Edge); !ok {
 		t.Fatalf("the handler is a %T", w.Handler())
 	}
+	w.served = conform.Handler(t, w.edge)
 	w.root = w.mint(edge.Caller{Subject: worldActor, Scopes: []string{edge.ScopePlatform}})
 	return w
 }
@@ -181,7 +185,7 @@ func (w *world) ask(token, method, path, contentType string, body []byte) *httpt
 	r.Header.Set("Idempotency-Key", fmt.Sprintf("world-%d", w.calls))
 	r.Header.Set("X-Request-Id", "world") // answers are compared byte by byte
 	rec := httptest.NewRecorder()
-	w.Handler().ServeHTTP(rec, r)
+	w.served.ServeHTTP(rec, r)
 	for _, name := range w.secrets.In(fmt.Append(rec.Body.Bytes(), rec.Header())) {
 		w.told = append(w.told, fmt.Sprintf("%s %s tells %s: %s", method, path, name, rec.Body))
 	}

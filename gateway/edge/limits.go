@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -33,8 +34,9 @@ type Quota struct {
 type Limits struct {
 	// Quota gives a tenant's quota, asked for when the tenant is first heard of; nil = [DefaultQuota].
 	Quota func(citygate.TenantID) Quota
-	// Public bounds the public documents one client address asks for, SignIns its sign-ins; zero = defaults.
-	Public, SignIns Rate
+	// Public bounds the public documents one client address asks for, SignIns its sign-ins,
+	// Unknown its requests with a token or key that is none; zero = defaults.
+	Public, SignIns, Unknown Rate
 	// Connections is the size of the database pool that requests share; 0 = 16.
 	Connections int
 	// Clock paces the buckets; nil = the gateway's.
@@ -159,6 +161,7 @@ type member struct {
 const (
 	taps, reads, writes = 0, 1, 2
 	documents, signIns  = 0, 1
+	unknowns            = 2
 )
 
 func (m *member) idle(now time.Time) bool {
@@ -239,6 +242,7 @@ func (l *limiter) address(remote string) *member {
 	return l.addresses.find(client, l.Clock(), l.Remembered, func() *member {
 		return &member{buckets: [3]bucket{
 			documents: newBucket("public", "", l.Public, Rate{1_000, 10_000}), signIns: newBucket("sign-in", "", l.SignIns, Rate{50, 500}),
+			unknowns: newBucket("unknown", "", l.Unknown, Rate{10, 100}),
 		}}
 	})
 }
@@ -307,6 +311,9 @@ func (s *slots) wait(ctx context.Context, gate chan<- struct{}) error {
 // admitCaller lets a request with a token in, within its tenant's quota, or
 // answers it; leave frees its slot. The body has not been read.
 func (e *Edge) admitCaller(c *gin.Context, caller Caller, op operation) (leave func(), ok bool) {
+	if c.Request.Context().Value(insideKey{}) != nil {
+		return func() {}, true
+	}
 	m := e.limits.tenant(caller.Tenant)
 	b := &m.buckets[reads]
 	if op.writes {
@@ -323,6 +330,26 @@ func (e *Edge) admitCaller(c *gin.Context, caller Caller, op operation) (leave f
 		return nil, false
 	}
 	return leave, true
+}
+
+// unknown answers a request whose token or key is none. Each takes of the quota of
+// its client's address, and over that quota the answer does not even say so: it
+// costs a guess. Who shows a good token is not held up by others at his address.
+func (e *Edge) unknown(c *gin.Context, err error) {
+	var code *citygate.Code
+	if !errors.As(err, &code) || code.Kind != citygate.Unauthenticated { // what failed is ours
+		e.write(c, err)
+		return
+	}
+	b, now := &e.limits.address(c.RemoteIP()).buckets[unknowns], e.limits.Clock()
+	over := b.take(now)
+	b.describe(c, now)
+	if over != nil {
+		e.write(c, over)
+		return
+	}
+	c.Header("WWW-Authenticate", "Bearer")
+	e.write(c, err)
 }
 
 // admitOpen runs a route without a token, within a quota. An upload is refused

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,7 +131,7 @@ func TestUploadsAreShedByTheirHead(t *testing.T) {
 			if forged {
 				return nil, tap.ErrBatchSignature
 			}
-			return make([]edge.TapReceipt, 500), nil
+			return slices.Repeat([]edge.TapReceipt{{Outcome: "recorded"}}, 500), nil
 		}
 	})
 	upload := func(tenant int64) (w *httptest.ResponseRecorder, read int) {
@@ -299,5 +300,42 @@ func TestBucketsAreBounded(t *testing.T) {
 	}
 	if tenants, addresses := b.Remembered(); tenants > 100 || addresses > 100 {
 		t.Errorf("%d tenants and %d addresses are remembered", tenants, addresses)
+	}
+}
+
+// Who guesses tokens is told less and less; who has a good one at the same address
+// is not held up, and an address is what the connection says.
+func TestGuessesCostTheirAddress(t *testing.T) {
+	b := newLimitedBench(t, edge.Limits{Unknown: edge.Rate{PerSecond: 1, Burst: 3}}, nil)
+	good := b.token(t, 1, edge.ScopeAdmin)
+	ask := func(token, from string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "/v1/tenants/1/balances", nil)
+		r.RemoteAddr = from
+		r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", b.ahead.Add(1)%250))
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		return w
+	}
+	for i, token := range []string{"", good + "A", "cgk_0000000000000000_" + strings.Repeat("0", 43)} {
+		if w := ask(token, "192.0.2.1:1"); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") != "Bearer" || w.Header().Get("RateLimit") != fmt.Sprintf(`"unknown";r=%d;t=%d`, 2-i, 1+i) {
+			t.Errorf("guess %d: %d %v", i, w.Code, w.Header())
+		}
+	}
+	w := ask(good+"B", "192.0.2.1:2")
+	if w.Code != http.StatusTooManyRequests || code(w) != "limit.rate" || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("one more: %d %s", w.Code, w.Body)
+	}
+	if w := ask(good, "192.0.2.1:3"); w.Code != http.StatusOK {
+		t.Errorf("a good token at that address: %d %s", w.Code, w.Body)
+	}
+	if w := ask(good+"B", "192.0.2.2:1"); w.Code != http.StatusUnauthorized {
+		t.Errorf("a guess elsewhere: %d", w.Code)
+	}
+	b.pass(time.Second)
+	if w := ask(good+"B", "192.0.2.1:4"); w.Code != http.StatusUnauthorized {
+		t.Errorf("a second later: %d", w.Code)
 	}
 }

@@ -46,6 +46,11 @@ type Carried struct {
 }
 
 // owedRoutes are about money that somebody still owes.
+// A RetriedRefund names the refund that is asked for instead of one.
+type RetriedRefund struct {
+	Refund string `json:"refund" doc:"the refund that stands for it from now on"`
+}
+
 func (e *Edge) owedRoutes() {
 	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -80,17 +85,13 @@ func (e *Edge) owedRoutes() {
 		func(ctx context.Context, who Caller, r *struct {
 			InTenant
 			Refund string `path:"refund" example:"ref_0195e2…"`
-		}) (*body[struct {
-			Refund string `json:"refund" doc:"the refund that stands for it from now on"`
-		}], error) {
+		}) (*body[RetriedRefund], error) {
 			id, err := citygate.ParseUUID("ref_", r.Refund)
 			if err != nil {
 				return nil, errNotFound.Because(err, "refund")
 			}
 			again, err := e.RetryRefund(ctx, who.Subject, r.id(), id)
-			return respond(struct {
-				Refund string `json:"refund" doc:"the refund that stands for it from now on"`
-			}{again.Text("ref_")}, err)
+			return respond(RetriedRefund{again.Text("ref_")}, err)
 		})
 	register(e, get("list-carried", "/v1/tenants/{tenant}/carried", "What payees have to make good out of their next payouts", "money"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Carried]], error) {

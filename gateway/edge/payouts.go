@@ -100,7 +100,12 @@ func (e *Edge) payoutRoutes() {
 			}
 			return approved(ctx, e, who, "put-payout-rules", access.PayoutRelease, set(true))
 		})
-	register(e, get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money"),
+	file := get("get-payout-file", "/v1/tenants/{tenant}/payout-files/{name}", "One payout file, CSV or pain.001", "money")
+	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	file.Responses = map[string]*huma.Response{"200": {Description: "the file", Content: map[string]*huma.MediaType{
+		"text/csv": text, "application/xml": text, "text/xml": text, "application/octet-stream": text,
+	}}}
+	register(e, file,
 		func(ctx context.Context, _ Caller, r *struct {
 			InTenant
 			Name string `path:"name"`

@@ -66,6 +66,13 @@ var statuses = map[citygate.Kind]int{
 	citygate.Unavailable:     http.StatusServiceUnavailable,
 }
 
+func statusOf(code *citygate.Code) int {
+	if code.Name == errCondition.Name { // the one conflict that HTTP has a status of its own for
+		return http.StatusPreconditionFailed
+	}
+	return statuses[code.Kind]
+}
+
 // The refusals of the edge itself.
 var (
 	errToken       = access.ErrToken
@@ -91,7 +98,7 @@ func problem(ctx context.Context, log *slog.Logger, op string, err error) *Probl
 	if !errors.As(err, &code) {
 		code = errInternal
 	}
-	p := &Problem{Type: problemBase + code.Name, Title: code.Title, Status: statuses[code.Kind], Code: code.Name, Request: requestID(ctx)}
+	p := &Problem{Type: problemBase + code.Name, Title: code.Title, Status: statusOf(code), Code: code.Name, Request: requestID(ctx)}
 	var explained *citygate.Explained
 	if errors.As(err, &explained) {
 		p.Detail = explained.Detail

@@ -72,6 +72,17 @@ func (r InAccount) account() (citygate.UUID, error) {
 	return id, nil
 }
 
+// IssuedCredentials answers a request for credentials, in its order.
+type IssuedCredentials struct {
+	ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
+	Issued     []IssuedCredential `json:"issued"`
+}
+
+// TriedDebts tells of open debts that are collected now.
+type TriedDebts struct {
+	Debts int `json:"debts" doc:"how many are tried"`
+}
+
 func (e *Edge) riderRoutes() {
 	register(e, post("issue-credentials", "/v1/tenants/{tenant}/credentials", "Issue CT1 credentials for device keys", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -79,16 +90,10 @@ func (e *Edge) riderRoutes() {
 			Body struct {
 				Requests []IssueCredential `json:"requests" minItems:"1" maxItems:"500"`
 			}
-		}) (*body[struct {
-			ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-			Issued     []IssuedCredential `json:"issued"`
-		}], error) {
+		}) (*body[IssuedCredentials], error) {
 			issued, err := e.Issue(ctx, who.Subject, r.id(), r.Body.Requests)
 			now := e.DB.ClockOf(r.id())()
-			return respond(struct {
-				ServerTime int64              `json:"server_time" doc:"unix seconds; a device sets its clock by it"`
-				Issued     []IssuedCredential `json:"issued"`
-			}{now.Unix(), issued}, err)
+			return respond(IssuedCredentials{now.Unix(), issued}, err)
 		})
 	register(e, post("deny-credential", "/v1/tenants/{tenant}/denials", "Put a credential on the deny list", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -177,16 +182,12 @@ func (e *Edge) accountRoutes() {
 			return respondList(e.Denials(ctx, r.id(), id, page))
 		})
 	register(e, post("retry-debts", "/v1/tenants/{tenant}/accounts/{account}/retry-debts", "Try to collect an account's open debts now", "riders"),
-		func(ctx context.Context, who Caller, r *InAccount) (*body[struct {
-			Debts int `json:"debts" doc:"how many are tried"`
-		}], error) {
+		func(ctx context.Context, who Caller, r *InAccount) (*body[TriedDebts], error) {
 			id, err := r.account()
 			if err != nil {
 				return nil, err
 			}
 			n, err := e.RetryDebts(ctx, who.Subject, r.id(), id)
-			return respond(struct {
-				Debts int `json:"debts" doc:"how many are tried"`
-			}{n}, err)
+			return respond(TriedDebts{n}, err)
 		})
 }

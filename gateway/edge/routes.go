@@ -311,7 +311,9 @@ func (e *Edge) signedRoutes() {
 		c.JSON(http.StatusOK, gin.H{"status": "ok"})
 	}, &huma.Operation{
 		OperationID: "health", Summary: "Whether this process answers", Tags: []string{"operations"},
-		Responses: map[string]*huma.Response{"200": {Description: "it does"}},
+		Responses: map[string]*huma.Response{"200": {Description: "it does", Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Properties: map[string]*huma.Schema{"status": {Type: huma.TypeString, Enum: []any{"ok"}}}, Required: []string{"status"},
+		}}}}},
 	})
 }
 
@@ -412,7 +414,7 @@ func keySetOperation(id, summary string) *huma.Operation {
 func (e *Edge) current(c *gin.Context, etag, cache string) bool {
 	c.Header("ETag", etag)
 	c.Header("Cache-Control", cache)
-	if c.GetHeader("If-None-Match") != etag {
+	if !matches(c.GetHeader("If-None-Match"), etag) {
 		return false
 	}
 	c.Status(http.StatusNotModified)
