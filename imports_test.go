@@ -111,6 +111,7 @@ var ours = map[string][]string{
 	"gateway/fare":                   {"gateway/journey", "gateway/entitlement"},
 	"gateway/entitlement":            {},
 	"gateway/fare/bands":             {"gateway/fare"},
+	"gateway/fare/gtfs":              {"gateway/fare"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
 	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},

@@ -57,7 +57,8 @@
 //   - A stop has the areas of its own rows in stop_areas; only a stop without
 //     any has those of its station. A place in a journey is a stop if the feed
 //     knows a stop of that id, else an area; an area is no station and joins
-//     nothing.
+//     nothing. What is neither makes the fare unknown; in a feed without
+//     stops.txt it is a stop of no area.
 //   - GTFS speaks of scheduled times. The times of a [Journey] are those of the
 //     taps, because that is what is charged.
 //   - Distances (fare_distance_units_traveled), fare_capping, area sets and

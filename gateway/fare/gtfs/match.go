@@ -28,7 +28,7 @@ func (f *fares) place(id string) place {
 	case f.areas[id] || f.inRules(id):
 		return place{id, []string{id}, "", true}
 	}
-	return place{id, nil, id, !f.stopsKnown && len(f.stopAreas) == 0} // a feed without stops cannot know it
+	return place{id, nil, id, !f.stopsKnown} // without stops.txt it may be a stop of no area
 }
 
 // inRules reports whether a rule names an area that areas.txt does not define,
