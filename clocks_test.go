@@ -39,6 +39,7 @@ var platformTime = map[string]string{
 	"gateway/passes.go secretsFor":       "how old a secret in this process is",
 	"gateway/products.go Products":       "the sandbox's is its tenant's, by provider",
 	"gateway/products.go openAlipay":     "the real provider refuses requests that are not of now",
+	"gateway/products.go openWechatpay":  "the real provider refuses requests that are not of now",
 	"gateway/products.go provider":       "a real provider is in the world",
 	"gateway/roaming.go readVisits":      "how old what this process holds is",
 	"gateway/roaming.go visits":          "how old what this process holds is",

@@ -135,7 +135,7 @@ var ours = map[string][]string{
 	"gateway/access/issuertest":      {},
 	"gateway/edge/conform":           {}, // for tests
 
-	"adapters/wechatpay":              {"adapters/driver", "adapters/wire"},
+	"adapters/wechatpay":              {"adapters/driver", "adapters/wire", "gateway/code/motsm2", "gateway/code/sm2"}, // it makes the operator's part of ministry codes
 	"adapters/wechatpay/wechatpaysim": {},
 }
 

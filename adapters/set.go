@@ -3,6 +3,7 @@ package adapters
 import (
 	"crypto"
 	"encoding/json"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -19,7 +20,8 @@ type Deps struct {
 	Secrets map[string]citygate.Secret // by the names the driver documents
 	HTTP    driver.Doer
 	Clock   citygate.Clock
-	Files   *os.Root // an open directory of the host's, for the sandbox alone; nil in production
+	Random  io.Reader // for nonces
+	Files   *os.Root  // an open directory of the host's, for the sandbox alone; nil in production
 }
 
 // A Constructor makes a driver of one product for one contract. It validates

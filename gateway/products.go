@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/alipay"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
+	"github.com/cashlesscity/citygate/adapters/wechatpay"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -52,6 +53,7 @@ func Products() adapters.Set {
 			}
 			return sandbox.Open(d.Files, d.Clock, d.Config)
 		},
+		"wechatpay": openWechatpay,
 	}
 }
 
@@ -84,8 +86,35 @@ func openAlipay(d adapters.Deps) (driver.Provider, error) {
 	return alipay.New(config)
 }
 
+func openWechatpay(d adapters.Deps) (driver.Provider, error) {
+	var c WechatpayContract
+	dec := json.NewDecoder(bytes.NewReader(d.Config))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return nil, wechatpay.ErrConfig.Explain("the contract's configuration: %v", err)
+	}
+	platform := make(map[string]*rsa.PublicKey, len(c.PlatformKeys))
+	for id, der := range c.PlatformKeys {
+		public, err := x509.ParsePKIXPublicKey(der)
+		if err != nil {
+			return nil, wechatpay.ErrConfig.Explain("platform_keys[%.64q] is not a PKIX public key", id)
+		}
+		key, ok := public.(*rsa.PublicKey)
+		if !ok {
+			return nil, wechatpay.ErrConfig.Explain("platform_keys[%.64q] is not an RSA key", id)
+		}
+		platform[id] = key
+	}
+	return wechatpay.New(wechatpay.Config{
+		Base: c.Base, Product: wechatpay.Product(c.Product), AppID: c.AppID, MchID: c.MchID, SubMchID: c.SubMchID, Serial: c.Serial, Signer: d.Signer,
+		APIv3Key: d.Secrets[WechatpayAPIv3Key], APIv2Key: d.Secrets[WechatpayAPIv2Key], PlatformKeys: platform, AnswerKey: c.AnswerKey,
+		NotifyURL: c.NotifyURL, Scene: c.Scene, Line: c.Line, ClientIP: c.ClientIP, V2Version: c.V2Version, ArrearsPath: c.ArrearsPath,
+		Currency: c.Currency, MCC: c.MCC, Store: c.Store, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random,
+	})
+}
+
 // signed names the products whose requests are signed with a key of the tenant.
-var signed = map[string]bool{"alipay": true}
+var signed = map[string]bool{"alipay": true, "wechatpay": true}
 
 // A providerCache keeps one opened provider per contract.
 type providerCache struct {
@@ -107,7 +136,7 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 	if p, ok := g.providers.opened[key]; ok {
 		return p, nil
 	}
-	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock}
+	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock, Random: g.Random}
 	if deps.Secrets, err = g.secretsOf(ctx, tenant, c.Name); err != nil {
 		return nil, err
 	}

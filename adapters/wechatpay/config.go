@@ -83,6 +83,9 @@ type Config struct {
 	// the platform tells it to those who have it. Empty: there is no list.
 	ArrearsPath string
 
+	// RideCode says what ride codes the operator answers for, for Ride. Nil: none.
+	RideCode *RideCode
+
 	Currency citygate.Currency // for Global; the others are in CNY
 	MCC      string            // merchant category code, for Global
 	Store    Store             // for Global and CodePay
@@ -128,11 +131,7 @@ func New(c Config) (driver.Provider, error) {
 	shared := &client{config: c, base: base, keys: &keyset{fixed: c.PlatformKeys}}
 	switch c.Product {
 	case Ride:
-		if p := (&ride{client: shared}); c.ArrearsPath == "" {
-			return p, nil
-		} else {
-			return &rideWithArrears{p}, nil
-		}
+		return &ride{client: shared}, nil
 	case RideV2:
 		return &rideV2{client: shared}, nil
 	case CodePay:
@@ -225,6 +224,10 @@ func (c Config) checkProduct() error {
 		return ErrConfig.Explain("currency: only the product global has another one than CNY")
 	case c.ArrearsPath != "" && (c.Product != Ride || !pathForm.MatchString(c.ArrearsPath)):
 		return ErrConfig.Explain("arrears_path: want a path such as /a/b, for the product ride")
+	case c.RideCode != nil && (c.Product != Ride || len(c.APIv2Key.Reveal()) != apiKeySize):
+		return ErrConfig.Explain("ride_code: want the product ride and an apiv2_key of 32 bytes, which proves the call")
+	case c.RideCode != nil && c.RideCode.check() != nil:
+		return c.RideCode.check()
 	case c.SubMchID != "" && c.Product != Ride:
 		return ErrConfig.Explain("sub_mch_id: only the product ride has one")
 	}

@@ -164,8 +164,6 @@ func clientOf(p driver.Provider) *client {
 	switch p := p.(type) {
 	case *ride:
 		return p.client
-	case *rideWithArrears:
-		return p.client
 	case *rideV2:
 		return p.client
 	case *codePay:

@@ -106,7 +106,10 @@ func TestAdvancedOrders(t *testing.T) {
 // who owes is on the list and leaves it by paying.
 func TestArrearsListIsComplete(t *testing.T) {
 	w := newWorld(t, wechatpay.Ride, func(_ *wechatpaysim.Config, c *wechatpay.Config) { c.ArrearsPath = wechatpaysim.ArrearsPath })
-	feed := w.provider.(driver.DenyFeed)
+	feed, ok := driver.As[driver.DenyFeed](w.provider)
+	if !ok {
+		t.Fatal("no list of arrears")
+	}
 	for i := range 10_001 {
 		id := fmt.Sprintf("c%05d", i)
 		w.sim.AddContract(id, fmt.Sprintf("o%05d", i), "")
@@ -222,7 +225,7 @@ func TestSystemErrorIsOpen(t *testing.T) {
 func TestExchange(t *testing.T) {
 	w := newWorld(t, wechatpay.Global, nil)
 	d := w.debit("fx", 1005)
-	d.AuthCode = code(7)
+	d.AuthCode = shownCode(7)
 	w.sim.SetWallet(string(d.AuthCode.Reveal()), "CNY")
 	if r := w.pay(t, d); r.Amount != d.Amount {
 		t.Errorf("paid %s; want %s", r.Amount, d.Amount)

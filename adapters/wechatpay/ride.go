@@ -23,6 +23,12 @@ var (
 	_ driver.Provider = (*ride)(nil)
 	_ driver.Refunder = (*ride)(nil)
 	_ driver.Biller   = (*ride)(nil)
+
+	_ driver.Notifier   = (*ride)(nil)
+	_ driver.RiderCheck = (*ride)(nil)
+	_ driver.DenyFeed   = (*ride)(nil)
+	_ driver.CodeIssuer = (*ride)(nil)
+	_ driver.Selective  = (*ride)(nil)
 )
 
 type rideRequest struct {

@@ -63,8 +63,18 @@ func (p *ride) RiderState(ctx context.Context, q driver.RiderQuestion) (driver.R
 	return s, nil
 }
 
-// rideWithArrears is a ride contract whose platform lists who owes.
-type rideWithArrears struct{ *ride }
+// Able implements [driver.Selective]: the list of riders in arrears and the codes
+// of the ministry are there if the contract says so.
+func (p *ride) Able(c driver.Capability) bool {
+	switch c {
+	case driver.CapDenyFeed:
+		return p.config.ArrearsPath != ""
+	case driver.CapCodeIssue:
+		return p.config.RideCode != nil
+	default:
+		return true
+	}
+}
 
 type arrearsAnswer struct {
 	ErrCode *int   `json:"errcode"`
@@ -81,7 +91,7 @@ type arrearsAnswer struct {
 // open id seen. It is all pages or nothing: half a list would let riders through
 // who owe. A rider is named as he is at registration (out_user_id), else by his
 // open id.
-func (p *rideWithArrears) PullDeny(ctx context.Context) ([]string, error) {
+func (p *ride) PullDeny(ctx context.Context) ([]string, error) {
 	var riders []string
 	seen := make(map[string]bool)
 	from := ""

@@ -21,6 +21,7 @@ package softsm2
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,9 @@ func (k *Key) Sign(uid, msg []byte) ([]byte, error) {
 	}
 	return k.private.Sign(k.random, uid, msg)
 }
+
+// Signer gives the key as a [crypto.Signer] of SM2 digests.
+func (k *Key) Signer() crypto.Signer { return k.private.Signer() }
 
 // Create makes the key of a tenant and purpose, or gives the one that is there.
 // Two callers at once get the same key.

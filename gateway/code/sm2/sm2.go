@@ -10,6 +10,7 @@
 package sm2
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"errors"
@@ -154,6 +155,27 @@ func (k *PrivateKey) Sign(random io.Reader, uid, msg []byte) ([]byte, error) {
 	}
 	return rawSignature(der)
 }
+
+// SignWith gives r||s over msg by the user uid with a signer whose key lies
+// elsewhere: it is handed the digest and answers DER, as crypto.Signer says.
+func SignWith(signer crypto.Signer, random io.Reader, uid, msg []byte) ([]byte, error) {
+	public, ok := signer.Public().(*ecdsa.PublicKey)
+	if !ok || !IsKey(public) {
+		return nil, ErrKey
+	}
+	digest, err := sm2.CalculateSM2Hash(public, msg, uid)
+	if err != nil {
+		return nil, fmt.Errorf("sm2: %w", err)
+	}
+	der, err := signer.Sign(random, digest, nil)
+	if err != nil {
+		return nil, fmt.Errorf("sm2: %w", err)
+	}
+	return rawSignature(der)
+}
+
+// Signer gives the key as a [crypto.Signer] of digests.
+func (k *PrivateKey) Signer() crypto.Signer { return k.key }
 
 // rawSignature takes the two integers out of our own library's DER.
 func rawSignature(der []byte) ([]byte, error) {
