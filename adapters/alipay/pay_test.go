@@ -2,7 +2,10 @@ package alipay_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -45,13 +48,16 @@ func (h payHarness) Debit(id string, minor int64) driver.Debit {
 		TripTime: start, Subject: "bus & metro", Attempted: h.clock.now(),
 	}
 	if h.agreement == "" { // a code for each order, the same one for the same order
-		text := "28"
-		for i := range 16 {
-			text += string('0' + (id + "################")[i]%10)
-		}
-		d.AuthCode = citygate.NewSecret([]byte(text))
+		sum := sha256.Sum256([]byte(id))
+		d.AuthCode = citygate.NewSecret(fmt.Appendf(nil, "28%016d", binary.BigEndian.Uint64(sum[:])%1e16))
 	}
 	return d
+}
+
+// Notification is the last one on its way.
+func (h payHarness) Notification(driver.Debit) driver.Notification {
+	list := h.sim.Notifications()
+	return form(list[len(list)-1])
 }
 
 func (h payHarness) Secrets() []string {
@@ -65,6 +71,7 @@ func (h payHarness) Secrets() []string {
 func TestConformanceOfWithholding(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
 		w, no := withholding(t, nil)
+		w.provider = w.contract(t, func(c *alipay.Config) { c.Collect, c.NotifyURL = alipay.Withholding, "http://127.0.0.1:1/n" })
 		return payHarness{&harness{world: w, t: t}, no}
 	})
 }

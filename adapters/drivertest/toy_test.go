@@ -3,6 +3,9 @@ package drivertest
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,6 +79,12 @@ func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
 	case "/bill":
 		_, _ = w.Write(far.bill())
 		return
+	case "/feed":
+		_, _ = io.WriteString(w, `["one","two"]`)
+		return
+	case "/reverse":
+		reply(w, []item{far.reverse(r.URL.Query().Get("id"))})
+		return
 	}
 	var items []item
 	if err := json.Unmarshal(body, &items); err != nil {
@@ -119,6 +128,18 @@ func (far *toy) answer(w http.ResponseWriter, r *http.Request, trick string, ite
 
 func reply(w io.Writer, items []item) { _ = json.NewEncoder(w).Encode(items) }
 
+func (far *toy) reverse(id string) item {
+	it, ok := far.known[id]
+	if !ok || it.State != "done" {
+		return item{ID: id, State: "closed"}
+	}
+	if _, before := far.known[id+"r"]; !before {
+		far.known[id+"r"] = item{ID: id + "r", Charge: id, Minor: it.Minor, State: "done"}
+		far.moved = append(far.moved, Move{id + "r", true, citygate.Money{Minor: it.Minor, Currency: citygate.Currency(it.Currency)}})
+	}
+	return item{ID: id, State: "returned"}
+}
+
 // act does what one item asks for.
 func (far *toy) act(it *item, trick string, i int) {
 	if it.Code != "" {
@@ -136,6 +157,9 @@ func (far *toy) act(it *item, trick string, i int) {
 		return
 	}
 	switch {
+	case it.Minor <= 0 || it.Minor > toyMost || it.Currency != "HKD":
+		it.State = "refused"
+		return
 	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge):
 		it.State = "refused"
 	case trick == "partial" && i == 1:
@@ -150,6 +174,9 @@ func (far *toy) act(it *item, trick string, i int) {
 
 func (far *toy) left(charge string) int64 {
 	left := far.known[charge].Minor
+	if far.known[charge].State != "done" {
+		return 0
+	}
 	for _, it := range far.known {
 		if it.Charge == charge && it.State == "done" {
 			left -= it.Minor
@@ -182,8 +209,13 @@ type toyDriver struct {
 
 var toyNoon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+const toyMost = 1_000_000_000
+
 func (d *toyDriver) Describe() driver.Description {
-	return driver.Description{Name: "toy", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true}
+	return driver.Description{
+		Name: "toy", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
+		Limits: driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly},
+	}
 }
 
 func (d *toyDriver) call(ctx context.Context, path string, body []byte) (wire.Reply, error) {
@@ -223,7 +255,11 @@ var toyOutcomes = map[string]driver.Outcome{"done": driver.Succeeded, "refused":
 func toyResult(id string, items []item) driver.Result {
 	for _, it := range items {
 		if it.ID == id {
-			return driver.Result{OurID: id, Outcome: toyOutcomes[it.State], ReasonCode: it.State}
+			r := driver.Result{OurID: id, Outcome: toyOutcomes[it.State], ReasonCode: it.State}
+			if it.State == "done" {
+				r.ProviderRef = "T" + id
+			}
+			return r
 		}
 	}
 	return driver.Result{OurID: id}
@@ -234,6 +270,9 @@ func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver
 	for i, debit := range debits {
 		if debit.Amount.Currency != "HKD" {
 			return nil, driver.ErrCurrencyUnsupported
+		}
+		if debit.Amount.Minor <= 0 || debit.Amount.Minor > toyMost {
+			return nil, driver.ErrNotPerformed
 		}
 		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: "HKD"}
 	}
@@ -250,16 +289,69 @@ func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver
 
 func (d *toyDriver) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
 	got, err := d.items(ctx, "/query?id="+ref.OurID, nil)
+	if len(got) == 1 && got[0].State == "done" && ref.Amount.Minor != 0 && got[0].Minor != ref.Amount.Minor {
+		return driver.Result{OurID: ref.OurID}, errors.New("toy: a payment of another amount")
+	}
 	return toyResult(ref.OurID, got), err
 }
 
 func (d *toyDriver) Refund(ctx context.Context, r driver.Refund) (driver.Result, error) {
+	if r.Amount.Currency != "HKD" || r.Amount.Minor <= 0 {
+		return driver.Result{OurID: r.OurID}, driver.ErrNotPerformed
+	}
 	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: "HKD"}})
 	return toyResult(r.OurID, got), err
 }
 
 func (d *toyDriver) QueryRefund(ctx context.Context, r driver.Refund) (driver.Result, error) {
 	return d.Query(ctx, driver.Ref{OurID: r.OurID})
+}
+
+func (d *toyDriver) Reverse(ctx context.Context, r driver.Ref) (driver.Reversal, string, error) {
+	got, err := d.items(ctx, "/reverse?id="+r.OurID, nil)
+	if err != nil || len(got) != 1 {
+		return driver.ReversalUnknown, "", err
+	}
+	return driver.Reversal(got[0].State), "", nil
+}
+
+func (d *toyDriver) PullDeny(ctx context.Context) (riders []string, err error) {
+	r, err := d.call(ctx, "/feed", nil)
+	if err == nil {
+		err = json.Unmarshal(r.Body, &riders)
+	}
+	return riders, err
+}
+
+func (d *toyDriver) PullKeys(ctx context.Context) ([]driver.FeedKey, error) {
+	names, err := d.PullDeny(ctx)
+	var list []driver.FeedKey
+	for i, name := range names {
+		list = append(list, driver.FeedKey{ID: uint32(i), Material: []byte(name)})
+	}
+	return list, err
+}
+
+// A notification of the toy's is a line of JSON and, before it, its HMAC.
+func toyNotice(it item) []byte {
+	text, _ := json.Marshal(it)
+	return append([]byte(toyMAC(text)), text...)
+}
+
+func toyMAC(text []byte) string {
+	h := hmac.New(sha256.New, []byte(toySecret))
+	h.Write(text)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (d *toyDriver) ParseNotify(_ context.Context, n driver.Notification) (driver.Notice, driver.Ack, error) {
+	var it item
+	size := 2 * sha256.Size
+	if len(n.Body) < size || toyMAC(n.Body[size:]) != string(n.Body[:size]) || json.Unmarshal(n.Body[size:], &it) != nil {
+		return driver.Notice{}, driver.Ack{Status: http.StatusUnauthorized}, errors.New("toy: forged")
+	}
+	r := driver.Result{OurID: it.ID, Outcome: toyOutcomes[it.State], Amount: citygate.Money{Minor: it.Minor, Currency: "HKD"}}
+	return driver.Notice{ID: it.ID, Kind: driver.NoticePayment, Result: r}, driver.Ack{Status: http.StatusOK, Body: []byte("ok")}, nil
 }
 
 func (d *toyDriver) ResolveCode(ctx context.Context, q driver.CodeQuestion) (driver.CodeAnswer, error) {
@@ -280,8 +372,11 @@ func (d *toyDriver) ResolveCode(ctx context.Context, q driver.CodeQuestion) (dri
 func (d *toyDriver) BillDay(at time.Time) citygate.Date { return citygate.DateOf(at.UTC()) }
 
 func (d *toyDriver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
+	if day != citygate.DateOf(toyNoon) {
+		return driver.Bill{}, driver.ErrBillNotReady
+	}
 	r, err := d.call(ctx, "/bill", nil)
-	return driver.Bill{Day: day, Body: r.Body}, err
+	return driver.Bill{Day: day, Body: r.Body, Currency: "HKD"}, err
 }
 
 func (d *toyDriver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
@@ -332,6 +427,10 @@ func (h *toyHarness) Question(ourID string, known bool) (driver.CodeQuestion, st
 	}
 	q.Evidence = []byte(toyCode)
 	return q, toyPayer
+}
+
+func (h *toyHarness) Notification(d driver.Debit) driver.Notification {
+	return driver.Notification{Method: "POST", Target: "/", Body: toyNotice(item{ID: d.OurID, Minor: d.Amount.Minor, State: "done"})}
 }
 
 func (h *toyHarness) LoseNextReply()        { h.far.arm("lose") }

@@ -204,8 +204,8 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, node string, answe
 		hangUp(w)
 		return
 	case died:
-		hangUp(w)
 		go s.Close()
+		hangUp(w)
 		return
 	case delayed:
 		<-r.Context().Done()

@@ -83,16 +83,18 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 		switch {
 		case d.Amount.Currency != "HKD":
 			return nil, driver.ErrCurrencyUnsupported
+		case d.Amount.Minor <= 0:
+			return nil, driver.ErrNotPerformed
 		case again && (old.minor != d.Amount.Minor || old.charge != ""):
 			results[i].ReasonCode = "other_content"
 			continue
 		case again:
-			results[i].Outcome = old.outcome
+			results[i].Outcome, results[i].ReasonCode = old.outcome, old.why()
 			continue
 		case partial && i == 1:
 			continue
 		case decline, partial && i == 2:
-			results[i].Outcome = driver.Declined
+			results[i].Outcome, results[i].ReasonCode = driver.Declined, "no_money"
 		default:
 			results[i].Outcome, results[i].Amount = driver.Succeeded, d.Amount
 			p.moves = append(p.moves, remote.Move{ID: d.OurID, Amount: d.Amount})
@@ -109,16 +111,37 @@ func (p *product) Query(_ context.Context, r driver.Ref) (driver.Result, error) 
 	if !ok {
 		return driver.Result{OurID: r.OurID, Outcome: driver.Absent}, nil
 	}
-	return driver.Result{OurID: r.OurID, Outcome: e.outcome}, nil
+	if r.Amount.Minor != 0 && r.Amount.Minor != e.minor {
+		return driver.Result{OurID: r.OurID, ReasonCode: "other_content"}, nil
+	}
+	return driver.Result{OurID: r.OurID, Outcome: e.outcome, ReasonCode: e.why()}, nil
+}
+
+// why is the reason of a decline.
+func (e entry) why() string {
+	if e.outcome == driver.Declined {
+		return "no_money"
+	}
+	return ""
 }
 
 func (p *product) Refund(_ context.Context, r driver.Refund) (driver.Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	charge := p.known[r.Charge.OurID]
+	if r.Amount.Currency != "HKD" || r.Amount.Minor <= 0 {
+		return driver.Result{}, driver.ErrNotPerformed
+	}
 	if e, ok := p.known[r.OurID]; ok {
+		if e.minor != r.Amount.Minor {
+			return driver.Result{OurID: r.OurID, ReasonCode: "other_content"}, nil
+		}
 		return driver.Result{OurID: r.OurID, Outcome: e.outcome}, nil
 	}
-	left := p.known[r.Charge.OurID].minor
+	left := charge.minor
+	if charge.outcome != driver.Succeeded {
+		left = 0
+	}
 	for _, e := range p.known {
 		if e.charge == r.Charge.OurID && e.outcome == driver.Succeeded {
 			left -= e.minor
