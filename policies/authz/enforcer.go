@@ -1,9 +1,11 @@
 package authz
 
 import (
+	mathbits "math/bits"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/casbin/casbin/v2"
 	"github.com/casbin/casbin/v2/model"
@@ -30,28 +32,58 @@ e = some(where (p.eft == allow))
 m = r.dom == p.dom && (p.obj == r.obj || p.obj == "*" && r.obj != "platform") && (p.act == r.act || p.act == "*") && g(r.sub, p.sub, r.dom)
 `
 
-// A question is what casbin is asked about a role, or a person.
-type question struct {
-	subject string
-	domain  Domain
-	need    Permission
-}
+// bits numbers the permissions, so that a word holds an answer about each.
+var bits = func() map[Permission]uint {
+	all := Permissions()
+	if len(all) > 64 {
+		panic("authz: more permissions than a word has bits")
+	}
+	numbered := make(map[Permission]uint, len(all))
+	for i, p := range all {
+		numbered[p] = uint(i)
+	}
+	return numbered
+}()
 
-// A memo keeps what casbin said of roles under rules that never change.
+// answers are what casbin said of one role in one domain, a bit for each
+// permission. What it said is written before that it said something.
+type answers struct{ known, allowed atomic.Uint64 }
+
+// A memo keeps what casbin said of roles under rules that never change. It is a
+// few words in a row: a tenant that nobody asked about for a while costs a miss
+// or two of the cache, and not one for each part of a question.
 type memo struct {
 	rules []Rule
-	said  sync.Map // question -> bool
+	roles []Role
+	said  [][2]answers // by role and domain
 
 	mu     sync.Mutex // casbin is asked by one at a time
 	casbin *casbin.Enforcer
 }
 
-// ask gives casbin's answer about a role. A failure of casbin is a refusal.
-func (m *memo) ask(role Role, domain Domain, need Permission) bool {
-	q := question{string(role), domain, need}
-	if said, known := m.said.Load(q); known {
-		allowed, ok := said.(bool)
-		return ok && allowed
+func newMemo(rules []Rule) *memo {
+	m := &memo{rules: rules}
+	for _, r := range rules {
+		if !slices.Contains(m.roles, r.Role) {
+			m.roles = append(m.roles, r.Role)
+		}
+	}
+	m.said = make([][2]answers, len(m.roles))
+	return m
+}
+
+// ask gives casbin's answer about role number i. A failure of casbin is a refusal.
+func (m *memo) ask(i int, domain Domain, need Permission, bit uint) bool {
+	at := &m.said[i][0]
+	switch domain {
+	case Own:
+	case Below:
+		at = &m.said[i][1]
+	default:
+		return false
+	}
+	if at.known.Load()>>bit&1 == 1 {
+		return at.allowed.Load()>>bit&1 == 1
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,9 +94,14 @@ func (m *memo) ask(role Role, domain Domain, need Permission) bool {
 		}
 		m.casbin = made
 	}
-	allowed, err := m.casbin.Enforce(q.subject, string(q.domain), q.need.Resource, q.need.Verb)
-	allowed = allowed && err == nil
-	m.said.Store(q, allowed)
+	allowed, err := m.casbin.Enforce(string(m.roles[i]), string(domain), need.Resource, need.Verb)
+	if err != nil {
+		return false
+	}
+	if allowed {
+		at.allowed.Or(1 << bit)
+	}
+	at.known.Or(1 << bit)
 	return allowed
 }
 
@@ -98,10 +135,10 @@ func compile(rules []Rule, members map[string][]Role) (*casbin.Enforcer, error) 
 }
 
 // A Book makes enforcers. It keeps what casbin says of the built-in roles.
-type Book struct{ builtin memo }
+type Book struct{ builtin *memo }
 
 // NewBook gives a Book.
-func NewBook() *Book { return &Book{builtin: memo{rules: Builtin()}} }
+func NewBook() *Book { return &Book{builtin: newMemo(Builtin())} }
 
 // A Policy is who may do what in one tenant, at one version. The tenant 0 is
 // the platform.
@@ -154,7 +191,8 @@ func CheckSubject(subject string) error {
 type Enforcer struct {
 	policy Policy
 	book   *Book
-	own    *memo // roles of the tenant's own making; nil = none
+	own    *memo              // roles of the tenant's own making
+	held   map[string]roleSet // by subject
 
 	explain sync.Once
 	whole   *casbin.Enforcer // all rules and members, for Explain
@@ -167,11 +205,29 @@ func (b *Book) Compile(p Policy) (*Enforcer, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	e := &Enforcer{policy: p, book: b}
-	if len(p.Grants) > 0 {
-		e.own = &memo{rules: ownRules(p.Grants)}
+	e := &Enforcer{policy: p, book: b, own: newMemo(ownRules(p.Grants)), held: make(map[string]roleSet, len(p.Members))}
+	for subject, roles := range p.Members {
+		e.held[subject] = e.set(roles)
 	}
 	return e, nil
+}
+
+// A roleSet has a bit for each role: the built-in ones first, as the book's memo
+// has them, then those of the tenant's own making.
+type roleSet uint64
+
+// ownFrom is the first bit of a role of the tenant's own making.
+const ownFrom = 32
+
+func (e *Enforcer) set(roles []Role) (set roleSet) {
+	for _, role := range roles {
+		if i := slices.Index(e.book.builtin.roles, role); i >= 0 {
+			set |= 1 << i
+		} else if i := slices.Index(e.own.roles, role); i >= 0 {
+			set |= 1 << (ownFrom + i)
+		}
+	}
+	return set
 }
 
 func ownRules(grants []Grant) []Rule {
@@ -193,34 +249,36 @@ func (e *Enforcer) RolesOf(subject string) []Role { return e.policy.Members[subj
 
 // Allows decides whether a member may do what needs need.
 func (e *Enforcer) Allows(subject string, domain Domain, need Permission) bool {
-	return e.RolesAllow(e.policy.Members[subject], domain, need)
+	return e.allows(e.held[subject], domain, need)
 }
 
 // RolesAllow decides for somebody who shows roles: a token that carries them.
 func (e *Enforcer) RolesAllow(roles []Role, domain Domain, need Permission) bool {
-	for _, role := range roles {
-		if e.allows(role, domain, need) {
+	return e.allows(e.set(roles), domain, need)
+}
+
+func (e *Enforcer) allows(set roleSet, domain Domain, need Permission) bool {
+	bit, valid := bits[need]
+	if !valid {
+		return false
+	}
+	for ; set != 0; set &= set - 1 {
+		m, i := e.book.builtin, mathbits.TrailingZeros64(uint64(set))
+		if i >= ownFrom {
+			m, i = e.own, i-ownFrom
+		}
+		if m.ask(i, domain, need, bit) {
 			return true
 		}
 	}
 	return false
 }
 
-func (e *Enforcer) allows(role Role, domain Domain, need Permission) bool {
-	if !need.Valid() {
-		return false
-	}
-	if _, builtin := rules[role]; builtin {
-		return e.book.builtin.ask(role, domain, need)
-	}
-	return e.own != nil && e.own.ask(role, domain, need)
-}
-
 // HoldersOf gives the roles that have a permission, in order.
 func (e *Enforcer) HoldersOf(domain Domain, need Permission) []Role {
 	var held []Role
 	for _, role := range e.assignable() {
-		if e.allows(role, domain, need) {
+		if e.RolesAllow([]Role{role}, domain, need) {
 			held = append(held, role)
 		}
 	}
