@@ -108,11 +108,25 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		found, err := collect.Charges(ctx, tx, page.After, page.Limit)
 		list = make([]edge.Charge, len(found))
+		ids := make([]citygate.UUID, len(found))
 		for i, c := range found {
 			list[i] = edge.Charge{
 				ID: c.ID.Text("chg_"), Kind: c.Kind, State: c.State, Amount: c.Amount, Fee: c.Fee, Contract: c.Contract,
 				OurID: c.OurID, Provider: c.ProviderRef, At: c.CreatedAt,
 				Attempt: c.Attempt, Route: edge.ChargeRoute(c.Route),
+			}
+			ids[i] = c.ID
+		}
+		if err != nil {
+			return err
+		}
+		bearings, err := collect.Bearings(ctx, tx, ids)
+		for i, c := range found {
+			for _, b := range bearings[c.ID] {
+				list[i].Bearers = append(list[i].Bearers, edge.ChargeBearer{
+					Operator: int64(b.Operator), Journey: b.Journey.Text("jrn_"), Owed: b.Owed, Issuer: b.IssuerBears,
+					Basis: b.Basis, Version: b.Version, Rule: b.Rule, Finding: b.Finding,
+				})
 			}
 		}
 		return err

@@ -853,6 +853,34 @@ GRANT INSERT, SELECT ON credentials TO citygate_app;
 GRANT SELECT ON credentials TO citygate_auditor;
 GRANT UPDATE (state, part_a) ON credentials TO citygate_app;
 
+CREATE TABLE debt_bearers (
+    tenant_id bigint NOT NULL,
+    aggregation_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    owed bigint NOT NULL,
+    issuer_bears bigint NOT NULL,
+    basis text NOT NULL,
+    rules_version bigint NOT NULL,
+    rule text NOT NULL,
+    finding text NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    CONSTRAINT debt_bearers_pkey PRIMARY KEY (tenant_id, aggregation_id, operator_id, journey_id),
+    CONSTRAINT debt_bearers_basis_check CHECK ((basis = ANY (ARRAY['rule'::text, 'terms'::text, 'default'::text]))),
+    CONSTRAINT debt_bearers_check CHECK (((issuer_bears >= 0) AND (issuer_bears <= owed))),
+    CONSTRAINT debt_bearers_owed_check CHECK ((owed > 0)),
+    CONSTRAINT debt_bearers_rules_version_check CHECK ((rules_version >= 0))
+);
+COMMENT ON TABLE debt_bearers IS 'Of each fare of another operator that a declined charge left owed: how much of it the issuer bears, which is not passed back to the operator; the operator bears the rest. basis: a liability rule of the issuer''s rule set at the ride''s time, terms between two cities, or neither.';
+ALTER TABLE debt_bearers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE debt_bearers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON debt_bearers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON debt_bearers TO citygate_app;
+GRANT SELECT ON debt_bearers TO citygate_auditor;
+GRANT UPDATE (owed, issuer_bears, basis, rules_version, rule, finding, decided_at) ON debt_bearers TO citygate_app;
+
 CREATE TABLE debts (
     tenant_id bigint NOT NULL,
     aggregation_id uuid NOT NULL,

@@ -67,6 +67,14 @@
 // reconciliation has matched. Both send differences to what was sent before, so
 // they may run at any time and any number of times.
 //
+// # Who bears what riders do not pay
+//
+// A declined charge leaves each fare owed, and somebody bears it until the rider
+// pays: by terms between two cities, else by the liability rules of the issuer's
+// rule set at the ride's time, else the operator. The operator's part is passed
+// back; the issuer's is not, and stays owed to the operator until the rider pays.
+// What was decided is kept with its rule ([Bearings]).
+//
 // # Order
 //
 // Batches go by natural keys (business date, the account's key), and ids given

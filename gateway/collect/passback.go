@@ -142,10 +142,20 @@ func (c *Collector) passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, er
 	if err != nil {
 		return nil, 0, err
 	}
+	bear, err := c.newBearers(ctx, tx)
+	if err != nil {
+		return nil, 0, err
+	}
 	var advices []advice
+	var decided []Bearing
 	for _, o := range owed {
-		if o.owed, err = c.passedOn(ctx, tx, &o); err != nil {
-			return nil, 0, err
+		if o.owed > 0 && o.operator != tx.Tenant {
+			b, err := bear.of(ctx, tx, &o)
+			if err != nil {
+				return nil, 0, err
+			}
+			decided = append(decided, b)
+			o.owed -= b.IssuerBears // what the operator bears is passed back to it
 		}
 		a := advice{Operator: o.operator, Journey: o.journey, Ref: o.aggregation, Contract: o.contract, Currency: o.currency, BusinessDate: o.date, At: tx.Now, Part: o.parts}
 		switch {
@@ -158,20 +168,7 @@ func (c *Collector) passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, er
 		}
 		advices = append(advices, a)
 	}
-	return advices, len(debts), nil
-}
-
-// passedOn gives how much of what a rider owes of a journey the operator bears: all
-// of it, or nothing where the issuer bears it.
-func (c *Collector) passedOn(ctx context.Context, tx *pg.Tx, o *owedJourney) (int64, error) {
-	if c.Bears == nil || o.operator == tx.Tenant {
-		return o.owed, nil
-	}
-	bears, err := c.Bears(ctx, tx, o.operator, o.at)
-	if err != nil || bears {
-		return 0, err
-	}
-	return o.owed, nil
+	return advices, len(debts), storeBearings(ctx, tx, decided)
 }
 
 // An owedJourney is what a rider owes of one journey, and what was told of it.
@@ -185,6 +182,7 @@ type owedJourney struct {
 	currency    citygate.Currency
 	date        citygate.Date
 	at          time.Time // of the journey
+	opened      time.Time // when the charge was declined
 }
 
 // tell stores advices, posts this book's half and sends them.

@@ -88,10 +88,10 @@ func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 // that was told.
 const owedOfDebts = `
 	SELECT d.aggregation_id, l.operator_id, l.journey_id, CASE d.state WHEN 'open' THEN l.amount ELSE 0 END, coalesce(t.amount, 0), coalesce(t.parts, 0),
-	       a.contract, a.currency, a.business_date, l.at
+	       a.contract, a.currency, a.business_date, l.at, d.opened_at
 	FROM unnest($2::uuid[]) AS u (id)
 	CROSS JOIN LATERAL (
-		SELECT aggregation_id, state FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
+		SELECT aggregation_id, state, opened_at FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
 	CROSS JOIN LATERAL (
 		SELECT contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 	CROSS JOIN LATERAL (
@@ -111,7 +111,7 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owedJourney, err error) {
-		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date, &o.at)
+		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date, &o.at, &o.opened)
 		return o, err
 	})
 }

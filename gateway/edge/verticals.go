@@ -127,6 +127,19 @@ type Charge struct {
 	At       time.Time      `json:"at"`
 	Attempt  int            `json:"attempt" doc:"of collecting the same fares; a charge in state moved was never sent, and the next attempt went to another contract"`
 	Route    ChargeRoute    `json:"route"`
+	Bearers  []ChargeBearer `json:"bearers,omitempty" doc:"of a declined charge: who bears what is owed of other operators' fares, until the rider pays"`
+}
+
+// A ChargeBearer says who bears what a rider owes of one fare, and why.
+type ChargeBearer struct {
+	Operator int64  `json:"operator"`
+	Journey  string `json:"journey"`
+	Owed     int64  `json:"owed" doc:"in minor units of the charge's currency"`
+	Issuer   int64  `json:"issuer_bears" doc:"not passed back to the operator, which bears the rest"`
+	Basis    string `json:"basis" enum:"rule,terms,default" doc:"a liability rule of the tenant, terms with the other city, or neither: then the operator bears all of it"`
+	Version  uint64 `json:"version,omitempty" doc:"of the rule set at the ride's time"`
+	Rule     string `json:"rule,omitempty"`
+	Finding  string `json:"finding,omitempty" doc:"why the rule set was not followed to the letter"`
 }
 
 // A ChargeRoute is why a charge goes to its contract.
