@@ -96,7 +96,7 @@ func storeBearings(ctx context.Context, tx *pg.Tx, all []Bearing) error {
 		bases, rules, findings := make([]string, n), make([]string, n), make([]string, n)
 		for i, b := range chunk {
 			ids[i], journeys[i], operators[i] = b.Aggregation, b.Journey, int64(b.Operator)
-			owed[i], issuer[i], versions[i] = b.Owed, b.IssuerBears, int64(b.Version) //nolint:gosec // versions count from 1
+			owed[i], issuer[i], versions[i] = b.Owed, b.IssuerBears, int64(b.Version)
 			bases[i], rules[i], findings[i] = b.Basis, b.Rule, b.Finding
 		}
 		if _, err := tx.Exec(ctx, `
