@@ -14,6 +14,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchAuthzCommand,
 	newBenchTenantsCommand,
 	newBenchJourneysCommand,
+	newBenchFareCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

@@ -217,3 +217,53 @@ func (w *world) story(t testing.TB) (out []string) {
 	})
 	return out
 }
+
+// TestRecomputeFindsWhatIsNotWhatTheTapsGive: a day that was priced in pieces is
+// derived again without a difference; a tap that says something else now, and an
+// explanation that was written over, are found.
+func TestRecomputeFindsWhatIsNotWhatTheTapsGive(t *testing.T) {
+	w := newWorld(t)
+	w.capped(t)
+	taps := cappedTaps(3, 40)
+	for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(len(taps)) {
+		w.upload(t, taps[i])
+	}
+	w.at(t, pgtest.Epoch.Add(7*24*time.Hour))
+	calendar := citygate.Calendar{Location: time.FixedZone("CST", 8*60*60), Cut: 4 * time.Hour}
+	days := func() (journeys int, found []Difference) {
+		for d := -1; d < 4; d++ {
+			r, err := w.engine.Recompute(t.Context(), metro, calendar.BusinessDate(pgtest.Epoch).AddDays(d))
+			if err != nil {
+				t.Fatal(err)
+			}
+			journeys, found = journeys+r.Journeys, append(found, r.Different...)
+		}
+		return journeys, found
+	}
+	before := w.count(t)
+	if n, found := days(); n != len(w.fares(t)) || len(found) > 0 {
+		t.Fatalf("%d of %d journeys were derived, different %+v", n, len(w.fares(t)), found)
+	}
+	if w.count(t) != before {
+		t.Error("deriving kept something")
+	}
+	var id citygate.UUID
+	w.in(t, metro, func(tx *pg.Tx) error {
+		return tx.QueryRow(t.Context(), `UPDATE fare_decisions d SET explanation = '{"steps":[]}' FROM journeys j
+			WHERE d.tenant_id = $1 AND j.tenant_id = $1 AND j.journey_id = d.journey_id AND d.n = j.last_n AND j.state = 'priced' AND j.amount > 0
+			AND j.journey_id = (SELECT min(journey_id::text)::uuid FROM journeys WHERE tenant_id = $1 AND state = 'priced' AND amount > 0) RETURNING d.journey_id`, int64(metro)).Scan((*[16]byte)(&id))
+	})
+	if _, found := days(); len(found) != 1 || found[0].Journey != id || found[0].Field != "explanation" {
+		t.Errorf("the explanation of %s was written over: %+v", id, found)
+	}
+	for _, x := range taps {
+		if x.Kind == tap.Single {
+			x.Route = "nowhere"
+			w.taps.add(x)
+			break
+		}
+	}
+	if _, found := days(); !slices.ContainsFunc(found, func(d Difference) bool { return d.Field == "state" && strings.Contains(d.Derived, "no_rule") }) {
+		t.Errorf("a tap says another route now: %+v", found)
+	}
+}
