@@ -13,6 +13,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchRotateCommand,
 	newBenchAuthzCommand,
 	newBenchTenantsCommand,
+	newBenchNeighboursCommand,
 	newBenchJourneysCommand,
 	newBenchFareCommand,
 }

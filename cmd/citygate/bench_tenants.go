@@ -129,6 +129,7 @@ type tenantsBench struct {
 	sys                     *system
 	dir, keyFile, app, jobs string
 	made                    int
+	limits                  edge.Limits
 	ahead                   atomic.Int64 // the gateway's clock before the machine's
 }
 
@@ -146,7 +147,7 @@ func (b *tenantsBench) open(ctx context.Context) (g *gateway.Gateway, end func()
 	}
 	g, err = gateway.New(ctx, gateway.Config{
 		AppURL: b.app, JobsURL: b.jobs, Clock: b.now, Random: rand.Reader, Signer: store, Secrets: store, Files: files,
-		Products: gateway.Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler),
+		Products: gateway.Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler), Limits: b.limits,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, files.Close())

@@ -110,9 +110,10 @@ const (
 		ORDER BY proposal_id DESC LIMIT $4`
 	selectSame = `SELECT ` + proposalColumns + ` FROM access_proposals
 		WHERE tenant_id = $1 AND content_hash = $2 AND person = $3 AND state IN ('open', 'approved') AND done = '{}' ORDER BY proposal_id LIMIT 1`
-	expireProposals = `UPDATE access_proposals SET state = 'expired', ended_at = $2 WHERE tenant_id = $1 AND state IN ('open', 'approved') AND expires_at <= $2`
-	countProposals  = `SELECT count(*) FROM access_proposals WHERE tenant_id = $1 AND state IN ('open', 'approved')`
-	insertProposal  = `
+	expireProposals = `UPDATE access_proposals SET state = 'expired', ended_at = $2 WHERE tenant_id = $1 AND state IN ('open', 'approved') AND expires_at <= $2
+		RETURNING proposal_id`
+	countProposals = `SELECT count(*) FROM access_proposals WHERE tenant_id = $1 AND state IN ('open', 'approved')`
+	insertProposal = `
 		INSERT INTO access_proposals (tenant_id, proposal_id, kind, operation, method, path, body, content_hash, proposer, person, state, created_at, expires_at, done)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', $11, $12, '{}')`
 	decideProposal = `UPDATE access_proposals SET state = $3, second = $4, decided_at = $5, ended_at = $6 WHERE tenant_id = $1 AND proposal_id = $2`
@@ -217,7 +218,7 @@ func (g *Guard) Propose(ctx context.Context, c Caller, tenant citygate.TenantID,
 		what.Body = nil
 	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		if _, err := tx.Exec(ctx, expireProposals, tenant, tx.Now); err != nil {
+		if err := expire(ctx, tx); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, selectSame, tenant, what.Hash[:], c.Person())
@@ -311,6 +312,27 @@ func scanProposal(row pgx.CollectableRow) (Proposal, error) {
 	return p, err
 }
 
+// timeActor is who ends what nobody decided in time.
+const timeActor = "system:time"
+
+// expire ends the tenant's proposals whose time is over.
+func expire(ctx context.Context, tx *pg.Tx) error {
+	rows, err := tx.Query(ctx, expireProposals, tx.Tenant, tx.Now)
+	if err != nil {
+		return err
+	}
+	over, err := pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+	if err != nil {
+		return err
+	}
+	for _, id := range over {
+		if err := tx.Audit(ctx, pg.AuditEntry{Actor: timeActor, Verb: "approval.expire", Object: id.Text(ProposalPrefix)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // lapse says that p has expired if its time is over, and reports whether it did.
 func (p *Proposal) lapse(now time.Time) bool {
 	over := (p.State == Open || p.State == Approved) && !now.Before(p.ExpiresAt)
@@ -332,8 +354,10 @@ func (g *Guard) decide(ctx context.Context, tenant citygate.TenantID, id citygat
 		}
 		if p.lapse(tx.Now) {
 			verdict = ErrExpired.Because(nil, "at %s", p.ExpiresAt)
-			_, err = tx.Exec(ctx, endProposal, tenant, id, Expired, tx.Now)
-			return err
+			if _, err = tx.Exec(ctx, endProposal, tenant, id, Expired, tx.Now); err != nil {
+				return err
+			}
+			return tx.Audit(ctx, pg.AuditEntry{Actor: timeActor, Verb: "approval.expire", Object: id.Text(ProposalPrefix), After: p.audited()})
 		}
 		verdict, err = fn(tx, &p)
 		return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/access"
@@ -72,11 +73,34 @@ func (w *world) principals(tenant citygate.TenantID) (all []principal) {
 		w.must(err)
 		caller := edge.Caller{Subject: m.Subject, Tenant: tenant, Scopes: []string{edge.ScopeMember}}
 		all = append(all, principal{fmt.Sprintf("%s of %s", role, tenant), role, w.mint(caller)})
+		if key := w.keyOf(tenant, m.Subject, role); key != "" {
+			all = append(all, principal{fmt.Sprintf("API key of %s of %s", role, tenant), role, key})
+		}
 	}
 	for _, scope := range []string{edge.ScopeAdmin, edge.ScopeRead} {
 		all = append(all, principal{fmt.Sprintf("scope %s of %s", scope, tenant), "", w.mint(edge.Caller{Subject: "user:" + scope, Tenant: tenant, Scopes: []string{scope}})})
 	}
 	return all
+}
+
+// keyOf makes an API key that may all that a role may.
+func (w *world) keyOf(tenant citygate.TenantID, owner string, role authz.Role) string {
+	w.t.Helper()
+	table, err := authz.NewBook().Compile(authz.Policy{})
+	w.must(err)
+	var scopes []string
+	for _, p := range authz.Permissions() {
+		if table.RolesAllow([]authz.Role{role}, authz.Own, p) {
+			scopes = append(scopes, p.String())
+		}
+	}
+	if len(scopes) == 0 {
+		return ""
+	}
+	_, secret, err := w.Access.CreateKey(w.t.Context(), worldActor, tenant, owner, string(role), scopes, 30*24*time.Hour)
+	w.must(err)
+	w.secrets.AddText("an API key of "+owner, string(secret.Reveal()))
+	return string(secret.Reveal())
 }
 
 // tokenRoutes are the routes that ask who calls: first those that look, then those
@@ -162,9 +186,10 @@ func (w *world) rowsOf(tenant citygate.TenantID) map[string]string {
 func (w *world) overreach(quiet *party) (found []string) {
 	table, err := authz.NewBook().Compile(authz.Policy{})
 	w.must(err)
+	asking := w.principals(quiet.id)
 	for _, r := range w.tokenRoutes() {
 		c, _ := sample(w.edge.OpenAPI(), r, quiet.id, nobodys)
-		for _, who := range w.principals(quiet.id) {
+		for _, who := range asking {
 			if who.role == "" {
 				continue
 			}
@@ -233,6 +258,7 @@ func TestIsolation(t *testing.T) {
 func (w *world) fromAbove(t *testing.T, busy *party) {
 	table, err := authz.NewBook().Compile(authz.Policy{})
 	w.must(err)
+	asking := w.principals(ownerTenant)
 	was := w.rowsOf(busy.id)
 	allowed, refused := 0, 0
 	for _, r := range w.tokenRoutes() {
@@ -240,7 +266,7 @@ func (w *world) fromAbove(t *testing.T, busy *party) {
 		if !strings.Contains(r.Operation.Path, "{tenant}") {
 			continue
 		}
-		for _, who := range w.principals(ownerTenant) {
+		for _, who := range asking {
 			may := who.role != "" && table.RolesAllow([]authz.Role{who.role}, authz.Below, edge.Permission(c.op))
 			if may && r.Operation.Method != http.MethodGet {
 				continue // it would change what others ask about
