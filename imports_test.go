@@ -100,6 +100,7 @@ var ours = map[string][]string{
 	"adapters/sandbox":               {"adapters/driver"},
 	"adapters/httpsig":               nil,
 	"adapters/remote":                {"adapters/driver", "adapters/httpsig", "adapters/wire"},
+	"adapters/scaffold":              {"adapters/remote"},
 	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/remote"},
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay":                {"adapters/driver", "adapters/wire"},

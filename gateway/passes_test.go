@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/code/rotating"
+	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/keys"
@@ -142,7 +143,9 @@ func TestRotatingCodesAreProvenByTheTenantsSecret(t *testing.T) {
 	if key := master.Key.Reveal(); bytes.Contains(bundle, key) || bytes.Contains(bundle, fmt.Appendf(nil, "%x", key)) {
 		t.Error("the bundle holds the master")
 	}
-	given, err := o.secretsOf(t.Context(), bus, "sandbox")
+	_, noted, _, err := o.versionsOf(t.Context(), bus, collect.Contract{Name: "sandbox", Adapter: "sandbox"})
+	o.must(err)
+	given, err := o.secretsOf(t.Context(), bus, "sandbox", noted)
 	o.must(err)
 	if len(given) != 0 {
 		t.Errorf("the provider's adapter is given %d secrets", len(given))

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
@@ -47,6 +49,7 @@ type AlipayContract struct {
 func Products() adapters.Set {
 	return adapters.Set{
 		"alipay": openAlipay,
+		"http":   openHTTP,
 		"sandbox": func(d adapters.Deps) (driver.Provider, error) {
 			if d.Files == nil {
 				return nil, errors.New("the sandbox needs a directory for its book")
@@ -114,12 +117,12 @@ func openWechatpay(d adapters.Deps) (driver.Provider, error) {
 }
 
 // signed names the products whose requests are signed with a key of the tenant.
-var signed = map[string]bool{"alipay": true, "wechatpay": true}
+var signed = map[string]bool{"alipay": true, "wechatpay": true, "http": true}
 
 // A providerCache keeps one opened provider per contract.
 type providerCache struct {
 	mu      sync.Mutex
-	opened  map[providerKey]*adapters.Provider
+	opened  map[providerKey]*openedProvider
 	closers []io.Closer
 }
 
@@ -128,25 +131,43 @@ type providerKey struct {
 	contract string
 }
 
-// provider opens the provider of a contract, once.
-func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (p *adapters.Provider, err error) {
-	g.providers.mu.Lock()
-	defer g.providers.mu.Unlock()
-	key := providerKey{tenant, c.Name}
-	if p, ok := g.providers.opened[key]; ok {
-		return p, nil
+// An openedProvider has a lock of its own: while one contract waits for its
+// secrets or its key, others go on.
+type openedProvider struct {
+	mu       sync.Mutex
+	provider *adapters.Provider // nil = not opened yet
+	made     string             // the versions of the key and the secrets it was opened with
+	checked  time.Time
+}
+
+// recheck is how long an opened provider may go on with a key or a secret that
+// another instance of this gateway has replaced.
+const recheck = 30 * time.Second
+
+// provider gives the provider of a contract, opened once and again when its key
+// or one of its secrets has another version.
+func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (*adapters.Provider, error) {
+	o := g.providers.entry(providerKey{tenant, c.Name})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := g.Clock()
+	if age := now.Sub(o.checked); o.provider != nil && age >= 0 && age < recheck {
+		return o.provider, nil
 	}
 	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock, Random: g.Random}
-	if deps.Secrets, err = g.secretsOf(ctx, tenant, c.Name); err != nil {
+	made, noted, version, err := g.versionsOf(ctx, tenant, c)
+	if err != nil {
+		return nil, err
+	}
+	if o.provider != nil && o.made == made {
+		o.checked = now
+		return o.provider, nil
+	}
+	if deps.Secrets, err = g.secretsOf(ctx, tenant, c.Name, noted); err != nil {
 		return nil, err
 	}
 	if signed[c.Adapter] {
-		purpose := keys.ProviderPurpose(c.Adapter)
-		_, version, err := g.Ring.Active(ctx, tenant, purpose)
-		if err != nil {
-			return nil, err
-		}
-		if deps.Signer, err = keys.CryptoSigner(ctx, g.Signer, tenant, purpose, version); err != nil {
+		if deps.Signer, err = keys.CryptoSigner(ctx, g.Signer, tenant, keys.ProviderPurpose(c.Adapter), version); err != nil {
 			return nil, err
 		}
 	}
@@ -156,38 +177,66 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 		if err != nil {
 			return nil, err
 		}
-		g.providers.closers = append(g.providers.closers, dir)
+		g.providers.closeLater(dir)
 		deps.Files = dir
 	}
-	p, err = g.Products.Open(c.Adapter, deps)
+	p, err := g.Products.Open(c.Adapter, deps)
 	if err != nil {
 		return nil, fmt.Errorf("contract %s of tenant %d: %w", c.Name, tenant, err)
 	}
-	if g.providers.opened == nil {
-		g.providers.opened = map[providerKey]*adapters.Provider{}
-	}
-	g.providers.opened[key] = p
+	o.provider, o.made, o.checked = p, made, now
 	return p, nil
 }
 
-// secretsOf resolves the secrets of a contract for its adapter.
-func (g *Gateway) secretsOf(ctx context.Context, tenant citygate.TenantID, contract string) (map[string]citygate.Secret, error) {
-	var noted []collect.ContractSecret
-	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+// versionsOf says which key and secrets a contract's provider is opened with now.
+func (g *Gateway) versionsOf(ctx context.Context, tenant citygate.TenantID, c collect.Contract) (made string, noted []collect.ContractSecret, key int, err error) {
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 		noted, err = collect.ContractSecrets(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return "", nil, 0, err
 	}
+	noted = slices.DeleteFunc(noted, func(s collect.ContractSecret) bool { return s.Contract != c.Name || g.provesCodes(s.Name) })
+	if signed[c.Adapter] {
+		if _, key, err = g.Ring.Active(ctx, tenant, keys.ProviderPurpose(c.Adapter)); err != nil {
+			return "", nil, 0, err
+		}
+	}
+	made = fmt.Sprintf("key %d", key)
+	for _, s := range noted {
+		made += fmt.Sprintf(", %s %d", s.Name, s.Version)
+	}
+	return made, noted, key, nil
+}
+
+func (p *providerCache) entry(key providerKey) *openedProvider {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened == nil {
+		p.opened = map[providerKey]*openedProvider{}
+	}
+	if p.opened[key] == nil {
+		p.opened[key] = &openedProvider{}
+	}
+	return p.opened[key]
+}
+
+func (p *providerCache) closeLater(c io.Closer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closers = append(p.closers, c)
+}
+
+// secretsOf resolves the secrets of a contract for its adapter.
+func (g *Gateway) secretsOf(ctx context.Context, tenant citygate.TenantID, contract string, noted []collect.ContractSecret) (map[string]citygate.Secret, error) {
 	secrets := map[string]citygate.Secret{}
 	for _, s := range noted {
-		if s.Contract != contract || g.provesCodes(s.Name) {
-			continue
-		}
-		if secrets[s.Name], _, err = g.Secrets.Get(ctx, tenant, collect.SecretName(contract, s.Name)); err != nil {
+		value, _, err := g.Secrets.Get(ctx, tenant, collect.SecretName(contract, s.Name))
+		if err != nil {
 			return nil, err
 		}
+		secrets[s.Name] = value
 	}
 	return secrets, nil
 }

@@ -54,10 +54,11 @@ type adapterAnswer struct {
 func newAdapterCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "adapter",
-		Short: "Meet a payment product's protocol from either side",
+		Short: "Meet a payment product's protocol from either side; write and test an adapter",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newAdapterSimCommand(sys), newAdapterCallCommand(sys))
+	c.AddCommand(newAdapterSimCommand(sys), newAdapterCallCommand(sys),
+		newAdapterNewCommand(sys), newAdapterKeysCommand(sys), newAdapterTestCommand(sys), newAdapterContractCommand(sys))
 	return c
 }
 
