@@ -156,10 +156,17 @@ func (g *Gateway) contractViews(ctx context.Context, tenant citygate.TenantID) (
 		if err != nil {
 			return err
 		}
+		down, err := collect.Breakers(ctx, tx)
+		if err != nil {
+			return err
+		}
 		secrets, err := collect.ContractSecrets(ctx, tx)
 		list = make([]edge.Contract, len(found))
 		for i, c := range found {
 			list[i] = edge.Contract{Name: c.Name, Adapter: c.Adapter, FeePPM: c.FeePPM, Config: c.Config, State: c.State, Secrets: []edge.ContractSecret{}}
+			if b, open := down[c.Name]; open {
+				list[i].Down = &edge.ContractDown{Since: b.OpenedAt, Failures: b.Failures, ProbeAt: b.ProbeAt}
+			}
 			for _, s := range secrets {
 				if s.Contract == c.Name {
 					list[i].Secrets = append(list[i].Secrets, edge.ContractSecret{Name: s.Name, Version: s.Version, SetAt: s.SetAt})

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -110,6 +112,13 @@ func (g *Gateway) account(ctx context.Context, tenant citygate.TenantID, id city
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		a, err := credential.AccountByID(ctx, tx, id)
 		v = edge.Account{ID: a.ID.Text("acc_"), Contract: a.Contract, RiderRef: a.RiderRef, Category: a.Category, State: string(a.State)}
+		if err != nil {
+			return err
+		}
+		payers, err := collect.PayersOf(ctx, tx, id)
+		for _, contract := range slices.Sorted(maps.Keys(payers)) {
+			v.Payers = append(v.Payers, edge.AccountPayer{Contract: contract, RiderRef: payers[contract]})
+		}
 		return err
 	})
 	return v, err

@@ -66,6 +66,14 @@ type Contract struct {
 	Config  json.RawMessage  `json:"config"`
 	State   string           `json:"state"`
 	Secrets []ContractSecret `json:"secrets"`
+	Down    *ContractDown    `json:"down,omitempty" doc:"routing takes the provider to be down; absent = it does not"`
+}
+
+// A ContractDown says since when a contract's provider is taken to be down.
+type ContractDown struct {
+	Since    time.Time `json:"since"`
+	Failures int       `json:"failures" doc:"calls in a row without an answer"`
+	ProbeAt  time.Time `json:"probe_at" doc:"from then on one payment may try it"`
 }
 
 // PutContract adds a contract; its terms never change.

@@ -44,6 +44,14 @@ type Account struct {
 	RiderRef string `json:"rider_ref" doc:"the payment provider's name for the payer"`
 	Category string `json:"category,omitempty"`
 	State    string `json:"state" enum:"active,closed"`
+
+	Payers []AccountPayer `json:"payers,omitempty" doc:"further contracts that the payer has agreed to, by name: routing may choose them"`
+}
+
+// An AccountPayer is a contract that an account's payer has agreed to.
+type AccountPayer struct {
+	Contract string `json:"contract"`
+	RiderRef string `json:"rider_ref" doc:"the payer's name at that provider"`
 }
 
 // A Denial is an entry of the deny list, open or lifted.
