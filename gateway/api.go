@@ -34,7 +34,8 @@ func (g *Gateway) verticals() edge.Verticals {
 		Roaming:  g.roamingAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(),
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
-		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
+		JourneyReading: g.journeyReading(),
+		Journeys:       g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }
@@ -73,6 +74,7 @@ func journeyView(j pricing.Journey) edge.Journey {
 		fare := j.Amount
 		v.Fare = &fare
 	}
+	v.Reading = readingView(j.Reading)
 	return v
 }
 
@@ -99,7 +101,8 @@ func (g *Gateway) journey(ctx context.Context, tenant citygate.TenantID, id city
 			last := decisions[len(decisions)-1]
 			v.Decision, v.BusinessDate, v.Explanation = last.N, last.BusinessDate.String(), last.Explanation
 		}
-		return nil
+		v.Corrections, err = corrections(ctx, tx, id)
+		return err
 	})
 	return v, err
 }

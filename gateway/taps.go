@@ -37,6 +37,11 @@ func (taps) OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, fr
 	return priced(found), err
 }
 
+func (taps) OfTerminal(ctx context.Context, tx *pg.Tx, terminal uint32, from, to time.Time) ([]pricing.Tap, error) {
+	found, err := intake.TapsOfTerminal(ctx, tx, terminal, from, to)
+	return priced(found), err
+}
+
 func (taps) Evidence(ctx context.Context, tx *pg.Tx, of []pricing.Tap) (map[citygate.TapID][]byte, error) {
 	places := make([]intake.Place, len(of))
 	for i := range of {

@@ -1460,6 +1460,107 @@ CREATE POLICY tenant ON issuance_policies
 GRANT INSERT, SELECT ON issuance_policies TO citygate_app;
 GRANT SELECT ON issuance_policies TO citygate_auditor;
 
+CREATE TABLE journey_claims (
+    tenant_id bigint NOT NULL,
+    claim_id uuid NOT NULL,
+    journey_id uuid NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    missing text COLLATE "C" NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    at timestamp with time zone,
+    month date NOT NULL,
+    claimed_at timestamp with time zone NOT NULL,
+    CONSTRAINT journey_claims_pkey PRIMARY KEY (tenant_id, claim_id),
+    CONSTRAINT journey_claims_missing_check CHECK ((missing = ANY (ARRAY['missing_on'::text, 'missing_off'::text])))
+);
+COMMENT ON TABLE journey_claims IS 'What riders say about a journey that lacks a tap: where it began or ended. It holds until the tap itself arrives.';
+COMMENT ON COLUMN journey_claims.terminal IS 'Terminal and seq are the tap that is there.';
+COMMENT ON COLUMN journey_claims.month IS 'First day of the calendar month it was claimed in, where the tenant is: the rules bound the claims of a month.';
+CREATE UNIQUE INDEX journey_claims_once ON journey_claims USING btree (tenant_id, journey_id, terminal, seq);
+CREATE INDEX journey_claims_rider ON journey_claims USING btree (tenant_id, issuer, list, idx);
+ALTER TABLE journey_claims ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journey_claims FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journey_claims
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON journey_claims TO citygate_app;
+GRANT SELECT ON journey_claims TO citygate_auditor;
+
+CREATE TABLE journey_corrections (
+    tenant_id bigint NOT NULL,
+    from_journey uuid NOT NULL,
+    from_n integer NOT NULL,
+    to_journey uuid NOT NULL,
+    to_n integer NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    CONSTRAINT journey_corrections_pkey PRIMARY KEY (tenant_id, from_journey, from_n, to_journey, to_n),
+    CONSTRAINT journey_corrections_amount_check CHECK ((amount > 0)),
+    CONSTRAINT journey_corrections_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT journey_corrections_from_n_check CHECK ((from_n > 0)),
+    CONSTRAINT journey_corrections_to_n_check CHECK ((to_n > 0)),
+    CONSTRAINT journey_corrections_two CHECK ((from_journey <> to_journey))
+);
+COMMENT ON TABLE journey_corrections IS 'Fares that moved from one journey of a rider to another when late knowledge changed both at once: the two halves, minus and plus amount, sum to zero.';
+CREATE INDEX journey_corrections_to ON journey_corrections USING btree (tenant_id, to_journey);
+ALTER TABLE journey_corrections ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journey_corrections FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journey_corrections
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON journey_corrections TO citygate_app;
+GRANT SELECT ON journey_corrections TO citygate_auditor;
+
+CREATE TABLE journey_facts (
+    tenant_id bigint NOT NULL,
+    fact_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    terminal bigint NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    actor text COLLATE "C" NOT NULL,
+    CONSTRAINT journey_facts_pkey PRIMARY KEY (tenant_id, fact_id),
+    CONSTRAINT journey_facts_about CHECK ((((kind = 'gates_opened'::text) = (stop <> ''::text)) AND ((kind = 'gates_opened'::text) = (terminal = 0)))),
+    CONSTRAINT journey_facts_check CHECK ((ends_at >= starts_at)),
+    CONSTRAINT journey_facts_kind_check CHECK ((kind = ANY (ARRAY['reader_kind_wrong'::text, 'reader_place_wrong'::text, 'gates_opened'::text]))),
+    CONSTRAINT journey_facts_terminal_check CHECK ((terminal >= 0))
+);
+COMMENT ON TABLE journey_facts IS 'What the tenant knows of its readers and stations: a reader that declared kind or place wrongly, gates that were opened. Times are event times.';
+CREATE INDEX journey_facts_ends ON journey_facts USING btree (tenant_id, ends_at);
+ALTER TABLE journey_facts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journey_facts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journey_facts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON journey_facts TO citygate_app;
+GRANT SELECT ON journey_facts TO citygate_auditor;
+
+CREATE TABLE journey_rules (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    body json NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT journey_rules_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT journey_rules_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE journey_rules IS 'Every version of how the tenant''s taps are paired and completed. A journey is built by the version in force at its first tap; versions never change. Before the first one the acceptance policy alone decides.';
+CREATE UNIQUE INDEX journey_rules_valid_from ON journey_rules USING btree (tenant_id, valid_from);
+ALTER TABLE journey_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE journey_rules FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON journey_rules
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON journey_rules TO citygate_app;
+GRANT SELECT ON journey_rules TO citygate_auditor;
+
 CREATE TABLE journeys (
     tenant_id bigint NOT NULL,
     journey_id uuid NOT NULL,
@@ -1478,6 +1579,8 @@ CREATE TABLE journeys (
     payee text NOT NULL,
     account_id uuid,
     claimed boolean NOT NULL,
+    reading text COLLATE "C" NOT NULL DEFAULT ''::text,
+    lacks boolean NOT NULL DEFAULT false,
     CONSTRAINT journeys_pkey PRIMARY KEY (tenant_id, journey_id),
     CONSTRAINT journeys_amount CHECK (((amount = 0) OR (state = 'priced'::text))),
     CONSTRAINT journeys_amount_check CHECK ((amount >= 0)),
@@ -1488,7 +1591,11 @@ CREATE TABLE journeys (
 COMMENT ON TABLE journeys IS 'Rides as they stand: the taps of each ("terminal:seq", in order), its state and what is posted for it. fare_decisions say how it came to this.';
 COMMENT ON COLUMN journeys.issuer IS '0: the rider and the taps are erased.';
 COMMENT ON COLUMN journeys.reason IS 'Why the fare is unknown (set_aside) or the ride empty.';
+COMMENT ON COLUMN journeys.reading IS 'What was not taken as the taps declare it, as JSON: kinds and places in doubt, how a missing end was found and with which confidence. Empty = everything was.';
+COMMENT ON COLUMN journeys.lacks IS 'An end is missing, or its place is not believed: late taps and facts of other days can change what is inferred.';
 CREATE INDEX journeys_due ON journeys USING btree (tenant_id, closes_at) WHERE (state = 'open'::text);
+CREATE INDEX journeys_lacks ON journeys USING btree (tenant_id, issuer, list, idx, starts_at) WHERE lacks;
+CREATE INDEX journeys_lacks_at ON journeys USING btree (tenant_id, starts_at) WHERE lacks;
 CREATE INDEX journeys_rider ON journeys USING btree (tenant_id, issuer, list, idx, starts_at);
 CREATE INDEX journeys_set_aside ON journeys USING btree (tenant_id, journey_id) WHERE (state = 'set_aside'::text);
 ALTER TABLE journeys ENABLE ROW LEVEL SECURITY;
@@ -1498,7 +1605,7 @@ CREATE POLICY tenant ON journeys
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON journeys TO citygate_app;
 GRANT SELECT ON journeys TO citygate_auditor;
-GRANT UPDATE (issuer, list, idx, starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed) ON journeys TO citygate_app;
+GRANT UPDATE (issuer, list, idx, starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed, reading, lacks) ON journeys TO citygate_app;
 
 CREATE TABLE managed (
     tenant_id bigint NOT NULL,

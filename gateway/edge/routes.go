@@ -70,6 +70,7 @@ func (e *Edge) routes() {
 	e.deviceRoutes()
 	e.ruleSetRoutes()
 	e.moneyRoutes()
+	e.journeyReadingRoutes()
 	e.onboardingRoutes()
 	e.roamingRoutes()
 	e.auditRoutes()

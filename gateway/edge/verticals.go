@@ -73,9 +73,10 @@ type Verticals struct {
 	// Carried gives what payees have to make good, behind a row's id.
 	Carried func(ctx context.Context, tenant citygate.TenantID, after string, limit int) ([]Carried, error)
 	// Journeys gives journeys in a state, "" for any, of a rider, zero for all.
-	Journeys func(ctx context.Context, tenant citygate.TenantID, state string, rider citygate.Rider, page Page) ([]Journey, error)
-	Journey  func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
-	Charges  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
+	Journeys       func(ctx context.Context, tenant citygate.TenantID, state string, rider citygate.Rider, page Page) ([]Journey, error)
+	Journey        func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
+	JourneyReading JourneyReading
+	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)
 	Terms    func(ctx context.Context, tenant citygate.TenantID) ([]Terms, error)
@@ -112,6 +113,8 @@ type Journey struct {
 	Unknown      string            `json:"unknown,omitempty" doc:"why there is no fare"`
 	Currency     citygate.Currency `json:"currency,omitempty"`
 	Explanation  json.RawMessage   `json:"explanation,omitempty"`
+	Reading      *Reading          `json:"reading,omitempty" doc:"what was not taken as its taps declare it; left out = everything was"`
+	Corrections  []Correction      `json:"corrections,omitempty" doc:"fares that moved between this journey and others of the rider; given when one journey is asked for"`
 }
 
 // A Charge is one attempt to collect.

@@ -69,6 +69,10 @@ const (
 		WHERE v.reason IS NULL
 		ORDER BY t.event_time, t.terminal, t.seq`
 
+	selectTapsOfTerminal = `SELECT ` + tapColumns + ` FROM taps t` + withVerdicts + `
+		WHERE t.tenant_id = $1 AND t.terminal = $2 AND t.accepted AND t.kind < 3 AND t.event_time BETWEEN $3 AND $4 AND t.received_at >= $5 AND v.reason IS NULL
+		ORDER BY t.seq`
+
 	// LATERAL and OFFSET 0 make it one index look-up a tap whatever the planner
 	// knows of the tables: without statistics it would scan them.
 	selectEvidence = `
@@ -126,6 +130,13 @@ func TapsOfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from,
 	}
 	rows, err := tx.Query(ctx, selectTapsOfRiders, tx.Tenant, issuers, lists, idxs, from, to, from.Add(-clockLead))
 	return collect(rows, err, "taps of riders")
+}
+
+// TapsOfTerminal gives the accepted taps of kind on and off of a terminal with
+// event times from from to to, both included, in the order of sequence numbers.
+func TapsOfTerminal(ctx context.Context, tx *pg.Tx, terminal uint32, from, to time.Time) ([]Tap, error) {
+	rows, err := tx.Query(ctx, selectTapsOfTerminal, tx.Tenant, terminal, from, to, from.Add(-clockLead))
+	return collect(rows, err, "taps of terminal")
 }
 
 // Evidence gives the raw code bytes of taps. A tap whose month of evidence was

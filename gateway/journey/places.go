@@ -244,3 +244,12 @@ func (p *Places) ride(a, b string, elapsed int64) bool {
 	shortest, ok := p.MinTravel(a, b)
 	return ok && p.stay > 0 && elapsed >= shortest.Milliseconds() && elapsed <= 2*shortest.Milliseconds()+p.stay*1000
 }
+
+// Known reports whether the network has the stop.
+func (p *Places) Known(stop string) bool {
+	if p == nil {
+		return false
+	}
+	_, ok := p.index[stop]
+	return ok
+}

@@ -59,6 +59,8 @@ type outcome struct {
 	change
 	state    string
 	reason   fare.Reason
+	reading  string // how the journey was read, where its taps were not just believed
+	lacks    bool
 	decision *decision
 
 	retold   bool      // the last decision has the amount and tells another story
@@ -109,6 +111,9 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	why, err := r.unpriceable(ctx, &c)
 	if err != nil {
 		return o, fare.Decision{}, err
+	}
+	if v := r.book.version(c.built.At()); v != nil {
+		o.reading, o.lacks = readingOf(&c.built, v.document.Version), c.built.Missing != journey.Nothing
 	}
 	d := r.unknown(noTariff)
 	if f := r.folded[c.id]; f != nil {
@@ -194,7 +199,7 @@ func (r *run) refusal(c *change) fare.Reason {
 func (o *outcome) differs() bool {
 	s := o.old
 	return s == nil || s.state != o.state || s.reason != string(o.reason) || s.amount != o.amount() ||
-		s.closes != o.closes() || o.retold || !sameTaps(s.taps, members(&o.built))
+		s.closes != o.closes() || s.reading != o.reading || o.retold || !sameTaps(s.taps, members(&o.built))
 }
 
 // mustDecide reports whether the change is one of money or of what is known: an

@@ -42,6 +42,16 @@
 // first tap. [Publish] refuses a version that would begin in the past, so a
 // journey built again later finds the version it was priced by.
 //
+// How taps become journeys is data of the tenant too: [PublishRules] adds a
+// version of journey rules, chosen by the event time of a journey's first tap,
+// [Engine.Record] a fact about a reader or a station, [Engine.Claim] what a rider
+// says about a missing tap. Before the first version the acceptance policy alone
+// decides and nothing is inferred. A fact, a claim or a late tap builds every
+// journey again that it can change, also later ones whose inference rests on it;
+// [Journey.Reading] says how a journey was read, and its decision how it was
+// priced, never above what it would cost incomplete. When a fare moves from one
+// journey of a rider to another, [CorrectionsOf] has the pair that sums to zero.
+//
 // [Books] derives from the decisions every transfer that this package posted,
 // by the function that made them.
 package pricing

@@ -44,6 +44,9 @@ type Taps interface {
 	// OfRiders gives the accepted taps of kind on and off of riders with event
 	// times from from to to, both included.
 	OfRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from, to time.Time) ([]Tap, error)
+	// OfTerminal gives the accepted taps of kind on and off of a terminal with event
+	// times from from to to, both included.
+	OfTerminal(ctx context.Context, tx *pg.Tx, terminal uint32, from, to time.Time) ([]Tap, error)
 	// Evidence gives the raw code bytes of taps that the methods above gave.
 	Evidence(ctx context.Context, tx *pg.Tx, taps []Tap) (map[citygate.TapID][]byte, error)
 	// Refuse records verdicts of issuers; such taps are not accepted any more.
@@ -97,7 +100,8 @@ type Config struct {
 	Payees    Payees
 	Windows   Windows
 	Issuer    Issuer
-	// Rules gives the pairing rules of the transaction's tenant. Like Directory
+	// Rules gives the pairing rules of the transaction's tenant that hold before its
+	// first version of journey rules ([PublishRules]). Like Directory
 	// it is asked inside transactions and does no I/O there: another connection
 	// may not be had while this one waits.
 	Rules func(ctx context.Context, tx *pg.Tx) (journey.Rules, error)
@@ -109,6 +113,8 @@ type Engine struct {
 
 	mu      sync.Mutex
 	tariffs map[tariffKey]*version
+
+	ruleVersions map[tariffKey]*ruleVersion
 }
 
 // New puts an Engine together.
@@ -116,7 +122,7 @@ func New(c Config) (*Engine, error) {
 	if c.DB == nil || c.Directory == nil || c.Taps == nil || c.Payees == nil || c.Windows == nil || c.Issuer == nil || c.Rules == nil {
 		return nil, ErrConfig.Because(nil, "every field of the config is required")
 	}
-	return &Engine{Config: c, tariffs: make(map[tariffKey]*version)}, nil
+	return &Engine{Config: c, tariffs: make(map[tariffKey]*version), ruleVersions: make(map[tariffKey]*ruleVersion)}, nil
 }
 
 // chunkRiders bounds the riders, or single taps, of one transaction.

@@ -260,6 +260,12 @@ func (u *uploads) OfRiders(_ context.Context, _ *pg.Tx, riders []citygate.Rider,
 	}), nil
 }
 
+func (u *uploads) OfTerminal(_ context.Context, _ *pg.Tx, terminal uint32, from, to time.Time) ([]Tap, error) {
+	return u.find(func(t Tap) bool {
+		return t.ID.Terminal == terminal && t.Accepted && isPaired(t.Tap) && t.At >= from.UnixMilli() && t.At <= to.UnixMilli()
+	}), nil
+}
+
 func (u *uploads) Evidence(_ context.Context, _ *pg.Tx, taps []Tap) (map[citygate.TapID][]byte, error) {
 	out := make(map[citygate.TapID][]byte, len(taps))
 	for _, t := range taps {

@@ -37,6 +37,7 @@ type stored struct {
 	payee   string
 	account citygate.UUID
 	claimed bool // an issuer knows it
+	reading string
 
 	rank int // place in the order of match
 }

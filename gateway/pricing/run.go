@@ -19,7 +19,7 @@ type run struct {
 	*Engine
 	tx      *pg.Tx
 	home    home
-	rules   journey.Rules
+	book    *ruleBook
 	prices  priceList
 	windows map[citygate.Date]citygate.Date
 
@@ -38,7 +38,7 @@ type touch struct {
 }
 
 func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
-	rules, err := e.Rules(ctx, tx)
+	book, err := e.ruleBook(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{Engine: e, tx: tx, home: h, rules: rules, prices: prices, windows: make(map[citygate.Date]citygate.Date), foldsFrom: prices.foldsFrom(),
+	return &run{Engine: e, tx: tx, home: h, book: book, prices: prices, windows: make(map[citygate.Date]citygate.Date), foldsFrom: prices.foldsFrom(),
 		claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
 }
 
@@ -180,16 +180,74 @@ func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []tou
 	if len(riders) == 0 {
 		return nil, nil
 	}
-	reach := (r.rules.MaxJourney + r.rules.PassbackWindow).Milliseconds()
+	reach, next := r.book.reach.Milliseconds(), r.book.next.Milliseconds()
 	from, to := touches[0].at, touches[0].at
 	for _, t := range touches {
 		from, to = min(from, t.at), max(to, t.at)
 	}
-	taps, err := r.Taps.OfRiders(ctx, r.tx, riders, time.UnixMilli(from-2*reach).UTC(), time.UnixMilli(to+2*reach).UTC())
+	if r.book.horizon > 0 { // what is inferred later may rest on what is learnt now
+		var err error
+		if to, err = lastLacking(ctx, r.tx, riders, to, to+r.book.horizon.Milliseconds()); err != nil {
+			return nil, err
+		}
+	}
+	from, to = from-next, to+next
+	built, err := r.build(ctx, riders, from-2*reach, to+2*reach, known)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := journeysOfRiders(ctx, r.tx, riders, from-2*reach, to+2*reach)
+	if err != nil {
+		return nil, err
+	}
+	rows, built = within(rows, built, from-reach, to+reach)
+	return match(r.tx.Tenant, rows, built), nil
+}
+
+// build reads the taps of riders between from and to (unix milliseconds) and
+// gives their journeys. History is read of those alone who need it.
+func (r *run) build(ctx context.Context, riders []citygate.Rider, from, to int64, known map[citygate.TapID]*Tap) ([]journey.Journey, error) {
+	in := journey.Input{Rules: r.book.at, Now: r.tx.Now.UnixMilli()}
+	plain, err := r.read(ctx, riders, from, to, known)
+	if err != nil || len(r.book.versions) == 0 {
+		return journey.BuildAll(plain, &in), err
+	}
+	if in.Facts, err = factsOf(ctx, r.tx, riders, from, to); err != nil {
+		return nil, err
+	}
+	built := journey.BuildAll(plain, &in)
+	if r.book.horizon == 0 {
+		return built, nil
+	}
+	var lacking []citygate.Rider
+	for i := range built {
+		if j := &built[i]; j.Missing != journey.Nothing && j.State != journey.Open {
+			lacking = append(lacking, j.Rider)
+		}
+	}
+	if lacking = slices.Compact(lacking); len(lacking) == 0 { // in order, as built is
+		return built, nil
+	}
+	early := from - r.book.horizon.Milliseconds() - r.book.reach.Milliseconds()
+	if plain, err = r.read(ctx, lacking, early, to, known); err != nil {
+		return nil, err
+	}
+	more, err := factsOf(ctx, r.tx, lacking, early, to)
+	if err != nil {
+		return nil, err
+	}
+	in.Facts = more
+	built = slices.DeleteFunc(built, func(j journey.Journey) bool {
+		_, again := slices.BinarySearchFunc(lacking, j.Rider, citygate.Rider.Compare)
+		return again
+	})
+	built = append(built, journey.BuildAll(plain, &in)...)
+	slices.SortStableFunc(built, func(a, b journey.Journey) int { return a.Rider.Compare(b.Rider) })
+	return built, nil
+}
+
+func (r *run) read(ctx context.Context, riders []citygate.Rider, from, to int64, known map[citygate.TapID]*Tap) ([]journey.Tap, error) {
+	taps, err := r.Taps.OfRiders(ctx, r.tx, riders, time.UnixMilli(from).UTC(), time.UnixMilli(to).UTC())
 	if err != nil {
 		return nil, err
 	}
@@ -198,9 +256,7 @@ func (r *run) paired(ctx context.Context, riders []citygate.Rider, touches []tou
 		plain[i] = taps[i].Tap
 		known[taps[i].ID] = &taps[i]
 	}
-	built := journey.Build(plain, r.rules, r.tx.Now.UnixMilli())
-	rows, built = within(rows, built, from-reach, to+reach)
-	return match(r.tx.Tenant, rows, built), nil
+	return plain, nil
 }
 
 // within keeps the rows and journeys that have to do with the time from from to
@@ -323,6 +379,7 @@ func (r *run) store(ctx context.Context, outcomes []outcome) error {
 	}
 	decided := make([]*decision, 0, len(outcomes))
 	var gone []citygate.UUID
+	var moved []*outcome
 	for i := range outcomes {
 		o := &outcomes[i]
 		if r.foldsFrom != never && len(o.built.Taps) == 0 {
@@ -332,12 +389,16 @@ func (r *run) store(ctx context.Context, outcomes []outcome) error {
 			continue
 		}
 		decided = append(decided, o.decision)
+		moved = append(moved, o)
 		r.transfers = append(r.transfers, transfersOf(r.tx.Tenant, o.id, o.before(), o.after())...)
 	}
 	if err := insertDecisions(ctx, r.tx, decided); err != nil {
 		return err
 	}
 	if err := insertAdjustments(ctx, r.tx, decided); err != nil {
+		return err
+	}
+	if err := insertCorrections(ctx, r.tx, moved); err != nil {
 		return err
 	}
 	return writeStates(ctx, r.tx, r.folded, gone)

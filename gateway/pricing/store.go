@@ -48,7 +48,7 @@ func lockRiders(ctx context.Context, tx *pg.Tx, riders []citygate.Rider) error {
 	return nil
 }
 
-const journeyColumns = `j.journey_id, j.issuer, j.list, j.idx, j.paired, j.starts_at, j.ends_at, j.taps, j.state, j.reason, j.closes_at, j.last_n, j.amount, j.payee, j.account_id, j.claimed`
+const journeyColumns = `j.journey_id, j.issuer, j.list, j.idx, j.paired, j.starts_at, j.ends_at, j.taps, j.state, j.reason, j.closes_at, j.last_n, j.amount, j.payee, j.account_id, j.claimed, j.reading`
 
 func collectJourneys(rows pgx.Rows, err error) ([]stored, error) {
 	if err != nil {
@@ -65,7 +65,7 @@ func collectJourneys(rows pgx.Rows, err error) ([]stored, error) {
 		account      pgtype.UUID
 	)
 	_, err = pgx.ForEachRow(rows, []any{&s.id, &issuer, &list, &index, &s.paired, &start, &end, &taps, &s.state, &s.reason, &closes,
-		&s.lastN, &s.amount, &s.payee, &account, &s.claimed}, func() error {
+		&s.lastN, &s.amount, &s.payee, &account, &s.claimed, &s.reading}, func() error {
 		s.rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
 		s.at, s.ends, s.closes = start.UnixMilli(), end.UnixMilli(), 0
 		if closes != nil {
@@ -129,6 +129,8 @@ type journeyRows struct {
 	amounts        []int64
 	payees         []string
 	accounts       []pgtype.UUID
+	readings       []string
+	lacks          []bool
 }
 
 func (r *journeyRows) add(o *outcome) {
@@ -167,16 +169,17 @@ func (r *journeyRows) add(o *outcome) {
 	r.closes, r.ns = append(r.closes, closes), append(r.ns, int32(n))
 	r.amounts, r.payees = append(r.amounts, after.amount), append(r.payees, after.payee)
 	r.accounts = append(r.accounts, nullable(after.account))
+	r.readings, r.lacks = append(r.readings, o.reading), append(r.lacks, o.lacks)
 }
 
 func nullable(u citygate.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: !u.IsZero()} }
 
 const insertJourneyRows = `
 	INSERT INTO journeys (tenant_id, journey_id, issuer, list, idx, paired, starts_at, ends_at, taps, state, reason, closes_at,
-	                      last_n, amount, payee, account_id, claimed)
+	                      last_n, amount, payee, account_id, claimed, reading, lacks)
 	SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::int[], $5::bigint[], $6::boolean[], $7::timestamptz[], $8::timestamptz[],
-	                         $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::int[], $14::bigint[], $15::text[], $16::uuid[], $17::boolean[])
-	     AS u (id, issuer, list, idx, paired, starts, ends, taps, state, reason, closes, n, amount, payee, account, claimed)`
+	                         $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::int[], $14::bigint[], $15::text[], $16::uuid[], $17::boolean[], $18::text[], $19::boolean[])
+	     AS u (id, issuer, list, idx, paired, starts, ends, taps, state, reason, closes, n, amount, payee, account, claimed, reading, lacks)`
 
 // A row of a new journey or decision that is there already fails the statement:
 // not to look for it first saves a quarter of an insert. RETURNING stands where a
@@ -190,7 +193,7 @@ const updateJourneys = insertJourneyRows + `
 	ON CONFLICT (tenant_id, journey_id) DO UPDATE
 	SET starts_at = excluded.starts_at, ends_at = excluded.ends_at, taps = excluded.taps, state = excluded.state, reason = excluded.reason,
 	    closes_at = excluded.closes_at, last_n = excluded.last_n, amount = excluded.amount, payee = excluded.payee,
-	    account_id = excluded.account_id, claimed = excluded.claimed`
+	    account_id = excluded.account_id, claimed = excluded.claimed, reading = excluded.reading, lacks = excluded.lacks`
 
 // writeJourneys inserts and updates the rows of outcomes. A new journey that
 // somebody else has just stored is [ErrRaced].
@@ -220,7 +223,7 @@ func (r *journeyRows) write(ctx context.Context, tx *pg.Tx, sql string) error {
 	}
 	issuers, lists, indices := riderColumns(r.riders)
 	_, err := tx.Exec(ctx, sql, int64(tx.Tenant), r.ids, issuers, lists, indices, r.paired, r.starts, r.ends,
-		r.taps, r.states, r.reasons, r.closes, r.ns, r.amounts, r.payees, r.accounts, r.claims)
+		r.taps, r.states, r.reasons, r.closes, r.ns, r.amounts, r.payees, r.accounts, r.claims, r.readings, r.lacks)
 	return err
 }
 

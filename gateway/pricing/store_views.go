@@ -34,6 +34,7 @@ type Journey struct {
 	ClosesAt time.Time
 	Amount   citygate.Money // what is posted for it; no currency before the first decision
 	Payee    string
+	Reading  *Reading // nil: the taps were taken as they declare themselves
 }
 
 // A Decision is one decision about a journey, with everything that led to it.
@@ -55,7 +56,7 @@ type Decision struct {
 }
 
 const viewColumns = `j.journey_id, j.issuer, j.list, j.idx, j.starts_at, j.ends_at, j.taps, j.state, j.reason, j.closes_at, j.amount, j.payee,
-	coalesce((SELECT d.currency FROM fare_decisions d WHERE d.tenant_id = $1 AND d.journey_id = j.journey_id AND d.n = j.last_n), '')`
+	coalesce((SELECT d.currency FROM fare_decisions d WHERE d.tenant_id = $1 AND d.journey_id = j.journey_id AND d.n = j.last_n), ''), j.reading`
 
 func collectViews(rows pgx.Rows, err error) ([]Journey, error) {
 	if err != nil {
@@ -68,15 +69,22 @@ func collectViews(rows pgx.Rows, err error) ([]Journey, error) {
 		index        int64
 		taps, cur    string
 		closes       *time.Time
+		reading      string
 	)
 	_, err = pgx.ForEachRow(rows, []any{&j.ID, &issuer, &list, &index, &j.StartsAt, &j.EndsAt, &taps, &j.State, &j.Reason, &closes,
-		&j.Amount.Minor, &j.Payee, &cur}, func() error {
+		&j.Amount.Minor, &j.Payee, &cur, &reading}, func() error {
 		j.Rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
 		j.Amount.Currency, j.ClosesAt = citygate.Currency(cur), time.Time{}
 		if closes != nil {
 			j.ClosesAt = closes.UTC()
 		}
 		j.StartsAt, j.EndsAt = j.StartsAt.UTC(), j.EndsAt.UTC()
+		if j.Reading = nil; reading != "" {
+			j.Reading = new(Reading)
+			if err := json.Unmarshal([]byte(reading), j.Reading); err != nil {
+				return err
+			}
+		}
 		var err error
 		j.Taps, err = parseTaps(taps)
 		out = append(out, j)

@@ -173,12 +173,15 @@ func (e *eraser) journeys(ctx context.Context, tx *pg.Tx) (more bool, err error)
 		return false, err
 	}
 	if _, err := tx.Exec(ctx, `
-		UPDATE journeys SET issuer = 0, list = 0, idx = 4294967295, taps = '', account_id = NULL,
+		UPDATE journeys SET issuer = 0, list = 0, idx = 4294967295, taps = '', account_id = NULL, reading = '', lacks = false,
 			starts_at = date_trunc('day', starts_at, 'UTC'), ends_at = date_trunc('day', starts_at, 'UTC')
 		WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
 		return false, err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM fare_states WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
+		return false, err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM journey_claims WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
 		return false, err
 	}
 	e.journey = ids[len(ids)-1]
