@@ -31,7 +31,7 @@ var doors = map[string][]string{
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
 	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs"},
-	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "gateway/settle"},
+	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
 	"cel.dev/cel-go":                           {"policies/ruleset"},
@@ -139,6 +139,8 @@ var ours = map[string][]string{
 
 	"adapters/wechatpay":              {"adapters/driver", "adapters/wire", "gateway/code/motsm2", "gateway/code/sm2"}, // it makes the operator's part of ministry codes
 	"adapters/wechatpay/wechatpaysim": {},
+	"adapters/unionpay":               {"adapters/driver", "adapters/wire"},
+	"adapters/unionpay/unionpaysim":   {},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are
@@ -273,6 +275,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"gateway", module + "/gateway/city"},
 		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
 		{"adapters/wechatpay/wechatpaysim", module + "/adapters/wechatpay"},
+		{"adapters/unionpay/unionpaysim", module + "/adapters/unionpay"},
 		{"keys", "github.com/hashicorp/vault/api"},
 		{"", "github.com/google/uuid"},
 	} {

@@ -52,6 +52,9 @@ func (p *codePay) Describe() driver.Description {
 
 // Submit implements [driver.Provider].
 func (p *codePay) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+	if len(debits) == 0 {
+		return nil, nil
+	}
 	d, err := p.single(debits)
 	if err != nil {
 		return nil, err

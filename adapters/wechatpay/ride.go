@@ -59,6 +59,9 @@ func (p *ride) Describe() driver.Description { return p.describe("v3-scan-and-ri
 // Submit implements [driver.Provider]. The request depends on the debit alone, so
 // that a debit sent again is equal byte for byte.
 func (p *ride) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+	if len(debits) == 0 {
+		return nil, nil
+	}
 	d, err := p.single(debits)
 	if err != nil {
 		return nil, err

@@ -175,6 +175,9 @@ func (p *rideV2) Describe() driver.Description { return p.describe("v2-transit",
 
 // Submit implements [driver.Provider].
 func (p *rideV2) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+	if len(debits) == 0 {
+		return nil, nil
+	}
 	d, err := p.single(debits)
 	if err != nil {
 		return nil, err

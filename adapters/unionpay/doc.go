@@ -1,0 +1,37 @@
+// Package unionpay collects by the payment codes of China UnionPay's wallets,
+// through the ACP gateway 5.1.0: the rider shows a code, the merchant sends it.
+//
+// What is signed: the fields that are not empty, sorted, as k=v&k=v; their SHA-256
+// in lower-case hexadecimal; and over those 64 characters, as text, RSA with
+// SHA-256 again. certId is the serial number of the merchant's certificate in
+// decimal, however long.
+//
+// What is believed: a message that carries the certificate it is signed with
+// proves nothing by that. The certificate must lead to a root of the contract, be
+// in its time, and name UnionPay (the third part of its common name between @);
+// only then is its key asked about the signature. The fields of an answer are not
+// URL-encoded; those of a notification are.
+//
+// An order is named by the pair of orderId and txnTime. The time is
+// Debit.Attempted, which Ref.SubmittedAt has to repeat to the second: the same
+// number with another time is another order, and would be paid again. So a debit
+// is never sent again (ResubmitSafe is false); it is asked for. A refund has no
+// time of its own and takes the payment's, so that it is one refund however often
+// it is asked for.
+//
+// 00 says that a payment was taken, not that it was made: it is Accepted, and the
+// query says more (origRespCode). 03, 04, 05 and every code that is in no table
+// settle nothing. Notifications come of payments that were made, and of nothing
+// else. A reversal (31) works on the whole of a payment that was made, until 23:00
+// in Beijing, when UnionPay's day ends; so a reversal asks first.
+//
+// The settlement file is rows of fixed width in GBK, cut by bytes. It has no
+// totals; the answer that carries it is signed, and each row must agree with
+// itself: what is settled is the amount less the fee. Its times have no year.
+//
+// Assumptions: the txnSubType 06 of payment codes, the answer 98 for a file that
+// is not there yet, and that a txnTime of the past is taken for refunds are not
+// from published documents. Offline data authentication (ODA) at the gate is not
+// public and not here. There is no outside verifier that this project could run;
+// adapters/interop has a second one, written from the same description.
+package unionpay
