@@ -38,6 +38,7 @@ var platformTime = map[string]string{
 	"gateway/intake/verify.go check":     "what a reader says of its own clock",
 	"gateway/passes.go secretsFor":       "how old a secret in this process is",
 	"gateway/products.go Products":       "the sandbox's is its tenant's, by provider",
+	"gateway/product_http.go openHTTP":   "the real provider refuses requests that are not of now",
 	"gateway/products.go openAlipay":     "the real provider refuses requests that are not of now",
 	"gateway/products.go openWechatpay":  "the real provider refuses requests that are not of now",
 	"gateway/products.go provider":       "a real provider is in the world",
