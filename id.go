@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -182,14 +183,43 @@ func (d Date) Compare(o Date) int { return d.Time().Compare(o.Time()) }
 // A Calendar cuts time into business dates: the date d runs from d's cut time
 // to the next day's cut time, local wall clock. A business date is a pure
 // function of (instant, calendar), also on days of 23 or 25 hours.
+//
+// A calendar may follow another one: its time zone, cut and rest days hold for the
+// business dates from From on, the former's for those before.
 type Calendar struct {
 	Version  int
 	Location *time.Location
 	Cut      time.Duration // since local midnight, such as 4h
+	Rest     *RestDays     // nil = every day is a working day
+
+	From   Date // of the first business date it holds for, where there is a former one
+	Former *Calendar
+}
+
+// RestDays are days on which nothing is paid out and prices of working days do
+// not hold.
+type RestDays struct {
+	Weekdays []time.Weekday
+	Holidays []Date // in order
+}
+
+// On gives the version that holds for the business date d.
+func (c Calendar) On(d Date) Calendar {
+	for c.Former != nil && d.Compare(c.From) < 0 {
+		c = *c.Former
+	}
+	return c
 }
 
 // BusinessDate gives the business date of the instant t.
 func (c Calendar) BusinessDate(t time.Time) Date {
+	if c.Former != nil && t.Before(c.start(c.From)) {
+		d, last := c.Former.BusinessDate(t), c.From.AddDays(-1)
+		if d.Compare(last) > 0 { // its day was longer than it is now
+			return last
+		}
+		return d
+	}
 	local := t.In(c.Location)
 	d := DateOf(local)
 	if local.Before(c.start(d)) {
@@ -203,6 +233,29 @@ func (c Calendar) Window(d Date) (start, end time.Time) {
 	return c.start(d), c.start(d.AddDays(1))
 }
 
+// WorkingDay reports whether the date d is no rest day.
+func (c Calendar) WorkingDay(d Date) bool {
+	rest := c.On(d).Rest
+	return rest == nil || !slices.Contains(rest.Weekdays, d.Time().Weekday()) && !slices.Contains(rest.Holidays, d)
+}
+
+// restMost bounds how long rest days may follow each other.
+const restMost = 31
+
+// WorkingTime gives t, or the same time of day on the next working day: t's date is
+// the local one.
+func (c Calendar) WorkingTime(t time.Time) time.Time {
+	local := t.In(c.On(c.BusinessDate(t)).Location)
+	for range restMost {
+		if c.WorkingDay(DateOf(local)) {
+			break
+		}
+		local = local.AddDate(0, 0, 1)
+	}
+	return local.UTC()
+}
+
 func (c Calendar) start(d Date) time.Time {
-	return time.Date(d.Year, d.Month, d.Day, 0, int(c.Cut/time.Minute), 0, 0, c.Location)
+	on := c.On(d)
+	return time.Date(d.Year, d.Month, d.Day, 0, int(on.Cut/time.Minute), 0, 0, on.Location)
 }

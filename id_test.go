@@ -103,3 +103,42 @@ func TestParseRiderReadsWhatStringWrites(t *testing.T) {
 		}
 	}
 }
+
+// Where one calendar follows another, every instant has one business date, dates
+// never go back, and no window overlaps or leaves a gap.
+func TestCalendarsFollowEachOther(t *testing.T) {
+	zone := func(name string) *time.Location {
+		loc, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return loc
+	}
+	for _, c := range []struct {
+		name   string
+		before string
+		cut    time.Duration
+		after  string
+		next   time.Duration
+	}{
+		{"a later cut", "Asia/Shanghai", 4 * time.Hour, "Asia/Shanghai", 5 * time.Hour}, {"an earlier cut", "Asia/Shanghai", 4 * time.Hour, "Asia/Shanghai", 3 * time.Hour},
+		{"further east", "Asia/Shanghai", 4 * time.Hour, "Asia/Tokyo", 4 * time.Hour}, {"further west", "Asia/Shanghai", 4 * time.Hour, "Europe/Paris", 0},
+		{"a late cut", "Asia/Shanghai", 0, "Asia/Shanghai", 22 * time.Hour},
+	} {
+		first := citygate.Calendar{Version: 1, Location: zone(c.before), Cut: c.cut}
+		from := citygate.Date{Year: 2026, Month: 11, Day: 26}
+		cal := citygate.Calendar{Version: 2, Location: zone(c.after), Cut: c.next, From: from, Former: &first}
+		last := citygate.Date{}
+		for at := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC); at.Before(time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)); at = at.Add(10 * time.Minute) {
+			d := cal.BusinessDate(at)
+			start, end := cal.Window(d)
+			if at.Before(start) || !at.Before(end) || d.Compare(last) < 0 {
+				t.Fatalf("%s: %s is of %s, which is from %s to %s; the one before was of %s", c.name, at, d, start, end, last)
+			}
+			if want := map[bool]int{true: 2, false: 1}[d.Compare(from) >= 0]; cal.On(d).Version != want {
+				t.Fatalf("%s: %s is of version %d", c.name, d, cal.On(d).Version)
+			}
+			last = d
+		}
+	}
+}

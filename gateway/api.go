@@ -24,10 +24,10 @@ import (
 // into a vertical's and back, and decides nothing.
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
-		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants, Access: g.Access, Limits: g.Limits,
+		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants, Access: g.Access, Limits: g.Limits, Settings: g.settings(),
 		Audit:      edge.Audit{Entries: g.auditEntries, Checkpoints: g.auditCheckpoints},
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
-		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.SetProfile, ClearFlag: g.clearFlag,
+		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.setProfile, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy},

@@ -173,6 +173,14 @@ func (g *Gateway) payeeOf(ctx context.Context, tenant citygate.TenantID, ride ed
 	return payee, err
 }
 
+// setProfile is SetProfile for the API: not where a file says the profile.
+func (g *Gateway) setProfile(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, p fleet.TerminalProfile) error {
+	if err := g.byHand(ctx, tenant, manifest.KindProfile, terminalNames(terminal)...); err != nil {
+		return err
+	}
+	return g.SetProfile(ctx, actor, tenant, terminal, p)
+}
+
 // SetProfile has one terminal do otherwise than its operator's policy says, and
 // publishes the bundle that tells it.
 func (g *Gateway) SetProfile(ctx context.Context, actor string, tenant citygate.TenantID, terminal uint32, p fleet.TerminalProfile) error {

@@ -51,6 +51,9 @@ func (g *Gateway) Diff(ctx context.Context, m Manifest) ([]manifest.Change, erro
 		return nil, err
 	}
 	changes := manifest.Diff(have, m.City)
+	if err := g.refuseMoves(ctx, m.City, changes); err != nil {
+		return nil, err
+	}
 	return changes, g.refuseFields(ctx, m.City, changes)
 }
 
@@ -176,7 +179,7 @@ func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manife
 		a.todo[c.Tenant][c.Kind] = append(a.todo[c.Tenant][c.Kind], c)
 	}
 	// Tenants and their keys first, all of them: what one accepts names others.
-	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.money, a.fleet, a.prices, a.accept, a.state} {
+	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.issuance, a.accept, a.riders, a.state} {
 		for _, t := range m.City.Tenants {
 			if err := phase(ctx, t); err != nil {
 				return changes, fmt.Errorf("%s: %w", t.Slug, err)
@@ -206,7 +209,7 @@ func (a *applier) tenant(ctx context.Context, t manifest.Tenant) error {
 	id := citygate.TenantID(t.ID)
 	for _, c := range a.todo[t.Slug][manifest.KindTenant] {
 		if c.Verb == "change" {
-			if err := a.Tenants.Rename(ctx, a.actor, id, t.Name); err != nil {
+			if err := a.rehead(ctx, id, t); err != nil {
 				return err
 			}
 			continue

@@ -89,7 +89,17 @@ func (g *Gateway) describe(ctx context.Context, t tenants.Tenant, slugs map[city
 	if err != nil && !errors.Is(err, policies.ErrNone) {
 		return m, err
 	}
+	quota, err := g.Tenants.QuotaOf(ctx, t.ID)
+	if err != nil {
+		return m, err
+	}
+	if m.Quota = nil; quota != (tenants.Quota{}) {
+		m.Quota = manifest.QuotaOf(quota)
+	}
 	err = g.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+		if err := describeSettings(ctx, tx, &m, slugs); err != nil {
+			return err
+		}
 		if err := describeMoney(ctx, tx, &m); err != nil {
 			return err
 		}
@@ -200,11 +210,23 @@ func describeFleet(ctx context.Context, tx *pg.Tx, m *manifest.Tenant) error {
 		if err != nil {
 			return err
 		}
+		ids := make([]uint32, len(found))
+		for i, t := range found {
+			ids[i] = t.ID
+		}
+		profiles, err := fleet.Profiles(ctx, tx, ids...)
+		if err != nil {
+			return err
+		}
 		for _, t := range found {
-			m.Terminals = append(m.Terminals, manifest.Terminal{
+			d := manifest.Terminal{
 				ID: t.ID, Name: t.Name, PublicKey: base64.StdEncoding.EncodeToString(t.Public), Kind: string(t.Kind),
 				Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, State: string(t.State),
-			})
+			}
+			if p, ok := profiles[t.ID]; ok {
+				d.Profile = profileDocument(p)
+			}
+			m.Terminals = append(m.Terminals, d)
 			after = t.ID
 		}
 		more = len(found) == pageSize

@@ -10,6 +10,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/issuance"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -27,6 +28,9 @@ func (g *Gateway) devices() edge.Devices {
 			return p, err
 		},
 		PublishPolicy: func(ctx context.Context, actor string, tenant citygate.TenantID, p issuance.Policy) (stored issuance.Policy, err error) {
+			if err := g.byHand(ctx, tenant, manifest.KindIssuance, ""); err != nil {
+				return stored, err
+			}
 			err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 				stored, err = issuance.Publish(ctx, tx, actor, p)
 				return err

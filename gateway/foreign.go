@@ -18,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -195,6 +196,9 @@ func (g *Gateway) renewSchemes(ctx context.Context, actor string, tenant, operat
 func (g *Gateway) foreignAPI() edge.Foreign {
 	return edge.Foreign{
 		PutScheme: func(ctx context.Context, actor string, tenant citygate.TenantID, s edge.CodeScheme) error {
+			if err := g.byHand(ctx, tenant, manifest.KindCodeScheme, s.Scheme); err != nil {
+				return err
+			}
 			e := foreign.Entry{Scheme: code.SchemeID(s.Scheme), Params: s.Params, Contract: s.Contract, Opens: s.Opens, Asks: s.Asks}
 			for _, o := range s.Operators {
 				e.Operators = append(e.Operators, citygate.TenantID(o))

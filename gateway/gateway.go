@@ -109,6 +109,9 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	c.Limits.Connections = int(c.Connections)
 	g := &Gateway{Config: c, schemes: code.NewDispatcher(ct1.Scheme{}), seen: code.NewMemory(1<<17, 1<<15)}
+	if g.Limits.Quota == nil {
+		g.Limits.Quota = g.quota
+	}
 	var err error
 	queue := jobs.Config{
 		URL: c.JobsURL, Handlers: g.handlers(), Together: g.together(), Workers: c.Workers, Logger: c.Log, Exclusive: c.Exclusive,

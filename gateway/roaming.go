@@ -83,7 +83,7 @@ func (g *Gateway) readVisits(ctx context.Context, host citygate.TenantID) (*visi
 		}
 		for _, id := range issuers {
 			if t, ok := all.ByID(id); ok && t.Issuer != 0 && !all.OneTree(id, host) {
-				v.stays = append(v.stays, roaming.Stays(t.Issuer, v.terms[id], v.read)...)
+				v.stays = append(v.stays, roaming.Stays(t.Issuer, v.terms[id], tx.Now)...)
 			}
 		}
 		return nil

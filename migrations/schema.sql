@@ -1845,6 +1845,26 @@ GRANT INSERT, SELECT ON platform.audit_log TO citygate_app;
 GRANT SELECT ON platform.audit_log TO citygate_auditor;
 GRANT UPDATE (seq, prev_hash, hash) ON platform.audit_log TO citygate_app;
 
+CREATE TABLE platform.calendars (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    from_date date NOT NULL,
+    time_zone text NOT NULL,
+    cut_minutes integer NOT NULL,
+    rest_weekdays smallint[] NOT NULL,
+    holidays date[] NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT calendars_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT calendars_cut_minutes_check CHECK (((cut_minutes >= 0) AND (cut_minutes <= 1439))),
+    CONSTRAINT calendars_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(tenant_id),
+    CONSTRAINT calendars_time_zone_check CHECK ((time_zone <> ''::text)),
+    CONSTRAINT calendars_version_check CHECK ((version > 1))
+);
+COMMENT ON TABLE platform.calendars IS 'Later versions of tenants'' settlement calendars, each from a business date on; the first one is in the row of the tenant. A version never changes.';
+COMMENT ON COLUMN platform.calendars.rest_weekdays IS 'Days of the week on which nothing is paid out: 0 Sunday to 6 Saturday.';
+GRANT INSERT, SELECT ON platform.calendars TO citygate_app;
+GRANT SELECT ON platform.calendars TO citygate_auditor;
+
 CREATE TABLE platform.key_holders (
     tenant_id bigint NOT NULL,
     purpose text NOT NULL,
@@ -1973,6 +1993,7 @@ CREATE TABLE platform.tenants (
     created_at timestamp with time zone NOT NULL,
     state_since timestamp with time zone,
     clock_ahead_us bigint NOT NULL DEFAULT 0,
+    quota jsonb,
     CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id),
     CONSTRAINT tenants_calendar_version_check CHECK ((calendar_version > 0)),
     CONSTRAINT tenants_cap_unit_check CHECK ((cap_unit >= 0)),
@@ -1995,9 +2016,10 @@ CREATE TABLE platform.tenants (
 COMMENT ON TABLE platform.tenants IS 'Every tenant there is or was. Numbers are never reused; mode, slug and issuer number never change.';
 COMMENT ON COLUMN platform.tenants.state_since IS 'When the tenant came into its state; none: with its creation.';
 COMMENT ON COLUMN platform.tenants.clock_ahead_us IS 'How far the tenant''s clock is ahead of the platform''s, in microseconds; 0 for every live tenant.';
+COMMENT ON COLUMN platform.tenants.quota IS 'What the tenant may ask of one process; none: the usual quota.';
 GRANT INSERT, SELECT ON platform.tenants TO citygate_app;
 GRANT SELECT ON platform.tenants TO citygate_auditor;
-GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state, state_since, clock_ahead_us) ON platform.tenants TO citygate_app;
+GRANT UPDATE (name, kind, parent_id, time_zone, cut_minutes, calendar_version, cap_unit, state, state_since, clock_ahead_us, quota) ON platform.tenants TO citygate_app;
 
 CREATE TABLE policies (
     tenant_id bigint NOT NULL,

@@ -134,3 +134,44 @@ func one(ctx context.Context, tx *pg.Tx, id citygate.TenantID) (Tenant, error) {
 	}
 	return t, err
 }
+
+// MayOwn is [ErrInvalid] where parent, the zero tenant for none, cannot own t.
+func (d *Directory) MayOwn(ctx context.Context, t, parent Tenant) error {
+	if parent.ID == 0 {
+		return nil
+	}
+	if parent.Kind != Authority || parent.Mode != t.Mode {
+		return ErrInvalid.Explain("parent: want an authority in %s mode, %s is a %s in %s mode", t.Mode, parent.Slug, parent.Kind, parent.Mode)
+	}
+	below, err := d.Under(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(below, func(b Tenant) bool { return b.ID == parent.ID }) {
+		return ErrInvalid.Explain("parent: %s is below %s", parent.Slug, t.Slug)
+	}
+	served, err := d.Serves(ctx, t.ID)
+	if err == nil && slices.Contains(served, parent.ID) {
+		err = ErrInvalid.Explain("parent: %s serves %s besides: take that out first", t.Slug, parent.Slug)
+	}
+	return err
+}
+
+// Move gives a tenant another authority, none for 0. The caller has seen to it that
+// no money is under way with the former's tenants.
+func (d *Directory) Move(ctx context.Context, actor string, id, parent citygate.TenantID) error {
+	err := d.db.InSystem(ctx, func(tx *pg.Tx) error {
+		t, err := lockTenant(ctx, tx, id)
+		if err != nil || t.Parent == parent {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE platform.tenants SET parent_id = nullif($2::bigint, 0) WHERE tenant_id = $1`, id, parent); err != nil {
+			return err
+		}
+		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tenant.move", Object: t.Slug, Before: t.Parent, After: parent})
+	})
+	if err == nil {
+		d.forget()
+	}
+	return err
+}

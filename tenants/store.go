@@ -3,6 +3,7 @@ package tenants
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -61,6 +62,7 @@ func (d *Directory) Create(ctx context.Context, actor string, t Tenant) error {
 	if t.State == "" {
 		t.State = Active
 	}
+	t.later = nil
 	if t.CalendarVersion == 0 {
 		t.CalendarVersion = 1
 	}
@@ -138,6 +140,7 @@ type Snapshot struct {
 	byIssuer map[citygate.Issuer]*Tenant
 	below    map[citygate.TenantID][]*Tenant // by owner
 	serves   map[citygate.TenantID][]citygate.TenantID
+	quotas   map[citygate.TenantID]Quota // that are not the usual
 	mark     mark
 }
 
@@ -146,10 +149,10 @@ type Snapshot struct {
 // are never removed; where as many services are added as removed, they have the
 // numbers of later transactions. It costs the server a look at every row, and us
 // one row.
-type mark struct{ rows, transactions, services, servedBy int64 }
+type mark struct{ rows, transactions, services, servedBy, calendars int64 }
 
 const markOf = `
-	SELECT t.n, t.x, m.n, m.x
+	SELECT t.n, t.x, m.n, m.x, (SELECT count(*) FROM platform.calendars)
 	FROM (SELECT count(*) AS n, coalesce(sum(xmin::text::bigint), 0)::bigint AS x FROM platform.tenants) AS t,
 		(SELECT count(*) AS n, coalesce(sum(xmin::text::bigint), 0)::bigint AS x FROM platform.memberships) AS m`
 
@@ -157,9 +160,9 @@ const markOf = `
 func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, err error) {
 	err = d.db.InSystem(ctx, func(tx *pg.Tx) error {
 		next = &Snapshot{byID: map[citygate.TenantID]*Tenant{}, bySlug: map[string]*Tenant{}, byIssuer: map[citygate.Issuer]*Tenant{}, below: map[citygate.TenantID][]*Tenant{},
-			serves: map[citygate.TenantID][]citygate.TenantID{}}
+			serves: map[citygate.TenantID][]citygate.TenantID{}, quotas: map[citygate.TenantID]Quota{}}
 		m := &next.mark
-		if err := tx.QueryRow(ctx, markOf).Scan(&m.rows, &m.transactions, &m.services, &m.servedBy); err != nil {
+		if err := tx.QueryRow(ctx, markOf).Scan(&m.rows, &m.transactions, &m.services, &m.servedBy, &m.calendars); err != nil {
 			return err
 		}
 		if old != nil && old.mark == next.mark {
@@ -172,9 +175,15 @@ func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, er
 		if err != nil {
 			return err
 		}
-		next.list, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (Tenant, error) { return scan(r) })
+		if next.list, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (Tenant, error) { return scan(r) }); err != nil {
+			return err
+		}
+		later, err := scanCalendars(tx.Query(ctx, selectCalendars+` ORDER BY tenant_id, version`))
 		for i := range next.list {
 			t := &next.list[i]
+			if versions := later[t.ID]; versions != nil {
+				t.later = &versions
+			}
 			next.byID[t.ID], next.bySlug[t.Slug] = t, t
 			next.below[t.Parent] = append(next.below[t.Parent], t)
 			if t.Issuer != 0 {
@@ -191,6 +200,20 @@ func (d *Directory) read(ctx context.Context, old *Snapshot) (next *Snapshot, er
 		_, err = pgx.ForEachRow(rows, []any{&operator, &authority}, func() error {
 			next.serves[operator] = append(next.serves[operator], authority)
 			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if rows, err = tx.Query(ctx, `SELECT tenant_id, quota FROM platform.tenants WHERE quota IS NOT NULL`); err != nil {
+			return err
+		}
+		var id citygate.TenantID
+		var quota []byte
+		_, err = pgx.ForEachRow(rows, []any{&id, &quota}, func() error {
+			var q Quota
+			err := json.Unmarshal(quota, &q)
+			next.quotas[id] = q
+			return err
 		})
 		return err
 	})

@@ -77,15 +77,27 @@ type Tenant struct {
 	CalendarVersion int
 	CapUnit         int64 // minor units one step of a code's cap field stands for
 	State           State
+
+	later *[]CalendarVersion // of its calendar
 }
 
-// Calendar gives the tenant's settlement calendar.
+// Calendar gives the tenant's settlement calendar, with its later versions where
+// the tenant was given by a [Directory].
 func (t Tenant) Calendar() (citygate.Calendar, error) {
 	loc, err := time.LoadLocation(t.TimeZone)
 	if err != nil {
 		return citygate.Calendar{}, ErrInvalid.Explain("time_zone %q is not an IANA time zone", t.TimeZone)
 	}
-	return citygate.Calendar{Version: t.CalendarVersion, Location: loc, Cut: time.Duration(t.CutMinutes) * time.Minute}, nil
+	c := citygate.Calendar{Version: t.CalendarVersion, Location: loc, Cut: time.Duration(t.CutMinutes) * time.Minute}
+	if t.later == nil {
+		return c, nil
+	}
+	for _, v := range *t.later {
+		if c, err = v.after(c); err != nil {
+			return citygate.Calendar{}, err
+		}
+	}
+	return c, nil
 }
 
 // The refusals of this package.

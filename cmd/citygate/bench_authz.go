@@ -77,7 +77,7 @@ func authzPolicy(tenant citygate.TenantID, r *rand.Rand) authz.Policy {
 	all := authz.Permissions()
 	for i := range authzRules {
 		need := all[r.IntN(len(all))]
-		for need.Resource == "platform" {
+		for need.Resource == "platform" || need.Resource == "quota" {
 			need = all[r.IntN(len(all))]
 		}
 		p.Grants = append(p.Grants, authz.Grant{Role: authz.Role(fmt.Sprintf("desk_%d", i%authzRoles)), Permission: need})

@@ -28,6 +28,7 @@ var guards = map[string]access.Kind{
 	"release-payout":       access.PayoutRelease,
 	"put-payout-rules":     access.PayoutRelease, // where they let more go
 	"put-payees":           access.PayoutRelease, // the account that money goes to
+	"add-calendar":         access.PayoutRelease,
 
 	"publish-policy":      access.PolicyPublish,
 	"publish-tariff":      access.PolicyPublish,

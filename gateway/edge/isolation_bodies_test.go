@@ -57,7 +57,7 @@ func (w *world) bodies(t *testing.T, quiet *party) {
 		}
 		tried++
 		token := own
-		if r.Needs.Resource == "platform" {
+		if r.Needs.Resource == "platform" || r.Needs.Resource == "quota" {
 			token = w.root
 		}
 		ask := func(body string) *httptest.ResponseRecorder {

@@ -66,7 +66,7 @@ var plain = map[string]any{
 	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
 	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
 	"to": nil, "publish-journey-rules rules": worldJourneyRules, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
-	"rider_ref": "somebody", "product": 1, "cap": 5, "taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
+	"rider_ref": "somebody", "product": 1, "cap": 5, "issue-credentials taps": 4, "put-issuance-policy taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
 	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "attestation_fresh_status": nil, "apple": nil, "app_attestation": nil, "apps": nil, "development": nil, "roots": nil, "resolution": nil, "put-issuance-policy phone": nil,
 	"algorithm": nil, "tariff": map[string]any{}, "adapter": "sandbox", "config": map[string]any{}, "fee_ppm": 6000, "value": []byte("value"), "rules": map[string]any{},
@@ -76,9 +76,10 @@ var plain = map[string]any{
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
-	"now": nil, "back": nil, "seconds": 60,
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"anyway": nil, "not_issued_after": nil,
+	"now": nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
+	"rest_weekdays": nil, "holidays": nil, "keep_days": nil, "automatic": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

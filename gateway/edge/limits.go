@@ -32,7 +32,7 @@ type Quota struct {
 // Limits bound what one tenant, or one client address, takes of a process. They
 // are held in its memory: n processes let n times as much through.
 type Limits struct {
-	// Quota gives a tenant's quota, asked for when the tenant is first heard of; nil = [DefaultQuota].
+	// Quota gives a tenant's quota, asked for every few seconds while the tenant is heard of, without I/O; nil = [DefaultQuota].
 	Quota func(citygate.TenantID) Quota
 	// Public bounds the public documents one client address asks for, SignIns its sign-ins,
 	// Unknown its requests with a token or key that is none; zero = defaults.
@@ -151,10 +151,15 @@ func (b *bucket) take(now time.Time) error {
 	return b.refused(now)
 }
 
+// quotaHolds is how long a tenant's quota is not asked for again.
+const quotaHolds = 5 * time.Second
+
 // A member is one tenant or address with its buckets.
 type member struct {
 	buckets [3]bucket
 	slots   *slots // nil for an address
+	quota   Quota  // that the buckets were made for
+	asked   time.Time
 }
 
 // The buckets of a tenant, and those of an address.
@@ -212,9 +217,20 @@ func (m *members[K]) find(key K, now time.Time, most int, fresh func() *member) 
 func (l *limiter) tenant(id citygate.TenantID) *member {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tenants.find(id, l.Clock(), l.Remembered, func() *member {
+	now := l.Clock()
+	var held *slots
+	if m := l.tenants.of[id]; m != nil && now.Sub(m.asked).Abs() >= quotaHolds {
+		if m.asked = now; l.Quota(id) != m.quota { // a tenant with another quota begins with full buckets
+			held = m.slots
+			delete(l.tenants.of, id)
+		}
+	}
+	return l.tenants.find(id, now, l.Remembered, func() *member {
 		q, usual := l.Quota(id), DefaultQuota(id)
-		return &member{slots: newSlots(l.Connections), buckets: [3]bucket{
+		if held == nil {
+			held = newSlots(l.Connections)
+		}
+		return &member{slots: held, quota: q, asked: now, buckets: [3]bucket{
 			taps: newBucket("taps", `;qu="taps"`, q.Taps, usual.Taps), reads: newBucket("reads", "", q.Reads, usual.Reads), writes: newBucket("writes", "", q.Writes, usual.Writes),
 		}}
 	})

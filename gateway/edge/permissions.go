@@ -37,6 +37,12 @@ var permissions = map[string]authz.Permission{
 	"put-served":       {Resource: "platform", Verb: "write"},
 	"get-checklist":    {Resource: "tenant", Verb: "read"},
 	"get-clock":        {Resource: "tenant", Verb: "read"},
+	"get-quota":        {Resource: "tenant", Verb: "read"},
+	"put-quota":        {Resource: "quota", Verb: "write"}, // of those above the tenant alone
+	"get-retention":    {Resource: "tenant", Verb: "read"},
+	"put-retention":    {Resource: "tenant", Verb: "write"},
+	"list-calendars":   {Resource: "tenant", Verb: "read"},
+	"add-calendar":     {Resource: "settlement", Verb: "write"},
 	"set-clock":        {Resource: "tenant", Verb: "write"},
 	"advance-clock":    {Resource: "tenant", Verb: "write"},
 

@@ -64,6 +64,7 @@ func post(id, path, summary, tag string) huma.Operation {
 func (e *Edge) routes() {
 	e.tenantRoutes()
 	e.clockRoutes()
+	e.settingsRoutes()
 	e.fleetRoutes()
 	e.trustRoutes()
 	e.riderRoutes()

@@ -93,13 +93,13 @@ const (
 		INSERT INTO foreign_taps (tenant_id, terminal, seq, received_at, kind, opened, event_time, generated_at, business_date, calendar_version,
 			policy_version, clock_suspect, issuer, product, party, stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record,
 			scheme, deferred, give_up_at, rule, state)
-		SELECT $1, $2, u.seq, $3, u.kind, u.opened, u.event_time, u.generated_at, u.business_date, $4,
+		SELECT $1, $2, u.seq, $3, u.kind, u.opened, u.event_time, u.generated_at, u.business_date, u.calendar_version,
 			u.policy_version, u.clock_suspect, u.issuer, u.product, u.party, u.stop, u.route, u.vehicle, u.driver, u.entered_minor, u.entered_currency,
 			u.evidence_digest, u.record, u.scheme, u.deferred, u.give_up_at, u.rule, 'waiting'
-		FROM unnest($5::bigint[], $6::smallint[], $7::boolean[], $8::timestamptz[], $9::timestamptz[], $10::date[], $11::bigint[], $12::boolean[],
+		FROM unnest($4::int[], $5::bigint[], $6::smallint[], $7::boolean[], $8::timestamptz[], $9::timestamptz[], $10::date[], $11::bigint[], $12::boolean[],
 			$13::int[], $14::int[], $15::smallint[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[],
 			$23::bytea[], $24::text[], $25::boolean[], $26::timestamptz[], $27::text[])
-			AS u (seq, kind, opened, event_time, generated_at, business_date, policy_version, clock_suspect, issuer, product, party,
+			AS u (calendar_version, seq, kind, opened, event_time, generated_at, business_date, policy_version, clock_suspect, issuer, product, party,
 			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, scheme, deferred, give_up_at, rule)
 		RETURNING seq`
 
@@ -145,7 +145,7 @@ func queueWaiting(q *pgx.Batch, tx *pg.Tx, in *batch, c *columns, waiting []stor
 		schemes[i], deferred[i], giveUp[i] = string(s.asks.Scheme), !s.asks.Proven, s.asks.GiveUpAt
 	}
 	q.Queue(insertSeen, tx.Tenant, in.Terminal, tx.Now, c.seq, c.digest, c.reason)
-	q.Queue(insertWaiting, tx.Tenant, in.Terminal, tx.Now, in.calendar.Version, c.seq, c.kind, c.opened, c.eventTime, c.generatedAt, c.businessDate,
+	q.Queue(insertWaiting, tx.Tenant, in.Terminal, tx.Now, c.calendar, c.seq, c.kind, c.opened, c.eventTime, c.generatedAt, c.businessDate,
 		c.policy, c.suspect, c.issuer, c.product, c.party, c.stop, c.route, c.vehicle, c.driver, c.enteredMinor, c.enteredCurrency, c.evidence,
 		c.record, schemes, deferred, giveUp, c.rule)
 	q.Queue(insertEvidence, tx.Tenant, tx.Now, c.evidence, c.raw)

@@ -167,12 +167,12 @@ const (
 			business_date, calendar_version, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
 			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
 		SELECT $1, $2, u.seq, $3, u.kind, u.reason = '', u.reason, u.opened, u.event_time, u.generated_at,
-			u.business_date, $4, u.policy_version, u.clock_suspect, u.issuer, u.list, u.idx, u.ctr, u.product, u.party,
+			u.business_date, u.calendar_version, u.policy_version, u.clock_suspect, u.issuer, u.list, u.idx, u.ctr, u.product, u.party,
 			u.stop, u.route, u.vehicle, u.driver, u.entered_minor, u.entered_currency, u.evidence_digest, u.record, u.rule
-		FROM unnest($5::bigint[], $6::smallint[], $7::text[], $8::boolean[], $9::timestamptz[], $10::timestamptz[],
+		FROM unnest($4::int[], $5::bigint[], $6::smallint[], $7::text[], $8::boolean[], $9::timestamptz[], $10::timestamptz[],
 			$11::date[], $12::bigint[], $13::boolean[], $14::int[], $15::int[], $16::bigint[], $17::int[], $18::int[], $19::smallint[],
 			$20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::bytea[], $27::bytea[], $28::text[])
-			AS u (seq, kind, reason, opened, event_time, generated_at,
+			AS u (calendar_version, seq, kind, reason, opened, event_time, generated_at,
 			business_date, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
 			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
 		RETURNING kind`
@@ -269,7 +269,7 @@ func queueFresh(q *pgx.Batch, tx *pg.Tx, in *batch, part []stored, clockOff bool
 	}
 	terminal := in.Terminal
 	q.Queue(insertSeen, tx.Tenant, terminal, tx.Now, c.seq, c.digest, c.reason)
-	q.Queue(insertTaps, tx.Tenant, terminal, tx.Now, in.calendar.Version,
+	q.Queue(insertTaps, tx.Tenant, terminal, tx.Now, c.calendar,
 		c.seq, c.kind, c.reason, c.opened, c.eventTime, c.generatedAt,
 		c.businessDate, c.policy, c.suspect, c.issuer, c.list, c.idx, c.ctr, c.product, c.party,
 		c.stop, c.route, c.vehicle, c.driver, c.enteredMinor, c.enteredCurrency, c.evidence, c.record, c.rule)
@@ -279,6 +279,7 @@ func queueFresh(q *pgx.Batch, tx *pg.Tx, in *batch, part []stored, clockOff bool
 // columns are rows turned into the arrays that unnest takes.
 type columns struct {
 	seq, policy                   []int64
+	calendar                      []int32
 	digest, evidence, raw, record [][]byte
 	kind, party                   []int16
 	opened, suspect               []bool
@@ -298,7 +299,7 @@ type columns struct {
 
 func newColumns(n int) *columns {
 	return &columns{
-		seq: make([]int64, 0, n), policy: make([]int64, 0, n),
+		calendar: make([]int32, 0, n), seq: make([]int64, 0, n), policy: make([]int64, 0, n),
 		digest: make([][]byte, 0, n), evidence: make([][]byte, 0, n), raw: make([][]byte, 0, n), record: make([][]byte, 0, n),
 		kind: make([]int16, 0, n), party: make([]int16, 0, n), opened: make([]bool, 0, n), suspect: make([]bool, 0, n),
 		reason: make([]string, 0, n), rule: make([]string, 0, n), eventTime: make([]time.Time, 0, n), businessDate: make([]time.Time, 0, n),
@@ -323,7 +324,8 @@ func (c *columns) add(s stored, in *batch, suspect bool) {
 	c.kind, c.party = append(c.kind, int16(s.Kind)), append(c.party, int16(s.Party))
 	c.opened, c.suspect = append(c.opened, s.Accepted), append(c.suspect, suspect)
 	c.reason, c.rule = append(c.reason, string(s.final)), append(c.rule, s.rule)
-	c.eventTime, c.businessDate = append(c.eventTime, at), append(c.businessDate, in.calendar.BusinessDate(at).Time())
+	date := in.calendar.BusinessDate(at)
+	c.eventTime, c.businessDate, c.calendar = append(c.eventTime, at), append(c.businessDate, date.Time()), append(c.calendar, int32(in.calendar.On(date).Version))
 	c.stop, c.route = append(c.stop, s.Stop), append(c.route, s.Route)
 	c.vehicle, c.driver = append(c.vehicle, s.Vehicle), append(c.driver, s.Driver)
 	if s.Entered.Currency == "" {

@@ -26,6 +26,12 @@ const (
 	KindTerminal   = "terminal"
 	KindSettlement = "settlement"
 	KindTariff     = "tariff"
+	KindCalendar   = "calendar"
+	KindRetention  = "retention"
+	KindQuota      = "quota"
+	KindProfile    = "profile"
+	KindCodeScheme = "code scheme"
+	KindIssuance   = "issuance"
 	KindAcceptance = "acceptance"
 	KindState      = "state"
 )
@@ -82,6 +88,8 @@ func (t Tenant) Items(at string) []Item {
 			add(KindSecret, c.Name+"/"+name, path+".secrets."+name, secrets[name].Digest)
 		}
 	}
+	t.settings(at, add)
+	t.riders(at, add)
 	t.fleet(at, add)
 	for i, s := range t.Settlement {
 		add(KindSettlement, strconv.Itoa(i+1), fmt.Sprintf("%s.settlement[%d]", at, i), s)
@@ -113,8 +121,8 @@ func (t Tenant) Items(at string) []Item {
 }
 
 var order = []string{
-	KindTenant, KindServes, KindKey, KindContract, KindSecret, KindPayee, KindStop, KindVehicle, KindAssignment, KindTerminal,
-	KindSettlement, KindTariff, KindAcceptance, KindState,
+	KindTenant, KindServes, KindCalendar, KindRetention, KindQuota, KindKey, KindContract, KindSecret, KindPayee, KindStop, KindVehicle, KindAssignment, KindTerminal,
+	KindProfile, KindSettlement, KindTariff, KindIssuance, KindAcceptance, KindCodeScheme, KindState,
 }
 
 func (t Tenant) fleet(at string, add func(kind, name, path string, body any)) {
@@ -139,6 +147,7 @@ func (t Tenant) fleet(at string, add func(kind, name, path string, body any)) {
 		if d.State == "" {
 			d.State = "active"
 		}
+		d.Profile = nil // a part of its own
 		add(KindTerminal, strconv.FormatUint(uint64(d.ID), 10), fmt.Sprintf("%s.terminals[%d]", at, i), d)
 	}
 }
@@ -151,7 +160,7 @@ func (t Tenant) Managed() []tenants.Resource {
 	for _, i := range t.Items("") {
 		r := tenants.Resource{Kind: i.Kind, Name: i.Name}
 		switch i.Kind {
-		case KindTariff, KindSettlement, KindAssignment:
+		case KindTariff, KindSettlement, KindAssignment, KindCalendar:
 			r.Name = ""
 		}
 		if !slices.Contains(list, r) {
@@ -247,7 +256,7 @@ func Diff(have, want *City) []Change {
 			if item.Kind == KindState && string(before) == `"closing"` && string(item.Body) == `"closed"` {
 				continue // it will be
 			}
-			if !there && (item.Kind == KindServes && len(t.Serves) == 0) {
+			if !there && (item.Kind == KindServes && len(t.Serves) == 0 || (item.Kind == KindQuota || item.Kind == KindProfile) && string(item.Body) == "{}") {
 				continue
 			}
 			c := Change{Tenant: t.Slug, Kind: item.Kind, Name: item.Name, Verb: "add", Before: before, After: item.Body, Line: want.lines.at(item.path)}
@@ -286,13 +295,14 @@ func (t Tenant) secret(name string) Secret {
 // mayChange names the fields of a part that can change once it is there; parts
 // that are not listed can change as a whole.
 var mayChange = map[string][]string{
-	KindTenant:     {"name"},
+	KindTenant:     {"name", "parent", "time_zone", "cut"}, // the gateway says of the last three whether they still can
 	KindKey:        {},
 	KindContract:   {},
 	KindPayee:      {"name", "account", "bank_id"},
 	KindAssignment: {},
 	KindTerminal:   {"name", "stop", "route", "vehicle", "state"},
 	KindSettlement: {},
+	KindCalendar:   {},
 	KindTariff:     {},
 }
 
@@ -319,7 +329,7 @@ func refused(kind string, before, after json.RawMessage) string {
 	for _, name := range slices.Sorted(maps.Keys(merged(b, a))) {
 		if !bytes.Equal(b[name], a[name]) && !slices.Contains(fields, name) {
 			switch kind {
-			case KindTariff, KindSettlement:
+			case KindTariff, KindSettlement, KindCalendar:
 				return "a version never changes: add the next one"
 			case KindContract:
 				return name + " never changes, as charges were booked under it: add a contract under another name"

@@ -50,6 +50,13 @@ type Tenant struct {
 	Settlement  []Terms      `json:"settlement,omitempty"`
 	Tariffs     []Tariff     `json:"tariffs,omitempty"`
 	Acceptance  Raw          `json:"acceptance,omitempty"` // policies/accept.Rules without version and tenant
+
+	Calendars []Calendar `json:"calendars,omitempty"` // versions 2 and later of the settlement calendar
+	Retention *Retention `json:"retention,omitempty"` // absent = as it is
+	Quota     *Quota     `json:"quota,omitempty"`     // absent = as it is
+
+	CodeSchemes []CodeScheme `json:"code_schemes,omitempty"` // of others, that the tenant answers for
+	Issuance    Raw          `json:"issuance,omitempty"`     // the issuance policy, without version
 }
 
 // A Key is a key the tenant must have, by purpose. It is made by the gateway;
@@ -114,14 +121,15 @@ type Assignment struct {
 
 // A Terminal is a terminal's public key and where the device stands or rides.
 type Terminal struct {
-	ID        uint32 `json:"id"`
-	Name      string `json:"name"`
-	PublicKey string `json:"public_key"` // Ed25519, base64
-	Kind      string `json:"kind"`
-	Stop      string `json:"stop,omitempty"`
-	Route     string `json:"route,omitempty"`
-	Vehicle   string `json:"vehicle,omitempty"`
-	State     string `json:"state,omitempty"` // active or suspended; absent = active
+	ID        uint32   `json:"id"`
+	Name      string   `json:"name"`
+	PublicKey string   `json:"public_key"` // Ed25519, base64
+	Kind      string   `json:"kind"`
+	Stop      string   `json:"stop,omitempty"`
+	Route     string   `json:"route,omitempty"`
+	Vehicle   string   `json:"vehicle,omitempty"`
+	State     string   `json:"state,omitempty"`   // active or suspended; absent = active
+	Profile   *Profile `json:"profile,omitempty"` // absent = as it is
 }
 
 // Terms are one version of when settlement windows close and are paid, in
@@ -131,6 +139,35 @@ type Terms struct {
 	From              string `json:"from"` // business date
 	CloseAfterMinutes int    `json:"close_after_minutes"`
 	PayAfterMinutes   int    `json:"pay_after_minutes"`
+}
+
+// A Calendar is a later version of the tenant's settlement calendar. The first of
+// the list is version 2: version 1 is the tenant's time_zone and cut.
+type Calendar struct {
+	From     string   `json:"from"` // business date
+	TimeZone string   `json:"time_zone"`
+	Cut      string   `json:"cut,omitempty"`       // absent = 00:00
+	RestDays []string `json:"rest_days,omitempty"` // sunday to saturday: nothing is paid out
+	Holidays []string `json:"holidays,omitempty"`  // dates on which nothing is paid out
+}
+
+// Retention is how long taps and rider detail are kept.
+type Retention struct {
+	KeepDays  int  `json:"keep_days"`
+	Automatic bool `json:"automatic,omitempty"` // erased by a running gateway, else by command only
+}
+
+// A Quota is what the tenant may ask of one process.
+type Quota struct {
+	Taps   *Rate `json:"taps,omitempty"`
+	Reads  *Rate `json:"reads,omitempty"`
+	Writes *Rate `json:"writes,omitempty"`
+}
+
+// A Rate is so much a second, and up to burst at once after a rest.
+type Rate struct {
+	PerSecond int `json:"per_second,omitempty"`
+	Burst     int `json:"burst,omitempty"`
 }
 
 // A Tariff is one version of the tenant's prices and from when on they hold.

@@ -107,7 +107,7 @@ func Parse(raw []byte, files fs.FS) (*City, error) {
 	if err := yaml.UnmarshalWithOptions(raw, c, yaml.Strict()); err != nil {
 		return nil, syntax(err)
 	}
-	if said, err := json.Marshal(c); err != nil || control.Match(said) {
+	if said, err := json.Marshal(c.plain()); err != nil || control.Match(said) {
 		return nil, Problems{{Text: "there is a line break or another control character in a value: the file cannot be written back with it"}}
 	}
 	c.lines = lines{file}
@@ -123,6 +123,16 @@ func Parse(raw []byte, files fs.FS) (*City, error) {
 		return nil, found
 	}
 	return c, nil
+}
+
+// plain is the file without the parts that are written as JSON, which has a way to
+// write every character: certificates in PEM have line breaks.
+func (c *City) plain() *City {
+	p := &City{Citygate: c.Citygate, Tenants: slices.Clone(c.Tenants)}
+	for i := range p.Tenants {
+		p.Tenants[i].Issuance = nil
+	}
+	return p
 }
 
 // control finds a control character in JSON.
@@ -210,6 +220,8 @@ func (c *City) check() (found Problems) {
 		slugs[t.Slug], ids[t.ID], issuers[t.Issuer] = true, true, true
 		found = append(found, c.checkMoney(path, t)...)
 		found = append(found, c.checkFleet(path, t)...)
+		found = append(found, c.checkSettings(path, t)...)
+		found = append(found, c.checkRiders(path, t)...)
 		if _, err := t.Rules(1); err != nil {
 			found = append(found, c.detail(path+".acceptance", err))
 		}

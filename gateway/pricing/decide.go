@@ -243,7 +243,7 @@ func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
 	}
 	d := &decision{journey: o.id, n: 1, taps: tapsText(members(&o.built)), issuer: issuer, known: f.Known, reason: o.reason, amount: f.Amount.Minor,
 		currency: r.home.Currency, tariff: f.TariffVersion, hash: f.InputsHash, explanation: explanation,
-		at: time.UnixMilli(at).UTC(), calendar: r.home.calendar.Version, claim: claimNone,
+		at: time.UnixMilli(at).UTC(), claim: claimNone,
 		lines: f.Explanation.Adjustments, funded: fundings(f.Explanation.Adjustments)}
 	claimed := f.Known && o.state != stateEmpty
 	if o.old != nil {
@@ -255,6 +255,7 @@ func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
 		d.claim = claimPending
 	}
 	d.date = r.home.calendar.BusinessDate(d.at)
+	d.calendar = r.home.calendar.On(d.date).Version
 	window, known := r.windows[d.date]
 	if !known {
 		if window, err = r.Windows.DecisionWindow(ctx, r.tx, d.date); err != nil {

@@ -118,7 +118,7 @@ func newPain(t tenants.Tenant, cal citygate.Calendar, d order, payouts []Payout)
 		ccy := sorted[0].Currency
 		batch := painBatch{
 			ID: message + "-" + string(ccy), Method: "TRF", Count: n,
-			Execute: citygate.DateOf(created.In(cal.Location)).String(), Debtor: painParty{name},
+			Execute: citygate.DateOf(created.In(cal.On(cal.BusinessDate(created)).Location)).String(), Debtor: painParty{name},
 			DebtorAccount: painAccount{ID: "CITYGATE-" + t.ID.String(), Currency: string(ccy)}, DebtorAgent: painAgent{"NOTPROVIDED"},
 		}
 		for _, p := range sorted[:n] {

@@ -55,7 +55,7 @@ func newPayout(tx *pg.Tx, cal citygate.Calendar, window citygate.Date, t total) 
 	return Payout{
 		ID: id, WindowDate: window, Payee: t.payee, Currency: t.currency, Amount: t.amount, Receipts: t.rows,
 		EndToEndID: endToEnd(id), State: stateCreated,
-		BusinessDate: cal.BusinessDate(tx.Now), CalendarVersion: cal.Version, CreatedAt: tx.Now,
+		BusinessDate: cal.BusinessDate(tx.Now), CalendarVersion: versionAt(cal, tx.Now), CreatedAt: tx.Now,
 	}
 }
 
@@ -178,7 +178,7 @@ func carry(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Dat
 		t.amount, t.rows = t.amount+moved, t.rows+1
 		rows = append(rows, receipt{
 			kind: carried, ref: d.String() + " " + string(t.currency) + " " + t.payee, issuer: tx.Tenant, payee: t.payee, currency: t.currency,
-			amount: moved, window: d, date: cal.BusinessDate(tx.Now), calendar: cal.Version, at: tx.Now,
+			amount: moved, window: d, date: cal.BusinessDate(tx.Now), calendar: versionAt(cal, tx.Now), at: tx.Now,
 		})
 	}
 	return sums, rows, nil

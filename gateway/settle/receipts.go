@@ -117,7 +117,7 @@ func (s *Settler) receiptsOf(ctx context.Context, tx *pg.Tx, cal citygate.Calend
 		receipts[i] = receipt{
 			journey: it.Journey, kind: it.Kind, ref: it.Ref, issuer: from, contra: contra(tx.Tenant, from, it),
 			amount: it.Amount, currency: it.Currency, at: it.At.UTC().Truncate(time.Microsecond),
-			date: cal.BusinessDate(it.At), calendar: cal.Version,
+			date: cal.BusinessDate(it.At), calendar: versionAt(cal, it.At),
 		}
 	}
 	slices.SortFunc(receipts, func(a, b receipt) int { return a.compare(&b) })

@@ -173,7 +173,7 @@ func release(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, actor string
 	}
 	before := p.State
 	p.State, p.Batch, p.ReleasedAt, p.ReleasedBy = stateCreated, batches[p.WindowDate], &tx.Now, actor
-	p.BusinessDate, p.CalendarVersion = cal.BusinessDate(tx.Now), cal.Version
+	p.BusinessDate, p.CalendarVersion = cal.BusinessDate(tx.Now), versionAt(cal, tx.Now)
 	if err := markReleased(ctx, tx, p); err != nil {
 		return p, false, err
 	}

@@ -13,9 +13,12 @@ import (
 
 const insertWindows = `
 	INSERT INTO windows (tenant_id, business_date, calendar_version, terms_version, state, opens_at, ends_at, closes_at, pays_at)
-	SELECT $1, date, $2, terms, 'open', opens, ends, closes, pays
-	FROM unnest($3::date[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[]) AS u (date, terms, opens, ends, closes, pays)
+	SELECT $1, date, calendar, terms, 'open', opens, ends, closes, pays
+	FROM unnest($2::int[], $3::date[], $4::int[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[]) AS u (calendar, date, terms, opens, ends, closes, pays)
 	ON CONFLICT (tenant_id, business_date) DO NOTHING`
+
+// versionAt gives the version of the calendar that an instant's business date is of.
+func versionAt(cal citygate.Calendar, at time.Time) int { return cal.On(cal.BusinessDate(at)).Version }
 
 // gapMax bounds the windows made at once for days without any.
 const gapMax = 400
@@ -36,15 +39,16 @@ func ensure(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Da
 		return err
 	}
 	var dates []citygate.Date
-	var versions []int
+	var calendars, versions []int
 	var opens, ends, closes, pays []time.Time
 	for ; from.Compare(d) <= 0; from = from.AddDays(1) {
 		start, end := cal.Window(from)
 		terms := termsOf(all, from)
 		dates, versions, opens, ends = append(dates, from), append(versions, terms.Version), append(opens, start), append(ends, end)
-		closes, pays = append(closes, end.Add(terms.CloseAfter)), append(pays, end.Add(terms.PayAfter))
+		closes, pays = append(closes, end.Add(terms.CloseAfter)), append(pays, cal.WorkingTime(end.Add(terms.PayAfter)))
+		calendars = append(calendars, cal.On(from).Version)
 	}
-	_, err = tx.Exec(ctx, insertWindows, tx.Tenant, cal.Version, dates, versions, opens, ends, closes, pays)
+	_, err = tx.Exec(ctx, insertWindows, tx.Tenant, calendars, dates, versions, opens, ends, closes, pays)
 	return err
 }
 

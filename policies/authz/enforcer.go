@@ -29,7 +29,7 @@ g = _, _, _
 e = some(where (p.eft == allow))
 
 [matchers]
-m = r.dom == p.dom && (p.obj == r.obj || p.obj == "*" && r.obj != "platform") && (p.act == r.act || p.act == "*") && g(r.sub, p.sub, r.dom)
+m = r.dom == p.dom && (p.obj == r.obj || p.obj == "*" && r.obj != "platform" && r.obj != "quota") && (p.act == r.act || p.act == "*") && g(r.sub, p.sub, r.dom)
 `
 
 // bits numbers the permissions, so that a word holds an answer about each.

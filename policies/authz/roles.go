@@ -19,6 +19,7 @@ func (p Permission) String() string { return p.Resource + "." + p.Verb }
 // resources says what can be done to what, besides reading it.
 var resources = map[string][]string{
 	"platform":   {"read", "write"},            // the directory of tenants itself
+	"quota":      {"write"},                    // what a tenant may ask: of those above it alone
 	"tenant":     {"read", "write"},            // name, state, calendar, settings
 	"access":     {"read", "write"},            // members, roles, API keys, issuers
 	"approval":   {"read", "write"},            // proposals that need two persons
@@ -69,7 +70,7 @@ func ParsePermission(s string) (Permission, error) {
 // Covers reports whether p, which may have wildcards, includes q. As in the
 // rules of roles, the resource "*" leaves out the platform.
 func (p Permission) Covers(q Permission) bool {
-	return (p.Resource == q.Resource || (p.Resource == "*" && q.Resource != "platform")) && (p.Verb == "*" || p.Verb == q.Verb)
+	return (p.Resource == q.Resource || (p.Resource == "*" && q.Resource != "platform" && q.Resource != "quota")) && (p.Verb == "*" || p.Verb == q.Verb)
 }
 
 // A Role names a set of permissions.
@@ -97,15 +98,15 @@ const (
 )
 
 // rules are the built-in roles: what each may do, by domain. "*" stands for
-// every resource but platform, or every verb.
+// every resource but platform and quota, or every verb.
 var rules = map[Role]map[Domain][]string{
 	PlatformAdmin: {
 		Own:   {"platform.*", "*.*"},
-		Below: {"platform.*", "*.*"},
+		Below: {"platform.*", "quota.*", "*.*"},
 	},
 	Authority: {
 		Own:   {"*.*"},
-		Below: {"*.read", "tenant.*", "access.*", "approval.*", "fleet.*", "policy.*", "tariff.*"},
+		Below: {"*.read", "quota.*", "tenant.*", "access.*", "approval.*", "fleet.*", "policy.*", "tariff.*"},
 	},
 	OperatorAdmin: {Own: {"*.*"}},
 	Finance: {
@@ -184,7 +185,7 @@ func (g Grant) Check() error {
 		return ErrInvalid.Explain("role %q is built in: choose another name", g.Role)
 	case !roleForm.MatchString(string(g.Role)):
 		return ErrInvalid.Explain("role %q: want 2 to 40 lower-case letters, digits and underscores", g.Role)
-	case g.Permission.Resource == "*" || g.Permission.Resource == "platform":
+	case g.Permission.Resource == "*" || g.Permission.Resource == "platform" || g.Permission.Resource == "quota":
 		return ErrInvalid.Explain("permission %s: name one resource of the tenant", g.Permission)
 	}
 	_, err := ParsePermission(g.Permission.String())
