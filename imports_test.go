@@ -49,7 +49,7 @@ var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
-	"gateway/retention", "gateway/roaming", "gateway/ridership",
+	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -122,6 +122,7 @@ var ours = map[string][]string{
 	"gateway/fleet":                  {"tenants", "tenants/pg", "keys", "keys/bundle", "policies/accept", "gateway/code"},
 	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet", "gateway/interbook"},
 	"gateway/foreign":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "keys/bundle", "gateway/code", "gateway/credential", "gateway/interbook"},
+	"gateway/risk":                   {"gateway/journey", "tenants/pg"},
 	"gateway/roaming":                {"tenants/pg", "policies/accept", "gateway/code"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},

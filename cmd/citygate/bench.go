@@ -16,6 +16,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchNeighboursCommand,
 	newBenchJourneysCommand,
 	newBenchFareCommand,
+	newBenchFlagsCommand,
 }
 
 func newBenchCommand(sys *system) *cobra.Command {

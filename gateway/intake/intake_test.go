@@ -127,7 +127,9 @@ func TestTenantsDoNotMeet(t *testing.T) {
 	}
 }
 
-func TestOtherContentUnderOneNumberIsAConflict(t *testing.T) {
+// Case L of the fare rules: after a clone two devices report the same number. The
+// second content is kept apart and refused, and the device is flagged.
+func TestCaseL(t *testing.T) {
 	g, d := newGateway(t), newDevice(1)
 	g.want(t, d.batch(t, ok(1, 1), ok(2, 2)), "recorded", "recorded")
 	d.next, d.prev = 1, [32]byte{}

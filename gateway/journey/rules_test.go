@@ -306,7 +306,7 @@ func TestDocumentsThatAreRefused(t *testing.T) {
 			raw = strings.Replace(raw, `"suspect"`, `"any"`, 1)
 		}
 		if _, err := journey.ParseDocument([]byte(raw)); !errors.Is(err, journey.ErrRules) {
-			t.Errorf("%s for %s: no error", c[1], c[0])
+			t.Errorf("%s for %s: %v", c[1], c[0], err)
 		}
 	}
 	if _, err := journey.ParseDocument([]byte(everyRule + "{}")); err == nil {

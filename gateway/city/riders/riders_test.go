@@ -46,3 +46,19 @@ func TestDearerPricesAreCounted(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// The bounds that flags are held to: every copied credential, 99 % of impossible
+// travel, and nobody on a clean day.
+func TestFlagsFindAbuseAndNobodyElse(t *testing.T) {
+	for _, seed := range []uint64{1, 7, 99} {
+		town, err := riders.Play(seed, 20_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := town.Find(seed, town.Abuse(seed, 50))
+		if r.Clones != 50 || r.ClonesFound != r.Clones || r.Impossible < 40 || r.ImpossibleFound*100 < r.Impossible*99 || r.RushesFound != r.Rushes ||
+			r.FlagsOfClean != 0 || r.Innocent != 0 || r.Unnamed != 0 {
+			t.Errorf("seed %d: %+v", seed, r)
+		}
+	}
+}
