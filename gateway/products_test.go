@@ -90,7 +90,7 @@ func TestProviderOfAContract(t *testing.T) {
 	o.onboard()
 	contract := collect.Contract{Name: "x", Adapter: "barter"}
 	_, err := o.provider(t.Context(), bus, contract)
-	if !errors.Is(err, adapters.ErrUnknownProduct) || !strings.Contains(err.Error(), "alipay, sandbox") || !strings.Contains(err.Error(), "contract x of tenant 1001") {
+	if !errors.Is(err, adapters.ErrUnknownProduct) || !strings.Contains(err.Error(), "there are alipay, ") || !strings.Contains(err.Error(), "contract x of tenant 1001") {
 		t.Errorf("an unknown product: %v", err)
 	}
 	contract.Adapter = "alipay"
