@@ -42,6 +42,8 @@ type AlipayContract struct {
 	SignScene  string `json:"sign_scene,omitempty"` // of agreements
 	CardType   string `json:"card_type,omitempty"`  // of the operator's cards in the wallet
 	CardAction string `json:"card_action,omitempty"`
+
+	DenyEvery string `json:"deny_every,omitempty"` // how often the platform's black list is read, such as 1h; not at all if empty
 }
 
 // Products gives the payment products built into this program. An installation

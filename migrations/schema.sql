@@ -2106,6 +2106,35 @@ GRANT INSERT, SELECT ON provider_contracts TO citygate_app;
 GRANT SELECT ON provider_contracts TO citygate_auditor;
 GRANT UPDATE (config, fee_ppm, state) ON provider_contracts TO citygate_app;
 
+CREATE TABLE provider_feeds (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    feed text COLLATE "C" NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    pulled_at timestamp with time zone,
+    items integer,
+    failures integer NOT NULL,
+    CONSTRAINT provider_feeds_pkey PRIMARY KEY (tenant_id, contract, feed),
+    CONSTRAINT provider_feeds_check CHECK (((pulled_at IS NULL) = (items IS NULL))),
+    CONSTRAINT provider_feeds_failures_check CHECK ((failures >= 0)),
+    CONSTRAINT provider_feeds_feed_check CHECK ((feed = 'deny'::text)),
+    CONSTRAINT provider_feeds_items_check CHECK ((items >= 0)),
+    CONSTRAINT provider_feeds_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE provider_feeds IS 'The lists of a provider that the tenant follows. Deny entries that come of one have the reason provider_list.';
+COMMENT ON COLUMN provider_feeds.due_at IS 'When the list is read again.';
+COMMENT ON COLUMN provider_feeds.pulled_at IS 'When it was last read whole; none: never.';
+COMMENT ON COLUMN provider_feeds.items IS 'Riders on it then, of whom the tenant may know few.';
+COMMENT ON COLUMN provider_feeds.failures IS 'Readings in a row that failed; nothing was changed by them.';
+ALTER TABLE provider_feeds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_feeds FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_feeds
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON provider_feeds TO citygate_app;
+GRANT SELECT ON provider_feeds TO citygate_auditor;
+GRANT UPDATE (due_at, pulled_at, items, failures) ON provider_feeds TO citygate_app;
+
 CREATE TABLE receipts (
     tenant_id bigint NOT NULL,
     journey_id uuid NOT NULL,
