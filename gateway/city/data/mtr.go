@@ -64,7 +64,12 @@ func MTRTable() (*fare.Table, error) { return ParseMTR(bytes.NewReader(mtrFares)
 // as adult. An incomplete journey costs the highest fare from the stop that is
 // known, an exit where one entered the lowest that is not 0.
 func MTRTariff(currency citygate.Currency, version uint64, categories ...fare.Category) (*fare.Tariff, error) {
-	table, err := MTRTable()
+	return ReadMTRTariff(bytes.NewReader(mtrFares), currency, version, categories...)
+}
+
+// ReadMTRTariff is [MTRTariff] of another table in the format of [ParseMTR].
+func ReadMTRTariff(r io.Reader, currency citygate.Currency, version uint64, categories ...fare.Category) (*fare.Tariff, error) {
+	table, err := ParseMTR(r)
 	if err != nil {
 		return nil, err
 	}
