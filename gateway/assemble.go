@@ -62,6 +62,7 @@ func (g *Gateway) assemble() error {
 	}
 	g.Collector = collect.New(collect.Config{
 		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
+		Bulkhead: g.bulkhead,
 		Recorded: g.recorded,
 		Foreign:  g.proveForeign,
 		Abroad:   g.termsWith,

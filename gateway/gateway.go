@@ -52,6 +52,9 @@ type Config struct {
 	Limits      edge.Limits // of tenants and client addresses; those of connections follow from Connections
 	Connections int32       // to the database; 0 = 16
 	Workers     int         // jobs at a time; 0 = 1
+	// Calls is how many contracts may be collected at once beside the jobs, so that
+	// a provider that hangs holds up no other; 0 = within jobs, one after another.
+	Calls int
 	// Ordered keeps jobs in the order in which they were asked for where that shows
 	// in counts or money, also with several workers. It takes Exclusive.
 	Ordered bool
@@ -98,6 +101,7 @@ type Gateway struct {
 	unsealed  waitingSet // waits for its audit log to be sealed
 	audited   auditedSet
 	providers providerCache
+	bulkhead  *collect.Bulkhead // nil = providers are called within jobs
 	handler   http.Handler
 }
 
@@ -118,6 +122,9 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	}
 	if c.Ordered {
 		queue.Lanes = lanes
+	}
+	if c.Calls > 0 {
+		g.bulkhead = collect.NewBulkhead(c.Calls, func(err error) { c.Log.Warn("collecting failed and is tried again", "error", err.Error()) })
 	}
 	g.Jobs, err = jobs.New(ctx, queue)
 	if err != nil {
@@ -145,6 +152,9 @@ func (g *Gateway) Drain(ctx context.Context) error { return g.Jobs.Drain(ctx) }
 // Close stops the workers, seals what was audited and closes the database.
 func (g *Gateway) Close(ctx context.Context) error {
 	err := g.Jobs.Stop(ctx)
+	if g.bulkhead != nil {
+		g.bulkhead.Stop()
+	}
 	g.sealLast(ctx)
 	g.DB.Close()
 	return errors.Join(err, g.providers.close())

@@ -124,3 +124,66 @@ func TestAProgramCollects(t *testing.T) {
 	}
 	o.booksHold()
 }
+
+// A provider that takes a request and never answers holds up its own charges and
+// no other contract's: not of another tenant, and not of its own.
+func TestAProviderThatHangsHoldsUpNoOther(t *testing.T) {
+	o := open(t)
+	var faults []error
+	o.Collector.Bulkhead = collect.NewBulkhead(8, func(err error) { faults = append(faults, err) })
+	defer o.Collector.Bulkhead.Stop()
+	o.onboard()
+	own, err := o.Ring.Ensure(t.Context(), actor, bus, keys.ProviderPurpose("http"), keys.Ed25519)
+	o.must(err)
+	_, contract := o.program(ed25519.PublicKey(own.Public))
+	asked, end := make(chan struct{}, 1), make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-r.Context().Done():
+		case <-end:
+		}
+	}))
+	defer hanging.Close()
+	defer close(end)
+	contract.URL, contract.Manifest.Secrets = hanging.URL, nil
+	config, err := json.Marshal(contract)
+	o.must(err)
+	o.send(http.MethodPut, busPath("contracts/acme"), edge.PutContract{Adapter: "http", Config: config}, nil)
+	v := o.validator()
+	for rider, contract := range map[string]string{"ann": "acme", "bob": "sandbox"} {
+		var answer struct {
+			Issued []edge.IssuedCredential `json:"issued"`
+		}
+		o.send(http.MethodPost, busPath("credentials"), map[string]any{"requests": []edge.IssueCredential{{
+			RiderRef: rider, Contract: contract, DeviceKey: key(rider)[ed25519.SeedSize:], Product: 1, Cap: 50, Window: 30, TTLHours: 48,
+		}}}, &answer)
+		batch := o.board(v, answer.Issued[0].Credential, rider)
+		o.upload(batch)
+		parsed, err := tap.ParseBatch(batch)
+		o.must(err)
+		o.must(v.Ack(parsed.Hash))
+	}
+	state := func(contract string) string {
+		for _, c := range list[edge.Charge](o, "charges") {
+			if c.Contract == contract {
+				return c.State
+			}
+		}
+		return ""
+	}
+	o.until("sent to both", func() bool { return state("sandbox") != "" && state("acme") != "" })
+	select { // the call hangs from here on
+	case <-asked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the program that hangs was never asked")
+	}
+	o.until("collected beside the one that hangs", func() bool { return state("sandbox") == "succeeded" })
+	if got := state("acme"); got == "succeeded" || got == "declined" {
+		t.Errorf("a charge that nobody answered is %s", got)
+	}
+	o.Collector.Bulkhead.Stop()
+	if got := state("acme"); got == "succeeded" || got == "declined" || len(faults) > 0 {
+		t.Errorf("after the end the charge is %s, faults %v", got, faults)
+	}
+}

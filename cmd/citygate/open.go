@@ -138,6 +138,10 @@ func (f gatewayFlags) importing(ctx context.Context, sys *system) (*installation
 	return f.build(ctx, sys, gateway.Config{Log: slog.New(slog.DiscardHandler)})
 }
 
+// providerCalls is how many contracts are collected at once: each waits for its
+// provider, and costs nothing else meanwhile.
+const providerCalls = 64
+
 // signing opens an installation with its keys. The first use makes the key file.
 func (f gatewayFlags) signing(ctx context.Context, sys *system, log *slog.Logger) (*installation, error) {
 	if err := f.settle(sys); err != nil {
@@ -151,13 +155,13 @@ func (f gatewayFlags) signing(ctx context.Context, sys *system, log *slog.Logger
 		if err != nil {
 			return nil, err
 		}
-		return f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+		return f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log, Calls: providerCalls})
 	}
 	store, err := f.vault.open(ctx, sys, log)
 	if err != nil {
 		return nil, err
 	}
-	in, err := f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+	in, err := f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log, Calls: providerCalls})
 	if err != nil {
 		return nil, errors.Join(err, store.Close(ctx))
 	}

@@ -124,6 +124,9 @@ type Config struct {
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)
+	// Bulkhead collects contracts beside each other and beside the caller of
+	// [Collector.RunDue]. nil = one after another, within it.
+	Bulkhead *Bulkhead
 	// Provider opens the provider of a contract. It is called outside transactions.
 	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
 }

@@ -93,6 +93,14 @@ func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error 
 		return err
 	}
 	for _, contract := range contracts {
+		if c.Bulkhead != nil {
+			c.Bulkhead.start(tenant, contract.Name, func(ctx context.Context) error {
+				alone := &run{Collector: c, tenant: tenant, touched: map[string]int{}}
+				err := alone.runContract(ctx, contract)
+				return errors.Join(append(alone.failed, err)...)
+			})
+			continue
+		}
 		if err := r.runContract(ctx, contract); err != nil {
 			r.failed = append(r.failed, fmt.Errorf("collect, tenant %d, contract %s: %w", tenant, contract.Name, err))
 		}
