@@ -124,7 +124,7 @@ var ours = map[string][]string{
 	"gateway/foreign":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "keys/bundle", "gateway/code", "gateway/credential", "gateway/interbook"},
 	"gateway/risk":                   {"gateway/journey", "tenants/pg"},
 	"gateway/roaming":                {"tenants/pg", "policies/accept", "gateway/code"},
-	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
+	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"policies", "policies/ruleset", "tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},

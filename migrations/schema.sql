@@ -1236,6 +1236,37 @@ GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
 GRANT SELECT ON fare_decisions TO citygate_auditor;
 GRANT UPDATE (taps, inputs_hash, explanation) ON fare_decisions TO citygate_app;
 
+CREATE TABLE fare_rights (
+    tenant_id bigint NOT NULL,
+    right_id uuid NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    body json NOT NULL,
+    evidence text NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    valid_until timestamp with time zone,
+    granted_at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_rights_pkey PRIMARY KEY (tenant_id, right_id),
+    CONSTRAINT fare_rights_kind_check CHECK ((kind = ANY (ARRAY['holding'::text, 'proof'::text]))),
+    CONSTRAINT fare_rights_times CHECK (((valid_until IS NULL) OR (valid_until >= valid_from)))
+);
+COMMENT ON TABLE fare_rights IS 'Products that riders hold and categories they have proved. A ride goes by the rights that hold at the event time of its first tap; what rides have used up of a holding follows from the rides.';
+COMMENT ON COLUMN fare_rights.name IS 'The product, or the category.';
+COMMENT ON COLUMN fare_rights.body IS 'The holding as it was given: what the product said on that day.';
+COMMENT ON COLUMN fare_rights.evidence IS 'What was shown for it: a reference of the tenant''s own, not a document.';
+CREATE INDEX fare_rights_rider ON fare_rights USING btree (tenant_id, issuer, list, idx);
+ALTER TABLE fare_rights ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_rights FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_rights
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_rights TO citygate_app;
+GRANT SELECT ON fare_rights TO citygate_auditor;
+GRANT UPDATE (valid_until) ON fare_rights TO citygate_app;
+
 CREATE TABLE fare_states (
     tenant_id bigint NOT NULL,
     journey_id uuid NOT NULL,

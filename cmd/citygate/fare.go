@@ -22,7 +22,7 @@ func newFareCommand(sys *system) *cobra.Command {
 		Short: "Price journeys by a tariff",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys), newFareExportCommand(sys), newFareRecomputeCommand(sys))
+	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys), newFareExportCommand(sys), newFareRecomputeCommand(sys), newFareGiveCommand(sys), newFareEndCommand(sys))
 	return c
 }
 

@@ -52,7 +52,8 @@ type Scope struct {
 
 // A Holding is a product somebody has. Times are unix milliseconds; Until 0 means
 // without end. Lasts is the period after the first use, in milliseconds; 0 means
-// that only From and Until bound it.
+// that only From and Until bound it. Ended is when the holding was taken back;
+// rides before it keep what they used.
 type Holding struct {
 	ID      citygate.UUID `json:"id"`
 	Product string        `json:"product"`
@@ -61,6 +62,7 @@ type Holding struct {
 	From    int64         `json:"from"`
 	Until   int64         `json:"until,omitempty"`
 	Lasts   int64         `json:"lasts,omitempty"`
+	Ended   int64         `json:"ended,omitempty"`
 	Rides   int           `json:"rides,omitempty"`
 	Value   int64         `json:"value,omitempty"`
 	Funder  string        `json:"funder,omitempty"`
@@ -182,7 +184,7 @@ func (u Uses) serves(h *Holding, r *Ride) (ends int64, ok bool) {
 		ends = used.First + h.Lasts // within is for the first use alone
 	}
 	switch {
-	case r.At < h.From || r.At >= ends, !h.Scope.Covers(r):
+	case r.At < h.From || r.At >= ends, h.Ended != 0 && r.At >= h.Ended, !h.Scope.Covers(r):
 		return 0, false
 	case h.Kind == Ticket && used.Rides >= h.Rides, h.Kind == StoredValue && used.Value >= h.Value:
 		return 0, false

@@ -46,6 +46,24 @@ func TestPeriodsOfProducts(t *testing.T) {
 	}
 }
 
+// TestTakenBack: a pass that was begun ends when it is taken back, and which
+// holding served the rides before does not change.
+func TestTakenBack(t *testing.T) {
+	holdings := []Holding{{ID: id(1), Kind: Pass, Lasts: 10 * hour, Ended: 5 * hour}, {ID: id(2), Kind: Pass, Until: 90 * hour}}
+	var u Uses
+	for at, want := range []byte{1: 2, 2: 2, 5: 2} {
+		if want != 0 && u.Free(holdings, &Ride{At: int64(at) * hour}).ID != id(want) {
+			t.Errorf("at hour %d not %d", at, want)
+		}
+	}
+	u = nil
+	for at, want := range []bool{1: true, 4: true, 5: false} {
+		if at > 0 && at != 2 && at != 3 && (u.Free(holdings[:1], &Ride{At: int64(at) * hour}) != nil) != want {
+			t.Errorf("at hour %d: %v", at, !want)
+		}
+	}
+}
+
 func TestProductsThatCannotBeSold(t *testing.T) {
 	for name, p := range map[string]Product{
 		"no id":                      {Kind: Pass, Days: 1},

@@ -480,7 +480,7 @@ func (f *folding) appendInputs(b []byte) []byte {
 				text(s)
 			}
 		}
-		for _, n := range [...]int64{h.From, h.Until, h.Lasts, int64(h.Rides), h.Value} {
+		for _, n := range [...]int64{h.From, h.Until, h.Lasts, h.Ended, int64(h.Rides), h.Value} {
 			number(n)
 		}
 	}

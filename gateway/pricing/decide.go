@@ -119,8 +119,7 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	if f := r.folded[c.id]; f != nil {
 		d, o.retold = f.decision, f.retold
 	} else if t := r.prices.at(c.built.At()); t != nil && why == "" {
-		category, _ := t.Category(c.built.Taps[0].Product)
-		d = t.PriceTrip(&fare.Trip{Journey: &c.built, Category: category}, fare.Calendar{Calendar: r.home.calendar})
+		d = t.PriceTrip(&fare.Trip{Journey: &c.built, Category: r.category(t, &c)}, fare.Calendar{Calendar: r.home.calendar})
 	}
 	if why != "" {
 		d = r.unknown(why)

@@ -32,6 +32,9 @@
 //     after it, so a tap costs the rides that follow it and no others; each whose
 //     fare or explanation differs gets a decision n+1. Other tenants' taps do not
 //     pay for this: nothing of it is asked for them.
+//   - Rights of riders ([Engine.GiveRight]) are products of the tariff and proofs of
+//     category. They begin now or later, so no ride that is priced already changes;
+//     what rides have used up of a holding is part of the fold's state.
 //   - What somebody beside the operator bears of a fare is posted by funder,
 //     subsidy_receivable to subsidy_payable: it is no rider's money, so windows,
 //     payouts and claims do not know it.

@@ -56,6 +56,9 @@ func (r *run) changes(ctx context.Context, riders []citygate.Rider, singles []Ta
 			return nil, err
 		}
 		changes := append(alone, paired...)
+		if err := r.readRights(ctx, changes); err != nil {
+			return nil, err
+		}
 		if r.foldsFrom == never {
 			return changes, nil
 		}
@@ -160,6 +163,7 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 	for i, c := range order {
 		if i == 0 || c.built.Rider != order[i-1].built.Rider {
 			state = before[c.built.Rider]
+			folder.Holdings = r.rights[c.built.Rider].holdings
 		}
 		f, err := r.step(ctx, &folder, &state, c, told[c.id])
 		if err != nil {
@@ -179,7 +183,7 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *fare.State, 
 	}
 	trip := fare.Trip{Journey: &c.built}
 	if t := r.prices.at(c.built.At()); t != nil {
-		trip.Category, _ = t.Category(c.built.Taps[0].Product)
+		trip.Category = r.category(t, c)
 	}
 	if why != "" {
 		f.decision = r.unknown(why)
@@ -198,6 +202,13 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *fare.State, 
 		f.retold = string(explanation) != told.explanation
 	}
 	return f, nil
+}
+
+// category gives the category of a journey's rider, by the proofs that hold at its
+// first tap.
+func (r *run) category(t *fare.Tariff, c *change) fare.Category {
+	category, _ := t.CategoryOf(c.built.Taps[0].Product, r.rights[c.built.Rider].proofs, c.built.At())
+	return category
 }
 
 func compareJourneys(a, b *journey.Journey) int {

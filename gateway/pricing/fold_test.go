@@ -267,3 +267,73 @@ func TestRecomputeFindsWhatIsNotWhatTheTapsGive(t *testing.T) {
 		t.Errorf("a tap says another route now: %+v", found)
 	}
 }
+
+// TestRightsAreUsedBeforeMoney: a proof changes the category of the rides that
+// begin while it holds, a ticket pays for the rides it has, in event order also
+// when the first ride is uploaded last, and a right that ended serves no later ride.
+func TestRightsAreUsedBeforeMoney(t *testing.T) {
+	w := newWorld(t)
+	tariff, err := fare.ParseTariff([]byte(`{"name":"metro","version":2,"currency":"CNY","categories":{"default":"adult","proof":{"student":"adult"}},
+		"rules":[{"id":"flat","flat":{"adult":480,"student":240}}],"products":[{"id":"two","kind":"ticket","rides":2,"price":900},
+		{"id":"staff","kind":"zero_fare","price":0,"funder":"city:staff"},{"id":"purse","kind":"stored_value","value":100,"price":100}],
+		"incomplete":{},"same_stop":{},"rounding":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rider := citygate.Rider{Issuer: 2, Index: 7}
+	var staff citygate.UUID
+	w.in(t, metro, func(tx *pg.Tx) error {
+		if err := Publish(t.Context(), tx, "test", tariff, w.now); err != nil {
+			return err
+		}
+		for _, g := range []Grant{
+			{Rider: rider, Category: "student", Until: w.now.Add(350 * time.Minute), Evidence: "school 4"},
+			{Rider: rider, Product: "two", From: w.now.Add(250 * time.Minute)},
+			{Rider: rider, Product: "staff", From: w.now.Add(550 * time.Minute)},
+		} {
+			if staff, err = w.engine.GiveRight(t.Context(), tx, "test", g); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.in(t, metro, func(tx *pg.Tx) error {
+		for name, g := range map[string]Grant{
+			"past":                 {Rider: rider, Product: "two", From: w.now.Add(-time.Hour)},
+			"stored value":         {Rider: rider, Product: "purse"},
+			"an unknown product":   {Rider: rider, Product: "three"},
+			"no proof needed":      {Rider: rider, Category: "adult"},
+			"both":                 {Rider: rider, Category: "student", Product: "two"},
+			"ends before it began": {Rider: rider, Category: "student", Until: w.now.Add(-time.Hour)},
+		} {
+			if _, err := w.engine.GiveRight(t.Context(), tx, "test", g); err == nil {
+				t.Errorf("%s: given", name)
+			}
+		}
+		return nil
+	})
+	ride := func(k int) Tap { return tapAt(2, 7, 1, uint64(k), tap.Single, k*100, "") }
+	for _, k := range []int{4, 5, 6, 2, 3} { // the ticket's first ride, number 3, comes last
+		w.upload(t, ride(k))
+	}
+	// 2: student. 3 and 4: the ticket. 5: nothing left, no student any more. 6: staff
+	if got := w.fares(t); !slices.Equal(got, []int64{240, 0, 0, 480, 0}) {
+		t.Errorf("fares %v", got)
+	}
+	if got := w.balance(t, "subsidy_receivable:city:staff"); got != 480 {
+		t.Errorf("the city owes %d for its staff", got)
+	}
+	w.check(t)
+	w.now = pgtest.Epoch.Add(650 * time.Minute)
+	w.in(t, metro, func(tx *pg.Tx) error { return EndRight(t.Context(), tx, "test", staff) })
+	w.upload(t, ride(7))
+	if got := w.fares(t); !slices.Equal(got, []int64{240, 0, 0, 480, 0, 480}) {
+		t.Errorf("after the end of the staff's right %v", got)
+	}
+	w.in(t, metro, func(tx *pg.Tx) error {
+		if EndRight(t.Context(), tx, "test", staff) == nil {
+			t.Error("a right ended twice")
+		}
+		return nil
+	})
+}

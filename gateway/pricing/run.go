@@ -25,6 +25,7 @@ type run struct {
 
 	foldsFrom int64                               // see [priceList.foldsFrom]
 	folded    map[citygate.UUID]*folded           // of the pass that runs
+	rights    map[citygate.Rider]rights           // likewise; nil where no tariff asks for any
 	refused   map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end

@@ -89,9 +89,6 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 	if err != nil {
 		return err
 	}
-	if len(t.Products) > 0 {
-		return fare.ErrTariff.Explain("products cannot be bought at this gateway yet: leave them out")
-	}
 	digest := t.Digest()
 	if digest == ([32]byte{}) || t.Version > 1<<62 {
 		return ErrTariffDate.Because(nil, "the tariff was not compiled, or its version is out of range")

@@ -282,3 +282,35 @@ func BenchmarkImport(b *testing.B) {
 		}
 	}
 }
+
+// TestCaseG: a metro with distance bands charges the shortest path, 17.15 km,
+// and not the 21.73 km that were ridden: 5.00. The MTR charges what was tapped:
+// one journey from Lo Wu to Yuen Long 59.20, two with an exit at Fanling 51.50.
+func TestCaseG(t *testing.T) {
+	wuhan := &fare.Tariff{Name: "wuhan", Version: 1, Currency: "CNY", Rules: []fare.Rule{{ID: "km", Distance: &fare.Distance{
+		Base:     fare.Base{UpTo: 4_000, Amount: 200},
+		Bands:    []fare.Band{{UpTo: 12_000, Per: 4_000, Add: 100}, {UpTo: 24_000, Per: 6_000, Add: 100}, {UpTo: 40_000, Per: 8_000, Add: 100}, {UpTo: 50_000, Per: 10_000, Add: 100}, {Per: 20_000, Add: 100}},
+		Links:    []fare.Link{{A: "in", B: "out", Metres: 17_150}, {A: "in", B: "way", Metres: 10_000}, {A: "way", B: "out", Metres: 11_730}},
+		Permille: map[fare.Category]int64{Adult: 1000}}}}}
+	if err := wuhan.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	if d := wuhan.Price(ride("in", "out"), Adult); d.Amount.Minor != 500 || d.Explanation.Steps[0].Metres != 17_150 {
+		t.Errorf("Wuhan: %+v, want 500 for 17,150 m", d)
+	}
+	if ridden, _ := wuhan.Rules[0].Distance.Amount(21_730); ridden == 500 {
+		t.Error("the ridden path costs the same: the case shows nothing")
+	}
+	mtr, err := MTRTariff("HKD", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := mtr.Rules[0].Table
+	price := func(from, to string) int64 {
+		id := func(name string) string { return table.Stops[slices.Index(table.Names, name)] }
+		return mtr.Price(ride(id(from), id(to)), Adult).Amount.Minor
+	}
+	if one, two := price("Lo Wu", "Yuen Long"), price("Lo Wu", "Fanling")+price("Fanling", "Yuen Long"); one != 5920 || two != 5150 {
+		t.Errorf("as one journey %d, as two %d; want 5920 and 5150", one, two)
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+func newFareGiveCommand(sys *system) *cobra.Command {
+	var f gatewayFlags
+	var name, rider, product, category, from, until, evidence string
+	c := &cobra.Command{
+		Use:   "give --tenant TENANT --rider ISSUER/LIST/INDEX --product ID | --category NAME",
+		Short: "Give a rider a product of the tariff, or record that a category was proved",
+		Long: `Gives a rider a pass, a ticket or a zero fare of the tariff, or records that the rider proved a category that
+the tariff wants proved, and prints the id of the right. It costs nothing here: what was sold elsewhere, what
+staff have, what was shown at a counter. Stored value is money and is not given.
+
+The right holds for rides whose first tap is at or after --from, now if it is not given; rides of the past stay
+as they were priced. Giving the same again gives the same id.`,
+		Example: `  citygate fare give --tenant harbour-metro --rider 1/0/42 --product staff --evidence "roster 7"
+  citygate fare give --tenant harbour-metro --rider 1/0/43 --category student --until 2027-08-31T23:59:59+08:00 --evidence "school 4"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			g := pricing.Grant{Product: product, Category: fare.Category(category), Evidence: evidence}
+			var err error
+			if g.Rider, err = citygate.ParseRider(rider); err != nil || name == "" || (product == "") == (category == "") {
+				return &usageError{errors.Join(errors.New("fare give needs --tenant, --rider, and --product or --category"), err)}
+			}
+			for text, into := range map[*string]*time.Time{&from: &g.From, &until: &g.Until} {
+				if *text == "" {
+					continue
+				}
+				if *into, err = time.Parse(time.RFC3339, *text); err != nil {
+					return &usageError{fmt.Errorf("%q: want a time such as 2026-11-21T08:30:00+08:00", *text)}
+				}
+			}
+			var id citygate.UUID
+			err = withPricing(cmd.Context(), sys, f, name, func(in *installation, tx *pg.Tx) (err error) {
+				id, err = in.Pricing.GiveRight(cmd.Context(), tx, actor(sys), g)
+				return err
+			})
+			if err == nil {
+				_, err = fmt.Fprintln(sys.Stdout, id.Text(pricing.RightPrefix))
+			}
+			return err
+		},
+	}
+	f.databaseOnly(c)
+	flags := c.Flags()
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that owns the tariff (required)")
+	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential (required)")
+	flags.StringVar(&product, "product", "", "product of the tariff")
+	flags.StringVar(&category, "category", "", "category that was proved")
+	flags.StringVar(&from, "from", "", "when the right begins, RFC 3339 (default now)")
+	flags.StringVar(&until, "until", "", "when a proof ends, RFC 3339 (default never)")
+	flags.StringVar(&evidence, "evidence", "", "what was shown for it: a reference of yours")
+	return c
+}
+
+func newFareEndCommand(sys *system) *cobra.Command {
+	var f gatewayFlags
+	var name, right string
+	c := &cobra.Command{
+		Use:   "end --tenant TENANT --right ID",
+		Short: "End a right now: no later ride has it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			id, err := citygate.ParseUUID(pricing.RightPrefix, right)
+			if err != nil || name == "" {
+				return &usageError{errors.Join(errors.New("fare end needs --tenant and --right"), err)}
+			}
+			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
+				return pricing.EndRight(cmd.Context(), tx, actor(sys), id)
+			})
+		},
+	}
+	f.databaseOnly(c)
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	c.Flags().StringVar(&right, "right", "", "id that fare give printed (required)")
+	return c
+}
+
+// withPricing runs fn in a transaction of a tenant.
+func withPricing(ctx context.Context, sys *system, f gatewayFlags, name string, fn func(*installation, *pg.Tx) error) (err error) {
+	in, err := f.reading(ctx, sys)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	t, err := in.tenant(ctx, name)
+	if err != nil {
+		return err
+	}
+	return in.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error { return fn(in, tx) })
+}
