@@ -102,6 +102,13 @@ func TestBillRows(t *testing.T) {
 			t.Errorf("%s: %d; want %d", id, got[id], want)
 		}
 	}
+	for _, amount := range []string{"`7.30", "`0.30", "`0.04000"} { // of a payment, a refund and a fee, each in its row before any total
+		torn := bill
+		torn.Body = bytes.Replace(bill.Body, []byte(amount), []byte("`9.99"), 1)
+		if lines, err := biller.ParseBill(torn); err == nil {
+			t.Errorf("%s was changed and %d rows were read", amount, len(lines))
+		}
+	}
 	faults, err := w.sim.SeedBillFaults(mchID, day, wechatpaysim.BillFaultCounts{Missing: 1, Extra: 1, Cent: 1})
 	if err != nil || len(faults) != 3 {
 		t.Fatalf("faults %v, %v", faults, err)
