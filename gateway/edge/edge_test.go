@@ -582,3 +582,29 @@ func TestARefusalSaysWhatWasMissing(t *testing.T) {
 		t.Errorf("the platform's list: %s", w.Body)
 	}
 }
+
+func TestTenantsComePageByPage(t *testing.T) {
+	b := newBench(t)
+	platform := b.token(t, 0, edge.ScopePlatform)
+	for query, want := range map[string][]int64{
+		"": {1, 2}, "?limit=1": {1}, "?after=1": {2}, "?after=2": {}, "?kind=authority": {1, 2}, "?kind=bus": {}, "?state=active&mode=sandbox&after=1": {2}, "?mode=live": {},
+	} {
+		var got struct{ Items []edge.NumberedTenant }
+		w := b.call("GET", "/v1/tenants"+query, platform, "")
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", query, w.Code, w.Body)
+		}
+		ids := []int64{}
+		for _, item := range got.Items {
+			ids = append(ids, item.ID)
+		}
+		if !slices.Equal(ids, want) {
+			t.Errorf("%s: %v, want %v", query, ids, want)
+		}
+	}
+	for _, query := range []string{"?limit=0", "?limit=501", "?kind=tram", "?state=gone", "?after=-1"} {
+		if w := b.call("GET", "/v1/tenants"+query, platform, ""); code(w) != "request.invalid" {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+}

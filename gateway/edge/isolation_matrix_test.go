@@ -218,6 +218,7 @@ func TestIsolation(t *testing.T) {
 	t.Run("whose it is may what its rules say", func(t *testing.T) { w.fromAbove(t, busy) })
 	t.Run("pairing codes tell nothing", func(t *testing.T) { w.pairing(t, quiet, busy) })
 	t.Run("its own people do", func(t *testing.T) { w.control(t, busy) })
+	t.Run("every change leaves an audit row", func(t *testing.T) { w.everyChange(t, busy) })
 	t.Run("a role does what it may", func(t *testing.T) {
 		for _, what := range w.overreach(quiet) {
 			t.Error(what)
@@ -345,7 +346,7 @@ func (w *world) control(t *testing.T, busy *party) {
 	})
 	for _, r := range routes {
 		c, _ := sample(w.edge.OpenAPI(), r, busy.id, busy.has)
-		rec := w.ask(own, c.method, c.url(), "application/json", c.raw())
+		rec := w.audited(t, busy, own, c)
 		platform := r.Needs.Resource == "platform" || r.Needs.Resource == "quota" // of those above it
 		switch {
 		case platform && rec.Code != 403:

@@ -61,6 +61,8 @@ type world struct {
 	root   string // token of a platform administrator
 	calls  int
 
+	changed map[string]bool // operations that changed rows of a tenant
+
 	secrets     sentinel.Set // what must turn up nowhere
 	told        []string     // secrets that an answer told
 	dir, keyDir string       // of files; of the sealed keys, which alone may hold some
@@ -102,7 +104,7 @@ func (w *world) must(err error) {
 // newWorld opens a gateway without a tenant.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, changed: map[string]bool{}}
 	w.micro.Store(pgtest.Epoch.UnixMicro())
 	db := pgtest.New(t)
 	w.db, w.audit, w.owner, w.super = db, pgtest.As(t, db, pglocal.Auditor), pgtest.Owner(t, db), pgtest.As(t, db, pglocal.Superuser)
@@ -219,6 +221,8 @@ func deviceKey(name string) ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte(name))
 	return ed25519.NewKeyFromSeed(seed[:])
 }
+
+func deviceSign(name string, message []byte) []byte { return ed25519.Sign(deviceKey(name), message) }
 
 func publicKey(name string) []byte { return deviceKey(name)[ed25519.SeedSize:] }
 

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -123,10 +124,21 @@ func (e *Edge) mayKnow(ctx context.Context, who Caller) ([]tenants.Tenant, error
 
 func (e *Edge) tenantRoutes() {
 	register(e, get("list-tenants", "/v1/tenants", "Tenants the token may see", "tenants"),
-		func(ctx context.Context, who Caller, _ *struct{}) (*body[list[NumberedTenant]], error) {
+		func(ctx context.Context, who Caller, r *struct {
+			After int64  `query:"after" minimum:"0" doc:"number of the last tenant seen"`
+			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+			Kind  string `query:"kind" enum:"authority,metro,rail,bus,minibus,taxi,ferry,parking,biller,clinic,merchant"`
+			State string `query:"state" enum:"draft,active,suspended,closing,closed"`
+			Mode  string `query:"mode" enum:"sandbox,live"`
+		}) (*body[list[NumberedTenant]], error) {
 			all, err := e.mayKnow(ctx, who)
+			all = slices.SortedFunc(slices.Values(all), func(a, b tenants.Tenant) int { return cmp.Compare(a.ID, b.ID) })
 			var seen []NumberedTenant
 			for _, t := range all {
+				wanted := (r.Kind == "" || r.Kind == string(t.Kind)) && (r.State == "" || r.State == string(t.State)) && (r.Mode == "" || r.Mode == string(t.Mode))
+				if int64(t.ID) <= r.After || !wanted || len(seen) == r.Limit {
+					continue
+				}
 				if e.Access.Authorize(ctx, access.Request{Caller: who, Tenant: t.ID, Operation: "list-tenants", Need: permissions["list-tenants"]}) == nil {
 					seen = append(seen, NumberedTenant{int64(t.ID), document(t)})
 				}

@@ -1,0 +1,182 @@
+package edge_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/issuance"
+	"github.com/cashlesscity/citygate/gateway/roaming"
+)
+
+// unaudited are tables whose rows nobody's decision changes: what is kept to answer
+// and to log, and what waits for a device.
+var unaudited = map[string]bool{"audit_log": true, "platform.audit_log": true, "idempotency_keys": true, "device_challenges": true}
+
+// logged counts a tenant's audit rows, and those of the platform.
+func (w *world) logged(p *party) int64 {
+	return w.audit.Count(0, `SELECT (SELECT count(*) FROM audit_log WHERE tenant_id = $1) + (SELECT count(*) FROM platform.audit_log)`, p.id)
+}
+
+// left tells in which tables of a tenant's run changed rows, and whether an audit
+// row tells of it.
+func (w *world) left(p *party, run func()) (tables []string, told bool) {
+	was, before := w.rowsAround(p), w.logged(p)
+	run()
+	told = w.logged(p) > before
+	for table, rows := range w.rowsAround(p) {
+		if !unaudited[table] && was[table] != rows {
+			tables = append(tables, table)
+		}
+	}
+	return tables, told
+}
+
+// rowsAround gives a tenant's rows, and the terms it shares with another.
+func (w *world) rowsAround(p *party) map[string]string {
+	all := w.rowsOf(p.id)
+	for _, row := range w.super.Rows(0, `SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM platform.roaming_terms AS t WHERE $1 IN (issuer_id, host_id)`, p.id) {
+		all["platform.roaming_terms"], _ = row[0].(string)
+	}
+	return all
+}
+
+// audited sends a request of a route, and holds that it left an audit row if it
+// changed any row of the tenant's.
+func (w *world) audited(t *testing.T, p *party, token string, c call) (rec *httptest.ResponseRecorder) {
+	t.Helper()
+	send := func() { rec = w.ask(token, c.method, c.url(), "application/json", c.raw()) }
+	if c.method == http.MethodGet {
+		send()
+		return rec
+	}
+	tables, told := w.left(p, send)
+	if len(tables) > 0 {
+		w.changed[c.op] = true
+	}
+	if len(tables) > 0 && !told {
+		t.Errorf("%s changed %v and left no audit row", c.op, tables)
+	}
+	return rec
+}
+
+// notHere are unsafe operations that change no row of the tenants of a world, and why.
+var notHere = map[string]string{
+	"check-policy":      "it changes nothing",
+	"explain-access":    "it changes nothing",
+	"challenge-device":  "it keeps nothing but what a device is to sign",
+	"activate-key":      "a reader that rides holds the next key up, which is asked for by hand in rotate_test.go",
+	"rotate-key":        "the next key is announced when a key is made, and is there: rotate_test.go",
+	"code-batch":        "it takes a wallet without a key: issuance's batch_test.go",
+	"revoke-code-batch": "likewise",
+	"find-device":       "it takes a device that was lost: issuance's office_test.go",
+	"put-concession":    "the policy of the world has none: issuance's office_test.go",
+	"put-acceptance":    "a tenant with a rule set has no plain fields: policies' sets_test.go",
+	"release-payout":    "it takes a payout that is held: settle's tests",
+	"put-quota":         "its sample is the quota the tenant has; a change is asked for in the tests of settings",
+	"put-retention":     "likewise",
+	"add-calendar":      "likewise",
+
+	"publish-journey-rules": "its sample is no valid set of rules; journey rules are published in the gateway's tests",
+	"retry-debts":           "it takes an account that owes: collect's tests",
+}
+
+// changes are requests that change something, for operations whose sample does not.
+func (w *world) changes(p *party) []call {
+	ctx := w.t.Context()
+	fresh := w.credential(p, "fresh", "fresh")
+	tariff, err := flatTariff(w, 3).Encode()
+	w.must(err)
+	proposal := func(by, path string) string {
+		q, err := w.Access.Propose(ctx, edge.Caller{Subject: by, Tenant: p.id}, p.id, access.Content{Kind: access.PolicyPublish, Operation: "publish-policy", Method: "POST", Path: path})
+		w.must(err)
+		return q.ID.Text(access.ProposalPrefix)
+	}
+	_, err = w.ProposeRoaming(ctx, worldActor, quietTenant, roaming.Pair{Host: quietTenant, Issuer: p.id}, roaming.Terms{Uncollected: roaming.ByHost}, time.Time{})
+	w.must(err)
+	var challenge struct{ Challenge []byte }
+	w.send(http.MethodPost, p.path("device-challenges"), nil, &challenge)
+	device := edge.RegisterDevice{Kind: "phone", Contract: "pay-" + p.slug, RiderRef: "another phone", Vouched: true, Suite: ct1.SuiteEd25519, PublicKey: publicKey("another"), Challenge: challenge.Challenge}
+	device.Signature = deviceSign("another", issuance.Proof(p.id, device.Challenge, device.PublicKey))
+	type o = map[string]any
+	sandbox := o{"fee_ppm": 6000, "utc_offset_minutes": 480, "bill_delay_minutes": 540, "poll_seconds": 60}
+	return []call{
+		{op: "publish-tariff", method: "PUT", path: p.path("tariffs/3"), body: edge.Tariff{From: w.now().Add(24 * time.Hour), Tariff: tariff}},
+		{op: "put-code-scheme", method: "PUT", path: p.path("code-schemes/token-defer"), body: o{"params": o{"issuer": p.issuer}, "operators": []int64{int64(quietTenant)}}},
+		{op: "put-contract", method: "PUT", path: p.path("contracts/other"), body: o{"adapter": "sandbox", "config": sandbox, "fee_ppm": 6000}},
+		{op: "put-payer", method: "PUT", path: p.path("accounts/%s/payers/other", fresh.Account), body: o{"rider_ref": "fresh-other"}},
+		{op: "put-issuer", method: "PUT", path: p.path("issuers/other"), body: o{"url": "https://id.example/other", "client_id": "gateway"}},
+		{op: "remove-issuer", method: "DELETE", path: p.path("issuers/other")},
+		{op: "refuse-proposal", method: "POST", path: p.path("proposals/%s/refuse", proposal(worldActor, "/a"))},
+		{op: "withdraw-proposal", method: "POST", path: p.path("proposals/%s/withdraw", proposal("user:own", "/b"))},
+		{op: "set-terminal-profile", method: "PUT", path: p.path("terminals/%s/profile", p.has["terminal"]), body: o{"max_fare_minor": 500}},
+		{op: "set-terminal-state", method: "PUT", path: p.path("terminals/%s/state", p.has["terminal"]), body: o{"state": "suspended"}},
+		{op: "deny-credential", method: "POST", path: p.path("denials"), body: o{"list": fresh.List, "index": fresh.Index, "reason": "lost"}},
+		{op: "ensure-key", method: "PUT", path: p.path("keys/explain"), body: o{"algorithm": "ed25519"}},
+		{op: "add-settlement-terms", method: "POST", path: p.path("settlement-terms"), body: o{"version": 1, "from": "2026-12-24", "close_after_minutes": 60, "pay_after_minutes": 600}},
+		{op: "agree-roaming", method: "POST", path: p.path("roaming/agree"), body: o{"partner": int64(quietTenant), "role": "issuer", "version": 1}},
+		{op: "propose-roaming", method: "POST", path: p.path("roaming"), body: o{"partner": int64(quietTenant), "role": "host", "terms": o{"uncollected": "host"}}},
+		{op: "end-roaming", method: "POST", path: p.path("roaming/end"), body: o{"partner": int64(quietTenant), "role": "host"}},
+		{op: "publish-policy", method: "POST", path: p.path("policies"), body: edge.PublishPolicy{Source: strings.Replace(worldRules, "skew_seconds: 30", "skew_seconds: 31", 1)}},
+		{op: "put-payees", method: "POST", path: p.path("payees"), body: o{"payees": []o{{"id": "d-9", "kind": "driver", "name": "Driver", "account": "ACCOUNT-9", "bank_id": "BANK"}}}},
+		{op: "put-payout-rules", method: "PUT", path: p.path("payout-rules"), body: o{"manual": true}},
+		{op: "enrol-terminal", method: "POST", path: p.path("terminals"), body: edge.EnrolTerminal{ID: 790001, Name: "second", PublicKey: publicKey("second"), Kind: "validator"}},
+		{op: "create-pairing-code", method: "POST", path: p.path("pairing-codes"), body: o{"name": "third", "kind": "validator"}},
+		{op: "register-device", method: "POST", path: p.path("devices"), body: device},
+		{op: "register-foreign-riders", method: "POST", path: p.path("foreign-riders"), body: o{"requests": []edge.RegisterForeign{{
+			Scheme: "token-defer", Code: []byte("TKN1:palm-co:rkSKyGxOjk3sZFcpcI70GA"), Contract: "pay-" + p.slug, RiderRef: "foreign",
+		}}}},
+		{op: "put-served", method: "PUT", path: p.path("serves"), body: o{"authorities": []int64{int64(foreignTenant)}}},
+		{op: "put-tenant", method: "PUT", path: fmt.Sprintf("/v1/tenants/%d", newTenant), body: edge.TenantDocument{
+			Slug: "new-bus", Name: "New", Kind: "bus", Mode: "sandbox", Currency: "CNY", TimeZone: "Asia/Shanghai",
+		}},
+		{op: "set-clock", method: "PUT", path: p.path("clock"), body: o{"now": w.now().Add(30 * 24 * time.Hour)}},
+		{op: "set-tenant-state", method: "PUT", path: p.path("state"), body: o{"state": "suspended"}},
+	}
+}
+
+const newTenant = citygate.TenantID(1950)
+
+// everyChange holds that every unsafe operation was seen to change something, and
+// to leave an audit row then, or is one of notHere.
+func (w *world) everyChange(t *testing.T, p *party) {
+	own := w.mint(edge.Caller{Subject: "user:own", Tenant: p.id, Scopes: []string{edge.ScopeAdmin}})
+	routes := map[string]edge.Route{}
+	for _, r := range w.tokenRoutes() {
+		routes[r.Operation.OperationID] = r
+	}
+	for _, c := range w.changes(p) {
+		if w.changed[c.op] {
+			continue
+		}
+		token, whose := own, p
+		if of := routes[c.op].Needs.Resource; of == "platform" || of == "quota" {
+			token = w.root
+		}
+		if c.op == "put-tenant" {
+			whose = &party{id: newTenant}
+		}
+		if rec := w.audited(t, whose, token, c); !w.changed[c.op] {
+			t.Errorf("%s %s changed nothing: %d %s", c.op, c.path, rec.Code, rec.Body)
+		}
+	}
+	if tables, told := w.left(p, func() { w.owner.Exec(p.id, `UPDATE payees SET name = 'Somebody' WHERE tenant_id = $1`, p.id) }); len(tables) == 0 || told {
+		t.Errorf("a change that nobody tells of is not found: %v, %t", tables, told)
+	}
+	for op, r := range routes {
+		switch _, excused := notHere[op]; {
+		case r.Operation.Method == http.MethodGet:
+		case excused && w.changed[op]:
+			t.Errorf("%s changes something: take it out of notHere", op)
+		case !excused && !w.changed[op]:
+			t.Errorf("no request of this test has %s change anything: add one to changes", op)
+		}
+	}
+}
