@@ -80,11 +80,11 @@ var notHere = map[string]string{
 	"put-concession":    "the policy of the world has none: issuance's office_test.go",
 	"put-acceptance":    "a tenant with a rule set has no plain fields: policies' sets_test.go",
 	"release-payout":    "it takes a payout that is held: settle's tests",
-	"put-quota":         "its sample is the quota the tenant has; a change is asked for in the tests of settings",
+	"put-quota":         "its sample is the quota the tenant has; gateway/settings_test.go changes it",
 	"put-retention":     "likewise",
 	"add-calendar":      "likewise",
 
-	"publish-journey-rules": "its sample is no valid set of rules; journey rules are published in the gateway's tests",
+	"publish-journey-rules": "its sample is no valid set of rules; pricing/rules_test.go publishes some",
 	"retry-debts":           "it takes an account that owes: collect's tests",
 }
 
