@@ -45,12 +45,12 @@ type Carried struct {
 	Amount citygate.Money `json:"amount" doc:"taken off its next payouts"`
 }
 
-// owedRoutes are about money that somebody still owes.
 // A RetriedRefund names the refund that is asked for instead of one.
 type RetriedRefund struct {
 	Refund string `json:"refund" doc:"the refund that stands for it from now on"`
 }
 
+// owedRoutes are about money that somebody still owes.
 func (e *Edge) owedRoutes() {
 	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges", "money"),
 		func(ctx context.Context, _ Caller, r *struct {

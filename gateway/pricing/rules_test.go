@@ -126,7 +126,10 @@ func TestClaimOfAMissingTap(t *testing.T) {
 	var ids []citygate.UUID
 	list := func() []Journey {
 		var all []Journey
-		w.in(t, metro, func(tx *pg.Tx) (err error) { all, err = List(ctx, tx, Filter{}, citygate.UUID{}, 10); return err })
+		w.in(t, metro, func(tx *pg.Tx) (err error) { //nolint:contextcheck // a test transaction has a context of its own
+			all, err = List(ctx, tx, Filter{}, citygate.UUID{}, 10)
+			return err
+		})
 		ids = nil
 		for _, j := range all {
 			ids = append(ids, j.ID)

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -28,7 +29,7 @@ type Reporter interface {
 // itself pass.
 func Handler(t Reporter, h http.Handler) http.Handler {
 	asked := httptest.NewRecorder()
-	ask := httptest.NewRequest(http.MethodGet, "/openapi.json", nil)
+	ask := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/openapi.json", nil)
 	ask.RemoteAddr = "198.51.100.254:1" // whose quota no test counts
 	h.ServeHTTP(asked, ask)
 	d, err := load(asked.Body.Bytes())
