@@ -158,10 +158,16 @@ func (d *Driver) Able(c driver.Capability) bool {
 // Describe gives the manifest's limits.
 func (d *Driver) Describe() driver.Description { return d.config.Manifest.describe() }
 
-// Submit is driver.Provider's.
+// Submit is driver.Provider's. Amounts of nothing and less are never sent.
 func (d *Driver) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+	if len(debits) == 0 {
+		return nil, nil
+	}
 	call := submitCall{Contract: d.part}
 	for _, x := range debits {
+		if x.Amount.Minor <= 0 {
+			return nil, fmt.Errorf("%w: an amount of %s", driver.ErrNotPerformed, x.Amount)
+		}
 		call.Debits = append(call.Debits, debitOut(x))
 	}
 	var answer submitAnswer

@@ -73,7 +73,7 @@ func tutorialScript(t *testing.T, page, port string) string {
 			}
 			fmt.Fprintf(&b, "%s >program.log 2>&1 &\nPROGRAM=$!\nfor i in $(seq 100); do grep -q 'ready at' program.log && break; sleep 0.1; done\ngrep 'ready at' program.log\n", strings.TrimSpace(text))
 		case how == "fails":
-			fmt.Fprintf(&b, "if %s >report; then echo it should fail; exit 1; fi\ngrep -q '^failed *duplicate' report\ngrep -q '^failed *other_content' report\ntest $(grep -c '^failed' report) = 2\n", strings.TrimSpace(text))
+			fmt.Fprintf(&b, "if %s >report; then echo it should fail; exit 1; fi\ngrep -q '^failed *duplicate' report\ngrep -q '^failed *other_content' report\ntest $(grep -c '^failed' report) = 8\n", strings.TrimSpace(text))
 		case kind == "sh" && how == "":
 			run++
 			b.WriteString(text)

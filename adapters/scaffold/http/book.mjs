@@ -19,7 +19,7 @@ export class Book {
   pay(debit) {
     const said = this.script.shift() ?? 'yes';
     if (said === 'unknown') return { id: debit.id, outcome: 'unknown' };
-    const result = { id: debit.id, outcome: said === 'yes' ? 'succeeded' : 'declined' };
+    const result = said === 'yes' ? { id: debit.id, outcome: 'succeeded', amount: debit.amount } : { id: debit.id, outcome: 'declined', reason: 'no_money' };
     if (said === 'yes') this.moves.push({ id: debit.id, amount: debit.amount });
     this.known.set(debit.id, result);
     return result;
