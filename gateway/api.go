@@ -34,8 +34,8 @@ func (g *Gateway) verticals() edge.Verticals {
 		Roaming:  g.roamingAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(),
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
-		JourneyReading: g.journeyReading(),
-		Journeys:       g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
+		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(),
+		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}
 }

@@ -2322,6 +2322,42 @@ GRANT INSERT, SELECT ON retention TO citygate_app;
 GRANT SELECT ON retention TO citygate_auditor;
 GRANT UPDATE (keep_days, automatic, erased_before, taps, journeys, changed_at) ON retention TO citygate_app;
 
+CREATE TABLE rider_proofs (
+    tenant_id bigint NOT NULL,
+    code bytea NOT NULL,
+    shown_at timestamp with time zone NOT NULL,
+    CONSTRAINT rider_proofs_pkey PRIMARY KEY (tenant_id, code),
+    CONSTRAINT rider_proofs_code_check CHECK ((length(code) = 32))
+);
+COMMENT ON TABLE rider_proofs IS 'Digests of codes that riders asked about their trips with: each proves its rider once. Rows older than a code lives are removed.';
+CREATE INDEX rider_proofs_shown_at ON rider_proofs USING btree (tenant_id, shown_at);
+ALTER TABLE rider_proofs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rider_proofs FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON rider_proofs
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON rider_proofs TO citygate_app;
+GRANT SELECT ON rider_proofs TO citygate_auditor;
+
+CREATE TABLE risk_terms (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    body json NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT risk_terms_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT risk_terms_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE risk_terms IS 'Every version of the tenant''s terms about money that does not come: limits of charges by contract, retries, and who bears late, expired and denied records. Versions never change.';
+CREATE UNIQUE INDEX risk_terms_valid_from ON risk_terms USING btree (tenant_id, valid_from);
+ALTER TABLE risk_terms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE risk_terms FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON risk_terms
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON risk_terms TO citygate_app;
+GRANT SELECT ON risk_terms TO citygate_auditor;
+
 CREATE TABLE rule_sets (
     tenant_id bigint NOT NULL,
     version bigint NOT NULL,

@@ -327,7 +327,11 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 		return err
 	}
 	if len(up) > 0 {
-		into, err := addFares(ctx, tx, b.currency, settings.Rules, up, func(d citygate.Date) time.Time {
+		terms, err := c.terms.At(ctx, tx, tx.Now)
+		if err != nil {
+			return err
+		}
+		into, err := addFares(ctx, tx, b.currency, limits{settings.Rules, terms}, up, func(d citygate.Date) time.Time {
 			_, end := settings.Calendar.Window(d)
 			return end.Add(settings.Rules.CloseAfter)
 		})

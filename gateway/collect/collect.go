@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/interbook"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -139,11 +140,12 @@ type Abroad func(at time.Time, scheme code.SchemeID, product uint16) (reason cod
 type Collector struct {
 	Config
 
-	sets *policies.Sets
+	sets  *policies.Sets
+	terms *risk.Book
 }
 
 // New makes a Collector.
-func New(c Config) *Collector { return &Collector{c, new(policies.Sets)} }
+func New(c Config) *Collector { return &Collector{c, new(policies.Sets), new(risk.Book)} }
 
 // ourID makes the id a provider knows a payment by: 32 characters that follow
 // from natural keys.

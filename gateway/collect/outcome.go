@@ -109,6 +109,10 @@ func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeede
 	if err := collected(ctx, tx, succeeded); err != nil {
 		return nil, err
 	}
+	by, err := c.declines(ctx, tx, rules, declined)
+	if err != nil {
+		return nil, err
+	}
 	var deny []citygate.UUID
 	for _, ch := range declined {
 		transfers = append(transfers, ch.transfers(tx.Tenant)...)
@@ -121,7 +125,7 @@ func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeede
 			less += voided[i].Amount
 			transfers = append(transfers, voided[i].transfers(tx.Tenant)...)
 		}
-		left, err := owe(ctx, tx, rules, ch, less)
+		left, err := owe(ctx, tx, by, ch, less)
 		if err != nil {
 			return nil, err
 		}

@@ -58,7 +58,7 @@ func additions(claims []*claim) map[aggregationKey]*addition {
 // addFares adds the fares of claims to the open aggregation of each one's account
 // and date, makes those that are not there, and gives their ids. An aggregation
 // that reaches a limit is due now.
-func addFares(ctx context.Context, tx *pg.Tx, currency citygate.Currency, rules Rules, claims []*claim, closes func(citygate.Date) time.Time) (map[aggregationKey]citygate.UUID, error) {
+func addFares(ctx context.Context, tx *pg.Tx, currency citygate.Currency, limits limits, claims []*claim, closes func(citygate.Date) time.Time) (map[aggregationKey]citygate.UUID, error) {
 	sums := additions(claims)
 	into := make(map[aggregationKey]citygate.UUID, len(sums))
 	left := slices.Collect(maps.Values(sums))
@@ -69,7 +69,7 @@ func addFares(ctx context.Context, tx *pg.Tx, currency citygate.Currency, rules 
 	// adding another transaction may close one.
 	const rounds = 1000
 	for range rounds {
-		added, err := upsertAggregations(ctx, tx, currency, rules, left, closes)
+		added, err := upsertAggregations(ctx, tx, currency, limits, left, closes)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func addFares(ctx context.Context, tx *pg.Tx, currency citygate.Currency, rules 
 // upsertAggregations adds to the aggregations that additions aim at, in the order
 // of their ids, and makes those that are not there. It gives the ids of those
 // that took what was added: a closed one does not.
-func upsertAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Currency, rules Rules, sums []*addition, closes func(citygate.Date) time.Time) (map[citygate.UUID]bool, error) {
+func upsertAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Currency, limits limits, sums []*addition, closes func(citygate.Date) time.Time) (map[citygate.UUID]bool, error) {
 	slices.SortFunc(sums, func(a, b *addition) int { return bytes.Compare(a.id[:], b.id[:]) })
 	added := make(map[citygate.UUID]bool, len(sums))
 	due := map[citygate.Date]time.Time{}
@@ -102,6 +102,7 @@ func upsertAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Curren
 		keys, contracts, payers := make([]string, n), make([]string, n), make([]string, n)
 		ordinals, taps := make([]int32, n), make([]int32, n)
 		deltas, ends := make([]int64, n), make([]time.Time, n)
+		amounts, counts := make([]int64, n), make([]int32, n)
 		for i, a := range chunk {
 			ids[i], accounts[i], dates[i] = a.id, a.account.ID, a.date
 			keys[i], contracts[i], payers[i] = a.account.Key, a.account.Contract, a.account.PayerRef
@@ -109,23 +110,31 @@ func upsertAggregations(ctx context.Context, tx *pg.Tx, currency citygate.Curren
 			if _, known := due[a.date]; !known {
 				due[a.date] = closes(a.date)
 			}
+			rules := limits.of(a.account.Contract)
 			ends[i] = due[a.date]
+			if rules.within > 0 && tx.Now.Add(rules.within).Before(ends[i]) {
+				ends[i] = tx.Now.Add(rules.within)
+			}
+			amounts[i], counts[i] = rules.AmountLimit, int32(rules.CountLimit)
 		}
 		rows, err := tx.Query(ctx, `
 			INSERT INTO aggregations AS a (tenant_id, aggregation_id, account_id, account_key, contract, payer_ref, currency, business_date, ordinal,
 			                               state, total, taps, opened_at, closes_at)
 			SELECT $1, id, account, key, contract, payer, $2, date, ordinal, 'open', delta, taps, $3,
-			       CASE WHEN ($4 > 0 AND delta >= $4) OR ($5 > 0 AND taps >= $5) THEN least(due, $3) ELSE due END
-			FROM unnest($6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::date[], $12::int[], $13::bigint[], $14::int[], $15::timestamptz[])
-			     AS u (id, account, key, contract, payer, date, ordinal, delta, taps, due)
+			       CASE WHEN (most > 0 AND delta >= most) OR (count > 0 AND taps >= count) THEN least(due, $3) ELSE due END
+			FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::date[], $10::int[], $11::bigint[], $12::int[], $13::timestamptz[],
+			            $14::bigint[], $15::int[])
+			     AS u (id, account, key, contract, payer, date, ordinal, delta, taps, due, most, count)
 			ON CONFLICT (tenant_id, aggregation_id) DO UPDATE
 			SET total = a.total + excluded.total, taps = a.taps + excluded.taps,
-			    closes_at = CASE WHEN ($4 > 0 AND a.total + excluded.total >= $4) OR ($5 > 0 AND a.taps + excluded.taps >= $5)
+			    closes_at = CASE WHEN EXISTS (
+			                    SELECT FROM unnest($4::uuid[], $14::bigint[], $15::int[]) AS l (id, most, count) WHERE l.id = a.aggregation_id
+			                    AND (l.most > 0 AND a.total + excluded.total >= l.most OR l.count > 0 AND a.taps + excluded.taps >= l.count))
 			                THEN least(a.closes_at, $3) ELSE a.closes_at END
 			WHERE a.state = 'open'
 			RETURNING aggregation_id`,
-			tx.Tenant, string(currency), tx.Now, rules.AmountLimit, rules.CountLimit,
-			ids, accounts, keys, contracts, payers, dates, ordinals, deltas, taps, ends)
+			tx.Tenant, string(currency), tx.Now,
+			ids, accounts, keys, contracts, payers, dates, ordinals, deltas, taps, ends, amounts, counts)
 		if err != nil {
 			return nil, err
 		}

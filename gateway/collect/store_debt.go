@@ -43,14 +43,14 @@ func setAggregation(ctx context.Context, tx *pg.Tx, id citygate.UUID, state stri
 // owe opens the debt of a declined charge, or keeps it open when a recovery was
 // declined. less is what was corrected while the charge was under way. It gives
 // what is owed.
-func owe(ctx context.Context, tx *pg.Tx, rules Rules, ch *charge, less int64) (left int64, err error) {
-	retry := tx.Now.Add(rules.RetryEvery)
+func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int64) (left int64, err error) {
+	retry, err := by.next(ctx, tx, ch)
+	if err != nil {
+		return 0, err
+	}
 	if ch.Kind == kindCharge {
 		left = ch.Amount - less
-		state, retryAt, closed := "open", &retry, (*time.Time)(nil)
-		if rules.MaxTries == 0 {
-			retryAt = nil
-		}
+		state, retryAt, closed := "open", retry, (*time.Time)(nil)
 		if left == 0 {
 			state, retryAt, closed = "corrected", nil, &tx.Now
 		}
@@ -64,9 +64,9 @@ func owe(ctx context.Context, tx *pg.Tx, rules Rules, ch *charge, less int64) (l
 		UPDATE debts SET amount = amount - $3, tries = tries + 1, unpassed = unpassed OR $3 > 0,
 		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
 		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
-		       retry_at = CASE WHEN amount > $3 AND tries + 1 < $5 THEN $6::timestamptz END
+		       retry_at = CASE WHEN amount > $3 THEN $5::timestamptz END
 		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING amount`,
-		tx.Tenant, ch.Aggregation, less, tx.Now, rules.MaxTries, retry).Scan(&left); err != nil {
+		tx.Tenant, ch.Aggregation, less, tx.Now, retry).Scan(&left); err != nil {
 		return 0, err
 	}
 	if left == 0 {

@@ -225,3 +225,14 @@ func Entries(ctx context.Context, tx *pg.Tx, account, after citygate.UUID, limit
 		return e, err
 	})
 }
+
+// IsDenied reports whether a credential of the tenant is denied now, by itself or
+// with its account.
+func IsDenied(ctx context.Context, tx *pg.Tx, rider citygate.Rider) (denied bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM deny_entries d WHERE d.tenant_id = $1 AND d.lifted_at IS NULL AND d.list = $2 AND d.idx = $3)
+		    OR EXISTS (SELECT FROM credentials c JOIN deny_entries d ON d.tenant_id = $1 AND d.account_id = c.account_id AND d.lifted_at IS NULL
+		               WHERE c.tenant_id = $1 AND c.list = $2 AND c.idx = $3)`,
+		tx.Tenant, int32(rider.List), int64(rider.Index)).Scan(&denied)
+	return denied, err
+}

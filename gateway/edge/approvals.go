@@ -33,6 +33,7 @@ var guards = map[string]access.Kind{
 	"publish-policy":        access.PolicyPublish,
 	"publish-tariff":        access.PolicyPublish,
 	"publish-journey-rules": access.PolicyPublish,
+	"publish-risk-terms":    access.PolicyPublish,
 	"restore-policy":        access.PolicyPublish,
 	"put-acceptance":        access.PolicyPublish,
 	"put-issuance-policy":   access.PolicyPublish,

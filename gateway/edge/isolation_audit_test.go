@@ -18,7 +18,7 @@ import (
 
 // unaudited are tables whose rows nobody's decision changes: what is kept to answer
 // and to log, and what waits for a device.
-var unaudited = map[string]bool{"audit_log": true, "platform.audit_log": true, "idempotency_keys": true, "device_challenges": true}
+var unaudited = map[string]bool{"audit_log": true, "platform.audit_log": true, "idempotency_keys": true, "device_challenges": true, "rider_proofs": true}
 
 // logged counts a tenant's audit rows, and those of the platform.
 func (w *world) logged(p *party) int64 {
@@ -71,6 +71,7 @@ func (w *world) audited(t *testing.T, p *party, token string, c call) (rec *http
 var notHere = map[string]string{
 	"check-policy":      "it changes nothing",
 	"explain-access":    "it changes nothing",
+	"inspect":           "it changes nothing",
 	"challenge-device":  "it keeps nothing but what a device is to sign",
 	"activate-key":      "a reader that rides holds the next key up, which is asked for by hand in rotate_test.go",
 	"rotate-key":        "the next key is announced when a key is made, and is there: rotate_test.go",
@@ -109,6 +110,7 @@ func (w *world) changes(p *party) []call {
 	sandbox := o{"fee_ppm": 6000, "utc_offset_minutes": 480, "bill_delay_minutes": 540, "poll_seconds": 60}
 	return []call{
 		{op: "publish-tariff", method: "PUT", path: p.path("tariffs/3"), body: edge.Tariff{From: w.now().Add(24 * time.Hour), Tariff: tariff}},
+		{op: "publish-risk-terms", method: "POST", path: p.path("risk-terms"), body: o{"from": w.now().Add(24 * time.Hour), "terms": o{"version": 1, "contracts": []any{}}}},
 		{op: "put-code-scheme", method: "PUT", path: p.path("code-schemes/token-defer"), body: o{"params": o{"issuer": p.issuer}, "operators": []int64{int64(quietTenant)}}},
 		{op: "put-contract", method: "PUT", path: p.path("contracts/other"), body: o{"adapter": "sandbox", "config": sandbox, "fee_ppm": 6000}},
 		{op: "put-payer", method: "PUT", path: p.path("accounts/%s/payers/other", fresh.Account), body: o{"rider_ref": "fresh-other"}},

@@ -23,8 +23,8 @@ var sneaked = []string{
 // free are operations with a part of their body that is read by something else,
 // which refuses unknown fields itself.
 var free = map[string][]string{
-	"publish-journey-rules": {"/rules"},
-	"put-contract":          {"/config"}, "publish-tariff": {"/tariff"}, "put-acceptance": {"/rules"}, "put-code-scheme": {"/params"},
+	"publish-journey-rules": {"/rules"}, "publish-risk-terms": {"/terms"},
+	"put-contract": {"/config"}, "publish-tariff": {"/tariff"}, "put-acceptance": {"/rules"}, "put-code-scheme": {"/params"},
 }
 
 // levels calls visit with every object of a body: its place, and its schema.

@@ -65,7 +65,7 @@ var plain = map[string]any{
 	"after": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "driver": "D-1",
 	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
 	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
-	"to": nil, "publish-journey-rules rules": worldJourneyRules, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
+	"to": nil, "publish-journey-rules rules": worldJourneyRules, "publish-risk-terms terms": map[string]any{"version": 1, "contracts": []any{}}, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
 	"rider_ref": "somebody", "product": 1, "cap": 5, "issue-credentials taps": 4, "put-issuance-policy taps": 4, "window": 30, "ttl_hours": 48, "suite": 0, "challenge": make([]byte, 32), "signature": make([]byte, 64),
 	"attestation": nil, "vouched": nil, "medium": nil, "anchor": nil, "band": nil, "unproven": nil, "chain": nil, "batch": nil, "windows": nil, "window_seconds": 30,
 	"concessions": []any{}, "proof": nil, "bands_per_phone": 1, "wait_after_loss_hours": 72, "attestation_roots": nil, "attestation_fresh_status": nil, "apple": nil, "app_attestation": nil, "apps": nil, "development": nil, "roots": nil, "resolution": nil, "put-issuance-policy phone": nil,

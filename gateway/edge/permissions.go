@@ -13,6 +13,10 @@ var open = authz.Permission{Resource: "public", Verb: "read"}
 // is, a person by an ID token, a device by a pairing code and its key.
 var signsIn = authz.Permission{Resource: "public", Verb: "sign-in"}
 
+// provesRider marks what riders do without a token: the body proves with a fresh
+// code which credential asks, and that is all anybody learns of them.
+var provesRider = signsIn
+
 // secretAnswers are operations whose answer holds a secret that is shown once:
 // it is not kept for repeats of the request.
 var secretAnswers = map[string]bool{"create-api-key": true, "create-pairing-code": true}
@@ -156,6 +160,15 @@ var permissions = map[string]authz.Permission{
 	"list-carried":           {Resource: "settlement", Verb: "read"},
 	"list-journeys":          {Resource: "money", Verb: "read"},
 	"get-journey":            {Resource: "money", Verb: "read"},
+	"list-risk-terms":        {Resource: "policy", Verb: "read"},
+	"publish-risk-terms":     {Resource: "policy", Verb: "publish"},
+	"get-liability":          open,
+	"inspect":                {Resource: "inspection", Verb: "check"},
+	"rider-trips":            provesRider,
+	"rider-trip":             provesRider,
+	"rider-claim":            provesRider,
+	"rider-debts":            provesRider,
+	"rider-pay":              provesRider,
 	"list-journey-rules":     {Resource: "policy", Verb: "read"},
 	"publish-journey-rules":  {Resource: "policy", Verb: "publish"},
 	"list-journey-facts":     {Resource: "policy", Verb: "read"},

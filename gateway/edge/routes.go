@@ -73,6 +73,8 @@ func (e *Edge) routes() {
 	e.ruleSetRoutes()
 	e.moneyRoutes()
 	e.journeyReadingRoutes()
+	e.selfServiceRoutes()
+	e.riskRoutes()
 	e.onboardingRoutes()
 	e.roamingRoutes()
 	e.auditRoutes()

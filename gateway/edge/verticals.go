@@ -77,6 +77,8 @@ type Verticals struct {
 	Journeys       func(ctx context.Context, tenant citygate.TenantID, state string, rider citygate.Rider, page Page) ([]Journey, error)
 	Journey        func(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (Journey, error)
 	JourneyReading JourneyReading
+	Riders         Riders
+	Risk           Risk
 	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)

@@ -208,3 +208,14 @@ func Tallies(ctx context.Context, tx *pg.Tx) ([]Tally, error) {
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Tally])
 }
+
+// Riding reports whether a ride of a rider is under way at an instant: one that
+// began within the last four hours and has not ended, or a single tap of the last
+// two. Uploads that are still to come are not known here.
+func Riding(ctx context.Context, tx *pg.Tx, rider citygate.Rider, at time.Time) (riding bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM journeys j WHERE j.tenant_id = $1 AND j.issuer = $2 AND j.list = $3 AND j.idx = $4 AND j.starts_at <= $5
+			AND (j.state = 'open' AND j.starts_at > $6 OR NOT j.paired AND j.state <> 'empty' AND j.starts_at > $7))`,
+		int64(tx.Tenant), int32(rider.Issuer), int32(rider.List), int64(rider.Index), at, at.Add(-4*time.Hour), at.Add(-2*time.Hour)).Scan(&riding)
+	return riding, err
+}

@@ -32,6 +32,7 @@ var resources = map[string][]string{
 	"tariff":     {"read", "write", "publish"}, //
 	"provider":   {"read", "write", "test"},    // contracts and their credentials
 	"rider":      {"read", "write"},            // accounts, devices, credentials, denials
+	"inspection": {"check"},                    // whether a code that is shown holds, and nothing else
 	"debt":       {"read", "write"},            // what riders owe, refunds
 	"money":      {"read", "write"},            // journeys, charges, balances
 	"settlement": {"read", "write", "release"}, // windows, terms, payouts
@@ -114,7 +115,7 @@ var rules = map[Role]map[Domain][]string{
 		Below: {"money.read", "debt.read", "settlement.read", "recon.read", "payee.read", "tenant.read"},
 	},
 	Support: {
-		Own:   {"rider.*", "debt.*", "money.read", "fleet.read", "tenant.read", "recon.read", "policy.read", "tariff.read", "trust.read"},
+		Own:   {"rider.*", "debt.*", "inspection.check", "money.read", "fleet.read", "tenant.read", "recon.read", "policy.read", "tariff.read", "trust.read"},
 		Below: {"rider.read", "debt.read", "money.read", "fleet.read", "tenant.read"},
 	},
 	AdapterVendor: {Own: {"provider.read", "provider.test", "recon.read", "tenant.read"}},

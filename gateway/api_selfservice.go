@@ -1,0 +1,294 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/risk"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// errRiderProof is the one answer to every code that proves nobody: which of the
+// checks failed helps nobody but who guesses.
+var errRiderProof = &citygate.Code{Name: "rider.proof", Kind: citygate.Unauthenticated, Title: "The code does not prove a rider here: it is not genuine, not fresh, or was used before. Make a new code and send it at once."}
+
+func (g *Gateway) selfService() edge.Riders {
+	return edge.Riders{Trips: g.riderTrips, Trip: g.riderTrip, Claim: g.riderClaim, Debts: g.riderDebts, Pay: g.riderPay, Inspect: g.inspect}
+}
+
+// proofSlack is how far the clocks of a phone and of the gateway may be apart.
+const proofSlack = 30 * time.Second
+
+// proven gives the rider whose credential made a code just now. Verifying costs
+// no row; a code that holds is kept as used, so that whoever saw it on a screen or
+// on the wire learns nothing with it.
+func (g *Gateway) proven(ctx context.Context, tx *pg.Tx, raw []byte) (citygate.Rider, error) {
+	rider, fresh, err := g.shownBy(ctx, tx, raw)
+	if err != nil {
+		return rider, err
+	}
+	if !fresh {
+		return rider, errRiderProof.Because(nil, "rider %s", rider)
+	}
+	first, err := keepProof(ctx, tx, sha256.Sum256(raw))
+	if err == nil && !first {
+		err = errRiderProof.Because(nil, "rider %s: used before", rider)
+	}
+	return rider, err
+}
+
+// shownBy verifies a code under the keys of a tenant: those of its own riders and
+// of the riders it takes.
+func (g *Gateway) shownBy(ctx context.Context, tx *pg.Tx, raw []byte) (rider citygate.Rider, fresh bool, err error) {
+	proofs, err := g.Collector.Prove(ctx, tx, [][]byte{raw})
+	if err != nil {
+		return rider, false, err
+	}
+	p := proofs[0]
+	rider = p.Use.Rider
+	if p.Reason != "" || rider == (citygate.Rider{}) || rider.Foreign() {
+		return rider, false, errRiderProof.Because(nil, "%s", p.Reason)
+	}
+	made, window := time.Unix(p.GeneratedAt, 0), time.Duration(p.Window)*time.Second
+	fresh = !made.After(tx.Now.Add(proofSlack)) && tx.Now.Before(made.Add(window+proofSlack)) && tx.Now.Before(time.Unix(p.ExpiresAt, 0))
+	return rider, fresh, nil
+}
+
+// asRider runs fn for the rider whose code it is, in the tenant's transaction.
+func (g *Gateway) asRider(ctx context.Context, tenant citygate.TenantID, raw []byte, fn func(tx *pg.Tx, rider citygate.Rider) error) error {
+	if _, err := g.Tenants.ByID(ctx, tenant); err != nil {
+		return errRiderProof.Because(err, "tenant %d", tenant)
+	}
+	if err := g.prime(ctx, tenant); err != nil {
+		return err
+	}
+	if _, err := g.trust.held(tenant); err != nil { // it takes no codes yet
+		return errRiderProof.Because(err, "tenant %d", tenant)
+	}
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		rider, err := g.proven(ctx, tx, raw)
+		if err != nil || fn == nil {
+			return err
+		}
+		return fn(tx, rider)
+	})
+}
+
+func tripView(j pricing.Journey) edge.Trip {
+	v := edge.Trip{ID: j.ID.Text(pricing.Prefix), StartsAt: j.StartsAt, EndsAt: j.EndsAt, State: j.State, Unknown: j.Reason, Reading: readingView(j.Reading)}
+	if j.Amount.Currency != "" && j.State != pricing.StateSetAside {
+		fare := j.Amount
+		v.Fare = &fare
+	}
+	return v
+}
+
+func (g *Gateway) riderTrips(ctx context.Context, tenant citygate.TenantID, raw []byte, page edge.Page) (list []edge.Trip, err error) {
+	err = g.asRider(ctx, tenant, raw, func(tx *pg.Tx, rider citygate.Rider) error {
+		found, err := pricing.List(ctx, tx, pricing.Filter{Rider: rider}, page.After, page.Limit)
+		list = make([]edge.Trip, len(found))
+		for i, j := range found {
+			list[i] = tripView(j)
+		}
+		return err
+	})
+	return list, err
+}
+
+func (g *Gateway) riderTrip(ctx context.Context, tenant citygate.TenantID, raw []byte, id citygate.UUID) (v edge.Trip, err error) {
+	err = g.asRider(ctx, tenant, raw, func(tx *pg.Tx, rider citygate.Rider) (err error) {
+		v, err = tripOf(ctx, tx, rider, id)
+		return err
+	})
+	return v, err
+}
+
+// tripOf gives a rider's own trip with why it cost what it cost. Another rider's
+// is one that does not exist.
+func tripOf(ctx context.Context, tx *pg.Tx, rider citygate.Rider, id citygate.UUID) (edge.Trip, error) {
+	j, decisions, err := pricing.Find(ctx, tx, id)
+	if err == nil && j.Rider != rider {
+		err = pricing.ErrNotFound.Because(nil, "%s", id)
+	}
+	if err != nil {
+		return edge.Trip{}, err
+	}
+	v := tripView(j)
+	if len(decisions) > 0 {
+		last := decisions[len(decisions)-1]
+		v.Decision, v.BusinessDate, v.Explanation = last.N, last.BusinessDate.String(), last.Explanation
+	}
+	v.Corrections, err = corrections(ctx, tx, id)
+	return v, err
+}
+
+func (g *Gateway) riderClaim(ctx context.Context, tenant citygate.TenantID, raw []byte, id citygate.UUID, stop string, at time.Time) (v edge.Trip, err error) {
+	var rider citygate.Rider
+	if err := g.asRider(ctx, tenant, raw, func(_ *pg.Tx, who citygate.Rider) error { rider = who; return nil }); err != nil {
+		return v, err
+	}
+	if err := g.Pricing.Claim(ctx, tenant, pricing.MissingTap{Rider: rider, Journey: id, Stop: stop, At: at}); err != nil {
+		return v, err
+	}
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		v, err = tripOf(ctx, tx, rider, id)
+		return err
+	})
+	return v, err
+}
+
+// accountOf gives who pays for a rider of the tenant's own; zero for others.
+func accountOf(ctx context.Context, tx *pg.Tx, rider citygate.Rider) (citygate.UUID, error) {
+	found, err := credential.AccountsOf(ctx, tx, []citygate.Rider{rider})
+	return found[rider].ID, err
+}
+
+func (g *Gateway) riderDebts(ctx context.Context, tenant citygate.TenantID, raw []byte) (list []edge.OwnDebt, err error) {
+	err = g.ownAccount(ctx, tenant, raw, func(tx *pg.Tx, account citygate.UUID) error {
+		found, err := collect.Debts(ctx, tx, "open", account, citygate.UUID{}, 100)
+		list = make([]edge.OwnDebt, len(found))
+		for i, d := range found {
+			list[i] = edge.OwnDebt{Left: d.Left, BusinessDate: d.BusinessDate.String(), OpenedAt: d.OpenedAt, RetryAt: orNever(d.RetryAt)}
+		}
+		return err
+	})
+	return list, err
+}
+
+func (g *Gateway) riderPay(ctx context.Context, tenant citygate.TenantID, raw []byte) (n int, err error) {
+	err = g.ownAccount(ctx, tenant, raw, func(tx *pg.Tx, account citygate.UUID) error {
+		n, err = collect.RetryDebts(ctx, tx, "rider", account)
+		return err
+	})
+	return n, err
+}
+
+// ownAccount runs fn for the account of a rider whom the tenant issued a
+// credential; of other tenants' riders it knows no account and does nothing.
+func (g *Gateway) ownAccount(ctx context.Context, tenant citygate.TenantID, raw []byte, fn func(tx *pg.Tx, account citygate.UUID) error) error {
+	return g.asRider(ctx, tenant, raw, func(tx *pg.Tx, rider citygate.Rider) error {
+		own, err := heldDirectory{g}.ByID(ctx, tenant)
+		if err != nil || own.Issuer != rider.Issuer {
+			return err
+		}
+		account, err := accountOf(ctx, tx, rider)
+		if err != nil || account.IsZero() {
+			return err
+		}
+		return fn(tx, account)
+	})
+}
+
+// The answers to an inspector.
+const (
+	inspectedValid  = "valid"
+	inspectedNot    = "not_valid"
+	inspectedDenied = "denied"
+)
+
+// inspect says whether who shows a code rides by it: the code holds now, nobody
+// denies the credential, and a ride of it is under way or began a moment ago. An
+// inspector learns nothing else, and nothing is kept of having asked.
+func (g *Gateway) inspect(ctx context.Context, tenant citygate.TenantID, raw []byte) (string, error) {
+	if err := g.prime(ctx, tenant); err != nil {
+		return "", err
+	}
+	if _, err := g.trust.held(tenant); err != nil {
+		return inspectedNot, nil // it takes no codes yet
+	}
+	var rider citygate.Rider
+	riding := false
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		who, fresh, err := g.shownBy(ctx, tx, raw)
+		if errors.Is(err, errRiderProof) || err == nil && !fresh {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rider = who
+		riding, err = pricing.Riding(ctx, tx, rider, tx.Now)
+		return err
+	})
+	if err != nil || rider == (citygate.Rider{}) {
+		return inspectedNot, err
+	}
+	denied := false
+	if err := g.ofIssuer(ctx, rider.Issuer, func(tx *pg.Tx) (err error) {
+		denied, err = credential.IsDenied(ctx, tx, rider)
+		return err
+	}); err != nil {
+		return "", err
+	}
+	switch {
+	case denied:
+		return inspectedDenied, nil
+	case riding:
+		return inspectedValid, nil
+	}
+	return inspectedNot, nil
+}
+
+func (g *Gateway) riskAPI() edge.Risk {
+	return edge.Risk{Terms: g.riskTerms, Publish: g.publishRiskTerms, Liability: g.liability}
+}
+
+func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID) (list []edge.RiskTerms, err error) {
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		found, err := risk.Versions(ctx, tx)
+		if err != nil {
+			return err
+		}
+		list = make([]edge.RiskTerms, len(found))
+		for i, v := range found {
+			if list[i].Terms, err = v.Terms.Encode(); err != nil {
+				return err
+			}
+			list[i].From = v.From
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (g *Gateway) publishRiskTerms(ctx context.Context, actor string, tenant citygate.TenantID, t edge.RiskTerms) error {
+	terms, err := risk.Parse(t.Terms)
+	if err != nil {
+		return err
+	}
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return risk.Publish(ctx, tx, actor, terms, t.From) })
+}
+
+// liability gives who bears what, by the terms in force and, where they are
+// silent, by what holds without them. Whether a tenant exists does not show.
+func (g *Gateway) liability(ctx context.Context, tenant citygate.TenantID) (edge.Liability, error) {
+	terms := &risk.Terms{}
+	if _, err := g.Tenants.ByID(ctx, tenant); err == nil {
+		if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			terms, err = new(risk.Book).At(ctx, tx, tx.Now)
+			return err
+		}); err != nil {
+			return edge.Liability{}, err
+		}
+	}
+	l := edge.Liability{Version: terms.Version, Records: []edge.LiabilityLine{}}
+	for _, kind := range []risk.Records{risk.LateRecords, risk.ExpiredRecords, risk.DeniedRecords} {
+		days := []int{0}
+		for _, x := range terms.Late {
+			if x.Records == kind && x.Days > 0 {
+				days = append(days, x.Days)
+			}
+		}
+		for _, d := range days {
+			l.Records = append(l.Records, edge.LiabilityLine{Records: string(kind), AfterDays: d, Bearer: string(terms.Bearer(kind, time.Duration(d)*24*time.Hour))})
+		}
+	}
+	return l, nil
+}
