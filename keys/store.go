@@ -101,10 +101,19 @@ func (r *Ring) in(ctx context.Context, tenant citygate.TenantID, fn func(*pg.Tx)
 // Where there is one the signer is not asked: a gateway starts while its key
 // store is away. A key of another algorithm is [ErrConflict]. A next key that is
 // missing is made by [Ring.EnsureNextOf].
-func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) (Key, error) {
+func (r *Ring) Ensure(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) (k Key, err error) {
 	if err := purpose.Check(tenant); err != nil {
 		return Key{}, err
 	}
+	for range 3 { // of two processes that make a first key at once one is refused by the table, and finds the other's
+		if k, err = r.ensure(ctx, actor, tenant, purpose, algorithm); pg.SQLState(err) != pg.StateUniqueViolation {
+			break
+		}
+	}
+	return k, err
+}
+
+func (r *Ring) ensure(ctx context.Context, actor string, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) (Key, error) {
 	held, err := r.Keys(ctx, tenant)
 	if err != nil {
 		return Key{}, err
