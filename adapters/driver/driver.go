@@ -51,10 +51,9 @@
 // [Capabilities] lists it: [Refunder], [Reverser], [Notifier], [Biller],
 // [KeyFeed], [DenyFeed], [DenyPush], [EvidenceCheck], [RiderCheck], [Contract],
 // [Authorizer], [CardIssuer], [CodeIssuer], [CodeResolver], [DeviceEnroller] and
-// [ArrearSync]. An adapter that cannot do a thing does not have the methods, or, when
-// it learns that from its contract, says so as a [Selective];
-// there is no "not implemented" error. What is not a method but a number is in
-// [Limits].
+// [ArrearSync]. An adapter that cannot do a thing does not have the methods, or,
+// when it learns that from its contract, says so as a [Selective]. No error
+// stands for a missing ability. What is not a method but a number is in [Limits].
 package driver
 
 import (

@@ -207,8 +207,8 @@ func newAdapterContractCommand(sys *system) *cobra.Command {
 		Short: "Print the contract configuration for an adapter program",
 		Long: `Reads a program's manifest and prints the configuration of a contract of the product "http" with it, as the file
 of citygate apply and PUT /v1/tenants/{tenant}/contracts/{contract} take it. Look at it before you use it: the
-manifest is not signed. key_id is what the program calls the tenant's key for it (citygate key list, purpose
-provider-http); replace it and the keys by those agreed with the provider.`,
+manifest is not signed. key_id is what the program calls the tenant's key of purpose provider-http, which keys: in
+the file of citygate apply makes; replace it and the keys by those agreed with the provider.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			target, err := f.target(sys)
