@@ -63,6 +63,7 @@ var public = map[string][]string{
 	"gateway/journey":         nil,
 	"gateway/fare":            nil,
 	"gateway/fare/bands":      nil,
+	"gateway/fare/share":      nil,
 	"gateway/fare/gtfs":       {"github.com/bojanz/currency"}, // the decimals of currencies: amounts become minor units here
 	"gateway/entitlement":     nil,
 	"gateway/terminal":        nil,
@@ -112,6 +113,7 @@ var ours = map[string][]string{
 	"gateway/fare":                   {"gateway/journey", "gateway/entitlement"},
 	"gateway/entitlement":            {},
 	"gateway/fare/bands":             {"gateway/fare"},
+	"gateway/fare/share":             {},
 	"gateway/fare/gtfs":              {"gateway/fare"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
