@@ -47,25 +47,44 @@ func (o *office) validator() *terminal.Verifier {
 // after a restart.
 func (o *office) validatorIn(path string) *terminal.Verifier {
 	o.t.Helper()
-	o.send(http.MethodPost, busPath("terminals"), edge.EnrolTerminal{
-		ID: validatorID, Name: "bus 12", PublicKey: key("validator")[ed25519.SeedSize:], Kind: "validator", Route: "12", Vehicle: "V-12",
-	}, nil)
-	o.settleDown() // the first deny lists are published
+	o.enrol(validatorID, "validator")
 	v := o.start(path, 1)
 	o.sync(v)
 	return v
 }
 
+// another enrols a second validator of the bus.
+func (o *office) another() *terminal.Verifier {
+	o.t.Helper()
+	o.enrol(validatorID+1, "another")
+	v := o.startAs(validatorID+1, "another", o.t.TempDir(), 1)
+	o.sync(v)
+	return v
+}
+
+func (o *office) enrol(id uint32, named string) {
+	o.t.Helper()
+	o.send(http.MethodPost, busPath("terminals"), edge.EnrolTerminal{
+		ID: id, Name: "bus 12", PublicKey: key(named)[ed25519.SeedSize:], Kind: "validator", Route: "12", Vehicle: "V-12",
+	}, nil)
+	o.settleDown() // the first deny lists are published
+}
+
 // start opens the validator's directory, in its boot-th life.
 func (o *office) start(path string, boot uint32) *terminal.Verifier {
+	o.t.Helper()
+	return o.startAs(validatorID, "validator", path, boot)
+}
+
+func (o *office) startAs(id uint32, named, path string, boot uint32) *terminal.Verifier {
 	o.t.Helper()
 	roots, err := o.Bundles.Roots(o.t.Context())
 	o.must(err)
 	dir, err := os.OpenRoot(path)
 	o.must(err)
 	v, err := terminal.Open(terminal.Config{
-		Files: terminal.Dir(dir), Tenant: bus, KeyID: validatorID, Mode: accept.Bus, Software: "test/1",
-		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key("validator"), m), nil },
+		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: accept.Bus, Software: "test/1",
+		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key(named), m), nil },
 		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: boot,
 	})
 	o.must(err)

@@ -150,12 +150,20 @@ func (g *Gateway) termsWith(ctx context.Context, tx *pg.Tx, operator citygate.Te
 	if err != nil {
 		return nil, err
 	}
-	return func(at time.Time, scheme code.SchemeID, product uint16) (code.Reason, int64) {
-		terms := roaming.InForce(versions, at)
-		if reason, _ := terms.Judge(0, scheme, product, 0); reason != "" {
-			return reason, 0
+	return func(at time.Time, scheme code.SchemeID, product uint16) collect.Stay {
+		v := roaming.InForce(versions, at)
+		if reason, _ := v.Judge(0, scheme, product, 0); reason != "" {
+			return collect.Stay{Reason: reason}
 		}
-		return "", terms.Terms.CapMinor
+		s := collect.Stay{CapMinor: v.Terms.CapMinor, DayCapMinor: v.Terms.DayCapMinor}
+		switch v.Terms.Beyond {
+		case roaming.ByHost: // what the zero value says
+		case roaming.ByRider:
+			s.Beyond = collect.BeyondAtRisk
+		case roaming.ByIssuer:
+			s.Beyond = collect.BeyondLikeOther
+		}
+		return s
 	}, nil
 }
 

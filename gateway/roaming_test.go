@@ -330,3 +330,46 @@ func TestRoamingTermsTakeTwo(t *testing.T) {
 	must(true, o.now())
 	must(false, o.now().Add(-time.Hour))
 }
+
+// The highest sum of a rider's day holds offline at one reader, by what it took
+// itself; where two readers together let more through, the issuer refuses the claim
+// and nobody is charged for the ride that went too far.
+func TestRoamingDayCap(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	o.neighbour("")
+	rider := o.visitor("one", 1)
+	v := o.validator()
+	o.agree(edge.Roamable{Uncollected: "issuer", DayCapMinor: 2 * price, Beyond: "host"})
+	o.move(time.Minute)
+	o.settleDown()
+	o.syncAll(v)
+	for i, want := range []string{"", "", "over_limit"} {
+		if got := o.visit(v, rider, "one", uint16(i+1), price); got != want {
+			t.Errorf("ride %d: %q, want %q", i, got, want)
+		}
+		o.move(5 * time.Minute)
+	}
+	if got := o.drain(v); !slices.Equal(got, []string{"recorded", "recorded", "refused over_limit"}) {
+		t.Errorf("uploaded: %v", got)
+	}
+	o.settleDown()
+	// What another reader let through, which knew nothing of these.
+	o.move(5 * time.Minute)
+	other := o.another()
+	o.syncAll(other)
+	if got := o.visit(other, rider, "one", 4, price); got != "" {
+		t.Fatalf("at another reader: %q", got)
+	}
+	if got := o.drain(other); !slices.Equal(got, []string{"recorded"}) {
+		t.Fatalf("uploaded: %v", got)
+	}
+	o.settleDown()
+	if got := o.net(hill); got["rider_receivable"] != 2*price || got["interbook_payable"] != -2*price {
+		t.Errorf("the hill's book: %v", got)
+	}
+	if got := o.net(bus); got["interbook_receivable"] != 2*price || got["payable"] != -2*price {
+		t.Errorf("the bus's book: %v", got)
+	}
+	o.booksHold()
+}

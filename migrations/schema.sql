@@ -610,13 +610,16 @@ CREATE TABLE claims (
     business_date date NOT NULL,
     at timestamp with time zone NOT NULL,
     accepted_n integer NOT NULL DEFAULT 0,
+    beyond bigint NOT NULL DEFAULT 0,
     CONSTRAINT claims_pkey PRIMARY KEY (tenant_id, operator_id, journey_id),
     CONSTRAINT claims_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT claims_beyond_check CHECK ((beyond >= 0)),
     CONSTRAINT claims_check CHECK (((state = 'refused'::text) OR (account_id IS NOT NULL))),
     CONSTRAINT claims_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT claims_state_check CHECK ((state = ANY (ARRAY['accepted'::text, 'refused'::text])))
 );
 COMMENT ON TABLE claims IS 'The latest claim for each journey: amount is what is accepted of it so far, whatever became of later claims.';
+COMMENT ON COLUMN claims.beyond IS 'How much of the fare goes beyond the highest sum of the rider''s day in the roaming terms, and is the operator''s risk for that.';
 ALTER TABLE claims ENABLE ROW LEVEL SECURITY;
 ALTER TABLE claims FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON claims
@@ -624,7 +627,7 @@ CREATE POLICY tenant ON claims
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON claims TO citygate_app;
 GRANT SELECT ON claims TO citygate_auditor;
-GRANT UPDATE (n, list, idx, account_id, amount, state, business_date, at, accepted_n) ON claims TO citygate_app;
+GRANT UPDATE (n, list, idx, account_id, amount, state, business_date, at, accepted_n, beyond) ON claims TO citygate_app;
 
 CREATE TABLE code_batches (
     tenant_id bigint NOT NULL,
@@ -2357,6 +2360,26 @@ CREATE POLICY tenant ON risk_terms
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON risk_terms TO citygate_app;
 GRANT SELECT ON risk_terms TO citygate_auditor;
+
+CREATE TABLE roaming_days (
+    tenant_id bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    business_date date NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    CONSTRAINT roaming_days_pkey PRIMARY KEY (tenant_id, operator_id, account_id, business_date, currency),
+    CONSTRAINT roaming_days_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+);
+COMMENT ON TABLE roaming_days IS 'What was accepted of the fares of operators of other trees, by account and business date: what terms with a highest sum per day are held to. It follows from claims.';
+ALTER TABLE roaming_days ENABLE ROW LEVEL SECURITY;
+ALTER TABLE roaming_days FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON roaming_days
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON roaming_days TO citygate_app;
+GRANT SELECT ON roaming_days TO citygate_auditor;
+GRANT UPDATE (amount) ON roaming_days TO citygate_app;
 
 CREATE TABLE rule_sets (
     tenant_id bigint NOT NULL,

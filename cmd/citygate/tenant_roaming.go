@@ -74,7 +74,7 @@ func newRoamingProposeCommand(sys *system) *cobra.Command {
 	var terms roaming.Terms
 	var schemes []string
 	var products []uint
-	var uncollected, from string
+	var uncollected, beyond, from string
 	c := &cobra.Command{
 		Use:     "propose",
 		Short:   "Propose the next version of the terms",
@@ -90,7 +90,7 @@ func newRoamingProposeCommand(sys *system) *cobra.Command {
 				}
 				terms.Products = append(terms.Products, uint16(p))
 			}
-			terms.Uncollected = roaming.Bearer(uncollected)
+			terms.Uncollected, terms.Beyond = roaming.Bearer(uncollected), roaming.Bearer(beyond)
 			var at time.Time
 			if from != "" {
 				var err error
@@ -109,6 +109,8 @@ func newRoamingProposeCommand(sys *system) *cobra.Command {
 	c.Flags().StringSliceVar(&schemes, "scheme", nil, "scheme whose codes are taken (default: all that the host reads)")
 	c.Flags().UintSliceVar(&products, "product", nil, "product of the issuer that is taken (default: all)")
 	c.Flags().Int64Var(&terms.CapMinor, "cap", 0, "highest fare for one tap, minor units; 0 = what the credential promises")
+	c.Flags().Int64Var(&terms.DayCapMinor, "day-cap", 0, "highest sum of one rider's fares on one business date of the host, minor units; 0 = none")
+	c.Flags().StringVar(&beyond, "beyond", "", "who bears what goes beyond --day-cap: host, rider or issuer (default: host)")
 	c.Flags().Int64Var(&terms.UploadDays, "upload-days", 0, "taps that come later are the host's loss; 0 = as the host's rules say")
 	c.Flags().Int64Var(&terms.NoticeDays, "notice-days", 0, "how long the terms hold on after either has ended them")
 	c.Flags().StringVar(&uncollected, "uncollected", "host", "who bears a fare that the rider does not pay: issuer or host")

@@ -37,7 +37,11 @@ func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.Ten
 		return nil, nil, err
 	}
 	sift(claims, currency, settings.Currency)
-	if err := c.prove(ctx, tx, operator, settings.CapUnit, claims); err != nil {
+	abroad, err := c.termsWith(ctx, tx, operator)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.prove(ctx, tx, operator, settings.CapUnit, abroad, claims); err != nil {
 		return nil, nil, err
 	}
 	if err := c.record(ctx, tx, claims); err != nil {
@@ -46,12 +50,22 @@ func (c *Collector) Accept(ctx context.Context, tx *pg.Tx, operator citygate.Ten
 	if err := c.identify(ctx, tx, claims); err != nil {
 		return nil, nil, err
 	}
+	if abroad != nil {
+		if err := holdDays(ctx, tx, operator, currency, claims); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := c.checkUses(ctx, tx, operator, claims); err != nil {
 		return nil, nil, err
 	}
 	b := booking{operator: operator, currency: currency}
 	if err := c.book(ctx, tx, &b, settings, claims); err != nil {
 		return nil, nil, err
+	}
+	if abroad != nil {
+		if err := countDays(ctx, tx, operator, currency, claims); err != nil {
+			return nil, nil, err
+		}
 	}
 	return answers(items, claims), b.transfers, nil
 }
@@ -92,18 +106,19 @@ func sift(claims []*claim, asked, ours citygate.Currency) {
 	}
 }
 
+// termsWith gives the terms with an operator of another tree, nil for one of ours.
+func (c *Collector) termsWith(ctx context.Context, tx *pg.Tx, operator citygate.TenantID) (Abroad, error) {
+	if operator == tx.Tenant || c.Abroad == nil {
+		return nil, nil
+	}
+	return c.Abroad(ctx, tx, operator)
+}
+
 // prove verifies the evidence of claims of other operators, and that the rider's
 // codes promise what is claimed.
-func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, claims []*claim) error {
+func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, abroad Abroad, claims []*claim) error {
 	if operator == tx.Tenant {
 		return nil // intake verified the same bytes
-	}
-	var abroad Abroad
-	if c.Abroad != nil {
-		var err error
-		if abroad, err = c.Abroad(ctx, tx, operator); err != nil {
-			return err
-		}
 	}
 	if err := c.proveForeign(ctx, tx, operator, capUnit, abroad, claims); err != nil {
 		return err

@@ -31,7 +31,7 @@ type Bearing struct {
 // The bases of a bearing.
 const (
 	byRule    = "rule"
-	byTerms   = "terms"   // of roaming: the issuer bears all of it
+	byTerms   = "terms"   // of roaming: the issuer bears all of it, up to the highest sum of the day
 	byDefault = "default" // the operator bears all of it
 )
 
@@ -59,7 +59,7 @@ func (b *bearers) of(ctx context.Context, tx *pg.Tx, o *owedJourney) (Bearing, e
 			return d, err
 		}
 		if bears {
-			d.IssuerBears, d.Basis = o.owed, byTerms
+			d.IssuerBears, d.Basis = max(0, o.owed-o.beyond), byTerms
 			return d, nil
 		}
 	}

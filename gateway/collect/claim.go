@@ -36,6 +36,9 @@ type claim struct {
 	index   int // in the batch as it came
 	account Account
 	had     int64 // accepted of the journey before
+	hadDate citygate.Date
+	stay    *Stay // the terms of its first tap; nil = of one tree
+	beyond  int64 // how much of it goes beyond the highest sum of the day, at the operator's risk
 	delta   int64
 	refused []interbook.TapVerdict
 	reason  interbook.ClaimReason // it is refused whatever its taps are, and leaves no trace
@@ -200,12 +203,15 @@ func (c *claim) hold(now time.Time, proofs []Proof, capUnit int64, abroad Abroad
 			counted[t.Counter] = true
 			most := p.promise(capUnit)
 			if abroad != nil {
-				reason, highest := abroad(t.EventTime, p.Scheme, p.Product)
-				if reason != "" {
-					c.refuse(t, reason)
+				s := abroad(t.EventTime, p.Scheme, p.Product)
+				if s.Reason != "" {
+					c.refuse(t, s.Reason)
 				}
-				if highest > 0 {
-					most = min(most, highest)
+				if s.CapMinor > 0 {
+					most = min(most, s.CapMinor)
+				}
+				if c.stay == nil {
+					c.stay = &s
 				}
 			}
 			promised = min(promised, 1<<60) + most // more than any fare, less than an overflow

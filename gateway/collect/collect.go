@@ -132,9 +132,26 @@ type Config struct {
 	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
 }
 
-// Abroad decides on one presentation of a code: why it is refused at its event
-// time, "" if it is not, and the highest fare for it, 0 = nothing is said.
-type Abroad func(at time.Time, scheme code.SchemeID, product uint16) (reason code.Reason, capMinor int64)
+// Abroad decides on one presentation of a code by the terms of its event time.
+type Abroad func(at time.Time, scheme code.SchemeID, product uint16) Stay
+
+// A Stay is what terms with an operator of another tree say of one presentation.
+type Stay struct {
+	Reason      code.Reason // why it is refused, "" if it is not
+	CapMinor    int64       // highest fare for it; 0 = nothing is said
+	DayCapMinor int64       // highest sum of the rider's fares on a business date; 0 = nothing is said
+	Beyond      Beyond      // what is done about more
+}
+
+// Beyond says what is done about fares beyond the highest sum of a day.
+type Beyond int
+
+// The ways. The zero value is BeyondRefused.
+const (
+	BeyondRefused   Beyond = iota // the claim is refused
+	BeyondAtRisk                  // it is taken, and the operator bears it if the rider does not pay
+	BeyondLikeOther               // it is taken as any other
+)
 
 // A Collector collects for every tenant. It is safe for concurrent use.
 type Collector struct {

@@ -177,6 +177,7 @@ type owedJourney struct {
 	operator    citygate.TenantID
 	journey     citygate.UUID
 	owed, told  int64
+	beyond      int64 // of owed, beyond the highest sum of the rider's day
 	parts       int
 	contract    string
 	currency    citygate.Currency

@@ -43,7 +43,7 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 	slices.SortFunc(ids, func(a, b citygate.UUID) int { return bytes.Compare(a[:], b[:]) })
 	for chunk := range slices.Chunk(ids, rowsMax) {
 		rows, err := tx.Query(ctx, `
-			SELECT c.journey_id, c.n, c.amount, c.state, c.account_id IS NOT NULL, c.list, c.idx, c.currency FROM unnest($3::uuid[]) AS u (id) CROSS JOIN LATERAL (
+			SELECT c.journey_id, c.n, c.amount, c.state, c.account_id IS NOT NULL, c.list, c.idx, c.currency, c.business_date FROM unnest($3::uuid[]) AS u (id) CROSS JOIN LATERAL (
 				SELECT * FROM claims WHERE tenant_id = $1 AND operator_id = $2 AND journey_id = u.id OFFSET 0 FOR UPDATE) AS c`,
 			tx.Tenant, operator, chunk)
 		if err != nil {
@@ -57,9 +57,10 @@ func markStale(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, curre
 		var list int32
 		var idx int64
 		var was citygate.Currency
-		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known, &list, &idx, &was}, func() error {
+		var date citygate.Date
+		if _, err := pgx.ForEachRow(rows, []any{&id, &n, &amount, &state, &known, &list, &idx, &was, &date}, func() error {
 			cl := byJourney[id]
-			cl.had, cl.first, cl.stored = amount, !known, true
+			cl.had, cl.hadDate, cl.first, cl.stored = amount, date, !known, true
 			cl.stale, cl.was = n >= cl.N, state == "accepted"
 			switch {
 			case cl.stale:

@@ -88,7 +88,7 @@ func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 // that was told.
 const owedOfDebts = `
 	SELECT d.aggregation_id, l.operator_id, l.journey_id, CASE d.state WHEN 'open' THEN l.amount ELSE 0 END, coalesce(t.amount, 0), coalesce(t.parts, 0),
-	       a.contract, a.currency, a.business_date, l.at, d.opened_at
+	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0)
 	FROM unnest($2::uuid[]) AS u (id)
 	CROSS JOIN LATERAL (
 		SELECT aggregation_id, state, opened_at FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
@@ -100,6 +100,8 @@ const owedOfDebts = `
 	CROSS JOIN LATERAL (
 		SELECT sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END)::bigint AS amount, count(*)::int AS parts FROM advices
 		WHERE tenant_id = $1 AND ref_id = u.id AND operator_id = l.operator_id AND journey_id = l.journey_id AND kind IN ('uncollected', 'recovered')) AS t
+	LEFT JOIN LATERAL (
+		SELECT beyond FROM claims WHERE tenant_id = $1 AND operator_id = l.operator_id AND journey_id = l.journey_id OFFSET 0) AS c ON true
 	ORDER BY d.aggregation_id, l.operator_id, l.journey_id`
 
 // owedByJourney gives, for each journey of the debts, what is owed and what was
@@ -111,7 +113,7 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owedJourney, err error) {
-		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date, &o.at, &o.opened)
+		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond)
 		return o, err
 	})
 }

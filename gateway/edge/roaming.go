@@ -27,6 +27,8 @@ type Roamable struct {
 	Schemes     []string `json:"schemes,omitempty" maxItems:"32" doc:"whose codes are taken; left out = all that the host reads"`
 	Products    []uint16 `json:"products,omitempty" maxItems:"256" doc:"of the issuer; left out = all"`
 	CapMinor    int64    `json:"cap_minor,omitempty" minimum:"0" maximum:"1099511627776" doc:"highest fare for one tap, minor units; 0 = what the credential promises"`
+	DayCapMinor int64    `json:"day_cap_minor,omitempty" minimum:"0" maximum:"1099511627776" doc:"highest sum of one rider's fares on one business date of the host, minor units; 0 = none"`
+	Beyond      string   `json:"beyond,omitempty" enum:"host,rider,issuer" doc:"who bears what goes beyond day_cap_minor: the host (its claims are refused), the rider (charged, at the host's risk) or the issuer; left out = host"`
 	UploadDays  int64    `json:"upload_days,omitempty" minimum:"0" maximum:"366" doc:"taps that come later are the host's loss; 0 = as the host's rules say"`
 	Uncollected string   `json:"uncollected" enum:"issuer,host" doc:"who bears a fare that the rider does not pay"`
 	NoticeDays  int64    `json:"notice_days,omitempty" minimum:"0" maximum:"366" doc:"how long the terms hold on after either has ended them"`

@@ -41,6 +41,21 @@
 // and stays owed to the host in the books of both until the rider has paid it.
 // Upload days are the host's risk, and so is what an issuer refuses.
 //
-// Not here: a highest sum per day, and shares of the risk by the age of the deny
-// list.
+// # The highest sum of a day
+//
+// [Terms.DayCapMinor] bounds what one rider rides for at the host on one business
+// date, "beyond" says who bears what goes further. A reader knows the taps that it
+// took itself on its local day, and refuses the one that goes beyond with over_limit.
+// The issuer knows all of them: it counts what it accepted of the host per account
+// and business date, and
+//
+//   - host (or nothing said): refuses the claim of a journey that does not fit in, whole,
+//     with over_limit. The rider is not charged for it. Who claims first has the room;
+//     of claims in one message the earlier ride.
+//   - rider: takes the claim, and the rider is charged. What is beyond is the host's if
+//     he does not pay, also where the issuer bears the rest.
+//   - issuer: takes the claim and answers for it as for what is below: the sum then is
+//     one that readers hold to, no more.
+//
+// Not here: shares of the risk by the age of the deny list.
 package roaming

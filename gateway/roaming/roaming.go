@@ -28,6 +28,7 @@ type Bearer string
 const (
 	ByIssuer Bearer = "issuer"
 	ByHost   Bearer = "host"
+	ByRider  Bearer = "rider" // he pays it as any fare, and if he does not the host bears it; for [Terms.Beyond] alone
 )
 
 // Terms is what two tenants agree on.
@@ -39,6 +40,11 @@ type Terms struct {
 	// CapMinor is the highest fare for one tap, in minor units; 0 = what the
 	// credential itself promises.
 	CapMinor int64 `json:"cap_minor,omitempty"`
+	// DayCapMinor is the highest sum of the fares of one rider on one business date
+	// of the host, in minor units; 0 = none.
+	DayCapMinor int64 `json:"day_cap_minor,omitempty"`
+	// Beyond says who bears what a rider rides for beyond DayCapMinor; "" = the host.
+	Beyond Bearer `json:"beyond,omitempty"`
 	// UploadDays is how long after the event the host may upload a tap; 0 = as its
 	// own rules say.
 	UploadDays int64 `json:"upload_days,omitempty"`
@@ -55,6 +61,10 @@ func (t Terms) Check() error {
 		return ErrInvalid.Explain("at most 32 schemes and 256 products")
 	case t.CapMinor < 0 || t.CapMinor > 1<<40:
 		return ErrInvalid.Explain("cap_minor: want 0 to 2^40")
+	case t.DayCapMinor < 0 || t.DayCapMinor > 1<<40 || t.DayCapMinor > 0 && t.DayCapMinor < t.CapMinor:
+		return ErrInvalid.Explain("day_cap_minor: want 0, or cap_minor to 2^40")
+	case t.Beyond != "" && (t.DayCapMinor == 0 || t.Beyond != ByHost && t.Beyond != ByRider && t.Beyond != ByIssuer):
+		return ErrInvalid.Explain("beyond: want host, rider or issuer, beside a day_cap_minor")
 	case t.UploadDays < 0 || t.UploadDays > 366:
 		return ErrInvalid.Explain("upload_days: want 0 to 366")
 	case t.NoticeDays < 0 || t.NoticeDays > 366:
@@ -76,6 +86,9 @@ func (t Terms) sorted() Terms {
 	slices.Sort(t.Schemes)
 	slices.Sort(t.Products)
 	t.Products = slices.Compact(t.Products)
+	if t.Beyond == ByHost {
+		t.Beyond = "" // the same
+	}
 	return t
 }
 
@@ -150,7 +163,7 @@ func (v *Version) Judge(issuer citygate.Issuer, scheme code.SchemeID, product ui
 }
 
 func (v *Version) stay(issuer citygate.Issuer) accept.Stay {
-	return accept.Stay{Issuer: issuer, Version: v.Number, Schemes: v.Terms.Schemes, Products: v.Terms.Products, CapMinor: v.Terms.CapMinor}
+	return accept.Stay{Issuer: issuer, Version: v.Number, Schemes: v.Terms.Schemes, Products: v.Terms.Products, CapMinor: v.Terms.CapMinor, DayCapMinor: v.Terms.DayCapMinor}
 }
 
 // Stays gives the periods in which terms hold for the riders of an issuer, as far

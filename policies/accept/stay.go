@@ -21,9 +21,10 @@ type Stay struct {
 	Schemes     []code.SchemeID
 	Products    []uint16
 	CapMinor    int64 // highest fare of one tap; 0 = the credential's own cap
+	DayCapMinor int64 // highest sum of a rider's fares on a day; a reader knows its own; 0 = none
 }
 
-// RowID names the row of a table that holds what, one of scheme, product and cap.
+// RowID names the row of a table that holds what, one of scheme, product, cap and day.
 func (s Stay) RowID(what string) string {
 	return fmt.Sprintf("roaming-%d-v%d-%s", s.Issuer, s.Version, what)
 }
@@ -86,6 +87,13 @@ func (t *Table) with(stays []Stay) (*Table, error) {
 		if s.CapMinor > 0 {
 			over := Test{FactAmount, []Span{{s.CapMinor + 1, math.MaxInt64}}}
 			limits = append(limits, Row{ID: s.RowID("cap"), Effect: Limit, Any: next.during(s.From, s.Until, issuer, over)})
+		}
+		if s.DayCapMinor > 0 {
+			any := next.during(s.From, s.Until, issuer)
+			for i := range any {
+				any[i] = append(any[i], Test{FactDayAmount, []Span{{s.DayCapMinor + 1, math.MaxInt64}}})
+			}
+			limits = append(limits, Row{ID: s.RowID("day"), Effect: Limit, Any: any})
 		}
 	}
 	refuse = slices.DeleteFunc(refuse, func(r Row) bool { return len(r.Any) == 0 })

@@ -35,7 +35,7 @@ func TestStaysAsRows(t *testing.T) {
 		from := base
 		for v := 1; v <= 1+w.IntN(3); v++ {
 			from += int64(w.IntN(3)) * int64(w.IntN(40*60)) * 60_000
-			s := Stay{Issuer: 7, From: from, Until: from + int64(1+w.IntN(50*60))*60_000, Version: v, CapMinor: int64(w.IntN(3)) * 500}
+			s := Stay{Issuer: 7, From: from, Until: from + int64(1+w.IntN(50*60))*60_000, Version: v, CapMinor: int64(w.IntN(3)) * 500, DayCapMinor: int64(w.IntN(3)) * 1000}
 			if w.IntN(2) == 0 {
 				s.Schemes = []code.SchemeID{code.SchemeID(schemes[w.IntN(3)]), "zeta"}
 			}
@@ -65,6 +65,9 @@ func TestStaysAsRows(t *testing.T) {
 				}
 				sit := Situation{At: at, Issuer: int64(7 + w.IntN(2)), Scheme: schemes[w.IntN(4)], Mode: []string{"bus", "metro", "taxi"}[w.IntN(3)],
 					Product: []int64{0, 1, 2, 3, 4, math.MaxUint16}[w.IntN(6)], Amount: []int64{0, 500, 501, 1000, 1001, 6000}[w.IntN(6)]}
+				if w.IntN(2) == 0 {
+					sit.Memory = Memory{Known: true, DayTaps: 2, HourTaps: 1, DayMinor: sit.Amount + []int64{0, 400, 1000, 2000}[w.IntN(4)]}
+				}
 				want := Admit
 				if table != nil {
 					_, want = table.Decide(&sit)
@@ -100,7 +103,7 @@ func says(stays []Stay, s *Situation) Effect {
 		case len(stay.Schemes) > 0 && !slices.Contains(stay.Schemes, code.SchemeID(s.Scheme)),
 			len(stay.Products) > 0 && !slices.Contains(stay.Products, uint16(s.Product)):
 			return Refuse
-		case stay.CapMinor > 0 && s.Amount > stay.CapMinor:
+		case stay.CapMinor > 0 && s.Amount > stay.CapMinor, stay.DayCapMinor > 0 && s.Memory.Known && s.Memory.DayMinor > stay.DayCapMinor:
 			return Limit
 		}
 		return Admit
