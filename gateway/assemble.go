@@ -77,6 +77,9 @@ func (g *Gateway) assemble() error {
 	}
 	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
 	g.handler = edge.New(g.verticals(), g.Log)
+	if g.Served != nil {
+		g.handler = g.Served(g.handler)
+	}
 	return nil
 }
 

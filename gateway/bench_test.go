@@ -21,6 +21,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/pricing"
@@ -125,6 +126,7 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 	o.Gateway, err = New(t.Context(), Config{
 		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: o.now, Random: rand.Reader, Signer: store, Secrets: o.secrets.Watch(store),
 		Files: root, Products: Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: o.secrets.Logger(),
+		Served: func(h http.Handler) http.Handler { return conform.Handler(t, h) },
 	})
 	o.must(err)
 	t.Cleanup(func() {

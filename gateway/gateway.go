@@ -61,6 +61,10 @@ type Config struct {
 	// Exclusive says that this is the only process on the database's queue.
 	Exclusive bool
 	Log       *slog.Logger
+
+	// Served stands before the API where it is set: tests hold every request and
+	// answer to the document there. nil = the API as it is.
+	Served func(http.Handler) http.Handler
 }
 
 // A Gateway is the program. Its verticals are exported for commands and tests;

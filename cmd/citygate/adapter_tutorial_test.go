@@ -36,6 +36,7 @@ func TestTheTutorialHolds(t *testing.T) {
 	t.Run("page", func(t *testing.T) { // its scripts run in parallel with what follows, so wait for them here
 		testscript.Run(t, testscript.Params{Files: []string{path}, Setup: func(env *testscript.Env) error {
 			env.Setenv("CONTRACT", contract)
+			env.Setenv(envFindings, filepath.Join(dir, "findings"))
 			return nil
 		}})
 	})

@@ -45,7 +45,7 @@ func TestStatusFile(t *testing.T) {
 			}
 		}
 	}
-	sys, log := &system{Now: func() time.Time { return now }}, slog.New(slog.NewTextHandler(&out, nil))
+	sys, log := &system{Now: func() time.Time { return now }, served: checked(t)}, slog.New(slog.NewTextHandler(&out, nil))
 	logged(statusFlags{maxAge: time.Hour}.open(sys, log), "there is no revocation list")
 
 	s := statusFlags{file: path, maxAge: time.Hour}.open(sys, log)

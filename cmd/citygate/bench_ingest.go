@@ -193,7 +193,7 @@ func openBench(ctx context.Context, sys *system, data string, c load.Config) (b 
 	b = &benchCity{clock: load.NewClock(benchDay, sys.Now), data: dir, close: closeAll}
 	c.Dir = filepath.Join(dir, "gateway")
 	c.AppURL, c.JobsURL = server.URL(pglocal.App, pglocal.Database), server.URL(pglocal.Jobs, pglocal.Database)
-	c.Clock = b.clock.Now
+	c.Clock, c.Served = b.clock.Now, sys.served
 	c.Log = slog.New(slog.NewTextHandler(sys.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if b.Operator, err = load.Open(ctx, c); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func TestBenchRotate(t *testing.T) {
 		args = append(args, "--vault-"+flag+"-role-id", place.Login(t, role).RoleID, "--vault-"+flag+"-secret-id-file", file)
 	}
 	var out, errs bytes.Buffer
-	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: os.Getenv}
+	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: os.Getenv, served: checked(t)}
 	if code := run(context.Background(), sys, args); code != 0 {
 		t.Fatalf("exit %d\n%s", code, errs.String())
 	}

@@ -147,7 +147,7 @@ func (b *tenantsBench) open(ctx context.Context) (g *gateway.Gateway, end func()
 	}
 	g, err = gateway.New(ctx, gateway.Config{
 		AppURL: b.app, JobsURL: b.jobs, Clock: b.now, Random: rand.Reader, Signer: store, Secrets: store, Files: files,
-		Products: gateway.Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler), Limits: b.limits,
+		Products: gateway.Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: slog.New(slog.DiscardHandler), Limits: b.limits, Served: b.sys.served,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, files.Close())

@@ -16,7 +16,7 @@ import (
 func TestBenchTenants(t *testing.T) {
 	data, _ := servedDir(t)
 	var out, errs bytes.Buffer
-	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: os.Getenv}
+	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: os.Getenv, served: checked(t)}
 	dir := filepath.Dir(data)
 	if code := run(context.Background(), sys, []string{"bench", "tenants", "--json", "--tenants", "20", "--visits", "15", "--data", dir}); code != 0 {
 		t.Fatalf("exit %d\n%s", code, errs.String())

@@ -79,7 +79,7 @@ func TestBundleInspectTrustsOnlyWhatTheRootsSigned(t *testing.T) {
 		{"no root at all", []string{"--root", "xyz"}, at, 2, "64 hexadecimal digits"},
 	} {
 		var out, errs bytes.Buffer
-		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: func() time.Time { return c.now }, Env: func(string) string { return "" }}
+		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: func() time.Time { return c.now }, served: checked(t), Env: func(string) string { return "" }}
 		exit := run(context.Background(), sys, append([]string{"bundle", "inspect", path}, c.args...))
 		if exit != c.exit || !strings.Contains(out.String()+errs.String(), c.says) {
 			t.Errorf("%s: exit %d, want %d and %q:\n%s%s", c.what, exit, c.exit, c.says, out.String(), errs.String())
@@ -90,7 +90,7 @@ func TestBundleInspectTrustsOnlyWhatTheRootsSigned(t *testing.T) {
 func TestBundleInspectPrintsOneJSONLine(t *testing.T) {
 	path, _ := bundleFile(t)
 	var out bytes.Buffer
-	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Now: time.Now, Env: func(string) string { return "" }}
+	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Now: time.Now, served: checked(t), Env: func(string) string { return "" }}
 	if exit := run(context.Background(), sys, []string{"bundle", "inspect", "--json", path}); exit != 0 {
 		t.Fatalf("exit %d: %s", exit, out.String())
 	}

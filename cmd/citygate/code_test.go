@@ -21,7 +21,7 @@ func runAt(t *testing.T, stdin string, args ...string) (exit int, stdout, stderr
 	t.Helper()
 	var out, errs bytes.Buffer
 	sys := &system{Stdin: strings.NewReader(stdin), Stdout: &out, Stderr: &errs,
-		Now: func() time.Time { return time.Unix(codeTime, 0) }, Random: rand.Reader, Env: func(string) string { return "" }}
+		Now: func() time.Time { return time.Unix(codeTime, 0) }, Random: rand.Reader, served: checked(t), Env: func(string) string { return "" }}
 	exit = run(t.Context(), sys, args)
 	return exit, out.String(), errs.String()
 }
@@ -175,7 +175,7 @@ func TestCodeUsage(t *testing.T) {
 
 func TestBenchVerifyMeasuresAll(t *testing.T) {
 	var out bytes.Buffer
-	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard, Now: time.Now, Random: rand.Reader, Env: func(string) string { return "" }}
+	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard, Now: time.Now, Random: rand.Reader, served: checked(t), Env: func(string) string { return "" }}
 	if exit := run(t.Context(), sys, []string{"bench", "verify", "--json", "--seconds", "1"}); exit != 0 {
 		t.Fatalf("exit %d", exit)
 	}

@@ -81,7 +81,7 @@ and payouts of each must agree to the cent. It has no attacks and no faults.`,
 				}
 				defer pprof.StopCPUProfile()
 			}
-			config := city.Config{Seed: seed, Riders: riders, Progress: progress, Log: log}
+			config := city.Config{Seed: seed, Riders: riders, Progress: progress, Log: log, Served: sys.served}
 			if many > 0 {
 				return playMany(cmd.Context(), sys, db, config, many, asJSON)
 			}

@@ -46,7 +46,7 @@ func TestFarePrice(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
 			sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
-				Now: func() time.Time { return time.Unix(1_790_000_000, 0) }, Env: func(string) string { return "" }}
+				Now: func() time.Time { return time.Unix(1_790_000_000, 0) }, served: checked(t), Env: func(string) string { return "" }}
 			args := append([]string{"fare", "price"}, strings.Fields(strings.ReplaceAll(c.args, "FILE", file))...)
 			if exit := run(t.Context(), sys, args); exit != c.exit {
 				t.Fatalf("exit %d, want %d\n%s%s", exit, c.exit, &out, &errs)

@@ -26,7 +26,7 @@ func TestKeyTokenIsAudited(t *testing.T) {
 	citygate := func(args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
-		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: func(name string) string {
+		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, served: checked(t), Env: func(name string) string {
 			return map[string]string{"USER": "grace"}[name]
 		}}
 		if exit := run(t.Context(), sys, append(args, "--database-url", url)); exit != 0 {

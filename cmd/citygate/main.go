@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -31,6 +32,10 @@ type system struct {
 	Now    func() time.Time
 	Random io.Reader
 	Env    func(string) string
+
+	// served stands before the API of every gateway that a command opens: tests
+	// hold what passes to the document. nil = the API as it is.
+	served func(http.Handler) http.Handler
 }
 
 // An exitError ends the process with a code of its own. Err may be nil when
@@ -51,10 +56,12 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
 	ignoreVaultEnvironment()
-	os.Exit(run(context.Background(), &system{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Now: time.Now, Random: rand.Reader, Env: os.Getenv,
-	}, os.Args[1:]))
+	os.Exit(run(context.Background(), process(), os.Args[1:]))
+}
+
+// process is the system of this process.
+func process() *system {
+	return &system{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Random: rand.Reader, Env: os.Getenv}
 }
 
 // ignoreVaultEnvironment takes the variables of Vault's tools out of this

@@ -32,7 +32,7 @@ func TestMigrate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Env: os.Getenv}
+			sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Env: os.Getenv, served: checked(t)}
 			if exit := run(t.Context(), sys, append([]string{"migrate"}, c.args...)); exit != c.exit {
 				t.Fatalf("exit %d, want %d\n%s%s", exit, c.exit, &out, &errs)
 			}

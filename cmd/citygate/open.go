@@ -197,7 +197,7 @@ func (f gatewayFlags) build(ctx context.Context, sys *system, c gateway.Config) 
 	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
 	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providerClient(), gateway.Products()
 	c.Issuers, c.Revoked = access.Client(f.issuerNets), f.statuses
-	c.Collect = collect.DefaultRules()
+	c.Collect, c.Served = collect.DefaultRules(), sys.served
 	if f.isDemo() {
 		c.Collect = city.CollectRules()
 	}

@@ -32,7 +32,7 @@ func startServing(t *testing.T, args ...string) *served {
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	s := &served{out: bufio.NewReader(reader), errs: &bytes.Buffer{}, cancel: cancel}
-	sys := &system{Stdin: strings.NewReader(""), Stdout: writer, Stderr: s.errs, Now: time.Now, Random: rand.Reader, Env: func(name string) string {
+	sys := &system{Stdin: strings.NewReader(""), Stdout: writer, Stderr: s.errs, Now: time.Now, Random: rand.Reader, served: checked(t), Env: func(name string) string {
 		if name == "DATABASE_URL" {
 			return "" // somebody's data
 		}
@@ -246,7 +246,7 @@ func TestServeRefuses(t *testing.T) {
 		{"an address that is none", append([]string{"--listen", "nowhere"}, flags...), 1, "--listen"},
 	} {
 		var out, errs bytes.Buffer
-		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: func(name string) string {
+		sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, served: checked(t), Env: func(name string) string {
 			return map[string]string{"PG_BIN": os.Getenv("PG_BIN"), "HOME": os.Getenv("HOME")}[name]
 		}}
 		if exit := run(t.Context(), sys, append([]string{"serve"}, c.args...)); exit != c.exit || !strings.Contains(errs.String(), c.want) || out.Len() > 0 {

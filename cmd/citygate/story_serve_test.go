@@ -25,7 +25,8 @@ func storyServing(ts *testscript.TestScript, neg bool, args []string) {
 	var log bytes.Buffer
 	c := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	c.Dir, c.Stderr = ts.Getenv("WORK"), &log
-	c.Env = []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH"), "USER=" + ts.Getenv("USER"), "PG_BIN=" + ts.Getenv("PG_BIN"), "XDG_CACHE_HOME=" + ts.Getenv("XDG_CACHE_HOME")}
+	c.Env = []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH"), "USER=" + ts.Getenv("USER"), "PG_BIN=" + ts.Getenv("PG_BIN"), "XDG_CACHE_HOME=" + ts.Getenv("XDG_CACHE_HOME"),
+		envFindings + "=" + ts.Getenv(envFindings)}
 	out, err := c.StdoutPipe()
 	ts.Check(err)
 	ts.Check(c.Start())
@@ -44,6 +45,9 @@ func storyServing(ts *testscript.TestScript, neg bool, args []string) {
 	go func() { _, _ = io.Copy(io.Discard, reader) }()
 }
 
+// calls is the key of how many calls a script has made.
+type calls struct{}
+
 func storyCall(ts *testscript.TestScript, neg bool, args []string) {
 	const usage = "usage: call STATUS METHOD PATH [BODY] [HEADER VALUE]"
 	if neg || len(args) < 3 || len(args) > 6 {
@@ -61,9 +65,12 @@ func storyCall(ts *testscript.TestScript, neg bool, args []string) {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Authorization", "Bearer "+ts.Getenv("TOKEN"))
-	calls, _ := strconv.Atoi(ts.Getenv("CALLS"))
-	ts.Setenv("CALLS", strconv.Itoa(calls+1))
-	req.Header.Set("Idempotency-Key", fmt.Sprintf("story-%d", calls))
+	made, ok := ts.Value(calls{}).(*int)
+	if !ok {
+		ts.Fatalf("nobody counts calls")
+	}
+	req.Header.Set("Idempotency-Key", fmt.Sprintf("story-%d", *made))
+	*made++
 	if len(args) == 6 {
 		req.Header.Set(args[4], args[5])
 	}

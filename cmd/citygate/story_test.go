@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/local"
@@ -29,7 +30,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"citygate": main})
+	testscript.Main(m, map[string]func(){"citygate": checkedMain})
 }
 
 // TestStories runs the program as people do, by the scripts in testdata/script.
@@ -67,6 +68,10 @@ func TestStories(t *testing.T) {
 				return fmt.Errorf("a script's test is a %T", env.T())
 			}
 			env.Values["tb"] = tb
+			findings := filepath.Join(t.TempDir(), "findings") // beside what the script makes
+			env.Setenv(envFindings, findings)
+			env.Values[calls{}] = new(int)
+			env.Defer(func() { wasChecked(tb, conform.File(findings), *env.Values[calls{}].(*int)) })
 			env.Setenv("USER", "story")
 			env.Setenv("PG_BIN", os.Getenv(pgtest.EnvBin))
 			if cache, err := os.UserCacheDir(); err == nil { // where a downloaded PostgreSQL lies
@@ -106,7 +111,7 @@ func storySimulator(ts *testscript.TestScript, neg bool, args []string) {
 	program, err := exec.LookPath("citygate") // testscript puts this program in front of the path
 	ts.Check(err)
 	sim := exec.CommandContext(context.Background(), program, "adapter", "sim", args[0], "--keys", ts.MkAbs(args[1]), "--listen", "127.0.0.1:0")
-	sim.Stderr = ts.Stderr()
+	sim.Stderr, sim.Env = ts.Stderr(), append(os.Environ(), envFindings+"="+ts.Getenv(envFindings))
 	out, err := sim.StdoutPipe()
 	ts.Check(err)
 	ts.Check(sim.Start())

@@ -24,7 +24,7 @@ import (
 func command(t *testing.T, args ...string) (code int, said string) {
 	t.Helper()
 	var errs bytes.Buffer
-	sys := &system{Stdin: strings.NewReader(""), Stdout: &bytes.Buffer{}, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: func(name string) string {
+	sys := &system{Stdin: strings.NewReader(""), Stdout: &bytes.Buffer{}, Stderr: &errs, Now: time.Now, Random: rand.Reader, served: checked(t), Env: func(name string) string {
 		if name == "DATABASE_URL" {
 			return ""
 		}

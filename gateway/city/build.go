@@ -99,7 +99,7 @@ func (w *world) build(ctx context.Context) error {
 	w.gateway, err = gateway.New(ctx, gateway.Config{
 		AppURL: w.AppURL, JobsURL: w.JobsURL, Clock: w.clock.now, Random: rand.Reader, Signer: store, Secrets: store,
 		Files: w.files, Products: products, HTTP: &http.Client{Timeout: 10 * time.Second}, Collect: collectRules,
-		Workers: 4, Ordered: true, Exclusive: true, Log: w.Log,
+		Workers: 4, Ordered: true, Exclusive: true, Log: w.Log, Served: w.Served,
 	})
 	if err != nil {
 		return err

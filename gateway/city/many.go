@@ -139,7 +139,7 @@ func (m *many) build(ctx context.Context) (err error) {
 	g, err := gateway.New(ctx, gateway.Config{
 		AppURL: m.AppURL, JobsURL: m.JobsURL, Clock: m.clock.now, Random: rand.Reader, Signer: store, Secrets: store,
 		Files: m.files, Products: gateway.Products(), HTTP: &http.Client{Timeout: 10 * time.Second}, Collect: collectRules,
-		Workers: 4, Exclusive: true, Log: m.Log,
+		Workers: 4, Exclusive: true, Log: m.Log, Served: m.Served,
 	})
 	if err != nil {
 		return err

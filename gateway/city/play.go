@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,8 @@ type Config struct {
 	JobsURL  string
 	Progress func(string)
 	Log      *slog.Logger
-	Wall     func() time.Time // real time, for progress alone
+	Wall     func() time.Time                // real time, for progress alone
+	Served   func(http.Handler) http.Handler // stands before the API; see gateway.Config
 }
 
 // A clock is the one clock of the play.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -12,11 +13,17 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/city"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 	"github.com/jackc/pgx/v5"
 )
+
+// held holds the API of a played gateway to its document.
+func held(t *testing.T) func(http.Handler) http.Handler {
+	return func(h http.Handler) http.Handler { return conform.Handler(t, h) }
+}
 
 // play plays the smallest city on a database of its own and gives the score as
 // JSON, without what differs between machines.
@@ -28,6 +35,7 @@ func play(t *testing.T, seed uint64) (*city.Score, []byte) {
 	score, err := city.Play(t.Context(), city.Config{
 		Seed: seed, Riders: city.MinRiders, Data: data, AppURL: app, JobsURL: jobs,
 		Progress: func(string) {}, Log: secrets.Logger(), Wall: time.Now,
+		Served: held(t),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +119,7 @@ func TestTheSameSeedPlaysTheSameDay(t *testing.T) {
 }
 
 func TestACityTooSmallForItsAttacksIsRefused(t *testing.T) {
-	_, err := city.Play(t.Context(), city.Config{Seed: 1, Riders: city.MinRiders - 1, Progress: func(string) {}, Log: slog.New(slog.DiscardHandler)})
+	_, err := city.Play(t.Context(), city.Config{Seed: 1, Riders: city.MinRiders - 1, Progress: func(string) {}, Log: slog.New(slog.DiscardHandler), Served: held(t)})
 	if err == nil {
 		t.Error("a city that cannot hold every attack was played")
 	}
@@ -126,6 +134,7 @@ func TestManyTenantsPlayOneDay(t *testing.T) {
 	score, err := city.PlayMany(t.Context(), city.Config{
 		Seed: 1, Riders: riders, Data: t.TempDir(), AppURL: app, JobsURL: jobs,
 		Progress: func(string) {}, Log: slog.New(slog.DiscardHandler), Wall: time.Now,
+		Served: held(t),
 	}, tenants)
 	if err != nil {
 		t.Fatal(err)

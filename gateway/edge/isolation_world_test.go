@@ -49,17 +49,15 @@ import (
 // with things of its own that were made by the real verticals.
 type world struct {
 	*gateway.Gateway
-	t    testing.TB
-	edge *edge.Edge
-	// served is the edge, held to its document.
-	served http.Handler
-	micro  atomic.Int64
-	audit  *pgtest.Conn // reads every tenant's rows
-	owner  *pgtest.Conn // writes rows that take too long to come about
-	super  *pgtest.Conn // is held by nothing
-	db     *pg.DB
-	root   string // token of a platform administrator
-	calls  int
+	t     testing.TB
+	edge  *edge.Edge // behind the handler that holds it to its document
+	micro atomic.Int64
+	audit *pgtest.Conn // reads every tenant's rows
+	owner *pgtest.Conn // writes rows that take too long to come about
+	super *pgtest.Conn // is held by nothing
+	db    *pg.DB
+	root  string // token of a platform administrator
+	calls int
 
 	changed map[string]bool // operations that changed rows of a tenant
 
@@ -120,6 +118,10 @@ func newWorld(t testing.TB) *world {
 	w.Gateway, err = gateway.New(t.Context(), gateway.Config{
 		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: w.now, Random: rand.Reader, Signer: store, Secrets: w.secrets.Watch(store),
 		Files: files, Products: faultyProducts(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: w.secrets.Logger(),
+		Served: func(h http.Handler) http.Handler {
+			w.edge, _ = h.(*edge.Edge)
+			return conform.Handler(t, h)
+		},
 		Limits: edge.Limits{Quota: func(citygate.TenantID) edge.Quota { // no quota comes back while the clock stands still
 			wide := edge.Rate{PerSecond: 1 << 30, Burst: 1 << 30}
 			return edge.Quota{Taps: wide, Reads: wide, Writes: wide}
@@ -134,11 +136,6 @@ func newWorld(t testing.TB) *world {
 	w.must(w.Start(context.Background()))
 	_, err = w.EnsurePlatform(t.Context(), worldActor)
 	w.must(err)
-	var ok bool
-	if w.edge, ok = w.Handler().(*edge.Edge); !ok {
-		t.Fatalf("the handler is a %T", w.Handler())
-	}
-	w.served = conform.Handler(t, w.edge)
 	w.root = w.mint(edge.Caller{Subject: worldActor, Scopes: []string{edge.ScopePlatform}})
 	return w
 }
@@ -187,7 +184,7 @@ func (w *world) ask(token, method, path, contentType string, body []byte) *httpt
 	r.Header.Set("Idempotency-Key", fmt.Sprintf("world-%d", w.calls))
 	r.Header.Set("X-Request-Id", "world") // answers are compared byte by byte
 	rec := httptest.NewRecorder()
-	w.served.ServeHTTP(rec, r)
+	w.Handler().ServeHTTP(rec, r)
 	for _, name := range w.secrets.In(fmt.Append(rec.Body.Bytes(), rec.Header())) {
 		w.told = append(w.told, fmt.Sprintf("%s %s tells %s: %s", method, path, name, rec.Body))
 	}

@@ -20,10 +20,15 @@ import (
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/city/load"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 )
 
 // envChild makes this test binary a gateway: its value is the configuration.
 const envChild = "CITYGATE_LOAD_TEST_GATEWAY"
+
+// envFindings names the file into which such a gateway writes what of its API is
+// not as its document says.
+const envFindings = "CITYGATE_LOAD_TEST_FINDINGS"
 
 // envForgetful puts a forgetful provider before the sandbox of such a gateway.
 const envForgetful = "CITYGATE_LOAD_TEST_FORGETFUL"
@@ -55,7 +60,7 @@ func serveGateway(given string) error {
 	if err := setClock(clock, in.Text()); err != nil {
 		return err
 	}
-	c.Clock = clock.Now
+	c.Clock, c.Served = clock.Now, conform.File(os.Getenv(envFindings)).Handler
 	if os.Getenv(envForgetful) != "" {
 		c.Front = func(p *sandbox.Provider) driver.Provider { return forgetful{p} }
 	}

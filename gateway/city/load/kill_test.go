@@ -20,6 +20,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/city/load"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge/conform"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
@@ -63,14 +64,24 @@ func newRig(t *testing.T, settings map[string]string, env ...string) *rig {
 	t.Helper()
 	day := time.Date(2026, 11, 23, 6, 0, 0, 0, time.FixedZone("", 8*3600))
 	r := &rig{t: t, random: rand.New(rand.NewPCG(1, 2)), server: pgtest.Private(t, settings), acked: map[tapKey]bool{}, at: day, rides: day.Add(time.Minute)}
-	r.db, r.env = pgtest.Open(t, r.server), env
+	findings := conform.File(filepath.Join(t.TempDir(), "findings"))
+	r.db, r.env = pgtest.Open(t, r.server), append(env, envFindings+"="+string(findings))
+	t.Cleanup(func() { // after the gateway's end
+		requests, found, err := findings.Read()
+		if err != nil || requests == 0 {
+			t.Errorf("%d requests were held to the document, %v", requests, err)
+		}
+		for _, what := range found {
+			t.Error(what)
+		}
+	})
 	r.config = load.Config{
 		Dir: t.TempDir(), AppURL: r.server.URL(pglocal.App, ""), JobsURL: r.server.URL(pglocal.Jobs, ""), Terminals: killTerminals, Payees: 2,
 		Sandbox: sandbox.Config{FeePPM: load.FeePPM, UTCOffsetMinutes: 480, BatchMax: 20},
 		Collect: collect.Rules{CountLimit: perCharge, CloseAfter: time.Hour, MaxTries: 1, RetryEvery: time.Hour},
 	}
 	setUp := r.config
-	setUp.Clock = func() time.Time { return day }
+	setUp.Clock, setUp.Served = func() time.Time { return day }, findings.Handler
 	o, err := load.Open(t.Context(), setUp)
 	if err != nil {
 		t.Fatal(err)

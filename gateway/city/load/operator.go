@@ -68,6 +68,8 @@ type Config struct {
 
 	// Front, if set, stands before the sandbox: a test puts a fault there.
 	Front func(*sandbox.Provider) driver.Provider `json:"-"`
+	// Served stands before the API; see gateway.Config.
+	Served func(http.Handler) http.Handler `json:"-"`
 }
 
 // An Operator is a gateway with the one tenant of this package.
@@ -129,7 +131,7 @@ func (o *Operator) open(ctx context.Context) error {
 	}
 	o.Gateway, err = gateway.New(ctx, gateway.Config{
 		AppURL: o.AppURL, JobsURL: o.JobsURL, Clock: o.Clock, Random: rand.Reader, Signer: store, Secrets: store, Files: o.files,
-		Products: products, HTTP: http.DefaultClient, Collect: o.Collect, Connections: o.Connections, Workers: o.Workers, Exclusive: true, Log: o.Log,
+		Products: products, HTTP: http.DefaultClient, Collect: o.Collect, Connections: o.Connections, Workers: o.Workers, Exclusive: true, Log: o.Log, Served: o.Served,
 	})
 	return err
 }

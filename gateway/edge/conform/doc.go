@@ -6,6 +6,8 @@
 // handler does not send is found as well: headers that are required, members of
 // bodies. It does not judge whether an answer is right.
 //
+// A process that a test starts writes what it finds to a [File].
+//
 // The document is read from the handler itself, at /openapi.json. Schemas are those
 // of JSON Schema 2020-12, checked by santhosh-tekuri/jsonschema.
 package conform
