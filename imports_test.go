@@ -134,7 +134,7 @@ var ours = map[string][]string{
 	"gateway/archive":                {"tenants", "tenants/pg", "migrations", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/tap"},
 	"gateway/retention":              {"tenants", "tenants/pg"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
-	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare"},
+	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare", "gateway/roaming"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 	"gateway/access":                 {"tenants", "tenants/pg", "policies/authz"},
 	"gateway/access/issuertest":      {},

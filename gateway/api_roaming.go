@@ -27,11 +27,19 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 			for _, s := range p.Terms.Schemes {
 				terms.Schemes = append(terms.Schemes, code.SchemeID(s))
 			}
-			v, err := g.ProposeRoaming(ctx, actor, tenant, pairOf(tenant, p.RoamingPartner), terms, from)
+			pair := pairOf(tenant, p.RoamingPartner)
+			if err := g.roamingByHand(ctx, tenant, pair); err != nil {
+				return edge.RoamingTerms{}, err
+			}
+			v, err := g.ProposeRoaming(ctx, actor, tenant, pair, terms, from)
 			return g.roamingView(tenant, &v), err
 		},
 		Agree: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, version int) (edge.RoamingTerms, error) {
-			v, err := g.AgreeRoaming(ctx, actor, tenant, pairOf(tenant, with), version)
+			pair := pairOf(tenant, with)
+			if err := g.roamingByHand(ctx, tenant, pair); err != nil {
+				return edge.RoamingTerms{}, err
+			}
+			v, err := g.AgreeRoaming(ctx, actor, tenant, pair, version)
 			return g.roamingView(tenant, &v), err
 		},
 		End: func(ctx context.Context, actor string, tenant citygate.TenantID, with edge.RoamingPartner, at *time.Time) ([]edge.RoamingTerms, error) {
@@ -39,7 +47,11 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 			if at != nil {
 				when = *at
 			}
-			ended, err := g.EndRoaming(ctx, actor, tenant, pairOf(tenant, with), when)
+			pair := pairOf(tenant, with)
+			if err := g.roamingByHand(ctx, tenant, pair); err != nil {
+				return nil, err
+			}
+			ended, err := g.EndRoaming(ctx, actor, tenant, pair, when)
 			return g.roamingViews(tenant, ended), err
 		},
 	}

@@ -100,6 +100,9 @@ func (g *Gateway) describe(ctx context.Context, t tenants.Tenant, slugs map[city
 		if err := describeSettings(ctx, tx, &m, slugs); err != nil {
 			return err
 		}
+		if err := describeRoaming(ctx, tx, &m, slugs); err != nil {
+			return err
+		}
 		if err := describeMoney(ctx, tx, &m); err != nil {
 			return err
 		}

@@ -7,7 +7,8 @@
 // row that the tenant owns, one JSON object a line, in the order of its key,
 // with bytes as \x hexadecimal: taps with their evidence, journeys, fare
 // decisions, transfers, charges, payouts, tariffs, policies, terminals, audit
-// log. Names of tables and columns are explained in migrations/schema.sql.
+// log. roaming_terms.jsonl is the terms with other tenants that the tenant is a party
+// of; what it agreed on with a tenant of the same export is imported. Names of tables and columns are explained in migrations/schema.sql.
 // Payout files lie beside them. Private keys and secrets are not in it, nor is
 // what lives for a day (answers of the API, challenges of devices).
 //

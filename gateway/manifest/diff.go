@@ -33,6 +33,7 @@ const (
 	KindCodeScheme = "code scheme"
 	KindIssuance   = "issuance"
 	KindAcceptance = "acceptance"
+	KindRoaming    = "roaming"
 	KindState      = "state"
 )
 
@@ -89,6 +90,7 @@ func (t Tenant) Items(at string) []Item {
 		}
 	}
 	t.settings(at, add)
+	t.roaming(at, add)
 	t.riders(at, add)
 	t.fleet(at, add)
 	for i, s := range t.Settlement {
@@ -122,7 +124,7 @@ func (t Tenant) Items(at string) []Item {
 
 var order = []string{
 	KindTenant, KindServes, KindCalendar, KindRetention, KindQuota, KindKey, KindContract, KindSecret, KindPayee, KindStop, KindVehicle, KindAssignment, KindTerminal,
-	KindProfile, KindSettlement, KindTariff, KindIssuance, KindAcceptance, KindCodeScheme, KindState,
+	KindProfile, KindSettlement, KindTariff, KindIssuance, KindAcceptance, KindCodeScheme, KindRoaming, KindState,
 }
 
 func (t Tenant) fleet(at string, add func(kind, name, path string, body any)) {
@@ -259,6 +261,9 @@ func Diff(have, want *City) []Change {
 			if !there && (item.Kind == KindServes && len(t.Serves) == 0 || (item.Kind == KindQuota || item.Kind == KindProfile) && string(item.Body) == "{}") {
 				continue
 			}
+			if !there && item.Kind == KindRoaming && t.ends(item.Name) {
+				continue
+			}
 			c := Change{Tenant: t.Slug, Kind: item.Kind, Name: item.Name, Verb: "add", Before: before, After: item.Body, Line: want.lines.at(item.path)}
 			if there {
 				c.Verb = "change"
@@ -279,6 +284,11 @@ func Diff(have, want *City) []Change {
 		}
 	}
 	return list
+}
+
+// ends reports whether the file wants terms of that name to be none.
+func (t Tenant) ends(name string) bool {
+	return slices.ContainsFunc(t.Roaming, func(r Roaming) bool { return r.End && r.Name() == name })
 }
 
 func (t Tenant) secret(name string) Secret {

@@ -55,6 +55,8 @@ type Tenant struct {
 	Retention *Retention `json:"retention,omitempty"` // absent = as it is
 	Quota     *Quota     `json:"quota,omitempty"`     // absent = as it is
 
+	Roaming []Roaming `json:"roaming,omitempty"` // the tenant's word to terms with tenants of other trees
+
 	CodeSchemes []CodeScheme `json:"code_schemes,omitempty"` // of others, that the tenant answers for
 	Issuance    Raw          `json:"issuance,omitempty"`     // the issuance policy, without version
 }

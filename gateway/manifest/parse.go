@@ -222,6 +222,7 @@ func (c *City) check() (found Problems) {
 		found = append(found, c.checkFleet(path, t)...)
 		found = append(found, c.checkSettings(path, t)...)
 		found = append(found, c.checkRiders(path, t)...)
+		found = append(found, c.checkRoaming(path, t)...)
 		if _, err := t.Rules(1); err != nil {
 			found = append(found, c.detail(path+".acceptance", err))
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/roaming"
 	"github.com/cashlesscity/citygate/tenants"
 )
 
@@ -26,6 +27,52 @@ func (t Tenant) settings(at string, add func(kind, name, path string, body any))
 	if t.Quota != nil {
 		add(KindQuota, "", at+".quota", QuotaOf(t.Quota.Settings()))
 	}
+}
+
+// A Roaming is the tenant's word to terms with a tenant of another tree: its own
+// alone. Terms that the other one has proposed it agrees to where they are these;
+// else it proposes these and the other one's word is waited for, which may be said in
+// the other one's file, in its part of the same file, or by the API.
+type Roaming struct {
+	Role  string         `json:"role"` // issuer: its riders are taken; host: its readers take the other's
+	With  string         `json:"with"` // slug of the other tenant
+	End   bool           `json:"end,omitempty"`
+	Terms *roaming.Terms `json:"terms,omitempty"` // unless End
+}
+
+// Name tells the terms of a tenant apart.
+func (r Roaming) Name() string { return r.Role + " " + r.With }
+
+// roaming adds the tenant's word to terms.
+func (t Tenant) roaming(at string, add func(kind, name, path string, body any)) {
+	for i, r := range t.Roaming {
+		if r.Terms != nil {
+			sorted := r.Terms.Sorted()
+			r.Terms = &sorted
+		}
+		add(KindRoaming, r.Name(), fmt.Sprintf("%s.roaming[%d]", at, i), r)
+	}
+}
+
+func (c *City) checkRoaming(at string, t Tenant) (found Problems) {
+	for i, r := range t.Roaming {
+		path := fmt.Sprintf("%s.roaming[%d]", at, i)
+		switch {
+		case r.Role != "issuer" && r.Role != "host":
+			found = append(found, c.problem(path, "role: want issuer or host: what this tenant is of the two"))
+		case r.With == "" || r.With == t.Slug:
+			found = append(found, c.problem(path, "with: want the slug of another tenant"))
+		case r.End != (r.Terms == nil):
+			found = append(found, c.problem(path, "want either terms or end: true"))
+		case r.Role == "issuer" && t.Issuer == 0:
+			found = append(found, c.problem(path, "role: this tenant has no issuer number"))
+		case r.Terms != nil:
+			if err := r.Terms.Check(); err != nil {
+				found = append(found, c.detail(path+".terms", err))
+			}
+		}
+	}
+	return found
 }
 
 // Version gives a calendar as the directory keeps it.

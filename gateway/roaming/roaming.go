@@ -80,8 +80,8 @@ func (t Terms) Check() error {
 	return nil
 }
 
-// sorted gives t with its sets in order: one content has one form.
-func (t Terms) sorted() Terms {
+// Sorted gives t with its sets in order: one content has one form.
+func (t Terms) Sorted() Terms {
 	t.Schemes, t.Products = slices.Clone(t.Schemes), slices.Clone(t.Products)
 	slices.Sort(t.Schemes)
 	slices.Sort(t.Products)
@@ -92,7 +92,8 @@ func (t Terms) sorted() Terms {
 	return t
 }
 
-func (t Terms) equal(o Terms) bool { return fmt.Sprint(t.sorted()) == fmt.Sprint(o.sorted()) }
+// Equal reports whether two terms say the same.
+func (t Terms) Equal(o Terms) bool { return fmt.Sprint(t.Sorted()) == fmt.Sprint(o.Sorted()) }
 
 // A Version of the terms between two tenants. Times that are not known yet are zero.
 type Version struct {
@@ -143,6 +144,17 @@ func InForce(versions []Version, at time.Time) *Version {
 		return nil
 	}
 	return found
+}
+
+// Word gives what a tenant stands by of the versions between two: the newest that it
+// proposed or agreed to and that nobody has ended; nil if there is none.
+func Word(versions []Version, tenant citygate.TenantID) *Version {
+	for i := len(versions) - 1; i >= 0; i-- {
+		if v := &versions[i]; v.EndsAt.IsZero() && (v.Proposer == tenant || !v.AgreedAt.IsZero()) {
+			return v
+		}
+	}
+	return nil
 }
 
 // Judge holds a code at an event time to the terms, for a fare of the host's

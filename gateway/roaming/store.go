@@ -88,11 +88,11 @@ func Propose(ctx context.Context, tx *pg.Tx, actor string, p Pair, terms Terms, 
 	next := 1
 	if n := len(all); n > 0 {
 		last := all[n-1]
-		if next = last.Number + 1; last.State(tx.Now) == "proposed" && last.Proposer == tx.Tenant && last.Terms.equal(terms) && last.AskedFrom.Equal(from) {
+		if next = last.Number + 1; last.State(tx.Now) == "proposed" && last.Proposer == tx.Tenant && last.Terms.Equal(terms) && last.AskedFrom.Equal(from) {
 			return last, nil
 		}
 	}
-	v := Version{Issuer: p.Issuer, Host: p.Host, Number: next, Terms: terms.sorted(), Currency: currency, AskedFrom: from, Proposer: tx.Tenant, ProposedBy: actor, ProposedAt: tx.Now.UTC()}
+	v := Version{Issuer: p.Issuer, Host: p.Host, Number: next, Terms: terms.Sorted(), Currency: currency, AskedFrom: from, Proposer: tx.Tenant, ProposedBy: actor, ProposedAt: tx.Now.UTC()}
 	body, err := json.Marshal(v.Terms)
 	if err != nil {
 		return Version{}, err
