@@ -170,7 +170,7 @@ func (g *Gateway) debts(ctx context.Context, tenant citygate.TenantID, state str
 		for i, d := range found {
 			list[i] = edge.Debt{
 				ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), Opened: d.Opened, Left: d.Left, BusinessDate: d.BusinessDate.String(), State: d.State,
-				Tries: d.Tries, RetryAt: orNever(d.RetryAt), OpenedAt: d.OpenedAt, ClosedAt: orNever(d.ClosedAt),
+				Tries: d.Tries, RetryAt: orNever(d.RetryAt), RetryBy: d.RetryBy, Insured: d.Insured, OpenedAt: d.OpenedAt, ClosedAt: orNever(d.ClosedAt),
 			}
 		}
 		return err
@@ -183,7 +183,7 @@ func (g *Gateway) retryDebts(ctx context.Context, actor string, tenant citygate.
 		if _, err := credential.AccountByID(ctx, tx, account); err != nil {
 			return err
 		}
-		n, err = collect.RetryDebts(ctx, tx, actor, account)
+		n, err = g.Collector.RetryDebts(ctx, tx, actor, account)
 		return err
 	})
 	return n, err

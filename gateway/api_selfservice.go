@@ -164,7 +164,7 @@ func (g *Gateway) riderDebts(ctx context.Context, tenant citygate.TenantID, raw 
 
 func (g *Gateway) riderPay(ctx context.Context, tenant citygate.TenantID, raw []byte) (n int, err error) {
 	err = g.ownAccount(ctx, tenant, raw, func(tx *pg.Tx, account citygate.UUID) error {
-		n, err = collect.RetryDebts(ctx, tx, "rider", account)
+		n, err = g.Collector.Recover(ctx, tx, risk.ByRider, "rider", account)
 		return err
 	})
 	return n, err
@@ -222,7 +222,14 @@ func (g *Gateway) inspect(ctx context.Context, tenant citygate.TenantID, raw []b
 	}
 	denied := false
 	if err := g.ofIssuer(ctx, rider.Issuer, func(tx *pg.Tx) (err error) {
-		denied, err = credential.IsDenied(ctx, tx, rider)
+		if denied, err = credential.IsDenied(ctx, tx, rider); err != nil || !denied {
+			return err
+		}
+		account, err := accountOf(ctx, tx, rider)
+		if err != nil || account.IsZero() {
+			return err
+		}
+		_, err = g.Collector.Recover(ctx, tx, risk.ByTap, "system:inspection", account) // as at a reader
 		return err
 	}); err != nil {
 		return "", err
@@ -258,9 +265,38 @@ func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID) (list
 	return list, err
 }
 
+// insurable refuses terms by which a provider would be asked for insured first
+// rides that knows none.
+func (g *Gateway) insurable(ctx context.Context, tenant citygate.TenantID, terms *risk.Terms) error {
+	for i := range terms.Contracts {
+		c := &terms.Contracts[i]
+		if c.FirstRide == 0 {
+			continue
+		}
+		var held collect.Contract
+		if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			held, err = collect.FindContract(ctx, tx, c.Name)
+			return err
+		}); err != nil {
+			return risk.ErrTerms.Because(err, "contract %s: first_ride_minor: there is no such contract yet", c.Name)
+		}
+		p, err := g.Collector.Provider(ctx, tenant, held)
+		if err != nil {
+			return err
+		}
+		if !p.Describe().Limits.FirstRide {
+			return risk.ErrTerms.Explain("contract %s: first_ride_minor: its provider knows no insured first rides; leave it out", c.Name)
+		}
+	}
+	return nil
+}
+
 func (g *Gateway) publishRiskTerms(ctx context.Context, actor string, tenant citygate.TenantID, t edge.RiskTerms) error {
 	terms, err := risk.Parse(t.Terms)
 	if err != nil {
+		return err
+	}
+	if err := g.insurable(ctx, tenant, terms); err != nil {
 		return err
 	}
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return risk.Publish(ctx, tx, actor, terms, t.From) })

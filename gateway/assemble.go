@@ -50,7 +50,7 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	g.Intake, err = intake.New(intake.Config{
-		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies,
+		DB: g.DB, Terminals: readers{g}, Trust: g, Calendars: g, Schemes: g.schemes, Credentials: g.seen, Copies: g.tellCopies, Denied: g.tellDenied,
 		Blocks: g.blocksOf, SchemesOf: g.schemesOf, Foreign: namedBy{g}, Abroad: g.abroadOf,
 	})
 	if err != nil {

@@ -168,6 +168,7 @@ func (g *Gateway) carry(ctx context.Context, j interbook.CarryJob) error {
 		interbook.KindAdvice:   g.Settler.HandleAdvice,
 
 		interbook.KindSightings: g.Collector.HandleSightings,
+		interbook.KindTouches:   g.Collector.HandleTouches,
 
 		interbook.KindCodes: g.Foreign.HandleCodes,
 		interbook.KindNames: g.handleNames,

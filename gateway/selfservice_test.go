@@ -164,7 +164,7 @@ func TestLiabilityIsPublished(t *testing.T) {
 	if got := o.refused(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: from.Add(-time.Hour), Terms: past}); got != "risk.terms_date" {
 		t.Errorf("in the past: %s", got)
 	}
-	for _, unheeded := range []string{`"liability":"operator"`, `"first_ride_minor":500`, `"recovery":["tap"]`, `"unblock":"approval"`} {
+	for _, unheeded := range []string{`"liability":"operator"`, `"first_ride_minor":500`, `"first_ride_minor":500,"unblock":"approval"`} {
 		asks := json.RawMessage(`{"version":2,"contracts":[{"contract":"sandbox","window":{},` + unheeded + `,"retries":0,"retry_within_days":0}]}`)
 		if got := o.refused(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: from.Add(time.Hour), Terms: asks}); got != "risk.bad_terms" {
 			t.Errorf("%s, which nothing acts on: %s", unheeded, got)

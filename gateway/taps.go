@@ -100,6 +100,34 @@ func (g *Gateway) tellCopies(ctx context.Context, tx *pg.Tx, copies []intake.Cop
 	return nil
 }
 
+// tellDenied tells issuers which of their denied riders came to a reader: other
+// tenants by message, our own here and now.
+func (g *Gateway) tellDenied(ctx context.Context, tx *pg.Tx, denied []intake.Denied) error {
+	told := map[citygate.TenantID][]interbook.Touch{}
+	for _, d := range denied {
+		issuer, err := heldDirectory{g}.ByIssuer(ctx, d.Rider.Issuer)
+		if errors.Is(err, tenants.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		told[issuer.ID] = append(told[issuer.ID], interbook.Touch{Rider: d.Rider, Tap: shown(d.Counter, d.Shown)})
+	}
+	if own := told[tx.Tenant]; len(own) > 0 {
+		if err := g.Collector.TakeTouches(ctx, tx, own); err != nil {
+			return err
+		}
+		delete(told, tx.Tenant)
+	}
+	for _, issuer := range slices.Sorted(maps.Keys(told)) {
+		if err := interbook.Put(ctx, tx, issuer, interbook.KindTouches, interbook.Touches{Items: told[issuer]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func shown(counter uint16, s intake.Shown) interbook.ClaimTap {
 	return interbook.ClaimTap{Terminal: s.ID.Terminal, Seq: s.ID.Seq, Counter: counter, Evidence: s.Evidence, EventTime: s.At}
 }

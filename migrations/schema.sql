@@ -515,15 +515,17 @@ CREATE TABLE charges (
     route_version bigint NOT NULL,
     route_rule text COLLATE "C" NOT NULL,
     route_finding text NOT NULL,
+    started_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
     CONSTRAINT charges_pkey PRIMARY KEY (tenant_id, charge_id),
     CONSTRAINT charges_amount_check CHECK ((amount > 0)),
     CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text]))),
+    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text]))),
     CONSTRAINT charges_moved_check CHECK (((state <> 'moved'::text) OR (NOT ever_unknown))),
     CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
     CONSTRAINT charges_route_version_check CHECK ((route_version >= 0)),
+    CONSTRAINT charges_started_by_check CHECK ((started_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
     CONSTRAINT charges_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'moved'::text]))),
     CONSTRAINT charges_tenant_id_aggregation_id_attempt_key UNIQUE (tenant_id, aggregation_id, attempt),
     CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
@@ -533,8 +535,11 @@ COMMENT ON COLUMN charges.state IS 'moved: it was certainly never sent, and the 
 COMMENT ON COLUMN charges.route_version IS 'The rule set that chose the contract; 0 = the tenant has none for the time of the rides.';
 COMMENT ON COLUMN charges.route_rule IS 'Its rule that did; empty = none, and the contract is the payer''s own.';
 COMMENT ON COLUMN charges.route_finding IS 'Why rules that matched were not followed to the letter.';
+COMMENT ON COLUMN charges.started_by IS 'Who started it: the schedule, a tap of the rider, the rider himself, a person of the tenant, or the rule of insured first declines.';
+CREATE INDEX charges_account ON charges USING btree (tenant_id, account_id, final_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'declined'::text]));
 CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, business_date, account_key, our_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
+CREATE UNIQUE INDEX charges_first_ride ON charges USING btree (tenant_id, account_id, contract) WHERE ((kind = 'first_ride'::text) AND (state <> 'moved'::text));
 CREATE UNIQUE INDEX charges_in_flight ON charges USING btree (tenant_id, aggregation_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_unpassed ON charges USING btree (tenant_id, business_date, account_key, our_id) WHERE ((state = 'succeeded'::text) AND (NOT passed));
 CREATE INDEX charges_unreleased ON charges USING btree (tenant_id, charge_id) WHERE ((state = 'succeeded'::text) AND (NOT released));
@@ -898,14 +903,20 @@ CREATE TABLE debts (
     unpassed boolean NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     closed_at timestamp with time zone,
+    retry_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
+    insured boolean NOT NULL DEFAULT false,
     CONSTRAINT debts_pkey PRIMARY KEY (tenant_id, aggregation_id),
     CONSTRAINT debts_amount_check CHECK ((amount >= 0)),
     CONSTRAINT debts_check CHECK (((state = 'open'::text) = (amount > 0))),
+    CONSTRAINT debts_check1 CHECK (((NOT insured) OR (state <> 'open'::text))),
     CONSTRAINT debts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT debts_opened_amount_check CHECK ((opened_amount > 0)),
+    CONSTRAINT debts_retry_by_check CHECK ((retry_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
     CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text])))
 );
 COMMENT ON TABLE debts IS 'What riders owe after a declined charge; amount is what is still owed.';
+COMMENT ON COLUMN debts.retry_by IS 'Who asked for the try at retry_at; of a debt without one, for the last.';
+COMMENT ON COLUMN debts.insured IS 'The scheme paid it as an insured first ride; the rider owes nothing of it any more.';
 CREATE INDEX debts_account ON debts USING btree (tenant_id, account_id) WHERE (state = 'open'::text);
 CREATE INDEX debts_due ON debts USING btree (tenant_id, retry_at) WHERE ((state = 'open'::text) AND (retry_at IS NOT NULL));
 CREATE INDEX debts_unpassed ON debts USING btree (tenant_id, aggregation_id) WHERE unpassed;
@@ -916,7 +927,7 @@ CREATE POLICY tenant ON debts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON debts TO citygate_app;
 GRANT SELECT ON debts TO citygate_auditor;
-GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at) ON debts TO citygate_app;
+GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at, retry_by, insured) ON debts TO citygate_app;
 
 CREATE TABLE deny_changes (
     tenant_id bigint NOT NULL,

@@ -108,6 +108,11 @@ type Debit struct {
 	AuthCode citygate.Secret
 
 	PayeeRef string // who gets the money, where that is not the merchant: a driver, a sub-merchant
+
+	// FirstRide says that the scheme insures the payment: it was declined under
+	// another id, and is asked for again as the payer's insured first ride. It is
+	// content, and only where Limits.FirstRide allows it.
+	FirstRide bool
 }
 
 // A Ref is everything ever learnt about a submitted debit.

@@ -25,6 +25,10 @@ type Limits struct {
 	RefundsMax   int
 	FullRefund   bool // only the whole payment can be given back
 
+	// FirstRide says that the product knows insured first rides: a payment that was
+	// declined may be asked for once more as Debit.FirstRide.
+	FirstRide bool
+
 	// QueryDelay is how long after the attempt a Query says nothing that
 	// counts; before it even Absent is not worth asking for.
 	QueryDelay time.Duration

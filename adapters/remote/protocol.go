@@ -74,6 +74,7 @@ type Manifest struct {
 	RefundWithinSeconds  int64  `json:"refund_within_seconds,omitempty"`
 	RefundsMax           int    `json:"refunds_max,omitempty"`
 	FullRefund           bool   `json:"full_refund,omitempty"`
+	FirstRide            bool   `json:"first_ride,omitempty"`
 	Notices              string `json:"notices,omitempty"` // "", "success" or "finality"
 	NoticeWithinSeconds  int64  `json:"notice_within_seconds,omitempty"`
 
@@ -133,6 +134,7 @@ type debit struct {
 	Attempted *time.Time `json:"attempted,omitempty"`
 	AuthCode  string     `json:"auth_code,omitempty"`
 	Payee     string     `json:"payee,omitempty"`
+	FirstRide bool       `json:"first_ride,omitempty"`
 }
 
 type ref struct {
@@ -334,13 +336,13 @@ func ofWord[T ~string](w string) T {
 }
 
 func debitOut(d driver.Debit) debit {
-	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef}
+	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef, d.FirstRide}
 }
 
 func (d debit) debit() driver.Debit {
 	out := driver.Debit{
 		OurID: d.ID, RiderRef: d.Rider, Amount: d.Amount.money(), TripTime: d.TripTime, Subject: d.Subject,
-		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee,
+		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee, FirstRide: d.FirstRide,
 	}
 	if d.AuthCode != "" {
 		out.AuthCode = citygate.NewSecret([]byte(d.AuthCode))

@@ -353,6 +353,11 @@ func (c *Collector) book(ctx context.Context, tx *pg.Tx, b *booking, settings Se
 		if err != nil {
 			return err
 		}
+		if terms.ByTap() {
+			if err := c.touched(ctx, tx, up); err != nil {
+				return err
+			}
+		}
 		for _, cl := range up {
 			b.lines = append(b.lines, line{claim: cl, aggregation: into[aggregationKey{cl.account.ID, cl.BusinessDate}], kind: lineFare, delta: cl.delta})
 		}

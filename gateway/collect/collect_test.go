@@ -132,7 +132,7 @@ func newCity(t testing.TB, options ...pgtest.Option) *city {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = root.Close() })
-	config, _ := json.Marshal(sandbox.Config{FeePPM: feePPM, BatchMax: batchMax(t)})
+	config, _ := json.Marshal(sandbox.Config{FeePPM: feePPM, BatchMax: batchMax(t), FirstRide: true})
 	if c.box, err = sandbox.Open(root, c.clock.now, config); err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +166,9 @@ func text(r uint32, ctr uint16, more string) []byte {
 	return []byte(strings.TrimSpace(fmt.Sprintf("1/%d#%d %s", r, ctr, more)))
 }
 
+// proofMade gives when codes were made; nil = in the morning.
+var proofMade func() time.Time
+
 func proveText(_ context.Context, _ *pg.Tx, raw [][]byte) ([]Proof, error) {
 	out := make([]Proof, len(raw))
 	for i, b := range raw {
@@ -175,6 +178,9 @@ func proveText(_ context.Context, _ *pg.Tx, raw [][]byte) ([]Proof, error) {
 			continue
 		}
 		out[i] = Proof{Use: u, Cap: 100, GeneratedAt: morning.Unix(), ExpiresAt: morning.Add(72 * time.Hour).Unix(), Window: 30}
+		if proofMade != nil {
+			out[i].GeneratedAt, out[i].ExpiresAt = proofMade().Unix(), proofMade().Add(time.Hour).Unix()
+		}
 		if _, limit, ok := strings.Cut(string(b), "cap"); ok {
 			_, _ = fmt.Sscan(limit, &out[i].Cap)
 		}

@@ -36,7 +36,10 @@
 // that dies at any point leaves a row that says how far it came.
 //
 // A declined charge is a debt and a deny entry; recoveries are charges of their
-// own, tried on a schedule of rows, and a paid debt lifts the entry.
+// own, tried on a schedule of rows, by a tap of the rider or when somebody asks, as
+// the risk terms of the contract say, and a paid debt lifts the entry. Where the
+// scheme insures a payer's first decline, the debt is first asked for once more as
+// that: a charge of its own kind, under a new id, at the same contract, once ever.
 //
 // A negative difference lowers the aggregation while it is open. Afterwards it
 // is a refund of the charge that collected it: at once if that has succeeded, as

@@ -16,8 +16,9 @@ import (
 
 // The kinds of charges.
 const (
-	kindCharge   = "charge"
-	kindRecovery = "recovery"
+	kindCharge    = "charge"
+	kindRecovery  = "recovery"
+	kindFirstRide = "first_ride" // a declined charge that the scheme insures, asked for once more
 )
 
 // A charge is one row of charges, as far as this package needs it.
@@ -48,8 +49,11 @@ type charge struct {
 // is the same, byte for byte, each time it is sent.
 func (c *charge) debit() driver.Debit {
 	return driver.Debit{OurID: c.OurID, RiderRef: c.PayerRef, Amount: c.money(), TripTime: c.TripAt, Subject: c.Subject,
-		Evidence: c.Evidence, Attempted: c.CreatedAt}
+		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide}
 }
+
+// recovers reports whether the charge is of a debt.
+func (c *charge) recovers() bool { return c.Kind != kindCharge }
 
 func (c *charge) ref() driver.Ref {
 	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money()}

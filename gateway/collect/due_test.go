@@ -251,7 +251,7 @@ func TestDeclineIsADebtUntilItIsPaid(t *testing.T) {
 		t.Errorf("%d declined, want 6: three tries and no more", n.Declined)
 	}
 	c.in(func(tx *pg.Tx) error {
-		n, err := RetryDebts(t.Context(), tx, "usr_test", accountID(2))
+		n, err := c.RetryDebts(t.Context(), tx, "usr_test", accountID(2))
 		if n != 1 {
 			t.Errorf("%d debts are due again", n)
 		}

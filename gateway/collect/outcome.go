@@ -86,7 +86,7 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 	if err := storeChanges(ctx, tx, changes); err != nil {
 		return nil, err
 	}
-	transfers, err := c.finish(ctx, tx, rules, succeeded, declined)
+	transfers, err := c.finish(ctx, tx, rules, about, succeeded, declined)
 	if err != nil {
 		return nil, err
 	}
@@ -94,22 +94,26 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 }
 
 // finish does what follows from final outcomes and gives the transfers.
-func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeeded, declined []*charge) ([]ledger.Transfer, error) {
+func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, about driver.Description, succeeded, declined []*charge) ([]ledger.Transfer, error) {
 	var transfers []ledger.Transfer
-	var paid []citygate.UUID // accounts that paid a debt
+	var paid []citygate.UUID // accounts that may be free of debt now
 	for _, ch := range succeeded {
 		transfers = append(transfers, ch.transfers(tx.Tenant)...)
-		if ch.Kind == kindRecovery {
-			if err := closeDebt(ctx, tx, ch.Aggregation); err != nil {
+		if ch.recovers() {
+			if err := closeDebt(ctx, tx, ch); err != nil {
 				return nil, err
 			}
-			paid = append(paid, ch.Account)
 		}
+		paid = append(paid, ch.Account) // an approval may be what was missing
 	}
 	if err := collected(ctx, tx, succeeded); err != nil {
 		return nil, err
 	}
 	by, err := c.declines(ctx, tx, rules, declined)
+	if err != nil {
+		return nil, err
+	}
+	insured, err := by.insured(ctx, tx, about, declined)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +129,7 @@ func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeede
 			less += voided[i].Amount
 			transfers = append(transfers, voided[i].transfers(tx.Tenant)...)
 		}
-		left, err := owe(ctx, tx, by, ch, less)
+		left, err := owe(ctx, tx, by, ch, less, insured[ch.ID])
 		if err != nil {
 			return nil, err
 		}
@@ -143,12 +147,12 @@ func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, succeede
 	return transfers, c.lift(ctx, tx, paid)
 }
 
-// lift takes the accounts off the deny list that have no open debt left.
+// lift takes the accounts off the deny list that nothing blocks any more.
 func (c *Collector) lift(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) error {
 	if len(accounts) == 0 {
 		return nil
 	}
-	free, err := withoutDebt(ctx, tx, sortedUnique(accounts))
+	free, err := c.unblocked(ctx, tx, sortedUnique(accounts))
 	if err != nil || len(free) == 0 {
 		return err
 	}

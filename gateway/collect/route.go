@@ -168,6 +168,9 @@ func (c *Collector) routeAll(ctx context.Context, tx *pg.Tx, kind string, due []
 // a new id. What may have been seen by a provider never moves: it is no longer
 // "created", and stays with the provider that can say what became of it.
 func (r *run) moveCharges(ctx context.Context) error {
+	if err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error { return dropFirstRides(ctx, tx) }); err != nil {
+		return err
+	}
 	for _, kind := range []string{kindCharge, kindRecovery} {
 		var after citygate.UUID
 		for n := closeBatch; n == closeBatch; {

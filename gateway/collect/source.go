@@ -20,6 +20,7 @@ const (
 	codeProviderFee    = "provider_fee"
 	codeDecline        = "decline"
 	codeRecovery       = "recovery"
+	codeFirstRide      = "first_ride" // what a scheme insures is paid
 	codeDebtCorrected  = "debt_corrected"
 	codeRefund         = "refund"
 	codeFeeShare       = "provider_fee_share"
@@ -69,8 +70,11 @@ func (c *charge) transfers(tenant citygate.TenantID) []ledger.Transfer {
 	t := ledger.Transfer{Event: "charge:" + c.OurID, Currency: c.Currency, Amount: c.Amount, EffectiveAt: c.FinalAt, BusinessDate: c.BusinessDate}
 	owed := ledger.RiderReceivable(c.Account)
 	t.Code = codeCharge
-	if c.Kind == kindRecovery {
+	switch c.Kind {
+	case kindRecovery:
 		owed, t.Code = ledger.RiderDebt(c.Account), codeRecovery
+	case kindFirstRide:
+		owed, t.Code = ledger.RiderDebt(c.Account), codeFirstRide
 	}
 	switch {
 	case c.State == adapters.Succeeded:
@@ -81,7 +85,7 @@ func (c *charge) transfers(tenant citygate.TenantID) []ledger.Transfer {
 			out = append(out, ledger.NewTransfer(tenant, 0, t))
 		}
 		return out
-	case c.State == adapters.Declined && c.Kind == kindCharge:
+	case c.State == adapters.Declined && !c.recovers():
 		t.Debit, t.Credit, t.Code = ledger.RiderDebt(c.Account), owed, codeDecline
 		return []ledger.Transfer{ledger.NewTransfer(tenant, 0, t)}
 	}

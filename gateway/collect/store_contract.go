@@ -44,6 +44,20 @@ func AddContract(ctx context.Context, tx *pg.Tx, actor string, c Contract) error
 	return err
 }
 
+// FindContract gives one of the tenant's contracts.
+func FindContract(ctx context.Context, tx *pg.Tx, name string) (Contract, error) {
+	all, err := Contracts(ctx, tx)
+	if err != nil {
+		return Contract{}, err
+	}
+	for _, c := range all {
+		if c.Name == name {
+			return c, nil
+		}
+	}
+	return Contract{}, ErrSecret.Explain("there is no contract %q", name)
+}
+
 // Contracts gives the tenant's contracts by name.
 func Contracts(ctx context.Context, tx *pg.Tx) ([]Contract, error) {
 	rows, err := tx.Query(ctx, `

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -20,7 +21,7 @@ func collected(ctx context.Context, tx *pg.Tx, succeeded []*charge) error {
 	ids, aggregations, states := make([]citygate.UUID, len(succeeded)), make([]citygate.UUID, len(succeeded)), make([]string, len(succeeded))
 	for i, c := range succeeded {
 		ids[i], aggregations[i], states[i] = c.ID, c.Aggregation, aggregationSettled
-		if c.Kind == kindRecovery {
+		if c.recovers() {
 			states[i] = aggregationRecovered
 		}
 	}
@@ -41,32 +42,36 @@ func setAggregation(ctx context.Context, tx *pg.Tx, id citygate.UUID, state stri
 }
 
 // owe opens the debt of a declined charge, or keeps it open when a recovery was
-// declined. less is what was corrected while the charge was under way. It gives
-// what is owed.
-func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int64) (left int64, err error) {
+// declined. less is what was corrected while the charge was under way. What is
+// insured is asked for once more at once. It gives what is owed.
+func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int64, insured bool) (left int64, err error) {
 	retry, err := by.next(ctx, tx, ch)
 	if err != nil {
 		return 0, err
 	}
 	if ch.Kind == kindCharge {
 		left = ch.Amount - less
-		state, retryAt, closed := "open", retry, (*time.Time)(nil)
-		if left == 0 {
+		state, retryAt, retryBy, closed := "open", retry, risk.BySchedule, (*time.Time)(nil)
+		switch {
+		case left == 0:
 			state, retryAt, closed = "corrected", nil, &tx.Now
+		case insured:
+			retryAt, retryBy = &tx.Now, byFirstRide
 		}
 		if _, err := tx.Exec(ctx, `
-			INSERT INTO debts (tenant_id, aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, unpassed, opened_at, closed_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, true, $10, $11)`,
-			tx.Tenant, ch.Aggregation, ch.Account, ch.Amount, left, string(ch.Currency), ch.BusinessDate, state, retryAt, tx.Now, closed); err != nil {
+			INSERT INTO debts (tenant_id, aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured,
+			                   unpassed, opened_at, closed_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, false, true, $11, $12)`,
+			tx.Tenant, ch.Aggregation, ch.Account, ch.Amount, left, string(ch.Currency), ch.BusinessDate, state, retryAt, string(retryBy), tx.Now, closed); err != nil {
 			return 0, err
 		}
 	} else if err := tx.QueryRow(ctx, `
-		UPDATE debts SET amount = amount - $3, tries = tries + 1, unpassed = unpassed OR $3 > 0,
+		UPDATE debts SET amount = amount - $3, tries = tries + $6, unpassed = unpassed OR $3 > 0,
 		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
 		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
-		       retry_at = CASE WHEN amount > $3 THEN $5::timestamptz END
+		       retry_at = CASE WHEN amount > $3 THEN $5::timestamptz END, retry_by = 'schedule'
 		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING amount`,
-		tx.Tenant, ch.Aggregation, less, tx.Now, retry).Scan(&left); err != nil {
+		tx.Tenant, ch.Aggregation, less, tx.Now, retry, ch.counts()).Scan(&left); err != nil {
 		return 0, err
 	}
 	if left == 0 {
@@ -75,11 +80,12 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 	return left, setAggregation(ctx, tx, ch.Aggregation, aggregationInDebt)
 }
 
-// closeDebt notes that a debt was paid.
-func closeDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID) error {
+// closeDebt notes that the debt of a charge was paid, by the rider or as an insured
+// first ride.
+func closeDebt(ctx context.Context, tx *pg.Tx, ch *charge) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE debts SET amount = 0, state = 'recovered', retry_at = NULL, unpassed = true, closed_at = $3
-		WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, aggregation, tx.Now)
+		UPDATE debts SET amount = 0, state = 'recovered', insured = $4, retry_at = NULL, unpassed = true, closed_at = $3
+		WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, ch.Aggregation, tx.Now, ch.Kind == kindFirstRide)
 	return err
 }
 
@@ -95,17 +101,6 @@ func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount
 		err = setAggregation(ctx, tx, aggregation, aggregationCorrected)
 	}
 	return account, left, err
-}
-
-// withoutDebt gives those of the accounts that have no open debt.
-func withoutDebt(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) ([]citygate.UUID, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT u.id FROM unnest($2::uuid[]) AS u (id)
-		WHERE NOT EXISTS (SELECT FROM debts d WHERE d.tenant_id = $1 AND d.account_id = u.id AND d.state = 'open') ORDER BY u.id`, tx.Tenant, accounts)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
 }
 
 const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
@@ -182,20 +177,4 @@ func lockRefunds(ctx context.Context, tx *pg.Tx, ours []string) (map[string]*ref
 func unrelease(ctx context.Context, tx *pg.Tx, charge citygate.UUID) error {
 	_, err := tx.Exec(ctx, `UPDATE charges SET released = false WHERE tenant_id = $1 AND charge_id = $2 AND released`, tx.Tenant, charge)
 	return err
-}
-
-// RetryDebts makes the open debts of an account due now, as when the rider asks
-// to be let ride again, and gives how many there are. What is being collected
-// already is left alone.
-func RetryDebts(ctx context.Context, tx *pg.Tx, actor string, account citygate.UUID) (int, error) {
-	tag, err := tx.Exec(ctx, `
-		UPDATE debts d SET retry_at = $3
-		WHERE d.tenant_id = $1 AND d.account_id = $2 AND d.state = 'open' AND NOT EXISTS (
-			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))`,
-		tx.Tenant, account, tx.Now)
-	due := int(tag.RowsAffected())
-	if err != nil || due == 0 {
-		return 0, err
-	}
-	return due, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "debts.retry", Object: "account:" + account.Text("acc_"), After: map[string]any{"debts": due}})
 }

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -28,6 +30,7 @@ type closing struct {
 	amount      int64
 	attempt     int
 
+	by      risk.Source // who started it; "" = the schedule
 	payment payment
 	route   decision
 	leaves  citygate.UUID // the charge whose place it takes, if it moves
@@ -82,7 +85,7 @@ func (r *run) startRecoveries(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return r.intend(ctx, tx, kindRecovery, due)
+			return r.recover(ctx, tx, due)
 		})
 		if err != nil || n < closeBatch {
 			return err
@@ -97,8 +100,10 @@ func (r *run) startRecoveries(ctx context.Context) error {
 func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
-		       1 + (SELECT max(attempt) FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id)
+		       1 + c.attempt, d.retry_by, c.contract, c.payer_ref, a.account_id
 		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
+		CROSS JOIN LATERAL (
+			SELECT attempt, contract, payer_ref FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c
 		WHERE a.tenant_id = $1 AND d.state = 'open' AND d.retry_at <= $2 AND NOT EXISTS (
 			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
 		ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF a, d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
@@ -106,7 +111,10 @@ func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 		return nil, err
 	}
 	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
-		err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt)
+		err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt, &c.by, &c.route.contract, &c.route.payer, &c.payment.account)
+		if c.by != byFirstRide { // which stays with the scheme that insures it
+			c.route = decision{}
+		}
 		return c, err
 	})
 	if err != nil || len(due) == 0 {
@@ -140,29 +148,30 @@ func storeIntents(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 	n := len(due)
 	ids, aggregations := make([]citygate.UUID, n), make([]citygate.UUID, n)
 	attempts, amounts := make([]int32, n), make([]int64, n)
-	ours, subjects := make([]string, n), make([]string, n)
+	ours, subjects, starters := make([]string, n), make([]string, n), make([]string, n)
 	contracts, payers, rules, findings, versions := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]int64, n)
 	for i, d := range due {
 		contracts[i], payers[i], rules[i], findings[i], versions[i] = d.route.contract, d.route.payer, d.route.rule, d.route.finding, int64(d.route.version)
 		ours[i] = ourID(tx.Tenant, kind, d.key, string(d.currency), d.date.String(), strconv.Itoa(d.ordinal), strconv.Itoa(d.attempt))
 		ids[i] = ledger.DeriveID(tx.Now, "charge", tx.Tenant.String(), ours[i])
 		aggregations[i], attempts[i], amounts[i] = d.aggregation, int32(d.attempt), d.amount
+		starters[i] = string(cmp.Or(d.by, risk.BySchedule))
 		subjects[i] = "Rides of " + d.date.String()
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
 		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at,
-		                     route_version, route_rule, route_finding)
+		                     route_version, route_rule, route_finding, started_by)
 		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, CASE u.contract WHEN '' THEN a.contract ELSE u.contract END, a.account_id, a.account_key,
 		       CASE u.contract WHEN '' THEN a.payer_ref ELSE u.payer END, u.amount, a.currency, 0,
 		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind = 'fare'),
-		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding
-		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[])
-		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding)
+		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding, u.starter
+		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[])
+		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding, starter)
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = u.aggregation
 		ON CONFLICT (tenant_id, charge_id) DO NOTHING`,
 		tx.Tenant, tx.Now, kind, string(adapters.Submit), ids, aggregations, attempts, ours, amounts, subjects,
-		contracts, payers, versions, rules, findings); err != nil {
+		contracts, payers, versions, rules, findings, starters); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, `

@@ -67,7 +67,7 @@ func (by *declineRules) next(ctx context.Context, tx *pg.Tx, ch *charge) (*time.
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT coalesce(sent_at, created_at) FROM charges
-		WHERE tenant_id = $1 AND aggregation_id = $2 AND state NOT IN ('created', 'moved') ORDER BY 1`, tx.Tenant, ch.Aggregation)
+		WHERE tenant_id = $1 AND aggregation_id = $2 AND kind <> 'first_ride' AND state NOT IN ('created', 'moved') ORDER BY 1`, tx.Tenant, ch.Aggregation)
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +89,8 @@ func (by *declineRules) next(ctx context.Context, tx *pg.Tx, ch *charge) (*time.
 // untermed gives the next try of a contract that no risk terms name.
 func (by *declineRules) untermed(ctx context.Context, tx *pg.Tx, ch *charge) (*time.Time, error) {
 	tries := 0
-	if ch.Kind != kindCharge {
-		if err := tx.QueryRow(ctx, `SELECT tries + 1 FROM debts WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, ch.Aggregation).Scan(&tries); err != nil {
+	if ch.recovers() {
+		if err := tx.QueryRow(ctx, `SELECT tries + $3 FROM debts WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, ch.Aggregation, ch.counts()).Scan(&tries); err != nil {
 			return nil, err
 		}
 	}

@@ -25,6 +25,7 @@ type ChargeView struct {
 	EverUnknown bool
 	CreatedAt   time.Time
 	Attempt     int
+	StartedBy   string // schedule, tap, rider, person, first_ride
 	Route       Route
 }
 
@@ -39,14 +40,14 @@ type Route struct {
 func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]ChargeView, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT charge_id, kind, state, amount, currency, fee, contract, our_id, provider_ref, reason, ever_unknown, created_at,
-		       attempt, route_version, route_rule, route_finding
+		       attempt, started_by, route_version, route_rule, route_finding
 		FROM charges WHERE tenant_id = $1 AND charge_id > $2 ORDER BY charge_id LIMIT $3`, tx.Tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (v ChargeView, err error) {
 		err = row.Scan(&v.ID, &v.Kind, &v.State, &v.Amount.Minor, &v.Amount.Currency, &v.Fee, &v.Contract, &v.OurID, &v.ProviderRef,
-			&v.Reason, &v.EverUnknown, &v.CreatedAt, &v.Attempt, &v.Route.Version, &v.Route.Rule, &v.Route.Finding)
+			&v.Reason, &v.EverUnknown, &v.CreatedAt, &v.Attempt, &v.StartedBy, &v.Route.Version, &v.Route.Rule, &v.Route.Finding)
 		v.CreatedAt = v.CreatedAt.UTC()
 		return v, err
 	})
@@ -78,6 +79,8 @@ type DebtView struct {
 	State        string // open, recovered, corrected
 	Tries        int
 	RetryAt      time.Time // zero: not by itself any more
+	RetryBy      string    // who asked for that try: schedule, tap, rider, person, first_ride
+	Insured      bool      // the scheme paid it as an insured first ride
 	OpenedAt     time.Time
 	ClosedAt     time.Time // zero while it is open
 }
@@ -95,14 +98,14 @@ func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate
 		args = append(args, account)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, opened_at, closed_at FROM debts
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at FROM debts
 		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
 		var retry, closed *time.Time
-		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.OpenedAt, &closed)
+		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed)
 		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
 		if retry != nil {
 			d.RetryAt = retry.UTC()

@@ -17,6 +17,8 @@ type Debt struct {
 	State        string         `json:"state" enum:"open,recovered,corrected"`
 	Tries        int            `json:"tries"`
 	RetryAt      *time.Time     `json:"retry_at,omitempty" doc:"absent: not tried again by itself"`
+	RetryBy      string         `json:"retry_by" enum:"schedule,tap,rider,person,first_ride" doc:"who asked for the next try or, without one, for the last"`
+	Insured      bool           `json:"insured,omitempty" doc:"the scheme paid it as an insured first ride"`
 	OpenedAt     time.Time      `json:"opened_at"`
 	ClosedAt     *time.Time     `json:"closed_at,omitempty"`
 }

@@ -123,7 +123,8 @@ type Journey struct {
 // A Charge is one attempt to collect.
 type Charge struct {
 	ID       string         `json:"id"`
-	Kind     string         `json:"kind"`
+	Kind     string         `json:"kind" enum:"charge,recovery,first_ride"`
+	By       string         `json:"started_by" enum:"schedule,tap,rider,person,first_ride" doc:"tap: the rider touched a reader or showed a code to an inspector"`
 	State    string         `json:"state"`
 	Amount   citygate.Money `json:"amount"`
 	Fee      int64          `json:"fee"`

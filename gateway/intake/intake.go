@@ -82,6 +82,16 @@ type Config struct {
 	// Copies is told of copied credentials, in the transaction that found them.
 	// It may be nil.
 	Copies func(ctx context.Context, tx *pg.Tx, copies []Copy) error
+	// Denied is told of fresh taps that a terminal refused as denied, in the
+	// transaction that recorded them. Their codes are not verified. It may be nil.
+	Denied func(ctx context.Context, tx *pg.Tx, denied []Denied) error
+}
+
+// A Denied is a tap that a terminal refused as denied.
+type Denied struct {
+	Rider   citygate.Rider // as the code says
+	Counter uint16
+	Shown
 }
 
 // Foreign is how intake learns who rides on codes of other schemes. Both methods

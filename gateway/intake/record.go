@@ -84,10 +84,38 @@ func (r *Recorder) record(ctx context.Context, tx *pg.Tx, in *batch) ([]ItemResu
 	if err := r.askNames(ctx, tx, fresh); err != nil {
 		return nil, err
 	}
+	if err := r.tellDenied(ctx, tx, fresh); err != nil {
+		return nil, err
+	}
 	if len(copies) > 0 && r.config.Copies != nil { // last: others wait for what it locks
 		err = r.tellCopies(ctx, tx, copies)
 	}
 	return results, err
+}
+
+// tellDenied passes on who came to a reader and was refused as denied: of each rider
+// the last time in the batch.
+func (r *Recorder) tellDenied(ctx context.Context, tx *pg.Tx, fresh []stored) error {
+	if r.config.Denied == nil {
+		return nil
+	}
+	last := map[citygate.Rider]Denied{}
+	for _, s := range fresh {
+		if s.Accepted || s.Reason != code.Denied || !s.parsed || s.rider.Foreign() {
+			continue
+		}
+		if at := time.UnixMilli(s.EventTime).UTC(); at.After(last[s.rider].At) {
+			last[s.rider] = Denied{s.rider, s.counter, Shown{citygate.TapID{Terminal: s.Terminal, Seq: s.Seq}, at, s.Evidence}}
+		}
+	}
+	if len(last) == 0 {
+		return nil
+	}
+	told := make([]Denied, 0, len(last))
+	for _, rider := range slices.SortedFunc(maps.Keys(last), citygate.Rider.Compare) {
+		told = append(told, last[rider])
+	}
+	return r.config.Denied(ctx, tx, told)
 }
 
 // settle gives the fresh records the verdicts that need the uses of displays that

@@ -17,6 +17,7 @@ const (
 	KindNames = "foreign_names" // issuer to operator: who they are
 
 	KindSightings = "sightings" // operator to issuer: copied credentials that the operator found by itself
+	KindTouches   = "touches"   // operator to issuer: riders that a reader refused as denied
 )
 
 // Claims is what an operator asks of an issuer for journeys of its riders.
@@ -92,6 +93,17 @@ type Sighting struct {
 	Rider  citygate.Rider `json:"rider"`
 	First  ClaimTap       `json:"first"`
 	Second ClaimTap       `json:"second"`
+}
+
+// Touches tells an issuer which of its denied riders came to a reader.
+type Touches struct {
+	Items []Touch `json:"items"`
+}
+
+// A Touch is one presentation of a code that a reader refused as denied.
+type Touch struct {
+	Rider citygate.Rider `json:"rider"`
+	Tap   ClaimTap       `json:"tap"`
 }
 
 // The kinds of advice. An amount is positive for the kind's usual direction

@@ -79,12 +79,8 @@ func (t *Terms) applied() error {
 		switch {
 		case c.Liability != "":
 			return fmt.Errorf("contract %s: liability: who bears a debt is decided by the liability rules of the rule set; leave it out", c.Name)
-		case c.FirstRide != 0:
-			return fmt.Errorf("contract %s: first_ride_minor: insured first declines are not captured; leave it out", c.Name)
-		case len(c.Recovery) > 0:
-			return fmt.Errorf("contract %s: recovery: a rider may pay at any time, and taps start no try; leave it out", c.Name)
-		case c.Unblock == OnApproval:
-			return fmt.Errorf("contract %s: unblock: riders are unblocked when no debt is open; leave it out", c.Name)
+		case c.FirstRide != 0 && c.Unblock == OnApproval:
+			return fmt.Errorf("contract %s: first_ride_minor with unblock approval: once the scheme has paid nothing is left that could be approved, and the rider would stay blocked for ever; choose unblock payment", c.Name)
 		}
 	}
 	return nil

@@ -176,6 +176,17 @@ func (t *Terms) Contract(name string) *Contract {
 	return nil
 }
 
+// ByTap reports whether a tap may start a try under any contract.
+func (t *Terms) ByTap() bool {
+	return slices.ContainsFunc(t.Contracts, func(c Contract) bool { return slices.Contains(c.Recovery, ByTap) })
+}
+
+// OnApproval reports whether any contract asks for an approval before a rider is
+// unblocked.
+func (t *Terms) OnApproval() bool {
+	return slices.ContainsFunc(t.Contracts, func(c Contract) bool { return c.Unblock == OnApproval })
+}
+
 // Bearer gives who bears records of a kind that arrived age after their event.
 // Where the terms are silent the rider pays what was ridden in time, and the
 // operator bears what its readers should not have let pass.
