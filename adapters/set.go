@@ -21,7 +21,10 @@ type Deps struct {
 	HTTP    driver.Doer
 	Clock   citygate.Clock
 	Random  io.Reader // for nonces
-	Files   *os.Root  // an open directory of the host's, for the sandbox alone; nil in production
+	// NotifyURL is the contract's own address for notifications; empty where the
+	// gateway has no public one. A configuration that names another goes before it.
+	NotifyURL string
+	Files     *os.Root // an open directory of the host's, for the sandbox alone; nil in production
 }
 
 // A Constructor makes a driver of one product for one contract. It validates

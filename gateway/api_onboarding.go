@@ -160,10 +160,15 @@ func (g *Gateway) contractViews(ctx context.Context, tenant citygate.TenantID) (
 		if err != nil {
 			return err
 		}
+		tokens, err := collect.NotifyTokens(ctx, tx)
+		if err != nil {
+			return err
+		}
 		secrets, err := collect.ContractSecrets(ctx, tx)
 		list = make([]edge.Contract, len(found))
 		for i, c := range found {
 			list[i] = edge.Contract{Name: c.Name, Adapter: c.Adapter, FeePPM: c.FeePPM, Config: c.Config, State: c.State, Secrets: []edge.ContractSecret{}}
+			list[i].Notify = g.notifyURL(tenant, c.Adapter, tokens[c.Name])
 			if b, open := down[c.Name]; open {
 				list[i].Down = &edge.ContractDown{Since: b.OpenedAt, Failures: b.Failures, ProbeAt: b.ProbeAt}
 			}

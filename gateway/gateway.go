@@ -42,12 +42,16 @@ type Config struct {
 	Signer  keys.Signer
 	Secrets keys.Secrets
 
-	Files    *os.Root           // payout files, bills and the sandbox's book
-	Products adapters.Set       // payment products this build knows
-	HTTP     driver.Doer        // the way to providers
-	Issuers  *http.Client       // the way to OpenID Connect issuers; nil = nobody signs in
-	Revoked  *issuance.Statuses // of makers' attestation certificates; nil = attestations count as vouched only
-	Collect  collect.Rules      // when aggregations close and debts are tried again
+	Files    *os.Root     // payout files, bills and the sandbox's book
+	Products adapters.Set // payment products this build knows
+	HTTP     driver.Doer  // the way to providers
+	// PublicURL is where providers reach this gateway, for notifications: what a
+	// proxy in front of it is called, such as https://pay.city.example. Empty: requests
+	// name an address only where a contract says one.
+	PublicURL string
+	Issuers   *http.Client       // the way to OpenID Connect issuers; nil = nobody signs in
+	Revoked   *issuance.Statuses // of makers' attestation certificates; nil = attestations count as vouched only
+	Collect   collect.Rules      // when aggregations close and debts are tried again
 
 	Limits      edge.Limits // of tenants and client addresses; those of connections follow from Connections
 	Connections int32       // to the database; 0 = 16
@@ -105,6 +109,7 @@ type Gateway struct {
 	unsealed  waitingSet // waits for its audit log to be sealed
 	audited   auditedSet
 	providers providerCache
+	notices   noticeGates
 	bulkhead  *collect.Bulkhead // nil = providers are called within jobs
 	handler   http.Handler
 }

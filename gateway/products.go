@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -83,7 +84,7 @@ func openAlipay(d adapters.Deps) (driver.Provider, error) {
 	}
 	config := alipay.Config{
 		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, HTTP: d.HTTP, Clock: d.Clock,
-		Collect: alipay.Collect(c.Collect), NotifyURL: c.NotifyURL, SignScene: c.SignScene, CardType: c.CardType, CardAction: c.CardAction,
+		Collect: alipay.Collect(c.Collect), NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), SignScene: c.SignScene, CardType: c.CardType, CardAction: c.CardAction,
 	}
 	if c.AppCert != "" || c.PlatformCerts != "" || c.RootCerts != "" {
 		config.Certificates = &alipay.Certificates{App: []byte(c.AppCert), Platform: []byte(c.PlatformCerts), Roots: []byte(c.RootCerts)}
@@ -113,7 +114,7 @@ func openWechatpay(d adapters.Deps) (driver.Provider, error) {
 	return wechatpay.New(wechatpay.Config{
 		Base: c.Base, Product: wechatpay.Product(c.Product), AppID: c.AppID, MchID: c.MchID, SubMchID: c.SubMchID, Serial: c.Serial, Signer: d.Signer,
 		APIv3Key: d.Secrets[WechatpayAPIv3Key], APIv2Key: d.Secrets[WechatpayAPIv2Key], PlatformKeys: platform, AnswerKey: c.AnswerKey,
-		NotifyURL: c.NotifyURL, Scene: c.Scene, Line: c.Line, ClientIP: c.ClientIP, V2Version: c.V2Version, ArrearsPath: c.ArrearsPath,
+		NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), Scene: c.Scene, Line: c.Line, ClientIP: c.ClientIP, V2Version: c.V2Version, ArrearsPath: c.ArrearsPath,
 		Currency: c.Currency, MCC: c.MCC, Store: c.Store, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random,
 	})
 }
@@ -138,6 +139,7 @@ type providerKey struct {
 type openedProvider struct {
 	mu       sync.Mutex
 	provider *adapters.Provider // nil = not opened yet
+	token    string             // of the address of its notifications; "" = not read yet
 	made     string             // the versions of the key and the secrets it was opened with
 	checked  time.Time
 }
@@ -156,7 +158,13 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 	if age := now.Sub(o.checked); o.provider != nil && age >= 0 && age < recheck {
 		return o.provider, nil
 	}
-	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock, Random: g.Random}
+	if o.token == "" {
+		var err error
+		if o.token, err = g.notifyToken(ctx, tenant, c.Name); err != nil {
+			return nil, err
+		}
+	}
+	deps := adapters.Deps{Config: c.Config, HTTP: g.HTTP, Clock: g.Clock, Random: g.Random, NotifyURL: g.notifyURL(tenant, c.Adapter, o.token)}
 	made, noted, version, err := g.versionsOf(ctx, tenant, c)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,9 @@ func (o *office) wechat(change func(*wechatpaysim.Config)) (*wechatpaysim.Server
 		Base: sim.URL(), Product: "ride", AppID: "wx01", MchID: wechatMchID, Serial: "0A0B0C", PlatformKeys: map[string][]byte{},
 		NotifyURL: "https://city.example/notify", Scene: "BUS",
 	}
+	if o.PublicURL != "" {
+		contract.NotifyURL = ""
+	}
 	contract.PlatformKeys[wechatpaysim.PublicKeyID], err = x509.MarshalPKIXPublicKey(sim.Keys()[wechatpaysim.PublicKeyID])
 	o.must(err)
 	raw, err := json.Marshal(contract)

@@ -1672,6 +1672,25 @@ GRANT DELETE, INSERT, SELECT ON managed TO citygate_app;
 GRANT SELECT ON managed TO citygate_auditor;
 GRANT UPDATE (file, since) ON managed TO citygate_app;
 
+CREATE TABLE notify_addresses (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    token text COLLATE "C" NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT notify_addresses_pkey PRIMARY KEY (tenant_id, contract),
+    CONSTRAINT notify_addresses_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
+    CONSTRAINT notify_addresses_tenant_id_token_key UNIQUE (tenant_id, token),
+    CONSTRAINT notify_addresses_token_check CHECK ((token ~ '^[a-z2-7]{26}$'::text))
+);
+COMMENT ON TABLE notify_addresses IS 'Where the provider of a contract sends its notifications: the part of the address that nobody can guess. It finds the contract; what is believed is the signature.';
+ALTER TABLE notify_addresses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notify_addresses FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON notify_addresses
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON notify_addresses TO citygate_app;
+GRANT SELECT ON notify_addresses TO citygate_auditor;
+
 CREATE TABLE outbox (
     tenant_id bigint NOT NULL,
     to_tenant bigint NOT NULL,
@@ -2179,6 +2198,59 @@ CREATE POLICY tenant ON provider_feeds
 GRANT INSERT, SELECT ON provider_feeds TO citygate_app;
 GRANT SELECT ON provider_feeds TO citygate_auditor;
 GRANT UPDATE (due_at, pulled_at, items, failures) ON provider_feeds TO citygate_app;
+
+CREATE TABLE provider_notices (
+    tenant_id bigint NOT NULL,
+    notice_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    provider_id text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    charge_our_id text COLLATE "C" NOT NULL,
+    rider_ref text NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    amount bigint,
+    currency text COLLATE "C",
+    provider_ref text NOT NULL,
+    reason text NOT NULL,
+    said_at timestamp with time zone,
+    verdict text COLLATE "C" NOT NULL,
+    detail text NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    note text NOT NULL,
+    repeats integer NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT provider_notices_pkey PRIMARY KEY (tenant_id, notice_id),
+    CONSTRAINT provider_notices_check CHECK (((amount IS NULL) = (currency IS NULL))),
+    CONSTRAINT provider_notices_check1 CHECK (((state = 'resolved'::text) = (resolved_at IS NOT NULL))),
+    CONSTRAINT provider_notices_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT provider_notices_digest_check CHECK ((length(digest) = 32)),
+    CONSTRAINT provider_notices_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'refund'::text, 'agreement'::text, 'rider'::text, 'other'::text]))),
+    CONSTRAINT provider_notices_repeats_check CHECK ((repeats >= 0)),
+    CONSTRAINT provider_notices_state_check CHECK ((state = ANY (ARRAY['done'::text, 'open'::text, 'resolved'::text]))),
+    CONSTRAINT provider_notices_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
+    CONSTRAINT provider_notices_tenant_id_contract_provider_id_digest_key UNIQUE (tenant_id, contract, provider_id, digest),
+    CONSTRAINT provider_notices_verdict_check CHECK ((verdict = ANY (ARRAY['applied'::text, 'known'::text, 'asked'::text, 'noted'::text, 'held'::text, 'unknown_order'::text, 'mismatch'::text, 'contradiction'::text])))
+);
+COMMENT ON TABLE provider_notices IS 'Notifications of providers that were proven to be theirs, each once: stored before they are acknowledged.';
+COMMENT ON COLUMN provider_notices.provider_id IS 'The provider''s own id of the notice, equal in its repetitions; empty where it has none.';
+COMMENT ON COLUMN provider_notices.digest IS 'Of what the notice says: one id with two meanings is two rows.';
+COMMENT ON COLUMN provider_notices.said_at IS 'When it became so, of riders and agreements: an older notice changes nothing that a later one said.';
+COMMENT ON COLUMN provider_notices.verdict IS 'What was done about it. unknown_order, mismatch and contradiction changed nothing and are open until somebody has looked; held came for a tenant that is closed.';
+COMMENT ON COLUMN provider_notices.repeats IS 'Times it came again; they were answered as the first.';
+CREATE INDEX provider_notices_open ON provider_notices USING btree (tenant_id, notice_id) WHERE (state = 'open'::text);
+CREATE INDEX provider_notices_rider ON provider_notices USING btree (tenant_id, contract, rider_ref, said_at) WHERE (rider_ref <> ''::text);
+ALTER TABLE provider_notices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_notices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_notices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON provider_notices TO citygate_app;
+GRANT SELECT ON provider_notices TO citygate_auditor;
+GRANT UPDATE (rider_ref, state, note, repeats, last_at, resolved_at) ON provider_notices TO citygate_app;
 
 CREATE TABLE receipts (
     tenant_id bigint NOT NULL,

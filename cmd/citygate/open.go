@@ -33,6 +33,7 @@ type gatewayFlags struct {
 	files   string
 	vault   vaultFlags
 
+	publicURL  string             // where providers reach this gateway; "" = nowhere
 	issuerNets []netip.Prefix     // private networks where OpenID Connect issuers may be
 	statuses   *issuance.Statuses // of makers' attestation certificates; nil = none
 }
@@ -196,6 +197,7 @@ func (f gatewayFlags) build(ctx context.Context, sys *system, c gateway.Config) 
 	}()
 	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
 	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providerClient(), gateway.Products()
+	c.PublicURL = f.publicURL
 	c.Issuers, c.Revoked = access.Client(f.issuerNets), f.statuses
 	c.Collect, c.Served = collect.DefaultRules(), sys.served
 	if f.isDemo() {

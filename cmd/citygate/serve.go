@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"time"
 
@@ -81,6 +82,9 @@ It speaks plain HTTP: put a proxy that does TLS in front of anything but the loc
 				}
 				f.issuerNets = append(f.issuerNets, net)
 			}
+			if u, err := url.Parse(f.publicURL); f.publicURL != "" && (err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http")) {
+				return &usageError{fmt.Errorf("--public-url %q: want an address such as https://pay.city.example", f.publicURL)}
+			}
 			if f.status.maxAge <= 0 {
 				return &usageError{fmt.Errorf("--attestation-status-max-age %s: want more than 0", f.status.maxAge)}
 			}
@@ -92,6 +96,7 @@ It speaks plain HTTP: put a proxy that does TLS in front of anything but the loc
 	c.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "address of the HTTP API; port 0 takes a free one")
 	c.Flags().StringSliceVar(&f.nets, "issuer-network", nil, "private address ranges in which OpenID Connect issuers may be asked, such as 10.0.0.0/8 (default: public addresses alone, port 443)")
 	c.Flags().DurationVar(&f.tick, "tick", 30*time.Second, "how often to look for what is due")
+	c.Flags().StringVar(&f.publicURL, "public-url", "", "what this gateway is called from outside, such as https://pay.city.example: payment providers are told to send their notifications there")
 	f.status.register(c)
 	return c
 }

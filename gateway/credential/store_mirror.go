@@ -76,3 +76,20 @@ func noLonger(ctx context.Context, tx *pg.Tx, contract, reason string, listed ma
 	})
 	return gone, err
 }
+
+// MirrorOne is Mirror for one rider: his accounts are denied for the reason, or
+// let go of it. Doing either again changes nothing.
+func MirrorOne(ctx context.Context, tx *pg.Tx, actor, reason, contract, riderRef string, denied bool) error {
+	rows, err := tx.Query(ctx, accountsNamed, tx.Tenant, contract, []string{riderRef})
+	if err != nil {
+		return err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+	switch {
+	case err != nil || len(found) == 0:
+		return err
+	case denied:
+		return Deny(ctx, tx, actor, reason, Targets{Accounts: found})
+	}
+	return Lift(ctx, tx, actor, reason, Targets{Accounts: found})
+}

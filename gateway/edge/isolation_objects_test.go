@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid",
+	"proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
@@ -56,6 +56,7 @@ var nobodys = objects{
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
+	"notice": citygate.UUID{0xee, 9}.Text("ntc_"),
 }
 
 // plain are fields that name no object, with a value that is good for a first
@@ -78,7 +79,8 @@ var plain = map[string]any{
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"anyway": nil, "not_issued_after": nil,
-	"now": nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
+	"resolve-notice note": "seen",
+	"now":                 nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
 	"rest_weekdays": nil, "holidays": nil, "keep_days": nil, "automatic": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }

@@ -461,8 +461,13 @@ func (w *world) live(p *party, terminalID uint32) {
 			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)
 		SELECT tenant_id, $1, charge_id, 1, 'R-BUSY', contract, account_id, tenant_id, $1, 2, 50, currency, business_date, 'declined', false, 1, '', 'NO_BALANCE', '', $2, $2, $2
 		FROM charges WHERE state = 'succeeded' LIMIT 1`, refund, w.now())
+	notice := citygate.UUID{0xbb, 2}
+	w.owner.Exec(p.id, `INSERT INTO provider_notices (tenant_id, notice_id, contract, provider_id, digest, kind, our_id, charge_our_id, rider_ref, outcome,
+			provider_ref, reason, verdict, detail, state, note, repeats, received_at, last_at)
+		SELECT tenant_id, $1, contract, 'n-1', decode(repeat('ab', 32), 'hex'), 'payment', 'NOBODYS', '', '', 'succeeded', '', '', 'unknown_order', '', 'open', '', 0, $2, $2
+		FROM provider_contracts LIMIT 1`, notice, w.now())
 	for kind, id := range map[string]string{
-		"account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
+		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,

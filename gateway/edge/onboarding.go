@@ -66,6 +66,7 @@ type Contract struct {
 	Config  json.RawMessage  `json:"config"`
 	State   string           `json:"state"`
 	Secrets []ContractSecret `json:"secrets"`
+	Notify  string           `json:"notify_url,omitempty" doc:"where the provider sends notifications, unless the configuration says otherwise; absent = the gateway has no public address"`
 	Down    *ContractDown    `json:"down,omitempty" doc:"routing takes the provider to be down; absent = it does not"`
 }
 

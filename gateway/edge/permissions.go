@@ -59,6 +59,9 @@ var permissions = map[string]authz.Permission{
 	"list-contracts":      {Resource: "provider", Verb: "read"},
 	"put-contract":        {Resource: "provider", Verb: "write"},
 	"put-contract-secret": {Resource: "provider", Verb: "write"},
+	"list-notices":        {Resource: "recon", Verb: "read"},
+	"resolve-notice":      {Resource: "recon", Verb: "write"},
+	"notify":              signsIn, // the body is signed by the provider
 	"list-tariffs":        {Resource: "tariff", Verb: "read"},
 	"get-tariff":          {Resource: "tariff", Verb: "read"},
 	"publish-tariff":      {Resource: "tariff", Verb: "publish"},

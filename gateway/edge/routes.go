@@ -80,6 +80,7 @@ func (e *Edge) routes() {
 	e.auditRoutes()
 	e.accessRoutes()
 	e.approvalRoutes()
+	e.notifyRoutes()
 	e.signedRoutes()
 	e.problemRoutes()
 }

@@ -43,6 +43,7 @@ type Verticals struct {
 	Settings   Settings
 	Pairings   Pairings
 	Payouts    PayoutDesk
+	Notify     Notify
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
