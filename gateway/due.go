@@ -367,7 +367,12 @@ func (g *Gateway) Tick(ctx context.Context) error {
 	if len(due) == 0 {
 		return nil
 	}
-	err = g.DB.InSystem(ctx, func(tx *pg.Tx) error { return tx.Enqueue(ctx, due...) })
+	err = g.DB.InSystem(ctx, func(tx *pg.Tx) error {
+		if err := edge.ForgetAnswers(ctx, tx); err != nil { // the platform's
+			return err
+		}
+		return tx.Enqueue(ctx, due...)
+	})
 	if err != nil {
 		for _, takeBack := range noted {
 			takeBack()

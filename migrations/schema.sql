@@ -1824,6 +1824,108 @@ GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
 GRANT UPDATE (state, csv_file, xml_file, business_date, calendar_version, sent_at, batch, released_at, released_by) ON payouts TO citygate_app;
 
+CREATE TABLE platform.access_issuers (
+    tenant_id bigint NOT NULL,
+    name text NOT NULL,
+    url text NOT NULL,
+    client_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_issuers_pkey PRIMARY KEY (tenant_id, name),
+    CONSTRAINT access_issuers_client_id_check CHECK ((client_id <> ''::text)),
+    CONSTRAINT access_issuers_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,30}$'::text)),
+    CONSTRAINT access_issuers_tenant_id_check CHECK ((tenant_id = 0)),
+    CONSTRAINT access_issuers_url UNIQUE (tenant_id, url),
+    CONSTRAINT access_issuers_url_check CHECK ((url <> ''::text))
+);
+COMMENT ON TABLE platform.access_issuers IS 'OpenID Connect issuers whose people may sign in to the platform. The URL never changes under a name: members are of that issuer.';
+GRANT DELETE, INSERT, SELECT ON platform.access_issuers TO citygate_app;
+GRANT SELECT ON platform.access_issuers TO citygate_auditor;
+GRANT UPDATE (client_id) ON platform.access_issuers TO citygate_app;
+
+CREATE TABLE platform.access_keys (
+    tenant_id bigint NOT NULL,
+    key_id uuid NOT NULL,
+    name text NOT NULL,
+    owner text NOT NULL,
+    scopes text[] NOT NULL,
+    hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT access_keys_pkey PRIMARY KEY (tenant_id, key_id),
+    CONSTRAINT access_keys_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT access_keys_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT access_keys_owner_check CHECK ((owner <> ''::text)),
+    CONSTRAINT access_keys_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.access_keys IS 'API keys of the platform: SHA-256 of 32 random bytes. A key does what its scopes name of what its owner may do at that moment, and nothing when the owner is no member any more.';
+GRANT INSERT, SELECT ON platform.access_keys TO citygate_app;
+GRANT SELECT ON platform.access_keys TO citygate_auditor;
+GRANT UPDATE (last_used_at, revoked_at) ON platform.access_keys TO citygate_app;
+
+CREATE TABLE platform.access_members (
+    tenant_id bigint NOT NULL,
+    subject text NOT NULL,
+    issuer text NOT NULL,
+    external text NOT NULL,
+    name text NOT NULL,
+    roles text[] NOT NULL,
+    added_by text NOT NULL,
+    added_at timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_members_pkey PRIMARY KEY (tenant_id, subject),
+    CONSTRAINT access_members_added_by_check CHECK ((added_by <> ''::text)),
+    CONSTRAINT access_members_external_check CHECK ((external <> ''::text)),
+    CONSTRAINT access_members_person UNIQUE (tenant_id, issuer, external),
+    CONSTRAINT access_members_subject_check CHECK ((subject <> ''::text)),
+    CONSTRAINT access_members_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.access_members IS 'People of the platform and their roles. An empty issuer has no sign-in: its people are given tokens by command. external is what the issuer calls the person.';
+GRANT DELETE, INSERT, SELECT ON platform.access_members TO citygate_app;
+GRANT SELECT ON platform.access_members TO citygate_auditor;
+GRANT UPDATE (name, roles, changed_at) ON platform.access_members TO citygate_app;
+
+CREATE TABLE platform.access_proposals (
+    tenant_id bigint NOT NULL,
+    proposal_id uuid NOT NULL,
+    kind text NOT NULL,
+    operation text NOT NULL,
+    method text NOT NULL,
+    path text NOT NULL,
+    body bytea NOT NULL,
+    content_hash bytea NOT NULL,
+    proposer text NOT NULL,
+    person text NOT NULL,
+    state text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    second text,
+    decided_at timestamp with time zone,
+    tried_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    status integer,
+    holder uuid,
+    done text[] NOT NULL,
+    CONSTRAINT access_proposals_pkey PRIMARY KEY (tenant_id, proposal_id),
+    CONSTRAINT access_proposals_check CHECK (((state = ANY (ARRAY['open'::text, 'withdrawn'::text, 'expired'::text, 'void'::text])) OR (second IS NOT NULL))),
+    CONSTRAINT access_proposals_check1 CHECK (((second IS NULL) OR (second <> person))),
+    CONSTRAINT access_proposals_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT access_proposals_kind_check CHECK ((kind <> ''::text)),
+    CONSTRAINT access_proposals_method_check CHECK ((method <> ''::text)),
+    CONSTRAINT access_proposals_operation_check CHECK ((operation <> ''::text)),
+    CONSTRAINT access_proposals_path_check CHECK ((path <> ''::text)),
+    CONSTRAINT access_proposals_person_check CHECK ((person <> ''::text)),
+    CONSTRAINT access_proposals_proposer_check CHECK ((proposer <> ''::text)),
+    CONSTRAINT access_proposals_state_check CHECK ((state = ANY (ARRAY['open'::text, 'approved'::text, 'executed'::text, 'refused'::text, 'withdrawn'::text, 'void'::text, 'expired'::text]))),
+    CONSTRAINT access_proposals_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.access_proposals IS 'Requests to the platform that wait for a second person, or had one: as access_proposals.';
+CREATE INDEX access_proposals_approved ON platform.access_proposals USING btree (tenant_id, decided_at) WHERE (state = 'approved'::text);
+GRANT INSERT, SELECT ON platform.access_proposals TO citygate_app;
+GRANT SELECT ON platform.access_proposals TO citygate_auditor;
+GRANT UPDATE (state, second, decided_at, tried_at, ended_at, status, holder, done) ON platform.access_proposals TO citygate_app;
+
 CREATE TABLE platform.access_revocations (
     subject text NOT NULL,
     before timestamp with time zone NOT NULL,
@@ -1834,6 +1936,18 @@ COMMENT ON TABLE platform.access_revocations IS 'Access tokens of the platform t
 GRANT DELETE, INSERT, SELECT ON platform.access_revocations TO citygate_app;
 GRANT SELECT ON platform.access_revocations TO citygate_auditor;
 GRANT UPDATE (before, expires_at) ON platform.access_revocations TO citygate_app;
+
+CREATE TABLE platform.access_settings (
+    tenant_id bigint NOT NULL,
+    two_person text[] NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_settings_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT access_settings_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.access_settings IS 'Which operations of the platform need a second person. Without a row: all of them while it has two administrators or more.';
+GRANT INSERT, SELECT ON platform.access_settings TO citygate_app;
+GRANT SELECT ON platform.access_settings TO citygate_auditor;
+GRANT UPDATE (two_person, changed_at) ON platform.access_settings TO citygate_app;
 
 CREATE TABLE platform.access_versions (
     tenant_id bigint NOT NULL,
@@ -1928,6 +2042,30 @@ COMMENT ON TABLE platform.calendars IS 'Later versions of tenants'' settlement c
 COMMENT ON COLUMN platform.calendars.rest_weekdays IS 'Days of the week on which nothing is paid out: 0 Sunday to 6 Saturday.';
 GRANT INSERT, SELECT ON platform.calendars TO citygate_app;
 GRANT SELECT ON platform.calendars TO citygate_auditor;
+
+CREATE TABLE platform.idempotency_keys (
+    tenant_id bigint NOT NULL,
+    route text NOT NULL,
+    key text NOT NULL,
+    request_hash bytea NOT NULL,
+    state text NOT NULL,
+    holder uuid NOT NULL,
+    status integer,
+    content_type text,
+    body bytea,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (tenant_id, route, key),
+    CONSTRAINT idempotency_keys_key_check CHECK ((key <> ''::text)),
+    CONSTRAINT idempotency_keys_request_hash_check CHECK ((octet_length(request_hash) = 32)),
+    CONSTRAINT idempotency_keys_route_check CHECK ((route <> ''::text)),
+    CONSTRAINT idempotency_keys_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text]))),
+    CONSTRAINT idempotency_keys_tenant_id_check CHECK ((tenant_id = 0))
+);
+COMMENT ON TABLE platform.idempotency_keys IS 'Answers to unsafe requests that are about no tenant, kept so that the same request again gets the same answer.';
+CREATE INDEX idempotency_keys_age ON platform.idempotency_keys USING btree (tenant_id, created_at);
+GRANT DELETE, INSERT, SELECT ON platform.idempotency_keys TO citygate_app;
+GRANT SELECT ON platform.idempotency_keys TO citygate_auditor;
+GRANT UPDATE (state, status, content_type, body) ON platform.idempotency_keys TO citygate_app;
 
 CREATE TABLE platform.key_holders (
     tenant_id bigint NOT NULL,

@@ -18,11 +18,12 @@ import (
 func newAccessCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "access",
-		Short: "People of a tenant: the first administrator, and help when nobody can get in",
+		Short: "People of a tenant or of the platform: the first administrator, and help when nobody can get in",
 		Long: `What whoever runs the installation does for a tenant whose people cannot do it themselves: make the first
 administrator, give a locked-out one the role back, name where people sign in, take tokens and API keys
 back. Each is in the tenant's audit log under your name. Everything else is done by the tenant's
-administrators through the API.
+administrators through the API. With --platform in place of --tenant all of it is about the people of the
+platform itself, and in the platform's audit log.
 
 A lost or stolen token key: "citygate key revoke --purpose token --kid N --reason ..." takes it out of use,
 and with it every token it ever signed; "citygate key token" then makes new ones under the next key.`,
@@ -33,27 +34,35 @@ and with it every token it ever signed; "citygate key token" then makes new ones
 	return c
 }
 
-// accessFlags name the tenant that a command is about.
+// accessFlags name the tenant that a command is about, or the platform.
 type accessFlags struct {
 	gatewayFlags
-	tenant string
+	tenant   string
+	platform bool
 }
 
 func (f *accessFlags) register(c *cobra.Command) {
 	f.databaseOnly(c)
 	c.Flags().StringVar(&f.tenant, "tenant", "", "number or short name of the tenant")
+	c.Flags().BoolVar(&f.platform, "platform", false, "the platform itself, and no tenant")
 }
 
-// with opens the installation and finds the tenant.
+// with opens the installation and finds the tenant: 0 for the platform.
 func (f *accessFlags) with(ctx context.Context, sys *system, do func(in *installation, tenant citygate.TenantID) error) (err error) {
-	if f.tenant == "" {
-		return &usageError{errors.New("name the tenant by --tenant")}
+	switch {
+	case f.platform && f.tenant != "":
+		return &usageError{errors.New("--platform or --tenant, not both")}
+	case !f.platform && f.tenant == "":
+		return &usageError{errors.New("name the tenant by --tenant, or the platform by --platform")}
 	}
 	in, err := f.reading(ctx, sys)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close(ctx)) }()
+	if f.platform {
+		return do(in, 0)
+	}
 	t, err := in.tenant(ctx, f.tenant)
 	if err != nil {
 		return err
@@ -65,13 +74,14 @@ func newAccessAdminCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	var m access.Member
 	c := &cobra.Command{
-		Use:   "admin --tenant TENANT --person NAME [--issuer NAME]",
+		Use:   "admin --tenant TENANT | --platform --person NAME [--issuer NAME]",
 		Short: "Make a person an administrator: the first one, or when the last one is locked out",
-		Long: `Makes a person an administrator of a tenant (of an authority: with the role authority), or gives the role
-back. Without --issuer the person has no sign-in and gets tokens by "citygate key token --scope member";
-with it, --person is what that issuer calls the person (the claim sub).`,
+		Long: `Makes a person an administrator of a tenant (of an authority: with the role authority), or of the platform,
+or gives the role back. Without --issuer the person has no sign-in and gets tokens by "citygate key token
+--scope member"; with it, --person is what that issuer calls the person (the claim sub).`,
 		Example: `  citygate access admin --tenant harbour-metro --person ada
-  citygate access admin --tenant harbour-metro --person 00u1abcd --issuer corp`,
+  citygate access admin --tenant harbour-metro --person 00u1abcd --issuer corp
+  citygate access admin --platform --person root`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if m.External == "" {
@@ -98,7 +108,7 @@ func newAccessMembersCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "members --tenant TENANT",
+		Use:   "members --tenant TENANT | --platform",
 		Short: "List the people of a tenant and their roles",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -134,7 +144,7 @@ func newAccessIssuerCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	var i access.Issuer
 	c := &cobra.Command{
-		Use:     "issuer --tenant TENANT --name NAME --url URL --client-id ID",
+		Use:     "issuer --tenant TENANT | --platform --name NAME --url URL --client-id ID",
 		Short:   "Name an OpenID Connect issuer where a tenant's people sign in",
 		Example: `  citygate access issuer --tenant harbour-metro --name corp --url https://login.example --client-id citygate`,
 		Args:    cobra.NoArgs,
@@ -154,33 +164,19 @@ func newAccessIssuerCommand(sys *system) *cobra.Command {
 func newAccessRevokeTokensCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	var subject string
-	var platform bool
 	c := &cobra.Command{
 		Use:   "revoke-tokens --tenant TENANT | --platform",
 		Short: "Take back the access tokens that were made until now",
 		Example: `  citygate access revoke-tokens --tenant harbour-metro --subject user:ada
   citygate access revoke-tokens --platform`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			ctx := cmd.Context()
-			if !platform {
-				return f.with(ctx, sys, func(in *installation, tenant citygate.TenantID) error {
-					return in.Access.RevokeTokens(ctx, actor(sys), tenant, subject)
-				})
-			}
-			if f.tenant != "" {
-				return &usageError{errors.New("--platform or --tenant, not both")}
-			}
-			in, err := f.reading(ctx, sys)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, in.close(ctx)) }()
-			return in.Access.RevokeTokens(ctx, actor(sys), 0, subject)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
+				return in.Access.RevokeTokens(cmd.Context(), actor(sys), tenant, subject)
+			})
 		},
 	}
 	f.register(c)
-	c.Flags().BoolVar(&platform, "platform", false, "tokens of the platform's own people")
 	c.Flags().StringVar(&subject, "subject", "", "whose (default: everybody's)")
 	return c
 }
@@ -188,7 +184,7 @@ func newAccessRevokeTokensCommand(sys *system) *cobra.Command {
 func newAccessRevokeKeyCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	c := &cobra.Command{
-		Use:     "revoke-key --tenant TENANT key_...",
+		Use:     "revoke-key --tenant TENANT | --platform key_...",
 		Short:   "Take an API key back for good",
 		Example: `  citygate access revoke-key --tenant harbour-metro key_0195e2a4c1de7f0f8f6f7b7f3c1a2b3c`,
 		Args:    one("the id of the API key"),
@@ -211,7 +207,7 @@ func newPolicyExplainCommand(sys *system) *cobra.Command {
 	var subject, operation string
 	var below bool
 	c := &cobra.Command{
-		Use:     "explain --tenant TENANT --subject SUBJECT --operation ID",
+		Use:     "explain --tenant TENANT | --platform --subject SUBJECT --operation ID",
 		Short:   "Say which rule lets somebody do something, or what is missing and who could give it",
 		Example: `  citygate policy explain --tenant harbour-metro --subject user:ada --operation list-payouts`,
 		Args:    cobra.NoArgs,
@@ -243,8 +239,8 @@ func newPolicyExplainCommand(sys *system) *cobra.Command {
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&subject, "subject", "", "a member such as user:ada, or key_... of an API key")
+	c.Flags().StringVar(&subject, "subject", "", "a member such as user:ada or platform:root, or key_... of an API key")
 	c.Flags().StringVar(&operation, "operation", "", "id of an operation of /openapi.yaml")
-	c.Flags().BoolVar(&below, "below", false, "in a tenant that this one owns")
+	c.Flags().BoolVar(&below, "below", false, "in a tenant that this one owns, or of the platform in any")
 	return c
 }

@@ -20,7 +20,7 @@ func newAccessProposalsCommand(sys *system) *cobra.Command {
 	var state string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "proposals --tenant TENANT",
+		Use:     "proposals --tenant TENANT | --platform",
 		Short:   "List requests that wait for a second person, or had one, newest first",
 		Example: `  citygate access proposals --tenant harbour-metro --state open`,
 		Args:    cobra.NoArgs,
@@ -60,7 +60,7 @@ func newAccessProposalsCommand(sys *system) *cobra.Command {
 func newAccessApproveCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	c := &cobra.Command{
-		Use:   "approve --tenant TENANT apr_...",
+		Use:   "approve --tenant TENANT | --platform apr_...",
 		Short: "Approve somebody else's request, as whoever runs the installation",
 		Long: `Approves a request that waits for a second person, where a tenant has none: under your name, which is in the
 tenant's audit log, and never your own request. Its proposer then sends it again with the header Approval.`,

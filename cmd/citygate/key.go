@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -46,13 +48,14 @@ func newKeyTokenCommand(sys *system) *cobra.Command {
 		Short: "Mint an access token for the API",
 		Long: `Mints an access token and prints it on a line of its own. Scope platform onboards tenants and acts for
 any of them and takes no tenant; admin changes a tenant's own things, read looks at them; member does what
-the roles of the member --subject allow at that moment.
+the roles of the member --subject allow at that moment, who without --tenant is one of the platform's.
 
 It is signed with the platform's token key, so this needs the installation's keys; the first use makes
 them. The audit log records who it was made for, before it is made. "citygate access revoke-tokens" takes
 tokens back.`,
 		Example: `  citygate key token --scope platform
-  citygate key token --tenant harbour-metro --scope read --ttl 15m --subject user:ada`,
+  citygate key token --tenant harbour-metro --scope read --ttl 15m --subject user:ada
+  citygate key token --scope member --subject platform:root`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -81,8 +84,9 @@ func (f *tokenFlags) check() error {
 		return fmt.Errorf("--scope %q: want platform, admin, read or member", f.scope)
 	case f.scope == edge.ScopePlatform && f.tenant != "":
 		return errors.New("scope platform is for every tenant: leave out --tenant, or ask for admin or read")
+	case f.scope == edge.ScopeMember && f.tenant == "" && strings.HasPrefix(f.subject, access.PlatformPrefix):
 	case f.scope != edge.ScopePlatform && f.tenant == "":
-		return fmt.Errorf("scope %s is a tenant's: name it by --tenant", f.scope)
+		return fmt.Errorf("scope %s is a tenant's: name it by --tenant, or a member of the platform by --subject %sNAME", f.scope, access.PlatformPrefix)
 	case f.ttl < time.Second || f.ttl > tokenLongest:
 		return fmt.Errorf("--ttl %s: want 1s to %s", f.ttl, tokenLongest)
 	}

@@ -132,9 +132,10 @@ func New(c Config) (*Guard, error) {
 	return &Guard{Config: c, book: authz.NewBook(), held: held}, nil
 }
 
-// A Member is a person of a tenant.
+// A Member is a person of a tenant, or of the platform, which is tenant 0 to the
+// methods of a Guard.
 type Member struct {
-	Subject  string // "user:ada", or "user:ada@corp" of the issuer corp
+	Subject  string // "user:ada", or "user:ada@corp" of the issuer corp; of the platform "platform:ada"
 	Issuer   string // "" = no sign-in: tokens by command
 	External string // what the issuer calls the person
 	Name     string // for people
@@ -149,19 +150,27 @@ var (
 	issuerForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 )
 
-// SubjectOf gives the name of a person in the audit log and in rules. An issuer
-// has no "@" in its name, and a person without one neither: no two persons have
-// the same.
-func SubjectOf(issuer, external string) (string, error) {
+// SubjectOf gives the name of a person of a tenant in the audit log and in rules.
+// An issuer has no "@" in its name, and a person without one neither: no two
+// persons have the same. People of the platform have another prefix: they are in
+// the logs of tenants too, which have issuers and people of their own.
+func SubjectOf(tenant citygate.TenantID, issuer, external string) (string, error) {
+	prefix := "user:"
+	if tenant == 0 {
+		prefix = PlatformPrefix
+	}
 	if issuer == "" {
 		if !localForm.MatchString(external) {
 			return "", ErrInvalid.Explain("%q: want up to 63 lower-case letters, digits, dots, hyphens and underscores", external)
 		}
-		return "user:" + external, nil
+		return prefix + external, nil
 	}
 	if !externalForm.MatchString(external) {
 		return "", ErrInvalid.Explain("%q: want the subject that the issuer gives the person, up to 128 visible ASCII characters", external)
 	}
-	subject := "user:" + external + "@" + issuer
+	subject := prefix + external + "@" + issuer
 	return subject, authz.CheckSubject(subject)
 }
+
+// PlatformPrefix begins the subjects of members of the platform.
+const PlatformPrefix = "platform:"

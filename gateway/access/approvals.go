@@ -23,6 +23,10 @@ const (
 	PolicyPublish      Kind = "policy_publish"
 	ProviderCredential Kind = "provider_credential"
 
+	// Of the platform alone.
+	PlatformAccess Kind = "platform_access" // who its people are, and where they sign in
+	TenantState    Kind = "tenant_state"    // suspending, closing and opening tenants, and whom they serve
+
 	// ApprovalSettings is of the setting itself: to lower it needs a second person
 	// wherever anything does.
 	ApprovalSettings Kind = "approval_settings"
@@ -30,6 +34,16 @@ const (
 
 // Kinds gives those that a tenant chooses from.
 func Kinds() []Kind { return []Kind{KeyRevocation, PayoutRelease, PolicyPublish, ProviderCredential} }
+
+// PlatformKinds gives those that the platform chooses from.
+func PlatformKinds() []Kind { return []Kind{KeyRevocation, PlatformAccess, TenantState} }
+
+func kindsOf(tenant citygate.TenantID) []Kind {
+	if tenant == 0 {
+		return PlatformKinds()
+	}
+	return Kinds()
+}
 
 // A ProposalState is where a proposal is.
 type ProposalState string
@@ -132,24 +146,29 @@ const (
 		ON CONFLICT (tenant_id) DO UPDATE SET two_person = excluded.two_person, changed_at = excluded.changed_at`
 )
 
-// defaultKinds are those of a tenant that has not chosen: all where money is
-// real, none in a sandbox.
-func defaultKinds(mode tenants.Mode) []string {
+// kinds gives those of a tenant: what it has chosen, or else all where money is
+// real and none in a sandbox. The platform needs all while it has two
+// administrators: to remove one of two is a change of its people, so one cannot
+// make itself the only one.
+func (g *Guard) kinds(ctx context.Context, tenant citygate.TenantID, s *snapshot) ([]string, error) {
+	if s.twoPerson != nil {
+		return s.twoPerson, nil
+	}
+	needed := len(s.Grantors()) > 1
+	if tenant != 0 {
+		t, err := g.Directory.ByID(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		needed = t.Mode != tenants.Sandbox
+	}
 	kinds := []string{}
-	if mode != tenants.Sandbox {
-		for _, k := range Kinds() {
+	if needed {
+		for _, k := range kindsOf(tenant) {
 			kinds = append(kinds, string(k))
 		}
 	}
-	return kinds
-}
-
-func (g *Guard) orDefault(ctx context.Context, tenant citygate.TenantID, chosen []string) ([]string, error) {
-	if chosen != nil {
-		return chosen, nil
-	}
-	t, err := g.Directory.ByID(ctx, tenant)
-	return defaultKinds(t.Mode), err
+	return kinds, nil
 }
 
 // TwoPerson gives the kinds that need a second person in a tenant.
@@ -158,7 +177,7 @@ func (g *Guard) TwoPerson(ctx context.Context, tenant citygate.TenantID) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	return g.orDefault(ctx, tenant, s.twoPerson)
+	return g.kinds(ctx, tenant, s)
 }
 
 // NeedsSecond reports whether operations of a kind need a second person.
@@ -182,29 +201,29 @@ func (g *Guard) Lowers(ctx context.Context, tenant citygate.TenantID, kinds []st
 func (g *Guard) SetTwoPerson(ctx context.Context, actor string, tenant citygate.TenantID, kinds []string, approved bool) error {
 	kinds = slices.Compact(slices.Sorted(slices.Values(kinds)))
 	for _, k := range kinds {
-		if !slices.Contains(Kinds(), Kind(k)) {
-			return ErrInvalid.Explain("%q: want some of %v", k, Kinds())
+		if !slices.Contains(kindsOf(tenant), Kind(k)) {
+			return ErrInvalid.Explain("%q: want some of %v", k, kindsOf(tenant))
 		}
 	}
 	if kinds == nil {
 		kinds = []string{}
 	}
 	return g.change(ctx, tenant, func(tx *pg.Tx) error {
-		chosen, err := twoPerson(ctx, tx)
+		s, err := g.read(ctx, tx)
 		if err != nil {
 			return err
 		}
-		before, err := g.orDefault(ctx, tenant, chosen)
+		before, err := g.kinds(ctx, tenant, s)
 		if err != nil {
 			return err
 		}
 		if lowers(before, kinds) && !approved {
 			return ErrUnapproved.Because(nil, "from %v to %v", before, kinds)
 		}
-		if chosen != nil && slices.Equal(chosen, kinds) {
+		if s.twoPerson != nil && slices.Equal(s.twoPerson, kinds) {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, putSettings, tenant, kinds, tx.Now); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, putSettings), tenant, kinds, tx.Now); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "approval.settings", Object: "two_person", Before: before, After: kinds})
@@ -217,11 +236,11 @@ func (g *Guard) Propose(ctx context.Context, c Caller, tenant citygate.TenantID,
 	if len(what.Body) > bodyShown {
 		what.Body = nil
 	}
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		if err := expire(ctx, tx); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, selectSame, tenant, what.Hash[:], c.Person())
+		rows, err := tx.Query(ctx, of(tx, selectSame), tenant, what.Hash[:], c.Person())
 		if err != nil {
 			return err
 		}
@@ -234,7 +253,7 @@ func (g *Guard) Propose(ctx context.Context, c Caller, tenant citygate.TenantID,
 			return nil
 		}
 		var waiting int
-		if err := tx.QueryRow(ctx, countProposals, tenant).Scan(&waiting); err != nil {
+		if err := tx.QueryRow(ctx, of(tx, countProposals), tenant).Scan(&waiting); err != nil {
 			return err
 		}
 		if waiting >= proposalsMost {
@@ -242,7 +261,7 @@ func (g *Guard) Propose(ctx context.Context, c Caller, tenant citygate.TenantID,
 		}
 		p = Proposal{ID: tx.NewID(), Content: what, Proposer: c.Subject, Person: c.Person(), State: Open, CreatedAt: tx.Now, ExpiresAt: tx.Now.Add(ProposalLife)}
 		body := append([]byte{}, p.Body...)
-		if _, err := tx.Exec(ctx, insertProposal, tenant, p.ID, p.Kind, p.Operation, p.Method, p.Path, body, p.Hash[:], p.Proposer, p.Person, p.CreatedAt, p.ExpiresAt); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, insertProposal), tenant, p.ID, p.Kind, p.Operation, p.Method, p.Path, body, p.Hash[:], p.Proposer, p.Person, p.CreatedAt, p.ExpiresAt); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: c.Subject, Verb: "approval.propose", Object: p.ID.Text(ProposalPrefix), After: p.audited()})
@@ -262,8 +281,8 @@ func (p Proposal) audited() map[string]any {
 // Proposals gives a tenant's proposals, newest first; before pages on, and a
 // state limits them to it.
 func (g *Guard) Proposals(ctx context.Context, tenant citygate.TenantID, state ProposalState, before *citygate.UUID, limit int) (all []Proposal, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		rows, err := tx.Query(ctx, selectProposals, tenant, state, before, limit, tx.Now)
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
+		rows, err := tx.Query(ctx, of(tx, selectProposals), tenant, state, before, limit, tx.Now)
 		if err != nil {
 			return err
 		}
@@ -278,7 +297,7 @@ func (g *Guard) Proposals(ctx context.Context, tenant citygate.TenantID, state P
 
 // Proposal gives one proposal.
 func (g *Guard) Proposal(ctx context.Context, tenant citygate.TenantID, id citygate.UUID) (p Proposal, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		p, err = proposal(ctx, tx, id, "")
 		p.lapse(tx.Now)
 		return err
@@ -287,7 +306,7 @@ func (g *Guard) Proposal(ctx context.Context, tenant citygate.TenantID, id cityg
 }
 
 func proposal(ctx context.Context, tx *pg.Tx, id citygate.UUID, lock string) (Proposal, error) {
-	rows, err := tx.Query(ctx, selectProposal+lock, tx.Tenant, id)
+	rows, err := tx.Query(ctx, of(tx, selectProposal+lock), tx.Tenant, id)
 	if err != nil {
 		return Proposal{}, err
 	}
@@ -317,7 +336,7 @@ const timeActor = "system:time"
 
 // expire ends the tenant's proposals whose time is over.
 func expire(ctx context.Context, tx *pg.Tx) error {
-	rows, err := tx.Query(ctx, expireProposals, tx.Tenant, tx.Now)
+	rows, err := tx.Query(ctx, of(tx, expireProposals), tx.Tenant, tx.Now)
 	if err != nil {
 		return err
 	}
@@ -346,7 +365,7 @@ func (p *Proposal) lapse(now time.Time) bool {
 // stored all the same: one that expired stays so when the clock goes back.
 func (g *Guard) decide(ctx context.Context, tenant citygate.TenantID, id citygate.UUID, fn func(tx *pg.Tx, p *Proposal) (verdict, err error)) (p Proposal, err error) {
 	var verdict error
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		verdict = nil
 		var err error
 		if p, err = proposal(ctx, tx, id, " FOR UPDATE"); err != nil {
@@ -354,7 +373,7 @@ func (g *Guard) decide(ctx context.Context, tenant citygate.TenantID, id citygat
 		}
 		if p.lapse(tx.Now) {
 			verdict = ErrExpired.Because(nil, "at %s", p.ExpiresAt)
-			if _, err = tx.Exec(ctx, endProposal, tenant, id, Expired, tx.Now); err != nil {
+			if _, err = tx.Exec(ctx, of(tx, endProposal), tenant, id, Expired, tx.Now); err != nil {
 				return err
 			}
 			return tx.Audit(ctx, pg.AuditEntry{Actor: timeActor, Verb: "approval.expire", Object: id.Text(ProposalPrefix), After: p.audited()})
@@ -397,7 +416,7 @@ func (g *Guard) second(ctx context.Context, c Caller, tenant citygate.TenantID, 
 		if to == Refused {
 			p.EndedAt = &tx.Now
 		}
-		if _, err := tx.Exec(ctx, decideProposal, tenant, id, to, p.Second, tx.Now, p.EndedAt); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, decideProposal), tenant, id, to, p.Second, tx.Now, p.EndedAt); err != nil {
 			return nil, err
 		}
 		return nil, tx.Audit(ctx, pg.AuditEntry{Actor: c.Subject, Verb: verbs[to], Object: id.Text(ProposalPrefix), After: p.audited()})
@@ -416,7 +435,7 @@ func (g *Guard) Withdraw(ctx context.Context, c Caller, tenant citygate.TenantID
 			return ErrOver.Because(nil, "%s is %s", id, p.State), nil
 		}
 		p.State, p.EndedAt = Withdrawn, &tx.Now
-		if _, err := tx.Exec(ctx, endProposal, tenant, id, Withdrawn, tx.Now); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, endProposal), tenant, id, Withdrawn, tx.Now); err != nil {
 			return nil, err
 		}
 		return nil, tx.Audit(ctx, pg.AuditEntry{Actor: c.Subject, Verb: "approval.withdraw", Object: id.Text(ProposalPrefix), After: p.audited()})

@@ -1,5 +1,5 @@
-// Package access knows people and their keys: who belongs to a tenant, with which
-// roles; their API keys; and the OpenID Connect issuers where they sign in.
+// Package access knows people and their keys: who belongs to a tenant or to the
+// platform, with which roles; their API keys; and the OpenID Connect issuers where they sign in.
 //
 // A caller is one of three things. A token with the scope platform, admin or
 // read carries a role of that strength and is made by a command. A token with
@@ -40,9 +40,20 @@
 // whoever runs the installation ask nobody: they are the way out when there is
 // no second person, and are in the audit log.
 //
+// # The platform
+//
+// People of the platform itself are members of tenant 0, in tables of the schema
+// platform: they sign in at issuers of its own, have API keys, and are
+// administrators or auditors. All of the above holds for them; the role auditor
+// of tenants is another than theirs, which alone reads the platform's audit log.
+// Their names begin with "platform:". Moving a tenant along its life, saying whom
+// it serves, changing the platform's people and revoking their keys needs two of
+// them while there are two administrators, unless they say otherwise. Tokens by
+// command work besides, without a member.
+//
 // # Not done
 //
-// The platform has no members: its people have tokens by command alone. One
-// human with accounts at two issuers counts as two, and who may add members or
-// issuers can add such a one: the audit log shows it.
+// One human with accounts at two issuers, or in a tenant and at the platform,
+// counts as two, and who may add members or issuers can add such a one: the audit
+// log shows it.
 package access

@@ -38,7 +38,7 @@ func (g *Guard) Begin(ctx context.Context, c Caller, tenant citygate.TenantID, i
 			return ErrDone.Because(nil, "%s, and another request", id), nil
 		case p.Hash != content:
 			p.State, p.EndedAt = Void, &tx.Now
-			if _, err := tx.Exec(ctx, endProposal, tenant, id, Void, tx.Now); err != nil {
+			if _, err := tx.Exec(ctx, of(tx, endProposal), tenant, id, Void, tx.Now); err != nil {
 				return nil, err
 			}
 			return ErrChanged.Because(nil, "%s", id), tx.Audit(ctx, pg.AuditEntry{Actor: c.Subject, Verb: "approval.void", Object: id.Text(ProposalPrefix), After: p.audited()})
@@ -48,7 +48,7 @@ func (g *Guard) Begin(ctx context.Context, c Caller, tenant citygate.TenantID, i
 			return ErrRunning.Because(nil, "%s since %s", id, p.tried), nil
 		}
 		r.holder, r.before = tx.NewID(), p.done
-		_, err := tx.Exec(ctx, holdProposal, tenant, id, r.holder, tx.Now)
+		_, err := tx.Exec(ctx, of(tx, holdProposal), tenant, id, r.holder, tx.Now)
 		return nil, err
 	})
 	if err != nil {
@@ -68,13 +68,13 @@ func (r *Run) join(ctx context.Context, tx *pg.Tx, verb string) error {
 	if slices.Contains(r.before, verb) {
 		return ErrDone.Because(nil, "%s: %s was made before", r.p.ID, verb)
 	}
-	tag, err := tx.Exec(ctx, noteDone, r.tenant, r.p.ID, r.holder, verb)
+	tag, err := tx.Exec(ctx, of(tx, noteDone), r.tenant, r.p.ID, r.holder, verb)
 	if err != nil {
 		return err
 	}
 	if tag.RowsAffected() != 1 { // a second change of that verb in this run, or not this run's any more
 		var held bool
-		if err := tx.QueryRow(ctx, holdsProposal, r.tenant, r.p.ID, r.holder).Scan(&held); err != nil || held {
+		if err := tx.QueryRow(ctx, of(tx, holdsProposal), r.tenant, r.p.ID, r.holder).Scan(&held); err != nil || held {
 			return err
 		}
 		return ErrDone.Because(nil, "%s: another run has it", r.p.ID)
@@ -84,12 +84,12 @@ func (r *Run) join(ctx context.Context, tx *pg.Tx, verb string) error {
 
 // End says how the request was answered. One that was refused may be sent again.
 func (r *Run) End(ctx context.Context, status int, worked bool) error {
-	return r.g.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) error {
+	return r.g.within(ctx, r.tenant, func(tx *pg.Tx) error {
 		if !worked {
-			_, err := tx.Exec(ctx, releaseProposal, r.tenant, r.p.ID, r.holder)
+			_, err := tx.Exec(ctx, of(tx, releaseProposal), r.tenant, r.p.ID, r.holder)
 			return err
 		}
-		_, err := tx.Exec(ctx, finishProposal, r.tenant, r.p.ID, r.holder, tx.Now, status)
+		_, err := tx.Exec(ctx, of(tx, finishProposal), r.tenant, r.p.ID, r.holder, tx.Now, status)
 		return err
 	})
 }

@@ -93,6 +93,9 @@ func (s *snapshot) admits(c Caller, now time.Time) error {
 }
 
 func (s *snapshot) allows(c Caller, domain authz.Domain, need authz.Permission) bool {
+	if need.Resource == "platform" && s.Tenant() != 0 {
+		return false // whatever a role says: routes of the platform name no tenant
+	}
 	if c.Owner != "" && !slices.ContainsFunc(c.KeyScopes, func(p authz.Permission) bool { return p.Covers(need) }) {
 		return false
 	}
@@ -123,7 +126,10 @@ func (s *snapshot) refuse(r Request, domain authz.Domain) error {
 func (s *snapshot) whoGrants() string {
 	const most = 3
 	names := s.Grantors()
-	if len(names) == 0 {
+	switch {
+	case len(names) == 0 && s.Tenant() == 0:
+		return `nobody of the platform gives roles yet: "citygate access admin --platform" makes the first administrator`
+	case len(names) == 0:
 		return `nobody of this tenant gives roles yet: "citygate access admin" makes the first administrator`
 	}
 	if len(names) > most {

@@ -65,13 +65,13 @@ func (g *Guard) PutIssuer(ctx context.Context, actor string, tenant citygate.Ten
 			return nil
 		case n >= 0:
 			entry.Before = all[n]
-			_, err = tx.Exec(ctx, updateIssuer, tenant, i.Name, i.ClientID)
+			_, err = tx.Exec(ctx, of(tx, updateIssuer), tenant, i.Name, i.ClientID)
 		case len(all) >= issuersMost:
 			return ErrInvalid.Explain("at most %d issuers", issuersMost)
 		case slices.ContainsFunc(all, func(o Issuer) bool { return o.URL == i.URL }):
 			return ErrExists.Explain("%s has another name already", i.URL)
 		default:
-			_, err = tx.Exec(ctx, insertIssuer, tenant, i.Name, i.URL, i.ClientID, tx.Now)
+			_, err = tx.Exec(ctx, of(tx, insertIssuer), tenant, i.Name, i.URL, i.ClientID, tx.Now)
 		}
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (g *Guard) RemoveIssuer(ctx context.Context, actor string, tenant citygate.
 		if n := slices.IndexFunc(all, func(m Member) bool { return m.Issuer == name }); n >= 0 {
 			return ErrInUse.Explain("%s signs in there", all[n].Subject)
 		}
-		tag, err := tx.Exec(ctx, deleteIssuer, tenant, name)
+		tag, err := tx.Exec(ctx, of(tx, deleteIssuer), tenant, name)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (g *Guard) RemoveIssuer(ctx context.Context, actor string, tenant citygate.
 
 // Issuers gives the issuers of a tenant by name.
 func (g *Guard) Issuers(ctx context.Context, tenant citygate.TenantID) (all []Issuer, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		all, err = issuers(ctx, tx)
 		return err
 	})
@@ -111,18 +111,15 @@ func (g *Guard) Issuers(ctx context.Context, tenant citygate.TenantID) (all []Is
 }
 
 // Exchange gives the member that an ID token speaks for: one that an issuer of
-// this very tenant made for this gateway. A token that names another tenant is
-// none. Every doubt is [ErrToken]; somebody who is signed in and no member gets
+// this very tenant made for this gateway, 0 being the platform. A token that
+// names another tenant is none. Every doubt is [ErrToken]; somebody who is signed in and no member gets
 // [ErrNoMember]; [ErrIssuer] says that the issuer's keys cannot be had now.
 func (g *Guard) Exchange(ctx context.Context, tenant citygate.TenantID, raw string) (Caller, error) {
 	claimed, err := looksLikeIDToken(raw)
 	if err != nil {
 		return Caller{}, err
 	}
-	if _, err := g.Directory.ByID(ctx, tenant); err != nil {
-		if errors.Is(err, tenants.ErrNotFound) {
-			err = ErrToken.Because(err, "tenant %d", tenant)
-		}
+	if err := g.known(ctx, tenant); err != nil {
 		return Caller{}, err
 	}
 	s, err := g.current(ctx, tenant)
@@ -140,7 +137,7 @@ func (g *Guard) Exchange(ctx context.Context, tenant citygate.TenantID, raw stri
 	if err := g.checkClaims(token, s.issuers[n], tenant); err != nil {
 		return Caller{}, err
 	}
-	subject, err := SubjectOf(s.issuers[n].Name, token.Subject)
+	subject, err := SubjectOf(tenant, s.issuers[n].Name, token.Subject)
 	if err != nil {
 		return Caller{}, ErrToken.Because(err, "subject")
 	}
@@ -148,6 +145,19 @@ func (g *Guard) Exchange(ctx context.Context, tenant citygate.TenantID, raw stri
 		return Caller{}, ErrNoMember.Explain("the issuer calls you %q", token.Subject)
 	}
 	return Caller{Subject: subject, Tenant: tenant, Scopes: []string{ScopeMember}}, nil
+}
+
+// known is [ErrToken] for a number that no tenant has: nothing is held for
+// numbers made up.
+func (g *Guard) known(ctx context.Context, tenant citygate.TenantID) error {
+	if tenant == 0 {
+		return nil
+	}
+	_, err := g.Directory.ByID(ctx, tenant)
+	if errors.Is(err, tenants.ErrNotFound) {
+		return ErrToken.Because(err, "tenant %d", tenant)
+	}
+	return err
 }
 
 // looksLikeIDToken refuses what cannot be an ID token before anything costly is

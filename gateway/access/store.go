@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -59,14 +60,12 @@ func (g *Guard) versions(ctx context.Context, of []citygate.TenantID) (map[cityg
 // change makes a change of a tenant's people, keys or issuers, and counts up its
 // version first: changes of one tenant come one after the other.
 func (g *Guard) change(ctx context.Context, tenant citygate.TenantID, fn func(tx *pg.Tx) error) error {
-	within := g.DB.InSystem
 	if tenant != 0 {
 		if _, err := g.Directory.ByID(ctx, tenant); err != nil {
 			return err
 		}
-		within = func(ctx context.Context, fn func(*pg.Tx) error) error { return g.DB.InTenant(ctx, tenant, fn) }
 	}
-	err := within(ctx, func(tx *pg.Tx) error {
+	err := g.within(ctx, tenant, func(tx *pg.Tx) error {
 		if _, err := tx.Exec(ctx, countVersion, tenant); err != nil {
 			return err
 		}
@@ -82,14 +81,31 @@ func (g *Guard) change(ctx context.Context, tenant citygate.TenantID, fn func(tx
 // noticed by the next look.
 func (g *Guard) load(ctx context.Context, tenant citygate.TenantID) (*snapshot, error) {
 	var s *snapshot
-	read := func(tx *pg.Tx) (err error) {
+	return s, g.within(ctx, tenant, func(tx *pg.Tx) (err error) {
 		s, err = g.read(ctx, tx)
 		return err
-	}
+	})
+}
+
+// within runs fn in a transaction of a tenant, or of the platform for 0.
+func (g *Guard) within(ctx context.Context, tenant citygate.TenantID, fn func(tx *pg.Tx) error) error {
 	if tenant == 0 {
-		return s, g.DB.InSystem(ctx, read)
+		return g.DB.InSystem(ctx, fn)
 	}
-	return s, g.DB.InTenant(ctx, tenant, read)
+	return g.DB.InTenant(ctx, tenant, fn)
+}
+
+// platformTables are the twins that hold the platform's own people.
+var platformTables = strings.NewReplacer(" access_members", " platform.access_members", " access_issuers", " platform.access_issuers",
+	" access_keys", " platform.access_keys", " access_settings", " platform.access_settings", " access_proposals", " platform.access_proposals")
+
+// of gives a statement about the tables of the transaction's tenant; the
+// platform's have the same columns, and its number, 0, for the tenant.
+func of(tx *pg.Tx, sql string) string {
+	if tx.Tenant == 0 {
+		return platformTables.Replace(sql)
+	}
+	return sql
 }
 
 // read gives the snapshot of the transaction's tenant.
@@ -99,12 +115,7 @@ func (g *Guard) read(ctx context.Context, tx *pg.Tx) (*snapshot, error) {
 	if err := tx.QueryRow(ctx, selectVersion, tx.Tenant).Scan(&policy.Version); err != nil && !pg.IsNoRows(err) {
 		return nil, err
 	}
-	var err error
-	if tx.Tenant == 0 {
-		err = readRevocations(ctx, tx, s, selectPlatformRevocations)
-	} else {
-		err = readTenant(ctx, tx, s, &policy)
-	}
+	err := readPeople(ctx, tx, s, &policy)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +123,7 @@ func (g *Guard) read(ctx context.Context, tx *pg.Tx) (*snapshot, error) {
 	return s, err
 }
 
-func readTenant(ctx context.Context, tx *pg.Tx, s *snapshot, policy *authz.Policy) error {
+func readPeople(ctx context.Context, tx *pg.Tx, s *snapshot, policy *authz.Policy) error {
 	members, err := members(ctx, tx)
 	if err != nil {
 		return err
@@ -121,13 +132,15 @@ func readTenant(ctx context.Context, tx *pg.Tx, s *snapshot, policy *authz.Polic
 		s.members[m.Subject] = m
 		policy.Members[m.Subject] = m.Roles
 	}
-	if policy.Grants, err = grants(ctx, tx); err != nil {
+	if tx.Tenant == 0 {
+		err = readRevocations(ctx, tx, s, selectPlatformRevocations)
+	} else if policy.Grants, err = grants(ctx, tx); err == nil {
+		err = readRevocations(ctx, tx, s, selectRevocations, tx.Tenant)
+	}
+	if err != nil {
 		return err
 	}
 	if s.issuers, err = issuers(ctx, tx); err != nil {
-		return err
-	}
-	if err := readRevocations(ctx, tx, s, selectRevocations, tx.Tenant); err != nil {
 		return err
 	}
 	keys, err := apiKeys(ctx, tx, selectLiveKeys, tx.Tenant, tx.Now)
@@ -167,7 +180,7 @@ func readRevocations(ctx context.Context, tx *pg.Tx, s *snapshot, sql string, ar
 }
 
 func members(ctx context.Context, tx *pg.Tx) ([]Member, error) {
-	rows, err := tx.Query(ctx, selectMembers, tx.Tenant)
+	rows, err := tx.Query(ctx, of(tx, selectMembers), tx.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +218,7 @@ func grants(ctx context.Context, tx *pg.Tx) ([]authz.Grant, error) {
 }
 
 func issuers(ctx context.Context, tx *pg.Tx) ([]Issuer, error) {
-	rows, err := tx.Query(ctx, selectIssuers, tx.Tenant)
+	rows, err := tx.Query(ctx, of(tx, selectIssuers), tx.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +227,7 @@ func issuers(ctx context.Context, tx *pg.Tx) ([]Issuer, error) {
 
 func twoPerson(ctx context.Context, tx *pg.Tx) ([]string, error) {
 	var kinds []string
-	err := tx.QueryRow(ctx, selectSettings, tx.Tenant).Scan(&kinds)
+	err := tx.QueryRow(ctx, of(tx, selectSettings), tx.Tenant).Scan(&kinds)
 	if pg.IsNoRows(err) {
 		return nil, nil
 	}
@@ -231,7 +244,7 @@ type storedKey struct {
 }
 
 func apiKeys(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]storedKey, error) {
-	rows, err := tx.Query(ctx, sql, args...)
+	rows, err := tx.Query(ctx, of(tx, sql), args...)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/policies/authz"
-	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -90,7 +88,7 @@ func (g *Guard) CreateKey(ctx context.Context, actor string, tenant citygate.Ten
 			return ErrInvalid.Explain("the tenant has %d keys: revoke some", len(s.keys))
 		}
 		k.ID, k.CreatedAt, k.ExpiresAt = tx.NewID(), tx.Now, tx.Now.Add(life)
-		if _, err := tx.Exec(ctx, insertKey, tenant, k.ID, name, owner, scopes, hash[:], k.CreatedAt, k.ExpiresAt); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, insertKey), tenant, k.ID, name, owner, scopes, hash[:], k.CreatedAt, k.ExpiresAt); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "api_key.create", Object: k.Prefix(), After: map[string]any{
@@ -119,7 +117,7 @@ func (g *Guard) RevokeKey(ctx context.Context, actor string, tenant citygate.Ten
 			if k.ID != id {
 				continue
 			}
-			if _, err := tx.Exec(ctx, revokeKey, tenant, id, tx.Now); err != nil || k.RevokedAt != nil {
+			if _, err := tx.Exec(ctx, of(tx, revokeKey), tenant, id, tx.Now); err != nil || k.RevokedAt != nil {
 				return err
 			}
 			return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "api_key.revoke", Object: k.Prefix(), Before: map[string]any{"owner": k.Owner, "scopes": k.Scopes}})
@@ -130,7 +128,7 @@ func (g *Guard) RevokeKey(ctx context.Context, actor string, tenant citygate.Ten
 
 // Keys gives all API keys of a tenant there ever were, oldest first.
 func (g *Guard) Keys(ctx context.Context, tenant citygate.TenantID) (all []APIKey, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		all = nil
 		found, err := apiKeys(ctx, tx, selectKeys, tenant)
 		for _, k := range found {
@@ -147,8 +145,8 @@ func (g *Guard) KeyCaller(ctx context.Context, text string) (Caller, error) {
 	if !ok {
 		return Caller{}, ErrToken.Because(nil, "not the form of an API key")
 	}
-	if _, err := g.Directory.ByID(ctx, tenant); errors.Is(err, tenants.ErrNotFound) {
-		return Caller{}, ErrToken.Because(nil, "API key of no tenant %d", tenant) // nothing is held for numbers made up
+	if err := g.known(ctx, tenant); err != nil {
+		return Caller{}, err
 	}
 	s, err := g.current(ctx, tenant)
 	if err != nil {
@@ -178,8 +176,8 @@ func (g *Guard) use(ctx context.Context, tenant citygate.TenantID, k *heldKey, n
 	if now-noted < int64(noteUseNot/time.Second) || !k.noted.CompareAndSwap(noted, now) {
 		return
 	}
-	_ = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		_, err := tx.Exec(ctx, noteUse, tenant, k.ID, tx.Now)
+	_ = g.within(ctx, tenant, func(tx *pg.Tx) error {
+		_, err := tx.Exec(ctx, of(tx, noteUse), tenant, k.ID, tx.Now)
 		return err
 	})
 }
@@ -192,7 +190,7 @@ func parseKey(text string) (tenant citygate.TenantID, id citygate.UUID, secret [
 		return 0, id, nil, false
 	}
 	n, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil || n <= 0 || strconv.FormatInt(n, 10) != parts[0] {
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != parts[0] {
 		return 0, id, nil, false
 	}
 	if id, err = citygate.ParseUUID("", parts[1]); err != nil || hex.EncodeToString(id[:]) != parts[1] {

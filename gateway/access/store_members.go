@@ -65,7 +65,7 @@ func (g *Guard) changePolicy(ctx context.Context, tenant citygate.TenantID, fn f
 // roles or another name it is [ErrExists].
 func (g *Guard) AddMember(ctx context.Context, actor string, tenant citygate.TenantID, m Member) (Member, error) {
 	var err error
-	if m.Subject, err = SubjectOf(m.Issuer, m.External); err != nil {
+	if m.Subject, err = SubjectOf(tenant, m.Issuer, m.External); err != nil {
 		return Member{}, err
 	}
 	if m.Roles, err = g.checkRoles(ctx, tenant, m.Roles); err != nil {
@@ -84,7 +84,7 @@ func (g *Guard) AddMember(ctx context.Context, actor string, tenant citygate.Ten
 			return nil
 		}
 		m.AddedAt = tx.Now
-		if _, err := tx.Exec(ctx, insertMember, tenant, m.Subject, m.Issuer, m.External, m.Name, names(m.Roles), actor, tx.Now); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, insertMember), tenant, m.Subject, m.Issuer, m.External, m.Name, names(m.Roles), actor, tx.Now); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "member.add", Object: m.Subject, After: memberAudit(m)})
@@ -104,6 +104,9 @@ func (g *Guard) checkRoles(ctx context.Context, tenant citygate.TenantID, roles 
 	sorted = slices.Compact(sorted)
 	if len(sorted) == 0 {
 		return nil, ErrInvalid.Explain("roles: a member has at least one")
+	}
+	if tenant == 0 {
+		return sorted, nil
 	}
 	t, err := g.Directory.ByID(ctx, tenant)
 	if err != nil {
@@ -137,7 +140,7 @@ func (g *Guard) SetMember(ctx context.Context, actor string, tenant citygate.Ten
 		}
 		m = old
 		m.Name, m.Roles = name, roles
-		if _, err := tx.Exec(ctx, updateMember, tenant, subject, name, names(roles), tx.Now); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, updateMember), tenant, subject, name, names(roles), tx.Now); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "member.change", Object: subject, Before: memberAudit(old), After: memberAudit(m)})
@@ -153,7 +156,7 @@ func (g *Guard) RemoveMember(ctx context.Context, actor string, tenant citygate.
 		if !there {
 			return ErrNotFound.Because(nil, "member %s", subject)
 		}
-		if _, err := tx.Exec(ctx, deleteMember, tenant, subject); err != nil {
+		if _, err := tx.Exec(ctx, of(tx, deleteMember), tenant, subject); err != nil {
 			return err
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "member.remove", Object: subject, Before: memberAudit(old)})
@@ -162,7 +165,7 @@ func (g *Guard) RemoveMember(ctx context.Context, actor string, tenant citygate.
 
 // Members gives the people of a tenant by their subjects.
 func (g *Guard) Members(ctx context.Context, tenant citygate.TenantID) (all []Member, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		all, err = members(ctx, tx)
 		return err
 	})
@@ -174,7 +177,7 @@ func (g *Guard) Members(ctx context.Context, tenant citygate.TenantID) (all []Me
 // whoever runs the installation, and the log says so.
 func (g *Guard) Recover(ctx context.Context, actor string, tenant citygate.TenantID, m Member) (Member, error) {
 	var err error
-	if m.Subject, err = SubjectOf(m.Issuer, m.External); err != nil {
+	if m.Subject, err = SubjectOf(tenant, m.Issuer, m.External); err != nil {
 		return Member{}, err
 	}
 	admin, err := g.adminRole(ctx, tenant)
@@ -189,7 +192,7 @@ func (g *Guard) Recover(ctx context.Context, actor string, tenant citygate.Tenan
 		entry := pg.AuditEntry{Actor: actor, Verb: "access.recover", Object: m.Subject}
 		if !there {
 			m.Roles, m.AddedBy, m.AddedAt = []authz.Role{admin}, actor, tx.Now
-			_, err := tx.Exec(ctx, insertMember, tenant, m.Subject, m.Issuer, m.External, m.Name, names(m.Roles), actor, tx.Now)
+			_, err := tx.Exec(ctx, of(tx, insertMember), tenant, m.Subject, m.Issuer, m.External, m.Name, names(m.Roles), actor, tx.Now)
 			if err != nil {
 				return err
 			}
@@ -199,7 +202,7 @@ func (g *Guard) Recover(ctx context.Context, actor string, tenant citygate.Tenan
 				m.Roles = append(slices.Clone(old.Roles), admin)
 				slices.Sort(m.Roles)
 			}
-			if _, err := tx.Exec(ctx, updateMember, tenant, m.Subject, m.Name, names(m.Roles), tx.Now); err != nil {
+			if _, err := tx.Exec(ctx, of(tx, updateMember), tenant, m.Subject, m.Name, names(m.Roles), tx.Now); err != nil {
 				return err
 			}
 			entry.Before = memberAudit(old)
@@ -212,6 +215,9 @@ func (g *Guard) Recover(ctx context.Context, actor string, tenant citygate.Tenan
 
 // adminRole is the role that runs a tenant.
 func (g *Guard) adminRole(ctx context.Context, tenant citygate.TenantID) (authz.Role, error) {
+	if tenant == 0 {
+		return authz.PlatformAdmin, nil
+	}
 	t, err := g.Directory.ByID(ctx, tenant)
 	if err != nil {
 		return "", err
@@ -237,8 +243,11 @@ func (g *Guard) PutRole(ctx context.Context, actor string, tenant citygate.Tenan
 		}
 		texts[i] = p.String()
 	}
-	if len(texts) == 0 {
+	switch {
+	case len(texts) == 0:
 		return ErrInvalid.Explain("permissions: a role has at least one")
+	case tenant == 0:
+		return ErrInvalid.Explain("the platform has no roles of its own making: platform_admin and platform_auditor are all")
 	}
 	return g.changePolicy(ctx, tenant, func(tx *pg.Tx, _ *snapshot) error {
 		if _, err := tx.Exec(ctx, upsertGrant, tenant, string(d.Role), texts, tx.Now); err != nil {
@@ -270,7 +279,7 @@ func (g *Guard) RemoveRole(ctx context.Context, actor string, tenant citygate.Te
 
 // OwnRoles gives the roles of a tenant's own making.
 func (g *Guard) OwnRoles(ctx context.Context, tenant citygate.TenantID) (all []RoleDefinition, err error) {
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
 		all = nil
 		found, err := grants(ctx, tx)
 		for _, grant := range found {

@@ -52,6 +52,7 @@ func answersOf(known operation, op *huma.Operation, replaces bool) []int {
 	add(known.class == terminal, http.StatusNotFound, http.StatusRequestEntityTooLarge)
 	add(known.class == token || known.class == terminal || known.class == proof, http.StatusConflict)
 	add(known.class != terminal && len(pathParams(ginPath(op.Path))) > 0, http.StatusNotFound)
+	add(known.class == token && known.writes, http.StatusNotFound) // what a body or the header Approval names
 	add(known.class == proof || known.class == token && known.writes, http.StatusRequestEntityTooLarge)
 	add(op.RequestBody != nil && known.class != terminal, http.StatusBadRequest, http.StatusUnsupportedMediaType)
 	add(replaces, http.StatusPreconditionFailed)

@@ -42,15 +42,26 @@ var guards = map[string]access.Kind{
 	"agree-roaming":         access.PolicyPublish,
 	"end-roaming":           access.PolicyPublish,
 
+	"set-tenant-state": access.TenantState,
+	"put-served":       access.TenantState,
+
+	"add-platform-member":     access.PlatformAccess,
+	"put-platform-member":     access.PlatformAccess,
+	"remove-platform-member":  access.PlatformAccess,
+	"put-platform-issuer":     access.PlatformAccess,
+	"remove-platform-issuer":  access.PlatformAccess,
+	"revoke-platform-api-key": access.KeyRevocation,
+
 	"put-contract":        access.ProviderCredential,
 	"put-contract-secret": access.ProviderCredential,
 
-	"put-approval-settings": access.ApprovalSettings,
+	"put-approval-settings":          access.ApprovalSettings,
+	"put-platform-approval-settings": access.ApprovalSettings,
 }
 
 // asksItself are operations that need a second person for some of what they may
 // be asked: they look for themselves.
-var asksItself = map[string]bool{"put-approval-settings": true, "put-payout-rules": true}
+var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-approval-settings": true, "put-payout-rules": true}
 
 // secretBodies are operations whose request holds a secret: of a proposal only
 // the hash is kept, and not shown.
@@ -59,7 +70,7 @@ var secretBodies = map[string]bool{"put-contract-secret": true}
 // A ProposalDocument is a request that waits for a second person, or had one.
 type ProposalDocument struct {
 	ID        string     `json:"id" example:"apr_0195e2…"`
-	Kind      string     `json:"kind" enum:"key_revocation,payout_release,policy_publish,provider_credential,approval_settings"`
+	Kind      string     `json:"kind" enum:"key_revocation,payout_release,policy_publish,provider_credential,platform_access,tenant_state,approval_settings"`
 	Operation string     `json:"operation" example:"publish-policy"`
 	Method    string     `json:"method"`
 	Path      string     `json:"path"`
@@ -103,7 +114,11 @@ func approved[Resp any](ctx context.Context, e *Edge, caller Caller, id string, 
 	if !ok {
 		return nil, errInternal.Because(nil, "%s runs without an attempt", id)
 	}
-	needed, err := e.Access.NeedsSecond(ctx, a.tenant, kind)
+	whose := a.tenant
+	if permissions[id].Resource == "platform" { // its people decide, also about a tenant
+		whose = 0
+	}
+	needed, err := e.Access.NeedsSecond(ctx, whose, kind)
 	switch {
 	case err != nil:
 		return nil, err
@@ -114,7 +129,7 @@ func approved[Resp any](ctx context.Context, e *Edge, caller Caller, id string, 
 		if !secretBodies[id] {
 			what.Body = a.body
 		}
-		p, err := e.Access.Propose(ctx, caller, a.tenant, what)
+		p, err := e.Access.Propose(ctx, caller, whose, what)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +139,7 @@ func approved[Resp any](ctx context.Context, e *Edge, caller Caller, id string, 
 	if err != nil {
 		return nil, access.ErrNoProposal.Because(err, "header %s", approvalHeader)
 	}
-	execution, joined, err := e.Access.Begin(ctx, caller, a.tenant, proposal, a.content)
+	execution, joined, err := e.Access.Begin(ctx, caller, whose, proposal, a.content)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +193,7 @@ type InProposal struct {
 
 // ApprovalSettings says what needs a second person.
 type ApprovalSettings struct {
-	TwoPerson []string `json:"two_person" maxItems:"4" doc:"of key_revocation, payout_release, policy_publish, provider_credential; until a tenant says otherwise, all in live mode and none in a sandbox"`
+	TwoPerson []string `json:"two_person" maxItems:"4" doc:"of key_revocation, payout_release, policy_publish, provider_credential; until a tenant says otherwise, all in live mode and none in a sandbox. The platform's are key_revocation, platform_access, tenant_state; until it says otherwise, all while it has two administrators"`
 }
 
 func (e *Edge) approvalRoutes() {
@@ -187,63 +202,86 @@ func (e *Edge) approvalRoutes() {
 			Paged
 			State string `query:"state" enum:"open,approved,executed,refused,withdrawn,void,expired"`
 		}) (*body[list[ProposalDocument]], error) {
-			var before *citygate.UUID
-			if r.After != "" {
-				id, err := citygate.ParseUUID(access.ProposalPrefix, r.After)
-				if err != nil {
-					return nil, errBody.Explain("after: want the id of a proposal, such as %s…", access.ProposalPrefix)
-				}
-				before = &id
-			}
-			all, err := e.Access.Proposals(ctx, r.id(), access.ProposalState(r.State), before, r.Limit)
-			views := make([]ProposalDocument, len(all))
-			for i, p := range all {
-				views[i] = proposalView(p)
-				views[i].Body = ""
-			}
-			return respondList(views, err)
+			return e.proposals(ctx, r.id(), r.State, r.After, r.Limit)
 		})
-	one := func(op huma.Operation, do func(context.Context, Caller, citygate.TenantID, citygate.UUID) (access.Proposal, error)) {
+	one := func(op huma.Operation, do deed) {
 		register(e, op, func(ctx context.Context, who Caller, r *InProposal) (*body[ProposalDocument], error) {
-			id, err := citygate.ParseUUID(access.ProposalPrefix, r.Proposal)
-			if err != nil {
-				return nil, access.ErrNoProposal.Because(err, "path")
-			}
-			p, err := do(ctx, who, r.id(), id)
-			return respond(proposalView(p), err)
+			return oneProposal(ctx, who, r.id(), r.Proposal, do)
 		})
 	}
 	const path = "/v1/tenants/{tenant}/proposals/{proposal}"
 	one(get("get-proposal", path, "One proposal, with what is to be approved", "access"),
-		func(ctx context.Context, _ Caller, tenant citygate.TenantID, id citygate.UUID) (access.Proposal, error) {
-			return e.Access.Proposal(ctx, tenant, id)
-		})
+		e.proposal)
 	one(post("approve-proposal", path+"/approve", "Approve somebody else's request: its proposer may then send it again, once", "access"), e.Access.Approve)
 	one(post("refuse-proposal", path+"/refuse", "Refuse somebody else's request, also after it was approved", "access"), e.Access.Refuse)
 	one(post("withdraw-proposal", path+"/withdraw", "Take back one's own request", "access"), e.Access.Withdraw)
 	register(e, get("get-approval-settings", "/v1/tenants/{tenant}/approval-settings", "What needs a second person", "access"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[ApprovalSettings], error) {
-			kinds, err := e.Access.TwoPerson(ctx, r.id())
-			return respond(ApprovalSettings{append([]string{}, kinds...)}, err)
+			return e.twoPerson(ctx, r.id())
 		})
 	register(e, put("put-approval-settings", "/v1/tenants/{tenant}/approval-settings", "Say what needs a second person; to leave out what does needs one", "access"),
 		func(ctx context.Context, who Caller, r *struct {
 			InTenant
 			Body ApprovalSettings
 		}) (*body[ApprovalSettings], error) {
-			set := func(approved bool) func(context.Context) (*body[ApprovalSettings], error) {
-				return func(ctx context.Context) (*body[ApprovalSettings], error) {
-					began(ctx)
-					return respond(r.Body, e.Access.SetTwoPerson(ctx, who.Subject, r.id(), r.Body.TwoPerson, approved))
-				}
-			}
-			lower, err := e.Access.Lowers(ctx, r.id(), r.Body.TwoPerson)
-			if err != nil {
-				return nil, err
-			}
-			if !lower {
-				return set(false)(ctx)
-			}
-			return approved(ctx, e, who, "put-approval-settings", access.ApprovalSettings, set(true))
+			return e.setTwoPerson(ctx, who, r.id(), "put-approval-settings", r.Body)
 		})
+}
+
+// A deed is what can be done to a proposal.
+type deed func(context.Context, Caller, citygate.TenantID, citygate.UUID) (access.Proposal, error)
+
+func (e *Edge) proposal(ctx context.Context, _ Caller, tenant citygate.TenantID, id citygate.UUID) (access.Proposal, error) {
+	return e.Access.Proposal(ctx, tenant, id)
+}
+
+func oneProposal(ctx context.Context, who Caller, tenant citygate.TenantID, proposal string, do deed) (*body[ProposalDocument], error) {
+	id, err := citygate.ParseUUID(access.ProposalPrefix, proposal)
+	if err != nil {
+		return nil, access.ErrNoProposal.Because(err, "path")
+	}
+	p, err := do(ctx, who, tenant, id)
+	return respond(proposalView(p), err)
+}
+
+func (e *Edge) proposals(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) (*body[list[ProposalDocument]], error) {
+	var before *citygate.UUID
+	if after != "" {
+		id, err := citygate.ParseUUID(access.ProposalPrefix, after)
+		if err != nil {
+			return nil, errBody.Explain("after: want the id of a proposal, such as %s…", access.ProposalPrefix)
+		}
+		before = &id
+	}
+	all, err := e.Access.Proposals(ctx, tenant, access.ProposalState(state), before, limit)
+	views := make([]ProposalDocument, len(all))
+	for i, p := range all {
+		views[i] = proposalView(p)
+		views[i].Body = ""
+	}
+	return respondList(views, err)
+}
+
+func (e *Edge) twoPerson(ctx context.Context, tenant citygate.TenantID) (*body[ApprovalSettings], error) {
+	kinds, err := e.Access.TwoPerson(ctx, tenant)
+	return respond(ApprovalSettings{append([]string{}, kinds...)}, err)
+}
+
+// setTwoPerson says what needs a second person; to leave out what does is itself
+// such a request.
+func (e *Edge) setTwoPerson(ctx context.Context, who Caller, tenant citygate.TenantID, operation string, to ApprovalSettings) (*body[ApprovalSettings], error) {
+	set := func(approved bool) func(context.Context) (*body[ApprovalSettings], error) {
+		return func(ctx context.Context) (*body[ApprovalSettings], error) {
+			began(ctx)
+			return respond(to, e.Access.SetTwoPerson(ctx, who.Subject, tenant, to.TwoPerson, approved))
+		}
+	}
+	lower, err := e.Access.Lowers(ctx, tenant, to.TwoPerson)
+	if err != nil {
+		return nil, err
+	}
+	if !lower {
+		return set(false)(ctx)
+	}
+	return approved(ctx, e, who, operation, access.ApprovalSettings, set(true))
 }

@@ -18,7 +18,7 @@ import (
 
 // unaudited are tables whose rows nobody's decision changes: what is kept to answer
 // and to log, and what waits for a device.
-var unaudited = map[string]bool{"audit_log": true, "platform.audit_log": true, "idempotency_keys": true, "device_challenges": true, "rider_proofs": true}
+var unaudited = map[string]bool{"audit_log": true, "platform.audit_log": true, "idempotency_keys": true, "platform.idempotency_keys": true, "device_challenges": true, "rider_proofs": true}
 
 // logged counts a tenant's audit rows, and those of the platform.
 func (w *world) logged(p *party) int64 {
@@ -108,7 +108,7 @@ func (w *world) changes(p *party) []call {
 	device.Signature = deviceSign("another", issuance.Proof(p.id, device.Challenge, device.PublicKey))
 	type o = map[string]any
 	sandbox := o{"fee_ppm": 6000, "utc_offset_minutes": 480, "bill_delay_minutes": 540, "poll_seconds": 60}
-	return []call{
+	return append(w.platformChanges(), []call{
 		{op: "publish-tariff", method: "PUT", path: p.path("tariffs/3"), body: edge.Tariff{From: w.now().Add(24 * time.Hour), Tariff: tariff}},
 		{op: "publish-risk-terms", method: "POST", path: p.path("risk-terms"), body: o{"from": w.now().Add(24 * time.Hour), "terms": o{"version": 1, "contracts": []any{}}}},
 		{op: "put-code-scheme", method: "PUT", path: p.path("code-schemes/token-defer"), body: o{"params": o{"issuer": p.issuer}, "operators": []int64{int64(quietTenant)}}},
@@ -141,6 +141,34 @@ func (w *world) changes(p *party) []call {
 		}},
 		{op: "set-clock", method: "PUT", path: p.path("clock"), body: o{"now": w.now().Add(30 * 24 * time.Hour)}},
 		{op: "set-tenant-state", method: "PUT", path: p.path("state"), body: o{"state": "suspended"}},
+	}...)
+}
+
+// platformChanges are the requests that change something of the platform's people,
+// sent by worldActor.
+func (w *world) platformChanges() []call {
+	ctx := w.t.Context()
+	proposal := func(by, path string) string {
+		q, err := w.Access.Propose(ctx, edge.Caller{Subject: by}, 0, access.Content{Kind: access.TenantState, Operation: "set-tenant-state", Method: "PUT", Path: path})
+		w.must(err)
+		return "/v1/platform/proposals/" + q.ID.Text(access.ProposalPrefix)
+	}
+	k, _, err := w.Access.CreateKey(ctx, worldActor, 0, "platform:rita", "old", []string{"platform.read"}, time.Hour)
+	w.must(err)
+	type o = map[string]any
+	return []call{
+		{op: "add-platform-member", method: "POST", path: "/v1/platform/members", body: o{"external": "new", "roles": []string{"platform_auditor"}}},
+		{op: "put-platform-member", method: "PUT", path: "/v1/platform/members/platform:new", body: o{"name": "New", "roles": []string{"platform_auditor"}}},
+		{op: "remove-platform-member", method: "DELETE", path: "/v1/platform/members/platform:new"},
+		{op: "create-platform-api-key", method: "POST", path: "/v1/platform/api-keys", body: o{"name": "x", "owner": "platform:rita", "scopes": []string{"platform.read"}, "days": 7}},
+		{op: "revoke-platform-api-key", method: "POST", path: "/v1/platform/api-keys/" + k.ID.Text("key_") + "/revoke"},
+		{op: "put-platform-issuer", method: "PUT", path: "/v1/platform/issuers/other", body: o{"url": "https://id.example/other", "client_id": "gateway"}},
+		{op: "remove-platform-issuer", method: "DELETE", path: "/v1/platform/issuers/other"},
+		{op: "revoke-platform-tokens", method: "POST", path: "/v1/platform/token-revocations", body: o{"subject": "platform:somebody"}},
+		{op: "approve-platform-proposal", method: "POST", path: proposal("platform:x", "/a") + "/approve"},
+		{op: "refuse-platform-proposal", method: "POST", path: proposal("platform:x", "/b") + "/refuse"},
+		{op: "withdraw-platform-proposal", method: "POST", path: proposal(worldActor, "/c") + "/withdraw"},
+		{op: "put-platform-approval-settings", method: "PUT", path: "/v1/platform/approval-settings", body: o{"two_person": []string{"key_revocation"}}},
 	}
 }
 
@@ -162,8 +190,11 @@ func (w *world) everyChange(t *testing.T, p *party) {
 		if of := routes[c.op].Needs.Resource; of == "platform" || of == "quota" {
 			token = w.root
 		}
-		if c.op == "put-tenant" {
+		switch {
+		case c.op == "put-tenant":
 			whose = &party{id: newTenant}
+		case strings.HasPrefix(c.path, "/v1/platform/"):
+			whose = &party{}
 		}
 		if rec := w.audited(t, whose, token, c); !w.changed[c.op] {
 			t.Errorf("%s %s changed nothing: %d %s", c.op, c.path, rec.Code, rec.Body)

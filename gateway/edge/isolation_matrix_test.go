@@ -216,6 +216,7 @@ func TestIsolation(t *testing.T) {
 	})
 	t.Run("any SQL sees one tenant", func(t *testing.T) { w.rows(t, quiet, busy) })
 	t.Run("whose it is may what its rules say", func(t *testing.T) { w.fromAbove(t, busy) })
+	t.Run("the platform's people may what their rules say", func(t *testing.T) { w.ofThePlatform(t, busy) })
 	t.Run("pairing codes tell nothing", func(t *testing.T) { w.pairing(t, quiet, busy) })
 	t.Run("its own people do", func(t *testing.T) { w.control(t, busy) })
 	t.Run("every change leaves an audit row", func(t *testing.T) { w.everyChange(t, busy) })
@@ -297,6 +298,63 @@ func (w *world) fromAbove(t *testing.T, busy *party) {
 	for table, rows := range w.rowsOf(busy.id) {
 		if was[table] != rows {
 			t.Errorf("looking and being refused changed %s", table)
+		}
+	}
+}
+
+// ofThePlatform asks busy's routes, and those of the platform, as its people, by
+// token and by API key: they read all, and an auditor is forbidden every change
+// and changes nothing.
+func (w *world) ofThePlatform(t *testing.T, busy *party) {
+	table, err := authz.NewBook().Compile(authz.Policy{})
+	w.must(err)
+	asking := map[string]authz.Role{}
+	for _, role := range authz.PlatformRoles() {
+		m, err := w.Access.AddMember(t.Context(), worldActor, 0, access.Member{External: string(role), Roles: []authz.Role{role}})
+		w.must(err)
+		asking[w.mint(edge.Caller{Subject: m.Subject, Scopes: []string{edge.ScopeMember}})] = role
+		asking[w.keyOf(0, m.Subject, role)] = role
+	}
+	was, wasOwn := w.rowsOf(busy.id), w.rowsOf(0)
+	allowed, refused := 0, 0
+	for _, r := range w.tokenRoutes() {
+		c, _ := sample(w.edge.OpenAPI(), r, busy.id, busy.has)
+		domain := authz.Own
+		if strings.Contains(r.Operation.Path, "{tenant}") {
+			domain = authz.Below
+		}
+		for token, role := range asking {
+			may := table.RolesAllow([]authz.Role{role}, domain, edge.Permission(c.op))
+			if may && r.Operation.Method != http.MethodGet {
+				continue // it would change what others ask about
+			}
+			rec := w.ask(token, c.method, c.url(), "application/json", c.raw())
+			switch {
+			case may:
+				if allowed++; rec.Code == http.StatusForbidden || rec.Code == http.StatusNotFound || rec.Code >= 500 {
+					t.Errorf("%s, %s: %d %s", c.op, role, rec.Code, rec.Body)
+				}
+			default:
+				if refused++; rec.Code != http.StatusForbidden {
+					t.Errorf("%s, %s, who may not: %d %s", c.op, role, rec.Code, rec.Body)
+				}
+				if role == authz.PlatformAdmin {
+					t.Errorf("%s is beyond a platform administrator", c.op)
+				}
+			}
+		}
+	}
+	if allowed < 100 || refused < 100 {
+		t.Errorf("%d were allowed and %d refused", allowed, refused)
+	}
+	for table, rows := range w.rowsOf(busy.id) {
+		if was[table] != rows {
+			t.Errorf("looking and being refused changed %s", table)
+		}
+	}
+	for table, rows := range w.rowsOf(0) {
+		if wasOwn[table] != rows && table != "platform.access_keys" { // when a key was used
+			t.Errorf("looking and being refused changed the platform's %s", table)
 		}
 	}
 }

@@ -30,6 +30,10 @@ var pathObjects = map[string]string{
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
 	"proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
+	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
+	"get-platform-proposal proposal": "platform proposal", "approve-platform-proposal proposal": "platform proposal",
+	"refuse-platform-proposal proposal": "platform proposal", "withdraw-platform-proposal proposal": "platform proposal",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
@@ -37,6 +41,7 @@ var references = map[string]string{
 	"account": "account", "rider": "rider", "vehicle": "vehicle", "phone": "device", "contract": "contract", "list": "list", "index": "index",
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
+	"create-platform-api-key owner": "platform member", "add-platform-member issuer": "platform issuer", "explain-platform-access subject": "platform member",
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"record-journey-fact terminal": "terminal",
@@ -57,6 +62,7 @@ var nobodys = objects{
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 	"notice": citygate.UUID{0xee, 9}.Text("ntc_"),
+	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
 
 // plain are fields that name no object, with a value that is good for a first
@@ -75,7 +81,8 @@ var plain = map[string]any{
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
-	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "operation": "list-payouts", "domain": nil,
+	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "revoke-platform-tokens subject": "platform:somebody",
+	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"anyway": nil, "not_issued_after": nil,

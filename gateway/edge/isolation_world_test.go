@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -415,6 +416,21 @@ func (w *world) people(p *party) {
 	p.has["member"], p.has["role"], p.has["identity issuer"], p.has["api key"] = m.Subject, office, issuer, k.ID.Text("key_")
 }
 
+// platforms are the things of the platform itself that its routes name: an issuer,
+// an auditor with an API key, and a request that waits.
+func (w *world) platforms() objects {
+	w.t.Helper()
+	ctx := w.t.Context()
+	w.must(w.Access.PutIssuer(ctx, worldActor, 0, access.Issuer{Name: "staff", URL: "https://id.example/staff", ClientID: "gateway"}))
+	m, err := w.Access.AddMember(ctx, worldActor, 0, access.Member{External: "rita", Roles: []authz.Role{authz.PlatformAuditor}})
+	w.must(err)
+	k, _, err := w.Access.CreateKey(ctx, worldActor, 0, m.Subject, "reports", []string{"platform.read", "*.read"}, 30*24*time.Hour)
+	w.must(err)
+	q, err := w.Access.Propose(ctx, edge.Caller{Subject: worldActor}, 0, access.Content{Kind: access.TenantState, Operation: "set-tenant-state", Method: "PUT", Path: "/v1/tenants/1/state"})
+	w.must(err)
+	return objects{"platform member": m.Subject, "platform issuer": "staff", "platform api key": k.ID.Text("key_"), "platform proposal": q.ID.Text(access.ProposalPrefix)}
+}
+
 // live gives a party some days of business, until it has one of everything.
 func (w *world) live(p *party, terminalID uint32) {
 	w.people(p)
@@ -495,5 +511,6 @@ func cities(t testing.TB) (w *world, quiet, busy *party) {
 	r.ride(c, "quiet")
 	r.upload()
 	w.live(busy, 770077)
+	maps.Copy(busy.has, w.platforms())
 	return w, quiet, busy
 }

@@ -157,10 +157,7 @@ func (e *Edge) accessRoutes() {
 				Subject string `json:"subject" minLength:"1" maxLength:"200" doc:"whose; * = everybody's"`
 			}
 		}) (*done, error) {
-			if r.Body.Subject == "*" {
-				r.Body.Subject = ""
-			}
-			return respond(struct{}{}, e.Access.RevokeTokens(ctx, who.Subject, r.id(), r.Body.Subject))
+			return e.revokeTokens(ctx, who, r.id(), r.Body.Subject)
 		})
 	register(e, get("explain-access", "/v1/tenants/{tenant}/access/explain", "Why a member or an API key may or may not do something", "access"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -169,27 +166,14 @@ func (e *Edge) accessRoutes() {
 			Operation string `query:"operation" required:"true" doc:"id of an operation of this document" example:"list-payouts"`
 			Domain    string `query:"domain" enum:"own,below" default:"own" doc:"below: in a tenant that this one owns"`
 		}) (*body[ExplanationDocument], error) {
-			need, ok := PermissionOf(r.Operation)
-			if !ok {
-				return nil, errBody.Explain("operation: %q is none that needs a permission", r.Operation)
-			}
-			if id, err := citygate.ParseUUID("key_", r.Subject); err == nil {
-				r.Subject = id.String()
-			}
-			x, err := e.Access.Explain(ctx, r.id(), r.Subject, r.Operation, need, authz.Domain(r.Domain))
-			return respond(explanationView(x), err)
+			return e.explain(ctx, r.id(), r.Subject, r.Operation, authz.Domain(r.Domain))
 		})
 }
 
 func (e *Edge) memberRoutes() {
 	register(e, get("list-members", "/v1/tenants/{tenant}/members", "The tenant's people and their roles", "access"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[MemberDocument]], error) {
-			all, err := e.Access.Members(ctx, r.id())
-			views := make([]MemberDocument, len(all))
-			for i, m := range all {
-				views[i] = memberView(m)
-			}
-			return respondList(views, err)
+			return e.members(ctx, r.id())
 		})
 	register(e, post("add-member", "/v1/tenants/{tenant}/members", "Make a person a member", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -219,7 +203,7 @@ func (e *Edge) roleRoutes() {
 	register(e, get("list-roles", "/v1/tenants/{tenant}/roles", "Roles and what they may do", "access"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[RoleDocument]], error) {
 			own, err := e.Access.OwnRoles(ctx, r.id())
-			views := builtinRoles()
+			views := builtinRoles(authz.Roles())
 			for _, d := range own {
 				v := RoleDocument{Role: string(d.Role)}
 				for _, p := range d.Permissions {
@@ -256,10 +240,10 @@ func (e *Edge) roleRoutes() {
 		})
 }
 
-// builtinRoles are the roles every tenant has.
-func builtinRoles() []RoleDocument {
+// builtinRoles shows roles that are not of a tenant's making.
+func builtinRoles(roles []authz.Role) []RoleDocument {
 	var views []RoleDocument
-	for _, role := range authz.Roles() {
+	for _, role := range roles {
 		v := RoleDocument{Role: string(role), Builtin: true}
 		for _, rule := range authz.Builtin() {
 			switch {
@@ -277,53 +261,28 @@ func builtinRoles() []RoleDocument {
 func (e *Edge) apiKeyRoutes() {
 	register(e, get("list-api-keys", "/v1/tenants/{tenant}/api-keys", "API keys there ever were, oldest first", "access"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[APIKeyDocument]], error) {
-			all, err := e.Access.Keys(ctx, r.id())
-			views := make([]APIKeyDocument, len(all))
-			for i, k := range all {
-				views[i] = keyView(k)
-			}
-			return respondList(views, err)
+			return e.apiKeys(ctx, r.id())
 		})
 	register(e, post("create-api-key", "/v1/tenants/{tenant}/api-keys", "Make an API key; its text is shown once", "access"),
 		func(ctx context.Context, who Caller, r *struct {
 			InTenant
 			Body CreateAPIKey
 		}) (*body[NewAPIKey], error) {
-			owner := r.Body.Owner
-			switch {
-			case owner == "":
-				owner = who.Person()
-			case owner != who.Person() && (who.Owner != "" || slices.Contains(who.Scopes, ScopeMember)):
-				return nil, access.ErrInvalid.Explain("owner: a member makes keys for itself; nobody acts in another's name")
-			}
-			k, text, err := e.Access.CreateKey(ctx, who.Subject, r.id(), owner, r.Body.Name, r.Body.Scopes, time.Duration(r.Body.Days)*24*time.Hour)
-			if err != nil {
-				return nil, err
-			}
-			return respond(NewAPIKey{keyView(k), string(text.Reveal())}, nil)
+			return e.createKey(ctx, who, r.id(), r.Body)
 		})
 	register(e, post("revoke-api-key", "/v1/tenants/{tenant}/api-keys/{key}/revoke", "Take an API key back for good", "access"),
 		func(ctx context.Context, who Caller, r *struct {
 			InTenant
 			Key string `path:"key" example:"key_0195e2…"`
 		}) (*done, error) {
-			id, err := citygate.ParseUUID("key_", r.Key)
-			if err != nil {
-				return nil, access.ErrNotFound.Because(err, "API key")
-			}
-			return respond(struct{}{}, e.Access.RevokeKey(ctx, who.Subject, r.id(), id))
+			return e.revokeKey(ctx, who, r.id(), r.Key)
 		})
 }
 
 func (e *Edge) issuerRoutes() {
 	register(e, get("list-issuers", "/v1/tenants/{tenant}/issuers", "OpenID Connect issuers where the tenant's people sign in", "access"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[IssuerDocument]], error) {
-			all, err := e.Access.Issuers(ctx, r.id())
-			views := make([]IssuerDocument, len(all))
-			for i, x := range all {
-				views[i] = IssuerDocument(x)
-			}
-			return respondList(views, err)
+			return e.issuers(ctx, r.id())
 		})
 	register(e, put("put-issuer", "/v1/tenants/{tenant}/issuers/{issuer}", "Add an issuer, or give it another client id", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -350,12 +309,7 @@ func (e *Edge) issuerRoutes() {
 				IDToken string `json:"id_token" minLength:"1" maxLength:"8192"`
 			}
 		}) (*body[AccessToken], error) {
-			caller, err := e.Access.Exchange(ctx, r.id(), r.Body.IDToken)
-			if err != nil {
-				return nil, err
-			}
-			text, err := e.Tokens.Mint(ctx, caller, memberTokenLife)
-			return respond(AccessToken{Token: text, Type: "Bearer", ExpiresIn: int64(memberTokenLife / time.Second), Subject: caller.Subject}, err)
+			return e.exchange(ctx, r.id(), r.Body.IDToken)
 		})
 }
 
@@ -384,4 +338,85 @@ func prove[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context, *
 		}
 		return resp, nil
 	})
+}
+
+// What follows is the same for the people of a tenant and for those of the
+// platform, which is tenant 0 here.
+
+func (e *Edge) members(ctx context.Context, tenant citygate.TenantID) (*body[list[MemberDocument]], error) {
+	all, err := e.Access.Members(ctx, tenant)
+	views := make([]MemberDocument, len(all))
+	for i, m := range all {
+		views[i] = memberView(m)
+	}
+	return respondList(views, err)
+}
+
+func (e *Edge) apiKeys(ctx context.Context, tenant citygate.TenantID) (*body[list[APIKeyDocument]], error) {
+	all, err := e.Access.Keys(ctx, tenant)
+	views := make([]APIKeyDocument, len(all))
+	for i, k := range all {
+		views[i] = keyView(k)
+	}
+	return respondList(views, err)
+}
+
+func (e *Edge) createKey(ctx context.Context, who Caller, tenant citygate.TenantID, b CreateAPIKey) (*body[NewAPIKey], error) {
+	owner := b.Owner
+	switch {
+	case owner == "":
+		owner = who.Person()
+	case owner != who.Person() && (who.Owner != "" || slices.Contains(who.Scopes, ScopeMember)):
+		return nil, access.ErrInvalid.Explain("owner: a member makes keys for itself; nobody acts in another's name")
+	}
+	k, text, err := e.Access.CreateKey(ctx, who.Subject, tenant, owner, b.Name, b.Scopes, time.Duration(b.Days)*24*time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	return respond(NewAPIKey{keyView(k), string(text.Reveal())}, nil)
+}
+
+func (e *Edge) revokeKey(ctx context.Context, who Caller, tenant citygate.TenantID, key string) (*done, error) {
+	id, err := citygate.ParseUUID("key_", key)
+	if err != nil {
+		return nil, access.ErrNotFound.Because(err, "API key")
+	}
+	return respond(struct{}{}, e.Access.RevokeKey(ctx, who.Subject, tenant, id))
+}
+
+func (e *Edge) issuers(ctx context.Context, tenant citygate.TenantID) (*body[list[IssuerDocument]], error) {
+	all, err := e.Access.Issuers(ctx, tenant)
+	views := make([]IssuerDocument, len(all))
+	for i, x := range all {
+		views[i] = IssuerDocument(x)
+	}
+	return respondList(views, err)
+}
+
+func (e *Edge) exchange(ctx context.Context, tenant citygate.TenantID, idToken string) (*body[AccessToken], error) {
+	caller, err := e.Access.Exchange(ctx, tenant, idToken)
+	if err != nil {
+		return nil, err
+	}
+	text, err := e.Tokens.Mint(ctx, caller, memberTokenLife)
+	return respond(AccessToken{Token: text, Type: "Bearer", ExpiresIn: int64(memberTokenLife / time.Second), Subject: caller.Subject}, err)
+}
+
+func (e *Edge) revokeTokens(ctx context.Context, who Caller, tenant citygate.TenantID, subject string) (*done, error) {
+	if subject == "*" {
+		subject = ""
+	}
+	return respond(struct{}{}, e.Access.RevokeTokens(ctx, who.Subject, tenant, subject))
+}
+
+func (e *Edge) explain(ctx context.Context, tenant citygate.TenantID, subject, operation string, domain authz.Domain) (*body[ExplanationDocument], error) {
+	need, ok := PermissionOf(operation)
+	if !ok {
+		return nil, errBody.Explain("operation: %q is none that needs a permission", operation)
+	}
+	if id, err := citygate.ParseUUID("key_", subject); err == nil {
+		subject = id.String()
+	}
+	x, err := e.Access.Explain(ctx, tenant, subject, operation, need, domain)
+	return respond(explanationView(x), err)
 }

@@ -19,7 +19,7 @@ var provesRider = signsIn
 
 // secretAnswers are operations whose answer holds a secret that is shown once:
 // it is not kept for repeats of the request.
-var secretAnswers = map[string]bool{"create-api-key": true, "create-pairing-code": true}
+var secretAnswers = map[string]bool{"create-api-key": true, "create-platform-api-key": true, "create-pairing-code": true}
 
 // PermissionOf gives what an operation needs, by its id.
 func PermissionOf(id string) (authz.Permission, bool) {
@@ -91,6 +91,29 @@ var permissions = map[string]authz.Permission{
 	"revoke-tokens":  {Resource: "access", Verb: "write"},
 	"explain-access": {Resource: "access", Verb: "read"},
 	"exchange-token": signsIn,
+
+	// The platform's own people.
+	"list-platform-members":          {Resource: "platform", Verb: "read"},
+	"add-platform-member":            {Resource: "platform", Verb: "access"},
+	"put-platform-member":            {Resource: "platform", Verb: "access"},
+	"remove-platform-member":         {Resource: "platform", Verb: "access"},
+	"list-platform-roles":            {Resource: "platform", Verb: "read"},
+	"list-platform-api-keys":         {Resource: "platform", Verb: "read"},
+	"create-platform-api-key":        {Resource: "platform", Verb: "access"},
+	"revoke-platform-api-key":        {Resource: "platform", Verb: "access"},
+	"list-platform-issuers":          {Resource: "platform", Verb: "read"},
+	"put-platform-issuer":            {Resource: "platform", Verb: "access"},
+	"remove-platform-issuer":         {Resource: "platform", Verb: "access"},
+	"revoke-platform-tokens":         {Resource: "platform", Verb: "access"},
+	"explain-platform-access":        {Resource: "platform", Verb: "read"},
+	"list-platform-proposals":        {Resource: "platform", Verb: "read"},
+	"get-platform-proposal":          {Resource: "platform", Verb: "read"},
+	"approve-platform-proposal":      {Resource: "platform", Verb: "access"},
+	"refuse-platform-proposal":       {Resource: "platform", Verb: "access"},
+	"withdraw-platform-proposal":     {Resource: "platform", Verb: "write"},
+	"get-platform-approval-settings": {Resource: "platform", Verb: "read"},
+	"put-platform-approval-settings": {Resource: "platform", Verb: "access"},
+	"exchange-platform-token":        signsIn,
 
 	// Requests that need two persons.
 	"list-proposals":        {Resource: "approval", Verb: "read"},

@@ -81,6 +81,7 @@ func (e *Edge) routes() {
 	e.accessRoutes()
 	e.approvalRoutes()
 	e.notifyRoutes()
+	e.platformRoutes()
 	e.signedRoutes()
 	e.problemRoutes()
 }

@@ -3,8 +3,10 @@ package edge
 import (
 	"bytes"
 	"context"
+	"strings"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -24,9 +26,10 @@ const forgetKeys = `
 	DELETE FROM idempotency_keys WHERE tenant_id = $1 AND (route, key) IN (
 		SELECT route, key FROM idempotency_keys WHERE tenant_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3)`
 
-// ForgetAnswers drops the tenant's Idempotency-Keys that are older than a day.
+// ForgetAnswers drops the Idempotency-Keys of the transaction's tenant, or of the
+// platform, that are older than a day.
 func ForgetAnswers(ctx context.Context, tx *pg.Tx) error {
-	_, err := tx.Exec(ctx, forgetKeys, tx.Tenant, tx.Now.Add(-keptFor), forgetMost)
+	_, err := tx.Exec(ctx, keysIn(tx, forgetKeys), tx.Tenant, tx.Now.Add(-keptFor), forgetMost)
 	return err
 }
 
@@ -45,22 +48,39 @@ const (
 		WHERE tenant_id = $1 AND route = $2 AND key = $3 AND holder = $4 AND state = 'running'`
 )
 
+// keysIn gives a statement about the keys of the transaction's tenant: those of
+// requests that are about no tenant are in a twin of the table.
+func keysIn(tx *pg.Tx, sql string) string {
+	if tx.Tenant == 0 {
+		return strings.ReplaceAll(sql, " idempotency_keys", " platform.idempotency_keys")
+	}
+	return sql
+}
+
+// within runs fn in a transaction of a tenant, or of the platform for 0.
+func (e *Edge) within(ctx context.Context, tenant citygate.TenantID, fn func(tx *pg.Tx) error) error {
+	if tenant == 0 {
+		return e.DB.InSystem(ctx, fn)
+	}
+	return e.DB.InTenant(ctx, tenant, fn)
+}
+
 // begin claims an attempt's key, or gives the stored answer when the request has
 // been answered before.
 func (e *Edge) begin(ctx context.Context, a *attempt) (stored *answer, err error) {
-	err = e.DB.InTenant(ctx, a.tenant, func(tx *pg.Tx) error {
+	err = e.within(ctx, a.tenant, func(tx *pg.Tx) error {
 		stored, a.holder = nil, tx.NewID()
-		if _, err := tx.Exec(ctx, dropExpired, a.tenant, a.route, a.key, tx.Now.Add(-lease), tx.Now.Add(-keptFor)); err != nil {
+		if _, err := tx.Exec(ctx, keysIn(tx, dropExpired), a.tenant, a.route, a.key, tx.Now.Add(-lease), tx.Now.Add(-keptFor)); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, takeKey, a.tenant, a.route, a.key, a.hash[:], a.holder, tx.Now)
+		tag, err := tx.Exec(ctx, keysIn(tx, takeKey), a.tenant, a.route, a.key, a.hash[:], a.holder, tx.Now)
 		if err != nil || tag.RowsAffected() == 1 {
 			return err
 		}
 		var hash []byte
 		var state string
 		found := &answer{}
-		err = tx.QueryRow(ctx, readKey, a.tenant, a.route, a.key).Scan(&hash, &state, &found.status, &found.contentType, &found.body)
+		err = tx.QueryRow(ctx, keysIn(tx, readKey), a.tenant, a.route, a.key).Scan(&hash, &state, &found.status, &found.contentType, &found.body)
 		switch {
 		case pg.IsNoRows(err): // given back since
 			return errKeyRunning
@@ -79,12 +99,12 @@ func (e *Edge) begin(ctx context.Context, a *attempt) (stored *answer, err error
 
 // finish stores the answer of an attempt, or gives its key back.
 func (e *Edge) finish(ctx context.Context, a *attempt, got answer) error {
-	return e.DB.InTenant(ctx, a.tenant, func(tx *pg.Tx) error {
+	return e.within(ctx, a.tenant, func(tx *pg.Tx) error {
 		if !a.keep(got.status) {
-			_, err := tx.Exec(ctx, giveBack, a.tenant, a.route, a.key, a.holder)
+			_, err := tx.Exec(ctx, keysIn(tx, giveBack), a.tenant, a.route, a.key, a.holder)
 			return err
 		}
-		_, err := tx.Exec(ctx, keepAnswer, a.tenant, a.route, a.key, a.holder, got.status, got.contentType, got.body)
+		_, err := tx.Exec(ctx, keysIn(tx, keepAnswer), a.tenant, a.route, a.key, a.holder, got.status, got.contentType, got.body)
 		return err
 	})
 }

@@ -135,7 +135,7 @@ func (t *Tokens) Check(ctx context.Context, raw string) (Caller, error) {
 	if c.IssuedAt != nil {
 		caller.Issued = c.IssuedAt.Time
 	}
-	if slices.Contains(caller.Scopes, ScopePlatform) != (caller.Tenant == 0) {
+	if slices.Contains(caller.Scopes, ScopePlatform) && caller.Tenant != 0 || caller.Tenant == 0 && !slices.Equal(caller.Scopes, []string{ScopePlatform}) && !slices.Equal(caller.Scopes, []string{ScopeMember}) {
 		return Caller{}, errToken.Because(nil, "scope %q with tenant %d", c.Scope, c.Tenant)
 	}
 	return caller, nil

@@ -40,6 +40,9 @@ func TestBuiltinRoles(t *testing.T) {
 		mayNot []string
 	}{
 		{authz.PlatformAdmin, authz.Below, []string{"platform.write", "tenant.write", "settlement.release"}, nil},
+		{authz.PlatformAdmin, authz.Own, []string{"platform.write", "platform.access", "platform.read"}, nil},
+		{authz.PlatformAuditor, authz.Own, []string{"platform.read", "audit.read"}, []string{"platform.write", "platform.access", "quota.write", "access.write"}},
+		{authz.PlatformAuditor, authz.Below, []string{"money.read", "audit.read"}, []string{"money.write", "tenant.write", "quota.write", "approval.write"}},
 		{authz.Authority, authz.Own, []string{"access.write", "money.read"}, []string{"platform.write", "platform.read"}},
 		{authz.Authority, authz.Below, []string{"access.write", "fleet.write", "money.read"}, []string{"settlement.release", "recon.write", "rider.write", "key.revoke", "platform.read"}},
 		{authz.OperatorAdmin, authz.Own, []string{"access.write", "settlement.release", "key.revoke"}, []string{"platform.write", "platform.read"}},
@@ -63,8 +66,13 @@ func TestBuiltinRoles(t *testing.T) {
 		}
 	}
 	for _, p := range authz.Permissions() {
-		if e.RolesAllow([]authz.Role{authz.Auditor}, authz.Own, p) && p.Verb != "read" {
-			t.Errorf("an auditor, who changes nothing, may %s", p)
+		for _, domain := range []authz.Domain{authz.Own, authz.Below} {
+			if e.RolesAllow([]authz.Role{authz.Auditor, authz.PlatformAuditor}, domain, p) && p.Verb != "read" {
+				t.Errorf("an auditor, who changes nothing, may %s", p)
+			}
+		}
+		if p.Resource == "platform" && e.RolesAllow(authz.Roles(), authz.Own, p) {
+			t.Errorf("a role of tenants may %s", p)
 		}
 	}
 }
@@ -162,6 +170,8 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 		"unknown role":             {Tenant: 1, Members: map[string][]authz.Role{"user:ada": {"boss"}}},
 		"terminal as a member":     {Tenant: 1, Members: map[string][]authz.Role{"user:ada": {authz.Terminal}}},
 		"platform role in tenant":  {Tenant: 1, Members: map[string][]authz.Role{"user:ada": {authz.PlatformAdmin}}},
+		"its auditor in a tenant":  {Tenant: 1, Members: map[string][]authz.Role{"user:ada": {authz.Auditor, authz.PlatformAuditor}}},
+		"tenants' role there":      {Members: map[string][]authz.Role{"platform:ada": {authz.Auditor}}},
 		"a subject named as role":  {Tenant: 1, Members: map[string][]authz.Role{"operator_admin": {authz.Support}}},
 		"a subject with $$":        {Tenant: 1, Members: map[string][]authz.Role{"user:a$$own": {authz.Support}}},
 		"a subject with a newline": {Tenant: 1, Members: map[string][]authz.Role{"user:a\n": {authz.Support}}},

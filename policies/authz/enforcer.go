@@ -169,8 +169,8 @@ func (p Policy) Check() error {
 			if _, builtin := rules[role]; !builtin && !own[role] {
 				return ErrInvalid.Explain("%s: there is no role %q", subject, role)
 			}
-			if role == Terminal || (role == PlatformAdmin && p.Tenant != 0) {
-				return ErrInvalid.Explain("%s: role %q is not for members", subject, role)
+			if role == Terminal || slices.Contains(PlatformRoles(), role) != (p.Tenant == 0) {
+				return ErrInvalid.Explain("%s: role %q is not for members here", subject, role)
 			}
 		}
 	}
@@ -289,7 +289,7 @@ func (e *Enforcer) HoldersOf(domain Domain, need Permission) []Role {
 func (e *Enforcer) assignable() []Role {
 	all := Roles()
 	if e.policy.Tenant == 0 {
-		all = append([]Role{PlatformAdmin}, all...)
+		all = PlatformRoles()
 	}
 	for _, g := range e.policy.Grants {
 		if !slices.Contains(all, g.Role) {

@@ -18,7 +18,7 @@ func (p Permission) String() string { return p.Resource + "." + p.Verb }
 
 // resources says what can be done to what, besides reading it.
 var resources = map[string][]string{
-	"platform":   {"read", "write"},            // the directory of tenants itself
+	"platform":   {"read", "write", "access"},  // the directory of tenants itself, and the platform's own people
 	"quota":      {"write"},                    // what a tenant may ask: of those above it alone
 	"tenant":     {"read", "write"},            // name, state, calendar, settings
 	"access":     {"read", "write"},            // members, roles, API keys, issuers
@@ -79,14 +79,15 @@ type Role string
 
 // The built-in roles. Those of tenants' own making have other names.
 const (
-	PlatformAdmin Role = "platform_admin" // of the platform alone
-	Authority     Role = "authority"      // runs an authority and what it owns
-	OperatorAdmin Role = "operator_admin" // everything of its own tenant
-	Finance       Role = "finance"
-	Support       Role = "support"
-	AdapterVendor Role = "adapter_vendor" // builds and watches a payment adapter
-	Auditor       Role = "auditor"        // reads, and changes nothing
-	Terminal      Role = "terminal"       // a device: it authenticates by its key
+	PlatformAdmin   Role = "platform_admin"   // of the platform alone
+	PlatformAuditor Role = "platform_auditor" // of the platform alone: reads, and changes nothing
+	Authority       Role = "authority"        // runs an authority and what it owns
+	OperatorAdmin   Role = "operator_admin"   // everything of its own tenant
+	Finance         Role = "finance"
+	Support         Role = "support"
+	AdapterVendor   Role = "adapter_vendor" // builds and watches a payment adapter
+	Auditor         Role = "auditor"        // reads, and changes nothing
+	Terminal        Role = "terminal"       // a device: it authenticates by its key
 )
 
 // A Domain is where a permission counts.
@@ -105,6 +106,9 @@ var rules = map[Role]map[Domain][]string{
 		Own:   {"platform.*", "*.*"},
 		Below: {"platform.*", "quota.*", "*.*"},
 	},
+	// What the platform's audit log says is not for tenants' auditors, so their role
+	// is another.
+	PlatformAuditor: {Own: {"platform.read", "*.read"}, Below: {"*.read"}},
 	Authority: {
 		Own:   {"*.*"},
 		Below: {"*.read", "quota.*", "tenant.*", "access.*", "approval.*", "fleet.*", "policy.*", "tariff.*"},
@@ -128,6 +132,9 @@ var rules = map[Role]map[Domain][]string{
 func Roles() []Role {
 	return []Role{Authority, OperatorAdmin, Finance, Support, AdapterVendor, Auditor}
 }
+
+// PlatformRoles gives the roles that members of the platform itself have.
+func PlatformRoles() []Role { return []Role{PlatformAdmin, PlatformAuditor} }
 
 // A Rule lets a role do something.
 type Rule struct {
