@@ -30,7 +30,7 @@ var doors = map[string][]string{
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
-	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim"},
 	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
@@ -144,6 +144,9 @@ var ours = map[string][]string{
 	"adapters/wechatpay/wechatpaysim": {},
 	"adapters/unionpay":               {"adapters/driver", "adapters/wire"},
 	"adapters/unionpay/unionpaysim":   {},
+
+	"adapters/alipayplus":               {"adapters/driver", "adapters/wire"},
+	"adapters/alipayplus/alipayplussim": {},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are
@@ -279,6 +282,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
 		{"adapters/wechatpay/wechatpaysim", module + "/adapters/wechatpay"},
 		{"adapters/unionpay/unionpaysim", module + "/adapters/unionpay"},
+		{"adapters/alipayplus/alipayplussim", module + "/adapters/alipayplus"},
 		{"keys", "github.com/hashicorp/vault/api"},
 		{"", "github.com/google/uuid"},
 	} {

@@ -51,8 +51,9 @@ type AlipayContract struct {
 // with an adapter of its own adds it to a copy.
 func Products() adapters.Set {
 	return adapters.Set{
-		"alipay": openAlipay,
-		"http":   openHTTP,
+		"alipay":     openAlipay,
+		"alipayplus": openAlipayplus,
+		"http":       openHTTP,
 		"sandbox": func(d adapters.Deps) (driver.Provider, error) {
 			if d.Files == nil {
 				return nil, errors.New("the sandbox needs a directory for its book")
@@ -120,7 +121,7 @@ func openWechatpay(d adapters.Deps) (driver.Provider, error) {
 }
 
 // signed names the products whose requests are signed with a key of the tenant.
-var signed = map[string]bool{"alipay": true, "wechatpay": true, "http": true}
+var signed = map[string]bool{"alipay": true, "alipayplus": true, "wechatpay": true, "http": true}
 
 // A providerCache keeps one opened provider per contract.
 type providerCache struct {

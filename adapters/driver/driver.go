@@ -50,9 +50,9 @@
 // Everything but [Provider] itself is found by type assertion, and
 // [Capabilities] lists it: [Refunder], [Reverser], [Notifier], [Biller],
 // [KeyFeed], [DenyFeed], [DenyPush], [EvidenceCheck], [RiderCheck], [Contract],
-// [Authorizer], [CardIssuer], [CodeIssuer], [CodeResolver], [DeviceEnroller] and
-// [ArrearSync]. An adapter that cannot do a thing does not have the methods, or,
-// when it learns that from its contract, says so as a [Selective]. No error
+// [Authorizer], [CardIssuer], [CodeIssuer], [CodeResolver], [DeviceEnroller],
+// [ArrearSync] and [Quoter]. An adapter that cannot do a thing does not have the
+// methods, or, when it learns that from its contract, says so as a [Selective]. No error
 // stands for a missing ability. What is not a method but a number is in [Limits].
 package driver
 
@@ -113,6 +113,10 @@ type Debit struct {
 	// another id, and is asked for again as the payer's insured first ride. It is
 	// content, and only where Limits.FirstRide allows it.
 	FirstRide bool
+
+	// Quote is the rate at which the payer pays in another currency, once the
+	// gateway has one of a [Quoter]. It is content. The zero value has none.
+	Quote Quote
 }
 
 // A Ref is everything ever learnt about a submitted debit.
@@ -121,6 +125,7 @@ type Ref struct {
 	ProviderRef string
 	SubmittedAt time.Time
 	Amount      citygate.Money
+	Quote       Quote // that of the debit
 }
 
 // A Result is the answer for one debit, refund or query.
@@ -139,6 +144,9 @@ type Result struct {
 	// Returned is what of it went back since, if the provider says so: a paid
 	// debit that was reversed or refunded stays Succeeded.
 	Returned citygate.Money
+
+	// Exchange is what became of it between currencies, if the provider says so.
+	Exchange Exchange
 
 	// Advance says that the provider paid out of its own pocket. The money is
 	// the operator's either way: a Succeeded is final whatever becomes of it.
@@ -192,6 +200,10 @@ type Refund struct {
 	Charge Ref
 	Amount citygate.Money
 	Reason string
+
+	// Pays is what the payer gets back in his own currency, where Charge has a
+	// quote: its part of what he paid ([PartOf]). It is content.
+	Pays citygate.Money
 }
 
 // A Refunder gives money back.
@@ -219,6 +231,10 @@ type BillLine struct {
 	Amount      citygate.Money // signed
 	Fee         int64          // minor units, positive = charged to the merchant
 	At          time.Time
+
+	// Exchange is what the bill says of a payment between currencies, signed as
+	// Amount is. What is settled in the operator's currency is Amount itself.
+	Exchange Exchange
 }
 
 // A Biller hands out bills.

@@ -92,6 +92,7 @@ const (
 	CapCodeResolve  Capability = "code_resolve"  // CodeResolver
 	CapDeviceEnroll Capability = "device_enroll" // DeviceEnroller
 	CapArrears      Capability = "arrears"       // ArrearSync
+	CapQuote        Capability = "quote"         // Quoter
 )
 
 // A Selective provider learns what it can do when it is opened, as one that
@@ -134,6 +135,7 @@ var capabilities = []struct {
 	{CapEvidence, is[EvidenceCheck]}, {CapRider, is[RiderCheck]}, {CapContract, is[Contract]},
 	{CapAuthorize, is[Authorizer]}, {CapCardIssue, is[CardIssuer]}, {CapCodeIssue, is[CodeIssuer]},
 	{CapCodeResolve, is[CodeResolver]}, {CapDeviceEnroll, is[DeviceEnroller]}, {CapArrears, is[ArrearSync]},
+	{CapQuote, is[Quoter]},
 }
 
 func is[T any](p Provider) bool { _, ok := As[T](p); return ok }
@@ -145,6 +147,7 @@ var interfaces = map[any]Capability{
 	(*EvidenceCheck)(nil): CapEvidence, (*RiderCheck)(nil): CapRider, (*Contract)(nil): CapContract,
 	(*Authorizer)(nil): CapAuthorize, (*CardIssuer)(nil): CapCardIssue, (*CodeIssuer)(nil): CapCodeIssue,
 	(*CodeResolver)(nil): CapCodeResolve, (*DeviceEnroller)(nil): CapDeviceEnroll, (*ArrearSync)(nil): CapArrears,
+	(*Quoter)(nil): CapQuote,
 }
 
 // nameOf gives the name of the ability T, "" for what is none.

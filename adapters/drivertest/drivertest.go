@@ -195,7 +195,7 @@ func resolve(t TB, h Harness, d driver.Debit) {
 }
 
 func ref(d driver.Debit) driver.Ref {
-	return driver.Ref{OurID: d.OurID, SubmittedAt: d.Attempted, Amount: d.Amount}
+	return driver.Ref{OurID: d.OurID, SubmittedAt: d.Attempted, Amount: d.Amount, Quote: d.Quote}
 }
 
 // moved checks the far side's own book.

@@ -18,6 +18,7 @@ import (
 // each lives in a file adapter_<name>.go.
 var adapterProducts = []adapterProduct{
 	alipayProduct,
+	alipayplusProduct,
 	unionpayProduct,
 	wechatpayProduct,
 }
