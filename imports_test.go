@@ -49,7 +49,7 @@ var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
-	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk",
+	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -133,6 +133,7 @@ var ours = map[string][]string{
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
 	"gateway/archive":                {"tenants", "tenants/pg", "migrations", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/tap"},
 	"gateway/retention":              {"tenants", "tenants/pg"},
+	"gateway/sales":                  {"tenants/pg", "gateway/collect", "gateway/entitlement", "gateway/ledger", "gateway/pricing"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare", "gateway/roaming"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},

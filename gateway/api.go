@@ -34,7 +34,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Roaming:  g.roamingAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Notices: g.noticeList, Resolve: g.resolveNotice},
 		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
-		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(),
+		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
 	}

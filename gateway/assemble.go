@@ -23,6 +23,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -63,6 +64,7 @@ func (g *Gateway) assemble() error {
 	g.Collector = collect.New(collect.Config{
 		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
 		Bulkhead: g.bulkhead,
+		Sales:    soldTo{g},
 		Recorded: g.recorded,
 		Foreign:  g.proveForeign,
 		Abroad:   g.termsWith,
@@ -75,6 +77,16 @@ func (g *Gateway) assemble() error {
 	if err != nil {
 		return err
 	}
+	g.Sales = sales.New(sales.Config{
+		DB: g.DB, Engine: g.Pricing, Account: buyer, Wake: func(t citygate.TenantID) pg.Job { return DueJob{t} },
+		Calendar: func(ctx context.Context, tenant citygate.TenantID) (citygate.Calendar, error) {
+			t, err := heldDirectory{g}.ByID(ctx, tenant)
+			if err != nil {
+				return citygate.Calendar{}, err
+			}
+			return t.Calendar()
+		},
+	})
 	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
 	g.handler = edge.New(g.verticals(), g.Log)
 	if g.Served != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -18,6 +19,7 @@ import (
 var clearingAccounts = []string{
 	ledger.PrefixRiderReceivable, ledger.PrefixRiderDebt, ledger.PrefixProviderReceivable, ledger.PrefixProviderFeeExpense,
 	ledger.PrefixInterbookPayable, ledger.PrefixInterbookReceivable, ledger.PrefixUncollected,
+	ledger.PrefixPrepaid,
 }
 
 // CheckBooks holds the books of all tenants against what happened. It proves
@@ -36,7 +38,7 @@ func (g *Gateway) CheckBooks(ctx context.Context) (ledger.Report, error) {
 	for i, t := range all {
 		ids[i] = t.ID
 	}
-	sources := append([]ledger.Source{pricing.Books{}, g.Collector.Source(), recon.Source{}}, settle.Sources()...)
+	sources := append([]ledger.Source{pricing.Books{}, g.Collector.Source(), recon.Source{}, sales.Source{}}, settle.Sources()...)
 	report, err := ledger.Check(ctx, g.DB, ids, sources)
 	if err != nil {
 		return report, err
@@ -103,6 +105,11 @@ func explain(ctx context.Context, tx *pg.Tx) (own []ledger.Explained, owed []owe
 	if own, err = recon.Explained(ctx, tx); err != nil {
 		return nil, nil, err
 	}
+	held, err := sales.Explained(ctx, tx)
+	if err != nil {
+		return nil, nil, err
+	}
+	own = append(own, held...)
 	waiting, err := collect.Unreleased(ctx, tx)
 	if err != nil {
 		return nil, nil, err

@@ -219,7 +219,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)
 		if t.State.Allows(tenants.Collecting) {
-			steps = append(steps, g.Collector.RunDue)
+			steps = append(steps, g.Collector.RunDue, g.Sales.RunDue)
 		}
 		steps = append(steps, g.followLists, g.Reconciler.ImportDue, g.release)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/jobs"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants"
@@ -91,6 +92,7 @@ type Gateway struct {
 	Collector   *collect.Collector
 	Settler     *settle.Settler
 	Reconciler  *recon.Reconciler
+	Sales       *sales.Desk
 	Sealer      *audit.Sealer
 	Jobs        *jobs.Client
 

@@ -237,7 +237,7 @@ func TestErasedTapsJoinNobody(t *testing.T) {
 	if shown, named = o.sweep(taps, riders); len(shown) != 0 {
 		t.Errorf("taps are still shown by %v", shown)
 	}
-	mayName := []string{"code_batches", "credentials", "deny_changes", "deny_entries", "fare_rights", "foreign_riders", "pricing_riders"}
+	mayName := []string{"code_batches", "credentials", "deny_changes", "deny_entries", "fare_rights", "foreign_riders", "pricing_riders", "product_sales"}
 	for table := range named {
 		if !slices.Contains(mayName, table) {
 			t.Errorf("%s still names riders, %d times", table, named[table])

@@ -521,7 +521,7 @@ CREATE TABLE charges (
     CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text]))),
+    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text, 'purchase'::text]))),
     CONSTRAINT charges_moved_check CHECK (((state <> 'moved'::text) OR (NOT ever_unknown))),
     CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
     CONSTRAINT charges_route_version_check CHECK ((route_version >= 0)),
@@ -531,6 +531,7 @@ CREATE TABLE charges (
     CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
 COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
+COMMENT ON COLUMN charges.aggregation_id IS 'What is collected; of a purchase the sale.';
 COMMENT ON COLUMN charges.state IS 'moved: it was certainly never sent, and the next attempt of the aggregation goes to another contract.';
 COMMENT ON COLUMN charges.route_version IS 'The rule set that chose the contract; 0 = the tenant has none for the time of the rides.';
 COMMENT ON COLUMN charges.route_rule IS 'Its rule that did; empty = none, and the contract is the payer''s own.';
@@ -1189,6 +1190,7 @@ CREATE TABLE fare_adjustments (
     amount bigint NOT NULL,
     funder text COLLATE "C" NOT NULL,
     applied boolean NOT NULL,
+    prepaid bigint NOT NULL DEFAULT 0,
     CONSTRAINT fare_adjustments_pkey PRIMARY KEY (tenant_id, journey_id, n, line),
     CONSTRAINT fare_adjustments_line_check CHECK ((line > 0)),
     CONSTRAINT fare_adjustments_n_check CHECK ((n > 0)),
@@ -1198,6 +1200,8 @@ COMMENT ON TABLE fare_adjustments IS 'The lines between the nominal price of a d
 COMMENT ON COLUMN fare_adjustments.amount IS 'What the line takes off, in minor units of the decision''s currency; one that adds is negative.';
 COMMENT ON COLUMN fare_adjustments.funder IS 'Who bears it beside the operator (city, programme or provider, a colon and a name); empty is the operator.';
 COMMENT ON COLUMN fare_adjustments.applied IS 'False of a cap or transfer that was possible when another was better.';
+COMMENT ON COLUMN fare_adjustments.prepaid IS 'Of a product that was bought: what of its price the ride used up, in minor units. The rule is the sale''s id.';
+CREATE INDEX fare_adjustments_holding ON fare_adjustments USING btree (tenant_id, rule) WHERE (kind = ANY (ARRAY['product'::text, 'stored_value'::text]));
 ALTER TABLE fare_adjustments ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fare_adjustments FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON fare_adjustments
@@ -1269,7 +1273,7 @@ CREATE TABLE fare_rights (
 );
 COMMENT ON TABLE fare_rights IS 'Products that riders hold and categories they have proved. A ride goes by the rights that hold at the event time of its first tap; what rides have used up of a holding follows from the rides.';
 COMMENT ON COLUMN fare_rights.name IS 'The product, or the category.';
-COMMENT ON COLUMN fare_rights.body IS 'The holding as it was given: what the product said on that day.';
+COMMENT ON COLUMN fare_rights.body IS 'The holding as it was given: what the product said on that day. When the rest of a bought product is given back or ends, what may be used of it is lowered to what was used.';
 COMMENT ON COLUMN fare_rights.evidence IS 'What was shown for it: a reference of the tenant''s own, not a document.';
 CREATE INDEX fare_rights_rider ON fare_rights USING btree (tenant_id, issuer, list, idx);
 ALTER TABLE fare_rights ENABLE ROW LEVEL SECURITY;
@@ -1279,7 +1283,7 @@ CREATE POLICY tenant ON fare_rights
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON fare_rights TO citygate_app;
 GRANT SELECT ON fare_rights TO citygate_auditor;
-GRANT UPDATE (valid_until) ON fare_rights TO citygate_app;
+GRANT UPDATE (body, valid_until) ON fare_rights TO citygate_app;
 
 CREATE TABLE fare_states (
     tenant_id bigint NOT NULL,
@@ -2258,6 +2262,77 @@ CREATE POLICY tenant ON pricing_riders
 GRANT INSERT, SELECT ON pricing_riders TO citygate_app;
 GRANT SELECT ON pricing_riders TO citygate_auditor;
 GRANT UPDATE (idx) ON pricing_riders TO citygate_app;
+
+CREATE TABLE product_catalogues (
+    tenant_id bigint NOT NULL,
+    version bigint NOT NULL,
+    valid_from timestamp with time zone NOT NULL,
+    body json NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT product_catalogues_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT product_catalogues_tenant_id_valid_from_key UNIQUE (tenant_id, valid_from),
+    CONSTRAINT product_catalogues_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE product_catalogues IS 'Versions of what the tenant sells and gives. A sale goes by the version in force when it was asked for.';
+ALTER TABLE product_catalogues ENABLE ROW LEVEL SECURITY;
+ALTER TABLE product_catalogues FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON product_catalogues
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON product_catalogues TO citygate_app;
+GRANT SELECT ON product_catalogues TO citygate_auditor;
+
+CREATE TABLE product_sales (
+    tenant_id bigint NOT NULL,
+    sale_id uuid NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    order_key text COLLATE "C" NOT NULL,
+    account_id uuid NOT NULL,
+    product text COLLATE "C" NOT NULL,
+    catalogue bigint NOT NULL,
+    offer json NOT NULL,
+    price bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    sold_by text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    paid_at timestamp with time zone,
+    held_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    closes_at timestamp with time zone,
+    refund bigint NOT NULL,
+    left_over bigint NOT NULL,
+    closed_on date,
+    CONSTRAINT product_sales_pkey PRIMARY KEY (tenant_id, sale_id),
+    CONSTRAINT product_sales_check CHECK (((refund >= 0) AND (refund <= price))),
+    CONSTRAINT product_sales_check1 CHECK (((left_over >= 0) AND (left_over <= price))),
+    CONSTRAINT product_sales_check2 CHECK (((state = 'closed'::text) = (closed_on IS NOT NULL))),
+    CONSTRAINT product_sales_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT product_sales_order_key_check CHECK (((length(order_key) >= 1) AND (length(order_key) <= 64))),
+    CONSTRAINT product_sales_price_check CHECK ((price >= 0)),
+    CONSTRAINT product_sales_sold_by_check CHECK ((sold_by = ANY (ARRAY['rider'::text, 'operator'::text]))),
+    CONSTRAINT product_sales_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paid'::text, 'held'::text, 'declined'::text, 'refunding'::text, 'refunded'::text, 'closed'::text]))),
+    CONSTRAINT product_sales_tenant_id_issuer_list_idx_order_key_key UNIQUE (tenant_id, issuer, list, idx, order_key)
+);
+COMMENT ON TABLE product_sales IS 'Products that riders bought. The charge and the right have the sale''s id; the right is there from the state held on.';
+COMMENT ON COLUMN product_sales.order_key IS 'The buyer''s own name for the order: asked for again under it, nothing is bought twice.';
+COMMENT ON COLUMN product_sales.offer IS 'The product as the catalogue said it then.';
+COMMENT ON COLUMN product_sales.refund IS 'What goes back, or went back, through the provider, in minor units.';
+COMMENT ON COLUMN product_sales.left_over IS 'What was left when it ended and is the seller''s.';
+CREATE INDEX product_sales_closing ON product_sales USING btree (tenant_id, closes_at) WHERE ((state = 'held'::text) AND (closes_at IS NOT NULL));
+CREATE INDEX product_sales_paid ON product_sales USING btree (tenant_id, sale_id) WHERE (state = 'paid'::text);
+ALTER TABLE product_sales ENABLE ROW LEVEL SECURITY;
+ALTER TABLE product_sales FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON product_sales
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON product_sales TO citygate_app;
+GRANT SELECT ON product_sales TO citygate_auditor;
+GRANT UPDATE (state, paid_at, held_at, ended_at, closes_at, refund, left_over, closed_on) ON product_sales TO citygate_app;
 
 CREATE TABLE provider_breakers (
     tenant_id bigint NOT NULL,

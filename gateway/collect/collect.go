@@ -122,6 +122,8 @@ type Config struct {
 	// operator that were ridden at some time, so that it is not passed back. It is
 	// called inside a transaction. nil = operators bear all of it.
 	Bears func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (bool, error)
+	// Sales hears what becomes of purchases ([Buy]); nil where nothing is sold.
+	Sales Sales
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)

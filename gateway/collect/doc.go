@@ -46,6 +46,13 @@
 // soon as it has if it is under way (and if it is declined instead, the debt is
 // lower by so much). An open debt is lowered directly.
 //
+// # Purchases
+//
+// A product that a rider buys is charged by [Buy]: a charge of its own beside the
+// aggregations, sent and asked after in the same way. Its price is owed in rides
+// (prepaid), its fee is the seller's, a decline leaves no debt. [Sales] hears the
+// outcome in the transaction that stores it. Rules of routing do not touch it.
+//
 // # Routing
 //
 // When an intent is written, the tenant's rule set of the rides' time chooses the

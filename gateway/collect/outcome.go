@@ -95,7 +95,10 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 
 // finish does what follows from final outcomes and gives the transfers.
 func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, about driver.Description, succeeded, declined []*charge) ([]ledger.Transfer, error) {
-	var transfers []ledger.Transfer
+	transfers, succeeded, declined, err := c.sold(ctx, tx, succeeded, declined)
+	if err != nil {
+		return nil, err
+	}
 	var paid []citygate.UUID // accounts that may be free of debt now
 	for _, ch := range succeeded {
 		transfers = append(transfers, ch.transfers(tx.Tenant)...)

@@ -19,6 +19,8 @@ type refund struct {
 	OurID        string
 	Contract     string
 	Account      citygate.UUID
+	Journey      citygate.UUID // of a purchase the sale
+	N            int           // decision; noDecision of a purchase
 	Amount       int64
 	Currency     citygate.Currency
 	BusinessDate citygate.Date
@@ -35,7 +37,14 @@ const (
 )
 
 func (r *refund) request() driver.Refund {
-	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: "fare correction"}
+	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why()}
+}
+
+func (r *refund) why() string {
+	if r.N == noDecision {
+		return "product given back"
+	}
+	return "fare correction"
 }
 
 // runRefunds sends refunds that are due and asks after those that are open.
@@ -124,6 +133,11 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 		if m.final {
 			r.State, r.FinalAt = m.state, tx.Now
 			transfers = append(transfers, r.transfers(tx.Tenant)...)
+			if r.N == noDecision {
+				if err := c.Sales.Returned(ctx, tx, r.Journey, r.State == string(adapters.Succeeded)); err != nil {
+					return nil, err
+				}
+			}
 		} else {
 			m.at = when(o.id, next)
 		}

@@ -68,6 +68,9 @@ func (r *lineRow) transfers(tenant citygate.TenantID) []ledger.Transfer {
 // transfers gives what a charge's final outcome does.
 func (c *charge) transfers(tenant citygate.TenantID) []ledger.Transfer {
 	t := ledger.Transfer{Event: "charge:" + c.OurID, Currency: c.Currency, Amount: c.Amount, EffectiveAt: c.FinalAt, BusinessDate: c.BusinessDate}
+	if c.Kind == kindPurchase {
+		return c.purchased(tenant, t)
+	}
 	owed := ledger.RiderReceivable(c.Account)
 	t.Code = codeCharge
 	switch c.Kind {
@@ -99,6 +102,9 @@ func (r *refund) transfers(tenant citygate.TenantID) []ledger.Transfer {
 	switch r.State {
 	case string(adapters.Succeeded):
 		t.Credit, t.Code = ledger.ProviderReceivable(r.Contract), codeRefund
+		if r.N == noDecision {
+			t.Debit, t.Code = ledger.Prepaid(r.Journey), codeReturned
+		}
 	case refundVoid:
 		t.Credit, t.Code = ledger.RiderDebt(r.Account), codeDebtCorrected
 	default:

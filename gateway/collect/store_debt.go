@@ -103,10 +103,10 @@ func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount
 	return account, left, err
 }
 
-const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
+const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.journey_id, r.n, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
 
 func scanRefund(row pgx.CollectableRow) (r refund, err error) {
-	err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt)
+	err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt)
 	r.SentAt = r.SentAt.UTC()
 	return r, err
 }
@@ -137,7 +137,7 @@ func takeRefunds(ctx context.Context, tx *pg.Tx, contract string, limit int, lea
 		return nil, err
 	}
 	batch, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r refund, err error) {
-		err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt,
+		err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt,
 			&r.Charge.OurID, &r.Charge.ProviderRef, &r.Charge.SentAt, &r.Charge.Amount)
 		r.Charge.Currency, r.SentAt, r.Charge.SentAt = r.Currency, r.SentAt.UTC(), r.Charge.SentAt.UTC()
 		return r, err

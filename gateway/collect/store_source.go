@@ -23,26 +23,26 @@ func deriveLines(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) err
 
 func deriveCharges(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) error) error {
 	rows, err := tx.Query(ctx, `
-		SELECT our_id, kind, account_id, contract, amount, currency, fee, state, business_date, final_at FROM charges
+		SELECT our_id, aggregation_id, kind, account_id, contract, amount, currency, fee, state, business_date, final_at FROM charges
 		WHERE tenant_id = $1 AND state IN ('succeeded', 'declined')`, tx.Tenant)
 	if err != nil {
 		return err
 	}
 	var r charge
-	_, err = pgx.ForEachRow(rows, []any{&r.OurID, &r.Kind, &r.Account, &r.Contract, &r.Amount, &r.Currency, &r.Fee, &r.State, &r.BusinessDate, &r.FinalAt},
+	_, err = pgx.ForEachRow(rows, []any{&r.OurID, &r.Aggregation, &r.Kind, &r.Account, &r.Contract, &r.Amount, &r.Currency, &r.Fee, &r.State, &r.BusinessDate, &r.FinalAt},
 		func() error { return all(r.transfers(tx.Tenant)) })
 	return err
 }
 
 func deriveRefunds(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) error) error {
 	rows, err := tx.Query(ctx, `
-		SELECT our_id, account_id, contract, amount, currency, state, business_date, final_at FROM refunds
+		SELECT our_id, journey_id, n, account_id, contract, amount, currency, state, business_date, final_at FROM refunds
 		WHERE tenant_id = $1 AND state IN ('succeeded', 'void')`, tx.Tenant)
 	if err != nil {
 		return err
 	}
 	var r refund
-	_, err = pgx.ForEachRow(rows, []any{&r.OurID, &r.Account, &r.Contract, &r.Amount, &r.Currency, &r.State, &r.BusinessDate, &r.FinalAt},
+	_, err = pgx.ForEachRow(rows, []any{&r.OurID, &r.Journey, &r.N, &r.Account, &r.Contract, &r.Amount, &r.Currency, &r.State, &r.BusinessDate, &r.FinalAt},
 		func() error { return all(r.transfers(tx.Tenant)) })
 	return err
 }

@@ -14,7 +14,7 @@ import (
 // A ChargeView is a charge as people look at it.
 type ChargeView struct {
 	ID          citygate.UUID
-	Kind        string // charge, recovery
+	Kind        string // charge, recovery, purchase
 	State       string // moved: never sent, the next attempt goes to another contract
 	Amount      citygate.Money
 	Fee         int64

@@ -34,6 +34,7 @@ var guards = map[string]access.Kind{
 	"publish-tariff":        access.PolicyPublish,
 	"publish-journey-rules": access.PolicyPublish,
 	"publish-risk-terms":    access.PolicyPublish,
+	"publish-catalogue":     access.PolicyPublish,
 	"restore-policy":        access.PolicyPublish,
 	"put-acceptance":        access.PolicyPublish,
 	"put-issuance-policy":   access.PolicyPublish,

@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
 	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
 	"get-platform-proposal proposal": "platform proposal", "approve-platform-proposal proposal": "platform proposal",
@@ -60,6 +60,7 @@ var nobodys = objects{
 	"policy": "9", "tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
+	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
 	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 	"notice": citygate.UUID{0xee, 9}.Text("ntc_"),
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
@@ -85,6 +86,7 @@ var plain = map[string]any{
 	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
+	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",
 	"anyway": nil, "not_issued_after": nil,
 	"resolve-notice note": "seen",
 	"now":                 nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",

@@ -275,6 +275,10 @@ func (w *world) operator(p *party) {
 	p.has = objects{"tenant": p.id.String(), "contract": "pay-" + p.slug, "payee": p.slug}
 }
 
+// worldShop is a catalogue with something to give and something to sell.
+const worldShop = `{"version":1,"currency":"CNY","products":[{"id":"staff","kind":"zero_fare","price":0},
+	{"id":"two","kind":"ticket","price":100,"rides":2,"sold_by":["operator","rider"]}]}`
+
 // worldRules is a rule set that admits nobody.
 const worldRules = `citygate: rules/1
 time_zone: Asia/Shanghai
@@ -472,6 +476,12 @@ func (w *world) live(p *party, terminalID uint32) {
 	ownKey, err := w.Ring.Rotate(ctx, worldActor, p.id, keys.Credential, w.now(), w.now().Add(keys.DefaultLife)) // quiet has two
 	w.must(err)
 	charge := page[edge.Charge](w, p, "charges")[0]
+	w.send(http.MethodPost, p.path("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(worldShop)}, nil)
+	rides := citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String()
+	var right edge.Given
+	w.send(http.MethodPost, p.path("rights"), edge.GiveRight{Rider: rides, Product: "staff", Evidence: "roster"}, &right)
+	var sale edge.Sale
+	w.send(http.MethodPost, p.path("sales"), map[string]any{"rider": rides, "product": "two", "order": "first"}, &sale)
 	refund := citygate.UUID{0xbb, 1}
 	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
 			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)
@@ -487,7 +497,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
-		"end to end": payouts[0].EndToEndID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
+		"end to end": payouts[0].EndToEndID, "right": right.ID, "sale": sale.ID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {
 		if id == "" {
 			w.t.Fatalf("%s has no %s", p.slug, kind)

@@ -75,6 +75,7 @@ func (e *Edge) routes() {
 	e.journeyReadingRoutes()
 	e.selfServiceRoutes()
 	e.riskRoutes()
+	e.salesRoutes()
 	e.onboardingRoutes()
 	e.roamingRoutes()
 	e.auditRoutes()

@@ -80,6 +80,7 @@ type Verticals struct {
 	JourneyReading JourneyReading
 	Riders         Riders
 	Risk           Risk
+	Sales          Sales
 	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)
@@ -124,7 +125,7 @@ type Journey struct {
 // A Charge is one attempt to collect.
 type Charge struct {
 	ID       string         `json:"id"`
-	Kind     string         `json:"kind" enum:"charge,recovery,first_ride"`
+	Kind     string         `json:"kind" enum:"charge,recovery,first_ride,purchase"`
 	By       string         `json:"started_by" enum:"schedule,tap,rider,person,first_ride" doc:"tap: the rider touched a reader or showed a code to an inspector"`
 	State    string         `json:"state"`
 	Amount   citygate.Money `json:"amount"`

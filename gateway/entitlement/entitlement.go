@@ -53,7 +53,9 @@ type Scope struct {
 // A Holding is a product somebody has. Times are unix milliseconds; Until 0 means
 // without end. Lasts is the period after the first use, in milliseconds; 0 means
 // that only From and Until bound it. Ended is when the holding was taken back;
-// rides before it keep what they used.
+// rides before it keep what they used. Paid is what was paid for it, in minor
+// units, and Of the rides that were bought, of which Rides may be used: fewer once
+// the rest was given back.
 type Holding struct {
 	ID      citygate.UUID `json:"id"`
 	Product string        `json:"product"`
@@ -66,6 +68,8 @@ type Holding struct {
 	Rides   int           `json:"rides,omitempty"`
 	Value   int64         `json:"value,omitempty"`
 	Funder  string        `json:"funder,omitempty"`
+	Paid    int64         `json:"paid,omitempty"`
+	Of      int           `json:"of,omitempty"`
 }
 
 // A Ride is what of a ride decides whether a product covers it. Ends are the
@@ -83,7 +87,7 @@ type Used struct {
 	Holding citygate.UUID `json:"holding"`
 	First   int64         `json:"first"` // first tap of the first ride
 	Rides   int           `json:"rides,omitempty"`
-	Value   int64         `json:"value,omitempty"`
+	Value   int64         `json:"value,omitempty"` // of a pass that was paid for: what its rides would have cost
 }
 
 // Uses are what rides have taken of a rider's holdings, ascending by holding.
@@ -230,10 +234,36 @@ func (u *Uses) Ticket(holdings []Holding, r *Ride) *Holding {
 	return h
 }
 
+// Earn gives what of the price paid for h the ride that was just counted uses up,
+// in minor units; nominal is what the ride would have cost. The shares of a
+// ticket's rides add up to its price whatever that is. A pass is used up by the
+// fares of its rides, as far as its price reaches.
+func (u *Uses) Earn(h *Holding, nominal int64) int64 {
+	used, i, found := u.of(h.ID)
+	if h.Paid == 0 || !found {
+		return 0
+	}
+	switch h.Kind {
+	case ZeroFare, StoredValue: // nobody paid, or what is drawn says it
+	case Ticket:
+		of, k := int64(max(h.Of, h.Rides)), int64(used.Rides)
+		return h.Paid*k/of - h.Paid*(k-1)/of
+	case Pass:
+		before := min(used.Value, h.Paid)
+		used.Value += nominal
+		(*u)[i] = used
+		return min(used.Value, h.Paid) - before
+	}
+	return 0
+}
+
 // A Draw is what a ride took of one holding of stored value, in minor units.
+// Earned is how much of that was paid for: what was paid goes first, and then
+// what was given on top.
 type Draw struct {
 	Holding *Holding
 	Minor   int64
+	Earned  int64
 }
 
 // Draw takes up to minor from stored value for r; the sum of the draws is less
@@ -248,7 +278,7 @@ func (u *Uses) Draw(holdings []Holding, r *Ride, minor int64) []Draw {
 		used, _, _ := u.of(h.ID)
 		take := min(minor, h.Value-used.Value)
 		u.add(h, r.At, 1, take)
-		draws = append(draws, Draw{h, take})
+		draws = append(draws, Draw{h, take, min(used.Value+take, h.Paid) - min(used.Value, h.Paid)})
 		minor -= take
 	}
 	return draws
@@ -258,4 +288,23 @@ func (u *Uses) Draw(holdings []Holding, r *Ride, minor int64) []Draw {
 func (u Uses) Rest(h *Holding) (rides int, value int64) {
 	used, _, _ := u.of(h.ID)
 	return max(h.Rides-used.Rides, 0), max(h.Value-used.Value, 0)
+}
+
+// Rides gives how many rides have used h.
+func (u Uses) Rides(h *Holding) int {
+	used, _, _ := u.of(h.ID)
+	return used.Rides
+}
+
+// Used gives what rides have taken of h: rides of a ticket, minor units of stored
+// value.
+func (u Uses) Used(h *Holding) (rides int, value int64) {
+	used, _, _ := u.of(h.ID)
+	if h.Kind == Ticket {
+		rides = used.Rides
+	}
+	if h.Kind == StoredValue {
+		value = used.Value
+	}
+	return rides, value
 }

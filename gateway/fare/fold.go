@@ -347,7 +347,7 @@ func (f *folding) after(p *pricing, price int64) int64 {
 	if len(f.Holdings) > 0 {
 		ride.Ends = p.ends()
 		if h := f.state.Uses.Free(f.Holdings, &ride); h != nil {
-			p.lines = append(p.lines, Adjustment{Kind: KindProduct, ID: h.ID.String(), Minor: price, Funder: Funder(h.Funder)})
+			p.lines = append(p.lines, Adjustment{Kind: KindProduct, ID: h.ID.String(), Minor: price, Funder: Funder(h.Funder), Prepaid: f.state.Uses.Earn(h, price)})
 			f.remember(p)
 			return 0
 		}
@@ -356,11 +356,11 @@ func (f *folding) after(p *pricing, price int64) int64 {
 	paid := price
 	if price > 0 && len(f.Holdings) > 0 {
 		if h := f.state.Uses.Ticket(f.Holdings, &ride); h != nil {
-			p.lines = append(p.lines, Adjustment{Kind: KindProduct, ID: h.ID.String(), Minor: price})
+			p.lines = append(p.lines, Adjustment{Kind: KindProduct, ID: h.ID.String(), Minor: price, Prepaid: f.state.Uses.Earn(h, price)})
 			price, paid = 0, 0
 		}
 		for _, d := range f.state.Uses.Draw(f.Holdings, &ride, price) {
-			p.lines = append(p.lines, Adjustment{Kind: KindStoredValue, ID: d.Holding.ID.String(), Minor: d.Minor})
+			p.lines = append(p.lines, Adjustment{Kind: KindStoredValue, ID: d.Holding.ID.String(), Minor: d.Minor, Prepaid: d.Earned})
 			price -= d.Minor
 		}
 	}
@@ -482,6 +482,10 @@ func (f *folding) appendInputs(b []byte) []byte {
 		}
 		for _, n := range [...]int64{h.From, h.Until, h.Lasts, h.Ended, int64(h.Rides), h.Value} {
 			number(n)
+		}
+		if h.Paid > 0 {
+			number(h.Paid)
+			number(int64(h.Of))
 		}
 	}
 	return b

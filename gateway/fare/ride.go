@@ -35,6 +35,7 @@ type Adjustment struct {
 	Minor      int64  `json:"minor"`
 	Funder     Funder `json:"funder,omitempty"`
 	NotApplied bool   `json:"not_applied,omitempty"`
+	Prepaid    int64  `json:"prepaid,omitempty"` // of a product that was bought: what of its price this ride used up
 }
 
 // line moves the running price and says by how much in whole minor units. The

@@ -58,6 +58,21 @@ func SubsidyReceivable(funder string) string { return "subsidy_receivable:" + fu
 // part of what settlement pays out of riders' money.
 func SubsidyPayable(payee string) string { return "subsidy_payable:" + payee }
 
+// Prepaid is what was paid for a product that a rider holds and not used yet: we
+// owe rides for it, or the money back. The name is the sale's id.
+func Prepaid(sale citygate.UUID) string { return PrefixPrepaid + sale.String() }
+
+// ProductPayable is what a payee has earned by rides on products that were paid
+// for beforehand. It is not part of what settlement pays out of riders' money.
+func ProductPayable(payee string) string { return "product_payable:" + payee }
+
+// SalesFee is what the provider of a contract kept of products' prices. The
+// seller bears it: no operator's fare was collected.
+func SalesFee(contract string) string { return "sales_fee:" + contract }
+
+// ProductIncome is what was left of products that nobody used to the end.
+func ProductIncome() string { return "product_income" }
+
 // Bank is the tenant's bank account.
 func Bank() string { return "bank" }
 
@@ -73,6 +88,7 @@ const (
 	PrefixUncollected         = "uncollected:"
 	PrefixSuspense            = "suspense:"
 	PrefixWriteOff            = "writeoff:"
+	PrefixPrepaid             = "prepaid:"
 	PrefixBank                = "bank"
 )
 

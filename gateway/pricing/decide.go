@@ -159,7 +159,7 @@ func (r *run) unknown(why fare.Reason) fare.Decision {
 
 // financed gives what others bear of the journeys of changes as they are decided.
 func (r *run) financed(ctx context.Context, changes []change) (map[citygate.UUID]map[int][]funding, error) {
-	if !r.prices.funds() {
+	if !r.funds() {
 		return nil, nil
 	}
 	ids := []citygate.UUID{}
@@ -363,11 +363,14 @@ func subsidiesOf(tenant citygate.TenantID, id citygate.UUID, before, d posting) 
 			if amount == 0 {
 				return
 			}
-			code := "subsidy"
-			if amount < 0 {
-				code = "subsidy_correction"
+			debit, credit, code := ledger.SubsidyReceivable(name), ledger.SubsidyPayable(payee), "subsidy"
+			if strings.HasPrefix(name, prepaidBy) {
+				debit, credit, code = name, ledger.ProductPayable(payee), "product_use"
 			}
-			out = append(out, ledger.NewTransfer(tenant, n, ledger.Transfer{Debit: ledger.SubsidyReceivable(name), Credit: ledger.SubsidyPayable(payee),
+			if amount < 0 {
+				code += "_correction"
+			}
+			out = append(out, ledger.NewTransfer(tenant, n, ledger.Transfer{Debit: debit, Credit: credit,
 				Amount: amount, Currency: d.cur, Code: code, Event: eventOf(id, d.n), EffectiveAt: d.at, BusinessDate: d.date}))
 		}
 		if was[name] == 0 || before.payee == d.payee {

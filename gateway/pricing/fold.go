@@ -29,8 +29,8 @@ func (l priceList) foldsFrom() int64 {
 }
 
 // funds reports whether somebody beside the operator may bear part of a fare.
-func (l priceList) funds() bool {
-	return slices.ContainsFunc(l, func(v *version) bool { return v.tariff.Adjusts() })
+func (r *run) funds() bool {
+	return r.sellsFrom != never || slices.ContainsFunc(r.prices, func(v *version) bool { return v.tariff.Adjusts() })
 }
 
 // A folded journey is what it costs after the rides before it, and what it leaves
@@ -164,6 +164,9 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 		if i == 0 || c.built.Rider != order[i-1].built.Rider {
 			state = before[c.built.Rider]
 			folder.Holdings = r.rights[c.built.Rider].holdings
+			if len(state.Uses) == 0 {
+				state.Uses = r.rights[c.built.Rider].erased
+			}
 		}
 		f, err := r.step(ctx, &folder, &state, c, told[c.id])
 		if err != nil {
@@ -216,6 +219,10 @@ func compareJourneys(a, b *journey.Journey) int {
 	return x.Compare(&y)
 }
 
+// prepaidBy begins the funder that is a product the rider paid for beforehand; the
+// sale's id follows. No tariff can name such a funder.
+const prepaidBy = "prepaid:"
+
 // A funding is what somebody beside the operator bears of a fare.
 type funding struct {
 	funder string
@@ -228,6 +235,9 @@ func fundings(lines []fare.Adjustment) []funding {
 	for _, l := range lines {
 		if !l.NotApplied && !l.Funder.Own() && l.Minor != 0 {
 			out = append(out, funding{string(l.Funder), l.Minor})
+		}
+		if l.Prepaid != 0 {
+			out = append(out, funding{prepaidBy + l.ID, l.Prepaid})
 		}
 	}
 	return summed(out)

@@ -23,7 +23,8 @@ type run struct {
 	prices  priceList
 	windows map[citygate.Date]citygate.Date
 
-	foldsFrom int64                               // see [priceList.foldsFrom]
+	foldsFrom int64                               // see [priceList.foldsFrom]; riders may hold what was sold too
+	sellsFrom int64                               // unix milliseconds; where the first catalogue begins, or never
 	folded    map[citygate.UUID]*folded           // of the pass that runs
 	rights    map[citygate.Rider]rights           // likewise; nil where no tariff asks for any
 	refused   map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
@@ -47,8 +48,12 @@ func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{Engine: e, tx: tx, home: h, book: book, prices: prices, windows: make(map[citygate.Date]citygate.Date), foldsFrom: prices.foldsFrom(),
-		claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
+	sells, err := sellsFrom(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return &run{Engine: e, tx: tx, home: h, book: book, prices: prices, windows: make(map[citygate.Date]citygate.Date),
+		foldsFrom: min(prices.foldsFrom(), sells), sellsFrom: sells, claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
 }
 
 // price does what has to be done because of taps.

@@ -155,22 +155,22 @@ func insertAdjustments(ctx context.Context, tx *pg.Tx, decided []*decision) erro
 	var ids []citygate.UUID
 	var ns, numbers []int32
 	var kinds, rules, funders []string
-	var amounts []int64
+	var amounts, prepaid []int64
 	var applied []bool
 	for _, d := range decided {
 		for i, l := range d.lines {
 			ids, ns, numbers = append(ids, d.journey), append(ns, int32(d.n)), append(numbers, int32(i+1))
 			kinds, rules, funders = append(kinds, string(l.Kind)), append(rules, l.ID), append(funders, string(l.Funder))
-			amounts, applied = append(amounts, l.Minor), append(applied, !l.NotApplied)
+			amounts, applied, prepaid = append(amounts, l.Minor), append(applied, !l.NotApplied), append(prepaid, l.Prepaid)
 		}
 	}
 	for from := 0; from < len(ids); from += rowsMax {
 		to := min(from+rowsMax, len(ids))
 		if _, err := tx.Exec(ctx, `
-			INSERT INTO fare_adjustments (tenant_id, journey_id, n, line, kind, rule, amount, funder, applied)
-			SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::boolean[])
-				AS u (id, n, line, kind, rule, amount, funder, applied)
-			RETURNING n`, int64(tx.Tenant), ids[from:to], ns[from:to], numbers[from:to], kinds[from:to], rules[from:to], amounts[from:to], funders[from:to], applied[from:to]); err != nil {
+			INSERT INTO fare_adjustments (tenant_id, journey_id, n, line, kind, rule, amount, funder, applied, prepaid)
+			SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::boolean[], $10::bigint[])
+				AS u (id, n, line, kind, rule, amount, funder, applied, prepaid)
+			RETURNING n`, int64(tx.Tenant), ids[from:to], ns[from:to], numbers[from:to], kinds[from:to], rules[from:to], amounts[from:to], funders[from:to], applied[from:to], prepaid[from:to]); err != nil {
 			return raced(err)
 		}
 	}
@@ -181,8 +181,12 @@ func insertAdjustments(ctx context.Context, tx *pg.Tx, decided []*decision) erro
 // tenant's if journeys is nil, by journey and number.
 func fundingsOf(ctx context.Context, tx *pg.Tx, journeys []citygate.UUID) (map[citygate.UUID]map[int][]funding, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT journey_id, n, funder, sum(amount)::bigint FROM fare_adjustments
-		WHERE tenant_id = $1 AND applied AND funder <> '' AND ($2::uuid[] IS NULL OR journey_id = ANY($2::uuid[]))
+		SELECT journey_id, n, funder, sum(amount)::bigint FROM (
+			SELECT journey_id, n, funder, amount FROM fare_adjustments
+			WHERE tenant_id = $1 AND applied AND funder <> '' AND ($2::uuid[] IS NULL OR journey_id = ANY($2::uuid[]))
+			UNION ALL
+			SELECT journey_id, n, '`+prepaidBy+`' || rule, prepaid FROM fare_adjustments
+			WHERE tenant_id = $1 AND prepaid <> 0 AND ($2::uuid[] IS NULL OR journey_id = ANY($2::uuid[]))) AS a
 		GROUP BY journey_id, n, funder HAVING sum(amount) <> 0 ORDER BY journey_id, n, funder`, int64(tx.Tenant), journeys)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,129 @@
+package collect
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// kindPurchase is the kind of charges for products that riders buy. One is of no
+// aggregation: in its place stands the sale. A declined one leaves no debt, as
+// nothing was handed over, and its fee is the seller's.
+const kindPurchase = "purchase"
+
+const (
+	codePurchase  = "purchase"
+	codeSalesFee  = "sales_fee"
+	codeReturned  = "purchase_refund"
+	noDecision    = 0 // of a refund that is of a sale and not of a fare
+	firstPurchase = 1 // attempt: a purchase is asked for once, under one id
+)
+
+// Sales is what this package tells of purchases, in the transaction in which it
+// becomes certain. Telling again changes nothing.
+type Sales interface {
+	Paid(ctx context.Context, tx *pg.Tx, sales []citygate.UUID) error
+	Declined(ctx context.Context, tx *pg.Tx, sales []citygate.UUID) error
+	// Returned tells what became of money that was to go back.
+	Returned(ctx context.Context, tx *pg.Tx, sale citygate.UUID, succeeded bool) error
+}
+
+// A Purchase is a product's price that an account is to pay.
+type Purchase struct {
+	Sale         citygate.UUID
+	Account      Account
+	Amount       citygate.Money
+	Subject      string // what the payer reads
+	BusinessDate citygate.Date
+}
+
+// Buy writes the intent to charge a purchase, which [Collector.RunDue] then sends
+// as it sends every other charge: an outcome that nobody knows is asked for, and
+// never charged under a second id. The same sale again changes nothing.
+func Buy(ctx context.Context, tx *pg.Tx, p Purchase) error {
+	key := p.Account.Key
+	if key == "" {
+		key = p.Account.ID.String()
+	}
+	our := ourID(tx.Tenant, kindPurchase, p.Sale.String())
+	_, err := tx.Exec(ctx, `
+		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
+		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at,
+		                     route_version, route_rule, route_finding)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $14, $15, 'created', false, 0, '', '', $16, $14, true, true, $14, 0, '', '')
+		ON CONFLICT (tenant_id, charge_id) DO NOTHING`,
+		tx.Tenant, p.Sale, p.Sale, kindPurchase, firstPurchase, our, p.Account.Contract, p.Account.ID, key, p.Account.PayerRef, p.Amount.Minor,
+		string(p.Amount.Currency), p.Subject, tx.Now.UTC().Truncate(time.Microsecond), p.BusinessDate, string(adapters.Submit))
+	return err
+}
+
+// Return asks a part of a purchase's price back from the provider that took it.
+func Return(ctx context.Context, tx *pg.Tx, sale citygate.UUID, amount int64, date citygate.Date) (citygate.UUID, error) {
+	var our string
+	var ordinal int
+	if err := tx.QueryRow(ctx, `
+		SELECT c.our_id, 1 + (SELECT count(*) FROM refunds r WHERE r.tenant_id = $1 AND r.charge_id = c.charge_id) FROM charges c
+		WHERE c.tenant_id = $1 AND c.charge_id = $2 AND c.kind = $3 AND c.state = 'succeeded' FOR UPDATE`, tx.Tenant, sale, kindPurchase).Scan(&our, &ordinal); err != nil {
+		return citygate.UUID{}, err
+	}
+	refund := ourID(tx.Tenant, "refund", our, strconv.Itoa(ordinal))
+	id := ledger.DeriveID(tx.Now, "refund", tx.Tenant.String(), refund)
+	_, err := tx.Exec(ctx, `
+		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, attempt, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
+		                     business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at)
+		SELECT $1, $3, charge_id, $4, 1, $5, contract, account_id, $1, aggregation_id, $6, $7, currency, $8, 'created', false, 0, '', '', $9, $10, $10
+		FROM charges WHERE tenant_id = $1 AND charge_id = $2
+		ON CONFLICT (tenant_id, refund_id) DO NOTHING`,
+		tx.Tenant, sale, id, ordinal, refund, noDecision, amount, date, string(adapters.Submit), tx.Now)
+	return id, err
+}
+
+// purchases takes the purchases out of charges, and gives the sales they are of.
+func purchases(charges []*charge) (sales []citygate.UUID, rest []*charge) {
+	for _, c := range charges {
+		if c.Kind == kindPurchase {
+			sales = append(sales, c.Aggregation)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return sales, rest
+}
+
+// sold tells of purchases that became certain and gives their transfers.
+func (c *Collector) sold(ctx context.Context, tx *pg.Tx, succeeded, declined []*charge) (transfers []ledger.Transfer, restSucceeded, restDeclined []*charge, err error) {
+	paid, restSucceeded := purchases(succeeded)
+	refused, restDeclined := purchases(declined)
+	if len(paid)+len(refused) == 0 {
+		return nil, succeeded, declined, nil
+	}
+	for _, ch := range succeeded {
+		if ch.Kind == kindPurchase {
+			transfers = append(transfers, ch.transfers(tx.Tenant)...)
+		}
+	}
+	if err := c.Sales.Paid(ctx, tx, paid); err != nil {
+		return nil, nil, nil, err
+	}
+	return transfers, restSucceeded, restDeclined, c.Sales.Declined(ctx, tx, refused)
+}
+
+// purchased gives what a purchase's success does to the books: the price is owed
+// in rides.
+func (c *charge) purchased(tenant citygate.TenantID, t ledger.Transfer) []ledger.Transfer {
+	if c.State != adapters.Succeeded {
+		return nil
+	}
+	t.Debit, t.Credit, t.Code = ledger.ProviderReceivable(c.Contract), ledger.Prepaid(c.Aggregation), codePurchase
+	out := []ledger.Transfer{ledger.NewTransfer(tenant, 0, t)}
+	if c.Fee > 0 {
+		t.Debit, t.Credit, t.Code, t.Amount = ledger.SalesFee(c.Contract), ledger.ProviderReceivable(c.Contract), codeSalesFee, c.Fee
+		out = append(out, ledger.NewTransfer(tenant, 0, t))
+	}
+	return out
+}
