@@ -37,6 +37,7 @@ var platformTime = map[string]string{
 	"gateway/intake/store.go queueFresh": "what a reader says of its own clock",
 	"gateway/intake/verify.go check":     "what a reader says of its own clock",
 	"gateway/notify.go notify":           "a notification comes from the world",
+	"gateway/notify_code.go requestCode": "likewise",
 	"gateway/passes.go secretsFor":       "how old a secret in this process is",
 	"gateway/products.go Products":       "the sandbox's is its tenant's, by provider",
 	"gateway/product_http.go openHTTP":   "the real provider refuses requests that are not of now",

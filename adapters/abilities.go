@@ -91,7 +91,7 @@ func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (dri
 	notice, ack, err := n.d.ParseNotify(ctx, in)
 	if err != nil {
 		if ack.Status < http.StatusBadRequest && len(ack.Body) == 0 { // an adapter that forgot to refuse must not acknowledge
-			ack = driver.Ack{Status: http.StatusUnauthorized}
+			ack = driver.Ack{Status: http.StatusUnauthorized, ContentType: "text/plain", Body: []byte("refused")}
 		}
 		return driver.Notice{}, ack, ErrNotice.Because(err, "%s", n.p.about.Name)
 	}

@@ -112,8 +112,13 @@ func openWechatpay(d adapters.Deps) (driver.Provider, error) {
 		}
 		platform[id] = key
 	}
+	codes, err := c.RideCode.rideCode(d.Secrets[WechatpayRideCodeKey])
+	if err != nil {
+		return nil, err
+	}
 	return wechatpay.New(wechatpay.Config{
-		Base: c.Base, Product: wechatpay.Product(c.Product), AppID: c.AppID, MchID: c.MchID, SubMchID: c.SubMchID, Serial: c.Serial, Signer: d.Signer,
+		RideCode: codes,
+		Base:     c.Base, Product: wechatpay.Product(c.Product), AppID: c.AppID, MchID: c.MchID, SubMchID: c.SubMchID, Serial: c.Serial, Signer: d.Signer,
 		APIv3Key: d.Secrets[WechatpayAPIv3Key], APIv2Key: d.Secrets[WechatpayAPIv2Key], PlatformKeys: platform, AnswerKey: c.AnswerKey,
 		NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), Scene: c.Scene, Line: c.Line, ClientIP: c.ClientIP, V2Version: c.V2Version, ArrearsPath: c.ArrearsPath,
 		Currency: c.Currency, MCC: c.MCC, Store: c.Store, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random,

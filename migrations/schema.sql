@@ -2359,6 +2359,37 @@ GRANT INSERT, SELECT ON provider_breakers TO citygate_app;
 GRANT SELECT ON provider_breakers TO citygate_auditor;
 GRANT UPDATE (failures, opened_at, probe_at, changed_at) ON provider_breakers TO citygate_app;
 
+CREATE TABLE provider_codes (
+    tenant_id bigint NOT NULL,
+    code_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    request bytea NOT NULL,
+    rider_ref text NOT NULL,
+    card_ref text NOT NULL,
+    code bytea NOT NULL,
+    status integer NOT NULL,
+    kind text NOT NULL,
+    answer bytea NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    not_after timestamp with time zone NOT NULL,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT provider_codes_pkey PRIMARY KEY (tenant_id, code_id),
+    CONSTRAINT provider_codes_request_check CHECK ((length(request) = 32)),
+    CONSTRAINT provider_codes_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
+    CONSTRAINT provider_codes_tenant_id_contract_request_key UNIQUE (tenant_id, contract, request)
+);
+COMMENT ON TABLE provider_codes IS 'Codes that the operator signed on a provider''s request, stored before they are given out. The same request again gets the same answer.';
+COMMENT ON COLUMN provider_codes.request IS 'Digest of the request''s body.';
+COMMENT ON COLUMN provider_codes.answer IS 'The answer as it was sent, sealed as the provider wants it; status and kind are its HTTP status and content type.';
+CREATE INDEX provider_codes_old ON provider_codes USING btree (tenant_id, not_after);
+ALTER TABLE provider_codes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_codes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_codes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON provider_codes TO citygate_app;
+GRANT SELECT ON provider_codes TO citygate_auditor;
+
 CREATE TABLE provider_contracts (
     tenant_id bigint NOT NULL,
     contract text COLLATE "C" NOT NULL,

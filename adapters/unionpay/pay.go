@@ -236,7 +236,7 @@ func reversalID(id string) string {
 
 // ParseNotify implements [driver.Notifier]: only payments that were made are told.
 func (p *Provider) ParseNotify(_ context.Context, n driver.Notification) (driver.Notice, driver.Ack, error) {
-	refused := driver.Ack{Status: http.StatusUnauthorized}
+	refused := driver.Ack{Status: http.StatusUnauthorized, ContentType: "text/plain", Body: []byte("fail")}
 	if int64(len(n.Body)) > wire.CallLimit {
 		return driver.Notice{}, refused, wire.ErrTooLarge
 	}
@@ -250,7 +250,7 @@ func (p *Provider) ParseNotify(_ context.Context, n driver.Notification) (driver
 	if m["merId"] != p.config.MerID || m["orderId"] == "" {
 		return driver.Notice{}, refused, errors.New("unionpay: a notice for another merchant, or of no order")
 	}
-	taken := driver.Ack{Status: http.StatusOK}
+	taken := driver.Ack{Status: http.StatusOK, ContentType: "text/plain", Body: []byte("ok")} // the platform looks at the status
 	kind := map[string]driver.NoticeKind{typeConsume: driver.NoticePayment, typeRefund: driver.NoticeRefund}[m["txnType"]]
 	amount, err := strconv.ParseInt(m["txnAmt"], 10, 64)
 	if kind == "" || err != nil {

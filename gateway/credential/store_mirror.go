@@ -93,3 +93,13 @@ func MirrorOne(ctx context.Context, tx *pg.Tx, actor, reason, contract, riderRef
 	}
 	return Lift(ctx, tx, actor, reason, Targets{Accounts: found})
 }
+
+// DeniedRider reports whether an account of a contract's rider is denied, for
+// whatever reason.
+func DeniedRider(ctx context.Context, tx *pg.Tx, contract, riderRef string) (denied bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (
+			SELECT FROM accounts a JOIN deny_entries d ON d.tenant_id = $1 AND d.account_id = a.account_id AND d.lifted_at IS NULL
+			WHERE a.tenant_id = $1 AND a.contract = $2 AND a.rider_ref = $3)`, tx.Tenant, contract, riderRef).Scan(&denied)
+	return denied, err
+}

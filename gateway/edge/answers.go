@@ -118,6 +118,9 @@ func (e *Edge) describeOperation(op *huma.Operation, known operation, hasGet boo
 		delete(op.Responses, status)
 	}
 	for _, status := range answersOf(known, op, replaces) {
+		if op.Responses[strconv.Itoa(status)] != nil { // it says more than a problem there
+			continue
+		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + problemName(status)}
 	}
 	document := op.Method == http.MethodGet && known.class == token

@@ -379,7 +379,7 @@ func (e *Edge) admitOpen(c *gin.Context, op operation) {
 	default:
 		m := e.limits.address(c.RemoteIP())
 		b := &m.buckets[documents]
-		if op.class == proof && op.id != "notify" { // providers send for a whole city from few addresses
+		if op.class == proof && op.id != "notify" && op.id != "request-code" { // providers send for a whole city from few addresses
 			b = &m.buckets[signIns]
 		}
 		now := e.limits.Clock()

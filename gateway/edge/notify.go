@@ -16,7 +16,9 @@ import (
 type Notify struct {
 	// Take proves, stores and acknowledges a notification. The tenant follows from
 	// the address.
-	Take    func(ctx context.Context, product, address string, n Notification) (Ack, error)
+	Take func(ctx context.Context, product, address string, n Notification) (Ack, error)
+	// Code answers a provider that asks for a rider's code.
+	Code    func(ctx context.Context, product, address string, n Notification) (Ack, error)
 	Notices func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Notice, error)
 	Resolve func(ctx context.Context, actor string, tenant citygate.TenantID, notice citygate.UUID, note string) error
 }
@@ -65,7 +67,10 @@ type Notice struct {
 
 // notifyRoutes are where providers tell of payments, and where people see it.
 func (e *Edge) notifyRoutes() {
-	e.plain(proof, http.MethodPost, "/v1/notify/:product/:address", e.notify, notifyOperation())
+	e.plain(proof, http.MethodPost, "/v1/notify/:product/:address", e.told(e.Notify.Take), notifyOperation("notify", "A provider tells of a payment, a refund, an agreement or a rider",
+		"The body and its signature are the provider's. It is answered in the provider's own words, which each product defines, after what it says is stored; the same notification again is answered as the first. At most 256 KiB."))
+	e.plain(proof, http.MethodPost, "/v1/notify/:product/:address/code", e.told(e.Notify.Code), notifyOperation("request-code", "A provider asks the operator to sign a code for a rider",
+		"The body and its proof are the provider's. The code is stored before it is given out; the same request again has the same answer."))
 	register(e, get("list-notices", "/v1/tenants/{tenant}/notices", "What providers told of their own accord", "providers"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged
@@ -93,25 +98,39 @@ func (e *Edge) notifyRoutes() {
 		})
 }
 
-func notifyOperation() *huma.Operation {
+func notifyOperation(id, summary, description string) *huma.Operation {
 	text := func(name, doc string) *huma.Param {
 		return &huma.Param{Name: name, In: "path", Required: true, Description: doc, Schema: &huma.Schema{Type: huma.TypeString}}
 	}
-	taken := map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{}}}
+	words := func() map[string]*huma.MediaType {
+		all := map[string]*huma.MediaType{}
+		for _, kind := range providerWords {
+			all[kind] = &huma.MediaType{Schema: &huma.Schema{}}
+		}
+		return all
+	}
 	return &huma.Operation{
-		OperationID: "notify", Summary: "A provider tells of a payment, a refund, an agreement or a rider", Tags: []string{"providers"},
-		Description: "The body and its signature are the provider's. It is answered in the provider's own words, which each product defines, after what it says is stored; the same notification again is answered as the first. At most 256 KiB.",
+		OperationID: id, Summary: summary, Tags: []string{"providers"}, Description: description,
 		Parameters:  []*huma.Param{text("product", "payment product of the contract"), text("address", "the contract's own address, as our requests to the provider name it")},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{}}}},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "taken, in the words of the product", Content: taken},
+			"200": {Description: "taken, in the words of the product", Content: words()},
 			"204": {Description: "taken"},
-			"400": {Description: "not taken, in the words of the product", Content: taken},
+			"400": {Description: "not taken, in the words of the product", Content: words()},
+			"401": {Description: "not proven to be the provider's, in the words of the product", Content: words()},
 		},
 	}
 }
 
-// notify answers a provider.
-func (e *Edge) notify(c *gin.Context) {
+// providerWords are the media types that products speak.
+var providerWords = []string{"application/json", "application/x-www-form-urlencoded", "text/plain", "text/xml"}
+
+// told answers a provider by take.
+func (e *Edge) told(take func(ctx context.Context, product, address string, n Notification) (Ack, error)) gin.HandlerFunc {
+	return func(c *gin.Context) { e.answerProvider(c, take) }
+}
+
+func (e *Edge) answerProvider(c *gin.Context, take func(ctx context.Context, product, address string, n Notification) (Ack, error)) {
 	raw, err := io.ReadAll(io.LimitReader(c.Request.Body, notifyLimit+1))
 	if err == nil && len(raw) > notifyLimit {
 		err = errTooLarge.Explain("a notification has at most %d bytes", notifyLimit)
@@ -124,7 +143,7 @@ func (e *Edge) notify(c *gin.Context) {
 		e.write(c, err)
 		return
 	}
-	ack, err := e.Notify.Take(c.Request.Context(), c.Param("product"), c.Param("address"), Notification{
+	ack, err := take(c.Request.Context(), c.Param("product"), c.Param("address"), Notification{
 		Method: c.Request.Method, Target: c.Request.URL.RequestURI(), Header: c.Request.Header, Body: raw,
 	})
 	if err != nil {

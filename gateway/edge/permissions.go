@@ -62,6 +62,7 @@ var permissions = map[string]authz.Permission{
 	"list-notices":        {Resource: "recon", Verb: "read"},
 	"resolve-notice":      {Resource: "recon", Verb: "write"},
 	"notify":              signsIn, // the body is signed by the provider
+	"request-code":        signsIn,
 	"list-tariffs":        {Resource: "tariff", Verb: "read"},
 	"get-tariff":          {Resource: "tariff", Verb: "read"},
 	"publish-tariff":      {Resource: "tariff", Verb: "publish"},

@@ -237,3 +237,19 @@ func (e *eraser) messages(ctx context.Context, tx *pg.Tx) (more bool, err error)
 	e.r.Messages += tag.RowsAffected()
 	return tag.RowsAffected() == batchMax, err
 }
+
+// told erases whom notices of providers were about, and the codes that were signed
+// on their request, once these have ended.
+func (e *eraser) told(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	notices, err := tx.Exec(ctx, `
+		UPDATE provider_notices AS x SET rider_ref = '' FROM (
+			SELECT notice_id FROM provider_notices WHERE tenant_id = $1 AND received_at < $2 AND rider_ref <> '' LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.notice_id = o.notice_id`, tx.Tenant, e.before, batchMax)
+	if err != nil {
+		return false, err
+	}
+	codes, err := tx.Exec(ctx, `
+		DELETE FROM provider_codes AS x USING (SELECT code_id FROM provider_codes WHERE tenant_id = $1 AND not_after < $2 LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.code_id = o.code_id`, tx.Tenant, e.before, batchMax)
+	return notices.RowsAffected() == batchMax || codes.RowsAffected() == batchMax, err
+}
