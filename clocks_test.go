@@ -57,6 +57,7 @@ var platformTime = map[string]string{
 	"tenants/store.go Snapshot":          "how old what this process holds of the directory is",
 
 	"gateway/products_alipayplus.go openAlipayplus": "the real provider refuses requests that are not of now",
+	"gateway/products_openloop.go openOpenloop":     "the real provider refuses requests that are not of now",
 }
 
 // ownTime are devices, what plays a city, and key stores, whose waiting and files

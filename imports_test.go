@@ -30,7 +30,7 @@ var doors = map[string][]string{
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
-	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
 	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
@@ -148,6 +148,8 @@ var ours = map[string][]string{
 
 	"adapters/alipayplus":               {"adapters/driver", "adapters/wire"},
 	"adapters/alipayplus/alipayplussim": {},
+	"adapters/openloop":                 {"adapters/driver", "adapters/wire"},
+	"adapters/openloop/openloopsim":     {},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are
@@ -284,6 +286,7 @@ func TestImportsRefuses(t *testing.T) {
 		{"adapters/wechatpay/wechatpaysim", module + "/adapters/wechatpay"},
 		{"adapters/unionpay/unionpaysim", module + "/adapters/unionpay"},
 		{"adapters/alipayplus/alipayplussim", module + "/adapters/alipayplus"},
+		{"adapters/openloop/openloopsim", module + "/adapters/openloop"},
 		{"keys", "github.com/hashicorp/vault/api"},
 		{"", "github.com/google/uuid"},
 	} {

@@ -54,6 +54,7 @@ func Products() adapters.Set {
 		"alipay":     openAlipay,
 		"alipayplus": openAlipayplus,
 		"http":       openHTTP,
+		"openloop":   openOpenloop,
 		"sandbox": func(d adapters.Deps) (driver.Provider, error) {
 			if d.Files == nil {
 				return nil, errors.New("the sandbox needs a directory for its book")

@@ -19,6 +19,7 @@ import (
 var adapterProducts = []adapterProduct{
 	alipayProduct,
 	alipayplusProduct,
+	openloopProduct,
 	unionpayProduct,
 	wechatpayProduct,
 }
