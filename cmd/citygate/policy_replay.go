@@ -13,6 +13,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway"
+	"github.com/cashlesscity/citygate/gateway/edge"
 )
 
 func newPolicyReplayCommand(sys *system) *cobra.Command {
@@ -22,9 +23,9 @@ func newPolicyReplayCommand(sys *system) *cobra.Command {
 		Use:   "replay --draft FILE --day DATE",
 		Short: "Say what a draft would have decided on a day's taps, before it is published",
 		Long: `Decides on every tap of a business date by the rule set in FILE and prints what would change: how many taps
-that were accepted would be refused, by which rule, with the fares known at the reader, and how many refused ones
-would be admitted. It changes nothing. Limits that ask about a rider's earlier taps are passed over: what each reader
-remembered is not known afterwards. A day of any size goes through a bounded memory.`,
+that were accepted would be refused, by which rule, with their fares, known at the reader or decided by pricing later,
+and how many refused ones would be admitted; and which of the day's charges the draft's routing would have given to
+another contract. It changes nothing, and says last what it cannot know. A day of any size goes through a bounded memory.`,
 		Example: `  citygate policy replay --tenant harbour-bus --draft rules.yaml --day 2026-11-21`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -61,40 +62,29 @@ remembered is not known afterwards. A day of any size goes through a bounded mem
 	return c
 }
 
-type replayJSON struct {
-	Day     string           `json:"day"`
-	Taps    int              `json:"taps"`
-	Same    int              `json:"same"`
-	Unread  int              `json:"unread"`
-	Refused []replayLineJSON `json:"accepted_to_refused"`
-	Admits  []replayLineJSON `json:"refused_to_accepted"`
-}
-
-type replayLineJSON struct {
-	Reason string                      `json:"reason"`
-	Rule   string                      `json:"rule,omitempty"`
-	Taps   int                         `json:"taps"`
-	Fares  map[citygate.Currency]int64 `json:"fares_minor"`
-	NoFare int                         `json:"fare_not_known"`
-}
-
 func printReplay(w io.Writer, r *gateway.Replay, asJSON bool) error {
-	lines := func(in []gateway.ReplayLine) []replayLineJSON {
-		out := make([]replayLineJSON, len(in))
-		for i, l := range in {
-			out[i] = replayLineJSON{string(l.Reason), l.Rule, l.Taps, l.Fares, l.NoFare}
-		}
-		return out
-	}
-	out := replayJSON{r.Day.String(), r.Taps, r.Same, r.Unread, lines(r.Refused), lines(r.Admits)}
+	out := gateway.ReplayView(r)
 	if asJSON {
 		return json.NewEncoder(w).Encode(out)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d taps, %d decided as they were, %d without a code to try\n", out.Day, out.Taps, out.Same, out.Unread)
+	money := func(by map[citygate.Currency]int64) {
+		for _, c := range slices.Sorted(maps.Keys(by)) {
+			fmt.Fprintf(&b, ", %s %d in minor units", c, by[c])
+		}
+	}
+	counted := func(n int, what string) {
+		if n > 0 {
+			fmt.Fprintf(&b, ", %d %s", n, what)
+		}
+	}
+	fmt.Fprintf(&b, "%s: %d taps, %d decided as they were", out.Day, out.Taps, out.Same)
+	counted(out.Erased, "whose code is not kept any more")
+	counted(out.Unread, "without a code to try")
+	b.WriteByte('\n')
 	for _, change := range []struct {
 		what  string
-		lines []replayLineJSON
+		lines []edge.ReplayLine
 	}{{"accepted -> refused", out.Refused}, {"refused -> accepted", out.Admits}} {
 		for _, l := range change.lines {
 			why := l.Reason
@@ -102,14 +92,28 @@ func printReplay(w io.Writer, r *gateway.Replay, asJSON bool) error {
 				why += " by " + l.Rule
 			}
 			fmt.Fprintf(&b, "%s: %d taps, %s", change.what, l.Taps, why)
-			for _, c := range slices.Sorted(maps.Keys(l.Fares)) {
-				fmt.Fprintf(&b, ", %s %d in minor units", c, l.Fares[c])
-			}
-			if l.NoFare > 0 {
-				fmt.Fprintf(&b, ", %d without a known fare", l.NoFare)
-			}
+			money(l.Fares)
+			counted(l.Decided, "of them priced later")
+			counted(l.Parts, "of rides that another tap began")
+			counted(l.NoFare, "without a known fare")
 			b.WriteByte('\n')
 		}
+	}
+	fmt.Fprintf(&b, "%s: %d charges, %d stay with their contract\n", out.Day, out.Charges, out.Stay)
+	for _, m := range out.Moved {
+		by := "no rule: the payer's own"
+		if m.Rule != "" {
+			by = "by " + m.Rule
+		}
+		fmt.Fprintf(&b, "%s -> %s: %d charges, %s", m.From, m.To, m.Charges, by)
+		money(m.Amounts)
+		if m.Finding != "" {
+			b.WriteString(" (" + m.Finding + ")")
+		}
+		b.WriteByte('\n')
+	}
+	for _, limit := range out.Unknown {
+		b.WriteString("not known: " + limit + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

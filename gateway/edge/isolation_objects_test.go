@@ -62,7 +62,7 @@ var nobodys = objects{
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
 	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
-	"notice": citygate.UUID{0xee, 9}.Text("ntc_"),
+	"notice":          citygate.UUID{0xee, 9}.Text("ntc_"),
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
 
@@ -87,7 +87,7 @@ var plain = map[string]any{
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",
-	"anyway": nil, "not_issued_after": nil,
+	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "next": "", "replay-policy limit": 100,
 	"resolve-notice note": "seen",
 	"now":                 nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
 	"rest_weekdays": nil, "holidays": nil, "keep_days": nil, "automatic": nil,

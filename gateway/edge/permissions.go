@@ -147,6 +147,7 @@ var permissions = map[string]authz.Permission{
 	"list-policies":  {Resource: "policy", Verb: "read"},
 	"get-policy":     {Resource: "policy", Verb: "read"},
 	"check-policy":   {Resource: "policy", Verb: "write"},
+	"replay-policy":  {Resource: "policy", Verb: "replay"},
 	"publish-policy": {Resource: "policy", Verb: "publish"},
 	"restore-policy": {Resource: "policy", Verb: "publish"},
 

@@ -16,6 +16,52 @@ type Policies struct {
 	Publish func(ctx context.Context, actor string, tenant citygate.TenantID, p PublishPolicy) (PolicyVersion, error)
 	Restore func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, at *time.Time) (PolicyVersion, error)
 	Check   func(ctx context.Context, source string) (PolicyCheck, error)
+	Replay  func(ctx context.Context, tenant citygate.TenantID, r ReplayPolicy) (PolicyReplay, error)
+}
+
+// ReplayPolicy asks what a draft would have decided on a day that is over.
+type ReplayPolicy struct {
+	Source string `json:"source" maxLength:"65536" doc:"the rule set in YAML"`
+	Day    string `json:"day" format:"date" doc:"a business date" example:"2026-11-21"`
+	Next   string `json:"next,omitempty" maxLength:"64" doc:"next of the part before"`
+	Limit  int    `json:"limit,omitempty" minimum:"1" maximum:"50000" default:"20000" doc:"taps, or charges, that one part looks at"`
+}
+
+// PolicyReplay is a part of what would change. Parts add up.
+type PolicyReplay struct {
+	Day     string        `json:"day"`
+	Taps    int           `json:"taps" doc:"looked at in this part"`
+	Same    int           `json:"same" doc:"decided as they were"`
+	Erased  int           `json:"erased" doc:"not tried: their code is not kept any more"`
+	Unread  int           `json:"unread" doc:"not tried: no code, or of a scheme that nothing says how to read"`
+	Refused []ReplayLine  `json:"accepted_to_refused"`
+	Admits  []ReplayLine  `json:"refused_to_accepted"`
+	Charges int           `json:"charges" doc:"looked at in this part"`
+	Stay    int           `json:"charges_same" doc:"with the contract that collected them"`
+	Moved   []ReplayRoute `json:"charges_to_another_contract"`
+	Unknown []string      `json:"not_known" doc:"what a replay cannot know"`
+	Next    string        `json:"next,omitempty" doc:"send it with the same draft for the next part; absent: the day is through"`
+}
+
+// A ReplayLine sums up the taps that change for one reason.
+type ReplayLine struct {
+	Reason  string                      `json:"reason" doc:"of the refusal, by the draft or that day"`
+	Rule    string                      `json:"rule,omitempty" doc:"of the draft, that refuses; absent: a fixed check"`
+	Taps    int                         `json:"taps"`
+	Fares   map[citygate.Currency]int64 `json:"fares_minor" doc:"what they cost: known at the reader, or decided by pricing later for the rides that they began"`
+	Decided int                         `json:"fare_decided_later" doc:"taps whose fare pricing decided"`
+	Parts   int                         `json:"part_of_a_ride" doc:"taps of rides that another tap began"`
+	NoFare  int                         `json:"fare_not_known"`
+}
+
+// A ReplayRoute sums up the charges that another contract would have collected.
+type ReplayRoute struct {
+	From    string                      `json:"from"`
+	To      string                      `json:"to"`
+	Rule    string                      `json:"rule,omitempty" doc:"of the draft; absent: none matched, and it is the payer's own"`
+	Finding string                      `json:"finding,omitempty" doc:"why a rule was not followed to the letter"`
+	Charges int                         `json:"charges"`
+	Amounts map[citygate.Currency]int64 `json:"amounts_minor"`
 }
 
 // PolicyVersion is one published version of a tenant's rule set.
@@ -96,5 +142,12 @@ func (e *Edge) ruleSetRoutes() {
 		}
 	}) (*body[PolicyCheck], error) {
 		return respond(e.Policies.Check(ctx, r.Body.Source))
+	})
+	replay := post("replay-policy", "/v1/tenants/{tenant}/policy-replays", "Say what a draft would have decided on a day's taps and charges, part by part; it changes nothing", "policies")
+	register(e, replay, func(ctx context.Context, _ Caller, r *struct {
+		InTenant
+		Body ReplayPolicy
+	}) (*body[PolicyReplay], error) {
+		return respond(e.Policies.Replay(ctx, r.id(), r.Body))
 	})
 }

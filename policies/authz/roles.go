@@ -18,26 +18,26 @@ func (p Permission) String() string { return p.Resource + "." + p.Verb }
 
 // resources says what can be done to what, besides reading it.
 var resources = map[string][]string{
-	"platform":   {"read", "write", "access"},  // the directory of tenants itself, and the platform's own people
-	"quota":      {"write"},                    // what a tenant may ask: of those above it alone
-	"tenant":     {"read", "write"},            // name, state, calendar, settings
-	"access":     {"read", "write"},            // members, roles, API keys, issuers
-	"approval":   {"read", "write"},            // proposals that need two persons
-	"audit":      {"read"},                     //
-	"fleet":      {"read", "write"},            // terminals, vehicles, assignments
-	"payee":      {"read", "write"},            // who is paid, and to which account
-	"trust":      {"read", "write"},            // bundles and how far they have come
-	"key":        {"read", "rotate", "revoke"}, //
-	"policy":     {"read", "write", "publish"}, // acceptance, limits, routing, issuance
-	"tariff":     {"read", "write", "publish"}, //
-	"provider":   {"read", "write", "test"},    // contracts and their credentials
-	"rider":      {"read", "write"},            // accounts, devices, credentials, denials
-	"inspection": {"check"},                    // whether a code that is shown holds, and nothing else
-	"debt":       {"read", "write"},            // what riders owe, refunds
-	"money":      {"read", "write"},            // journeys, charges, balances
-	"settlement": {"read", "write", "release"}, // windows, terms, payouts
-	"recon":      {"read", "write"},            // exceptions
-	"tap":        {"read", "write"},            // uploads of terminals
+	"platform":   {"read", "write", "access"},            // the directory of tenants itself, and the platform's own people
+	"quota":      {"write"},                              // what a tenant may ask: of those above it alone
+	"tenant":     {"read", "write"},                      // name, state, calendar, settings
+	"access":     {"read", "write"},                      // members, roles, API keys, issuers
+	"approval":   {"read", "write"},                      // proposals that need two persons
+	"audit":      {"read"},                               //
+	"fleet":      {"read", "write"},                      // terminals, vehicles, assignments
+	"payee":      {"read", "write"},                      // who is paid, and to which account
+	"trust":      {"read", "write"},                      // bundles and how far they have come
+	"key":        {"read", "rotate", "revoke"},           //
+	"policy":     {"read", "write", "publish", "replay"}, // acceptance, limits, routing, issuance; replay: what a draft would have done
+	"tariff":     {"read", "write", "publish"},           //
+	"provider":   {"read", "write", "test"},              // contracts and their credentials
+	"rider":      {"read", "write"},                      // accounts, devices, credentials, denials
+	"inspection": {"check"},                              // whether a code that is shown holds, and nothing else
+	"debt":       {"read", "write"},                      // what riders owe, refunds
+	"money":      {"read", "write"},                      // journeys, charges, balances
+	"settlement": {"read", "write", "release"},           // windows, terms, payouts
+	"recon":      {"read", "write"},                      // exceptions
+	"tap":        {"read", "write"},                      // uploads of terminals
 }
 
 // Valid reports whether there is such a permission.

@@ -112,6 +112,60 @@ func TestRouteTakesTheFirstThatIsUp(t *testing.T) {
 	}
 }
 
+// Each way to say which payments a routing rule is about leaves out the others, to
+// the minute and the minor unit.
+func TestRouteConditions(t *testing.T) {
+	at := func(clock string) time.Time {
+		got, err := time.Parse(time.RFC3339, "2026-11-2"+clock+":00+08:00") // 22 is a Sunday
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	usual := ruleset.Payment{At: at("2T12:00"), Kind: "charge", Contract: "own", Wallet: "alipay", Attempt: 1, Amount: cny(1000), Up: map[string]bool{"a": true}}
+	for _, tt := range []struct {
+		rule string
+		held []func(*ruleset.Payment)
+		not  []func(*ruleset.Payment)
+	}{
+		{"when: amount >= 1000", []func(*ruleset.Payment){func(*ruleset.Payment) {}}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Amount = cny(999) }}},
+		{"when: amount > 1000", []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Amount = cny(1001) }}, []func(*ruleset.Payment){func(*ruleset.Payment) {}}},
+		{"when: attempt == 2", []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Attempt = 2 }}, []func(*ruleset.Payment){func(*ruleset.Payment) {}}},
+		{`when: 'kind == "recovery"'`, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Kind = "recovery" }}, []func(*ruleset.Payment){func(*ruleset.Payment) {}}},
+		{"when: date == 20261122", []func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("2T00:00") }}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("1T23:59") }}},
+		{"wallets: [alipay, wechatpay]", []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Wallet = "wechatpay" }}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Wallet = "unionpay" }}},
+		{"contracts: [own]", []func(*ruleset.Payment){func(*ruleset.Payment) {}}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Contract = "other" }}},
+		{"currencies: [CNY]", []func(*ruleset.Payment){func(*ruleset.Payment) {}}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.Amount.Currency = "HKD" }}},
+		{"days: [sun]", []func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("2T23:59") }}, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("1T12:00") }, func(p *ruleset.Payment) { p.At = at("3T00:00") }}},
+		{`hours: ["23:00-05:00"]`, []func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("2T23:00") }, func(p *ruleset.Payment) { p.At = at("2T04:59") }},
+			[]func(*ruleset.Payment){func(p *ruleset.Payment) { p.At = at("2T22:59") }, func(p *ruleset.Payment) { p.At = at("2T05:00") }}},
+		{"wallets: [alipay], contracts: [own], currencies: [CNY], when: amount < 2000", []func(*ruleset.Payment){func(*ruleset.Payment) {}},
+			[]func(*ruleset.Payment){func(p *ruleset.Payment) { p.Wallet = "x" }, func(p *ruleset.Payment) { p.Contract = "x" }, func(p *ruleset.Payment) { p.Amount.Currency = "HKD" },
+				func(p *ruleset.Payment) { p.Amount = cny(2000) }}},
+	} {
+		s, err := ruleset.Parse([]byte(document("routing:\n    - {id: r, " + tt.rule + ", use: [a]}\n")))
+		if err != nil {
+			t.Errorf("%s: %v", tt.rule, err)
+			continue
+		}
+		try := func(changes []func(*ruleset.Payment), want ruleset.Routing) {
+			for i, change := range changes {
+				p := usual
+				change(&p)
+				want := want
+				if want.Rule == "" {
+					want.Contract = p.Contract
+				}
+				if got, err := s.Route(&p, func(string) bool { return true }); err != nil || got != want {
+					t.Errorf("%s, %d: %+v, %v; want %+v", tt.rule, i, got, err, want)
+				}
+			}
+		}
+		try(tt.held, ruleset.Routing{Contract: "a", Rule: "r"})
+		try(tt.not, ruleset.Routing{})
+	}
+}
+
 func cny(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "CNY"} }
 
 func TestLiability(t *testing.T) {
