@@ -244,7 +244,7 @@ func (g *Gateway) inspect(ctx context.Context, tenant citygate.TenantID, raw []b
 }
 
 func (g *Gateway) riskAPI() edge.Risk {
-	return edge.Risk{Terms: g.riskTerms, Publish: g.publishRiskTerms, Liability: g.liability}
+	return edge.Risk{Terms: g.riskTerms, Publish: g.publishRiskTerms, Liability: g.liability, Flags: g.riskFlags, ChangeFlag: g.changeRiskFlag}
 }
 
 func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID) (list []edge.RiskTerms, err error) {

@@ -87,6 +87,7 @@ func (g *Gateway) assemble() error {
 			return t.Calendar()
 		},
 	})
+	g.Flagger = g.newFlagger()
 	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
 	g.handler = edge.New(g.verticals(), g.Log)
 	if g.Served != nil {

@@ -214,7 +214,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	}
 	steps = append(steps, g.Settler.CloseDue)
 	if _, priced := modes[t.Kind]; priced && t.State.Allows(tenants.Pricing) {
-		steps = append(steps, g.Intake.Due, g.priceDue)
+		steps = append(steps, g.Intake.Due, g.priceDue, g.Flagger.Run)
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)

@@ -25,6 +25,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/jobs"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
@@ -90,6 +91,7 @@ type Gateway struct {
 	Intake      *intake.Recorder
 	Pricing     *pricing.Engine
 	Collector   *collect.Collector
+	Flagger     *risk.Flagger
 	Settler     *settle.Settler
 	Reconciler  *recon.Reconciler
 	Sales       *sales.Desk

@@ -211,7 +211,7 @@ func TestErasedTapsJoinNobody(t *testing.T) {
 	// Every table that shows a tap is known: leaving one out leaves it here below.
 	shown, named := o.sweep(taps, riders)
 	if got, want := slices.Sorted(maps.Keys(shown)), []string{"code_conflicts", "code_use", "fare_decisions", "foreign_codes", "foreign_taps", "journeys", "outbox",
-		"tap_conflicts", "tap_evidence", "tap_seen", "tap_uses", "tap_verdicts", "taps"}; !slices.Equal(got, want) {
+		"risk_flags", "tap_conflicts", "tap_evidence", "tap_seen", "tap_uses", "tap_verdicts", "taps"}; !slices.Equal(got, want) {
 		t.Errorf("taps are shown by %v, want %v", got, want)
 	}
 	for _, table := range []string{"journeys", "claims", "code_use", "taps", "tap_uses"} {

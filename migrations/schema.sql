@@ -2669,6 +2669,60 @@ CREATE POLICY tenant ON rider_proofs
 GRANT DELETE, INSERT, SELECT ON rider_proofs TO citygate_app;
 GRANT SELECT ON rider_proofs TO citygate_auditor;
 
+CREATE TABLE risk_flags (
+    tenant_id bigint NOT NULL,
+    flag_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    terminals bigint[] NOT NULL,
+    seqs bigint[] NOT NULL,
+    at timestamp with time zone NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    blocks boolean NOT NULL,
+    reason text NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT risk_flags_pkey PRIMARY KEY (tenant_id, flag_id),
+    CONSTRAINT risk_flags_check CHECK (((cardinality(seqs) = cardinality(terminals)) AND (cardinality(seqs) >= 2))),
+    CONSTRAINT risk_flags_check1 CHECK (((state <> 'closed'::text) OR (reason <> ''::text))),
+    CONSTRAINT risk_flags_kind_check CHECK ((kind = ANY (ARRAY['clone'::text, 'impossible_travel'::text, 'velocity'::text]))),
+    CONSTRAINT risk_flags_reason_check CHECK ((length(reason) <= 500)),
+    CONSTRAINT risk_flags_state_check CHECK ((state = ANY (ARRAY['open'::text, 'acknowledged'::text, 'closed'::text])))
+);
+COMMENT ON TABLE risk_flags IS 'Taps that cannot be one person''s, with the taps. A flag blocks nobody unless the tenant''s risk terms say so (blocks). name is the natural key: kind and the taps it was found by.';
+CREATE INDEX risk_flags_at ON risk_flags USING btree (tenant_id, at);
+CREATE UNIQUE INDEX risk_flags_name ON risk_flags USING btree (tenant_id, name);
+CREATE INDEX risk_flags_open ON risk_flags USING btree (tenant_id, flag_id) WHERE (state <> 'closed'::text);
+CREATE INDEX risk_flags_rider ON risk_flags USING btree (tenant_id, issuer, list, idx);
+ALTER TABLE risk_flags ENABLE ROW LEVEL SECURITY;
+ALTER TABLE risk_flags FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON risk_flags
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON risk_flags TO citygate_app;
+GRANT SELECT ON risk_flags TO citygate_auditor;
+GRANT UPDATE (terminals, seqs, at, state, blocks, reason, changed_by, changed_at) ON risk_flags TO citygate_app;
+
+CREATE TABLE risk_scans (
+    tenant_id bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    scanned_at timestamp with time zone NOT NULL,
+    CONSTRAINT risk_scans_pkey PRIMARY KEY (tenant_id)
+);
+COMMENT ON TABLE risk_scans IS 'Up to which receipt a tenant''s taps were looked at for flags. Looking again finds the same.';
+ALTER TABLE risk_scans ENABLE ROW LEVEL SECURITY;
+ALTER TABLE risk_scans FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON risk_scans
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON risk_scans TO citygate_app;
+GRANT SELECT ON risk_scans TO citygate_auditor;
+GRANT UPDATE (received_at, scanned_at) ON risk_scans TO citygate_app;
+
 CREATE TABLE risk_terms (
     tenant_id bigint NOT NULL,
     version bigint NOT NULL,
@@ -2802,6 +2856,7 @@ COMMENT ON TABLE tap_batches IS 'Batches as terminals signed them. chain says wh
 COMMENT ON COLUMN tap_batches.resent IS 'Taps received once more because this very batch came again.';
 CREATE INDEX tap_batches_gaps ON tap_batches USING btree (tenant_id, received_at) WHERE (chain = 'gap'::text);
 CREATE INDEX tap_batches_prev ON tap_batches USING btree (tenant_id, terminal, prev_sha256);
+CREATE INDEX tap_batches_received ON tap_batches USING btree (tenant_id, received_at, terminal, first_seq);
 ALTER TABLE tap_batches ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tap_batches FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tap_batches

@@ -34,11 +34,12 @@ var pathObjects = map[string]string{
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
 	"get-platform-proposal proposal": "platform proposal", "approve-platform-proposal proposal": "platform proposal",
 	"refuse-platform-proposal proposal": "platform proposal", "withdraw-platform-proposal proposal": "platform proposal",
+	"acknowledge-risk-flag flag": "risk flag", "close-risk-flag flag": "risk flag",
 }
 
 // references says which object of [party.has] a field of a query or a body names.
 var references = map[string]string{
-	"account": "account", "rider": "rider", "vehicle": "vehicle", "phone": "device", "contract": "contract", "list": "list", "index": "index",
+	"account": "account", "tap": "tap", "rider": "rider", "vehicle": "vehicle", "phone": "device", "contract": "contract", "list": "list", "index": "index",
 	"parent": "tenant", "payee": "payee", "assign subject": "vehicle", "resolve-reconciliation contract": "item contract",
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	"create-platform-api-key owner": "platform member", "add-platform-member issuer": "platform issuer", "explain-platform-access subject": "platform member",
@@ -62,7 +63,7 @@ var nobodys = objects{
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
 	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
-	"notice":          citygate.UUID{0xee, 9}.Text("ntc_"),
+	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
 

@@ -34,6 +34,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/pricing"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/keys"
@@ -492,7 +493,14 @@ func (w *world) live(p *party, terminalID uint32) {
 			provider_ref, reason, verdict, detail, state, note, repeats, received_at, last_at)
 		SELECT tenant_id, $1, contract, 'n-1', decode(repeat('ab', 32), 'hex'), 'payment', 'NOBODYS', '', '', 'succeeded', '', '', 'unknown_order', '', 'open', '', 0, $2, $2
 		FROM provider_contracts LIMIT 1`, notice, w.now())
+	var flags []risk.Row
+	w.must(w.DB.InTenant(w.t.Context(), p.id, func(tx *pg.Tx) (err error) {
+		flags, err = risk.Keep(w.t.Context(), tx, []risk.Flag{{Kind: risk.Copied, Rider: citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}, At: w.now().UnixMilli(),
+			Taps: []citygate.TapID{{Terminal: 7, Seq: 1}, {Terminal: 7, Seq: 2}}}})
+		return err
+	}))
 	for kind, id := range map[string]string{
+		"risk flag": flags[0].ID.Text(risk.FlagPrefix), "tap": "tap_7_1",
 		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,

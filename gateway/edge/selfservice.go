@@ -146,6 +146,9 @@ type Risk struct {
 	Publish func(ctx context.Context, actor string, tenant citygate.TenantID, t RiskTerms) error
 	// Liability gives what of the terms in force is for everybody to read.
 	Liability func(ctx context.Context, tenant citygate.TenantID) (Liability, error)
+
+	Flags      func(ctx context.Context, tenant citygate.TenantID, f RiskFlagFilter, page Page) ([]RiskFlag, error)
+	ChangeFlag func(ctx context.Context, actor string, tenant citygate.TenantID, flag citygate.UUID, state, reason string) (RiskFlag, error)
 }
 
 // RiskTerms are one version of a tenant's terms.
@@ -168,6 +171,7 @@ type LiabilityLine struct {
 }
 
 func (e *Edge) riskRoutes() {
+	e.riskFlagRoutes()
 	register(e, get("list-risk-terms", "/v1/tenants/{tenant}/risk-terms", "Terms about money that does not come: every version", "money"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[RiskTerms]], error) {
 			return respondList(e.Risk.Terms(ctx, r.id()))

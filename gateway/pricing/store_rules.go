@@ -110,6 +110,24 @@ func (e *Engine) rulesVersion(ctx context.Context, tx *pg.Tx, n int64) (*ruleVer
 	return v, nil
 }
 
+// Places gives what the journey rules in force at an instant know of travel times;
+// nil where there are none.
+func (e *Engine) Places(ctx context.Context, tx *pg.Tx, at time.Time) (*journey.Places, error) {
+	var n int64
+	err := tx.QueryRow(ctx, `SELECT version FROM journey_rules WHERE tenant_id = $1 AND valid_from <= $2 ORDER BY valid_from DESC LIMIT 1`, int64(tx.Tenant), at).Scan(&n)
+	if pg.IsNoRows(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.rulesVersion(ctx, tx, n)
+	if err != nil {
+		return nil, err
+	}
+	return v.rules.Places, nil
+}
+
 // PublishRules stores a version of the tenant's journey rules, in force from an
 // instant of event time on: in the future, so that no journey that is decided
 // would be decided otherwise. The same version with the same content and instant

@@ -229,6 +229,13 @@ func (e *eraser) codes(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	return more, nil
 }
 
+// flags erases the flags of taps: a flag names a rider and where he was.
+func (e *eraser) flags(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	tag, err := tx.Exec(ctx, `DELETE FROM risk_flags AS x USING (SELECT flag_id FROM risk_flags WHERE tenant_id = $1 AND at < $2 LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.flag_id = o.flag_id`, tx.Tenant, e.before, batchMax)
+	return tag.RowsAffected() == batchMax, err
+}
+
 // messages empties delivered messages: what they said is in the tables.
 func (e *eraser) messages(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	tag, err := tx.Exec(ctx, `

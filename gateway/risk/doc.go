@@ -1,5 +1,6 @@
 // Package risk says what follows when money does not come, and when taps cannot
-// be one person's. It is pure: callers bring what they know and keep what it says.
+// be one person's. Its rules are pure: callers bring what they know and keep what it
+// says. Beside them are the tables of terms and flags.
 //
 // # Terms
 //
@@ -30,4 +31,8 @@
 // display with different bytes, or a counter that falls), for travel nobody can
 // do, and for more taps in a short time than one person makes. A flag names its
 // taps. It accuses nobody by itself: what it leads to is the tenant's rule.
+// [Flagger] runs it over what terminals uploaded and keeps what it finds as rows
+// until somebody closes them with a reason; by [Flagging.Block] a kind of flag puts
+// riders of the tenant's own on the deny list until then. Travel is judged by the
+// places of the journey rules in force; without any, nobody is too fast.
 package risk

@@ -2,6 +2,7 @@ package risk
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/journey"
 )
 
 // ErrTerms says that risk terms cannot be used; the detail names the part.
@@ -33,6 +35,26 @@ type Terms struct {
 	Version   uint64     `json:"version"`
 	Contracts []Contract `json:"contracts"`
 	Late      []Late     `json:"late,omitempty"`
+	Flags     *Flagging  `json:"flags,omitempty"` // nil = [DefaultLimits], and nobody is blocked
+}
+
+// Flagging says what of a rider's taps is flagged, and what follows from it.
+type Flagging struct {
+	Taps      int    `json:"taps,omitempty"`           // more of them within WithinMin are a rush; 0 = as by default
+	WithinMin int    `json:"within_minutes,omitempty"` // 0 = as by default
+	SkewSec   int    `json:"skew_seconds,omitempty"`   // how far the clocks of two readers may be apart; 0 = as by default
+	Block     []Kind `json:"block,omitempty"`          // which flags put a rider of the tenant's own on the deny list until they are closed
+}
+
+// Limits gives what one person can do, by the terms.
+func (t *Terms) Limits(places *journey.Places) Limits {
+	l := DefaultLimits(places)
+	if f := t.Flags; f != nil {
+		l.Taps = cmp.Or(f.Taps, l.Taps)
+		l.Within = cmp.Or(time.Duration(f.WithinMin)*time.Minute, l.Within)
+		l.Skew = cmp.Or(time.Duration(f.SkewSec)*time.Second, l.Skew)
+	}
+	return l
 }
 
 // A Contract is what holds for the charges of one provider contract, by the rules
@@ -156,6 +178,16 @@ func (t *Terms) check() error {
 			}
 		}
 		names[c.Name] = true
+	}
+	if f := t.Flags; f != nil {
+		if f.Taps < 0 || f.Taps > 1000 || f.Taps == 1 || f.WithinMin < 0 || f.WithinMin > 24*60 || f.SkewSec < 0 || f.SkewSec > 3600 {
+			return errors.New("flags: want taps from 2 to 1000, within_minutes to 1440, skew_seconds to 3600")
+		}
+		for _, k := range f.Block {
+			if !slices.Contains([]Kind{Copied, ImpossibleTravel, Velocity}, k) {
+				return fmt.Errorf("flags: nothing is flagged as %q", k)
+			}
+		}
 	}
 	for i, l := range t.Late {
 		if !slices.Contains([]Records{LateRecords, ExpiredRecords, DeniedRecords}, l.Records) || l.Days < 0 || l.Days > 366 ||
