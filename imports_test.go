@@ -110,7 +110,7 @@ var ours = map[string][]string{
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
 	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
-	"gateway/fare":                   {"gateway/journey", "gateway/entitlement"},
+	"gateway/fare":                   {"gateway/journey", "gateway/entitlement", "gateway/fare/share"},
 	"gateway/entitlement":            {},
 	"gateway/fare/bands":             {"gateway/fare"},
 	"gateway/fare/share":             {},
@@ -126,7 +126,7 @@ var ours = map[string][]string{
 	"gateway/foreign":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "keys/bundle", "gateway/code", "gateway/credential", "gateway/interbook"},
 	"gateway/risk":                   {"gateway/journey", "tenants/pg"},
 	"gateway/roaming":                {"tenants/pg", "policies/accept", "gateway/code"},
-	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
+	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/share", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"policies", "policies/ruleset", "tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential", "gateway/risk"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},

@@ -26,6 +26,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -62,7 +63,7 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	g.Collector = collect.New(collect.Config{
-		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: g.Settler, Settings: g.collectSettings, Provider: g.provider,
+		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: receipts{g}, Settings: g.collectSettings, Provider: g.provider,
 		Bulkhead: g.bulkhead,
 		Sales:    soldTo{g},
 		Recorded: g.recorded,
@@ -118,13 +119,24 @@ func (g *Gateway) collectSettings(ctx context.Context, tenant citygate.TenantID)
 	return collect.Settings{Rules: g.Collect, Calendar: calendar, Currency: t.Currency, CapUnit: t.CapUnit}, err
 }
 
+// What an authority without an acceptance policy pairs its operators' taps by, until
+// it publishes journey rules.
+const (
+	integratedJourney = 4 * time.Hour
+	integratedGrace   = 24 * time.Hour
+)
+
 // journeyRules are the pairing rules of the tenant's policy, as they were last
 // read before the transaction.
 func (g *Gateway) journeyRules(ctx context.Context, tx *pg.Tx) (journey.Rules, error) {
 	rules, ok := g.held.rulesOf(tx.Tenant)
 	if !ok {
 		var err error
-		if rules, err = g.latestRules(ctx, tx.Tenant); err != nil {
+		rules, err = policies.Chain(ctx, tx)
+		if errors.Is(err, policies.ErrNone) { // an authority that prices its operators' rides and has no readers
+			return journey.Rules{MaxJourney: integratedJourney, UploadGrace: integratedGrace}, nil
+		}
+		if err != nil {
 			return journey.Rules{}, err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 var clearingAccounts = []string{
 	ledger.PrefixRiderReceivable, ledger.PrefixRiderDebt, ledger.PrefixProviderReceivable, ledger.PrefixProviderFeeExpense,
 	ledger.PrefixInterbookPayable, ledger.PrefixInterbookReceivable, ledger.PrefixUncollected,
-	ledger.PrefixPrepaid,
+	ledger.PrefixPrepaid, ledger.Payable(pricing.SharedPayee),
 }
 
 // CheckBooks holds the books of all tenants against what happened. It proves
@@ -125,7 +125,13 @@ func explain(ctx context.Context, tx *pg.Tx) (own []ledger.Explained, owed []owe
 		}
 		own = append(own, found...)
 	}
-	owed, err = owedToOperators(ctx, tx, without(waiting, free))
+	if owed, err = owedToOperators(ctx, tx, without(waiting, free)); err != nil {
+		return nil, nil, err
+	}
+	shares, err := pricing.OwedShares(ctx, tx)
+	for _, s := range shares {
+		owed = append(owed, owedToOperator{s.Operator, s.Currency, s.Amount, "shares of fares that were not paid over"})
+	}
 	return own, owed, err
 }
 

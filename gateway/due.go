@@ -165,7 +165,11 @@ func (g *Gateway) carry(ctx context.Context, j interbook.CarryJob) error {
 	return interbook.Carry(ctx, g.DB, j.Tenant, map[string]interbook.Handler{
 		interbook.KindClaims:   g.Collector.HandleClaims,
 		interbook.KindVerdicts: g.Pricing.Verdicts,
-		interbook.KindAdvice:   g.Settler.HandleAdvice,
+		interbook.KindAdvice:   g.handleAdvice,
+
+		interbook.KindFacts:        g.Pricing.Facts,
+		interbook.KindFactVerdicts: g.Pricing.FactVerdicts,
+		interbook.KindShares:       g.Pricing.Shares,
 
 		interbook.KindSightings: g.Collector.HandleSightings,
 		interbook.KindTouches:   g.Collector.HandleTouches,
@@ -215,6 +219,8 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	steps = append(steps, g.Settler.CloseDue)
 	if _, priced := modes[t.Kind]; priced && t.State.Allows(tenants.Pricing) {
 		steps = append(steps, g.Intake.Due, g.priceDue, g.Flagger.Run)
+	} else if t.Kind == tenants.Authority && t.State.Allows(tenants.Pricing) {
+		steps = append(steps, g.Pricing.RunDue) // rides of an integrated tariff
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)

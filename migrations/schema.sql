@@ -1210,6 +1210,31 @@ CREATE POLICY tenant ON fare_adjustments
 GRANT INSERT, SELECT ON fare_adjustments TO citygate_app;
 GRANT SELECT ON fare_adjustments TO citygate_auditor;
 
+CREATE TABLE fare_advices (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    ref text COLLATE "C" NOT NULL,
+    issuer_id bigint NOT NULL,
+    contra text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_advices_pkey PRIMARY KEY (tenant_id, journey_id, kind, ref),
+    CONSTRAINT fare_advices_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT fare_advices_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT fare_advices_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text])))
+);
+COMMENT ON TABLE fare_advices IS 'What issuers told about fares that are divided, item by item: fees, what is owed, what was paid over. It is passed on to the operators of the pool.';
+ALTER TABLE fare_advices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_advices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_advices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_advices TO citygate_app;
+GRANT SELECT ON fare_advices TO citygate_auditor;
+
 CREATE TABLE fare_decisions (
     tenant_id bigint NOT NULL,
     journey_id uuid NOT NULL,
@@ -1232,18 +1257,21 @@ CREATE TABLE fare_decisions (
     window_date date NOT NULL,
     decided_at timestamp with time zone NOT NULL,
     claim_state text COLLATE "C" NOT NULL,
+    shared_by bigint NOT NULL DEFAULT 0,
     CONSTRAINT fare_decisions_pkey PRIMARY KEY (tenant_id, journey_id, n),
     CONSTRAINT fare_decisions_amount_check CHECK ((amount >= 0)),
     CONSTRAINT fare_decisions_check CHECK ((supersedes = (n - 1))),
     CONSTRAINT fare_decisions_claim_state_check CHECK ((claim_state = ANY (ARRAY['none'::text, 'pending'::text, 'accepted'::text, 'refused'::text]))),
     CONSTRAINT fare_decisions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT fare_decisions_n_check CHECK ((n > 0)),
+    CONSTRAINT fare_decisions_shared_by_check CHECK ((shared_by >= 0)),
     CONSTRAINT fare_decisions_tariff_version_check CHECK ((tariff_version >= 0)),
     CONSTRAINT fare_decisions_unknown CHECK ((known OR (amount = 0)))
 );
 COMMENT ON TABLE fare_decisions IS 'What a journey costs, decision by decision: n replaces n - 1. An unknown fare is set aside and costs nothing until it is known. Append-only.';
 COMMENT ON COLUMN fare_decisions.explanation IS 'The steps to the amount, verbatim; json and not jsonb, so that not one byte changes.';
 COMMENT ON COLUMN fare_decisions.claim_state IS 'What was known of the claim when the fare was decided; pending ones are answered in claim_verdicts.';
+COMMENT ON COLUMN fare_decisions.shared_by IS 'The authority whose integrated tariff priced the ride, whose share this is; 0 = the tenant''s own fare. A share has no row in journeys.';
 CREATE INDEX fare_decisions_window ON fare_decisions USING brin (tenant_id, window_date) WITH (pages_per_range='16');
 ALTER TABLE fare_decisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fare_decisions FORCE ROW LEVEL SECURITY;
@@ -1253,6 +1281,106 @@ CREATE POLICY tenant ON fare_decisions
 GRANT INSERT, SELECT ON fare_decisions TO citygate_app;
 GRANT SELECT ON fare_decisions TO citygate_auditor;
 GRANT UPDATE (taps, inputs_hash, explanation) ON fare_decisions TO citygate_app;
+
+CREATE TABLE fare_facts (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    issuer integer NOT NULL,
+    list integer NOT NULL,
+    idx bigint NOT NULL,
+    ctr integer NOT NULL,
+    kind smallint NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    stop text COLLATE "C" NOT NULL,
+    route text COLLATE "C" NOT NULL,
+    party smallint NOT NULL,
+    product integer NOT NULL,
+    entered bigint NOT NULL,
+    entered_currency text COLLATE "C" NOT NULL,
+    accepted boolean NOT NULL,
+    refusal text COLLATE "C" NOT NULL,
+    evidence bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_facts_pkey PRIMARY KEY (tenant_id, terminal, seq),
+    CONSTRAINT fare_facts_kind_check CHECK (((kind >= 1) AND (kind <= 3))),
+    CONSTRAINT fare_facts_party_check CHECK ((party >= 0)),
+    CONSTRAINT fare_facts_product_check CHECK ((product >= 0))
+);
+COMMENT ON TABLE fare_facts IS 'Taps that members of the tenant''s integrated tariff handed over, to be priced here. Rider detail: erased after retention.';
+COMMENT ON COLUMN fare_facts.seq IS 'The reader''s sequence number, with the member''s ordinal in the upper 16 bits.';
+COMMENT ON COLUMN fare_facts.accepted IS 'What the operator says, as last heard.';
+COMMENT ON COLUMN fare_facts.refusal IS 'Why the issuer refused the tap, empty if it did not. It stands whatever the operator says later.';
+CREATE INDEX fare_facts_old ON fare_facts USING btree (tenant_id, event_time);
+CREATE INDEX fare_facts_rider ON fare_facts USING btree (tenant_id, issuer, list, idx, event_time);
+ALTER TABLE fare_facts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_facts FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_facts
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON fare_facts TO citygate_app;
+GRANT SELECT ON fare_facts TO citygate_auditor;
+GRANT UPDATE (accepted, refusal) ON fare_facts TO citygate_app;
+
+CREATE TABLE fare_handovers (
+    tenant_id bigint NOT NULL,
+    terminal bigint NOT NULL,
+    seq bigint NOT NULL,
+    authority_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_handovers_pkey PRIMARY KEY (tenant_id, terminal, seq)
+);
+COMMENT ON TABLE fare_handovers IS 'Taps of an operator that its authority prices: they are in no journey here. Erased with the tap.';
+ALTER TABLE fare_handovers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_handovers FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_handovers
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON fare_handovers TO citygate_app;
+GRANT SELECT ON fare_handovers TO citygate_auditor;
+
+CREATE TABLE fare_passed (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    part integer NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_passed_pkey PRIMARY KEY (tenant_id, journey_id, operator_id, kind, part),
+    CONSTRAINT fare_passed_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT fare_passed_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT fare_passed_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text]))),
+    CONSTRAINT fare_passed_part_check CHECK ((part > 0))
+);
+COMMENT ON TABLE fare_passed IS 'What of fare_advices was passed on to each operator for its share of a ride. Append-only: what changes is told as a difference.';
+ALTER TABLE fare_passed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_passed FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_passed
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_passed TO citygate_app;
+GRANT SELECT ON fare_passed TO citygate_auditor;
+
+CREATE TABLE fare_pool_rides (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    pool_id uuid NOT NULL,
+    CONSTRAINT fare_pool_rides_pkey PRIMARY KEY (tenant_id, journey_id)
+);
+COMMENT ON TABLE fare_pool_rides IS 'Which rides'' money is divided together; a pool is named by its first ride. Its locks order those who divide it.';
+CREATE INDEX fare_pool_rides_pool ON fare_pool_rides USING btree (tenant_id, pool_id);
+ALTER TABLE fare_pool_rides ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_pool_rides FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_pool_rides
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_pool_rides TO citygate_app;
+GRANT SELECT ON fare_pool_rides TO citygate_auditor;
+GRANT UPDATE (pool_id) ON fare_pool_rides TO citygate_app;
 
 CREATE TABLE fare_rights (
     tenant_id bigint NOT NULL,
@@ -1284,6 +1412,33 @@ CREATE POLICY tenant ON fare_rights
 GRANT INSERT, SELECT ON fare_rights TO citygate_app;
 GRANT SELECT ON fare_rights TO citygate_auditor;
 GRANT UPDATE (body, valid_until) ON fare_rights TO citygate_app;
+
+CREATE TABLE fare_shares (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    n integer NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    taps text COLLATE "C" NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    business_date date NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_shares_pkey PRIMARY KEY (tenant_id, journey_id, operator_id, n),
+    CONSTRAINT fare_shares_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT fare_shares_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT fare_shares_n_check CHECK ((n > 0))
+);
+COMMENT ON TABLE fare_shares IS 'What each operator gets for a ride priced by the tenant''s integrated tariff: n replaces n - 1. The shares of a pool add up to what its rides cost. Append-only.';
+COMMENT ON COLUMN fare_shares.taps IS 'The operator''s own taps of the ride, by its own numbers; what tells it which ride it was.';
+ALTER TABLE fare_shares ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_shares FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_shares
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_shares TO citygate_app;
+GRANT SELECT ON fare_shares TO citygate_auditor;
+GRANT UPDATE (taps) ON fare_shares TO citygate_app;
 
 CREATE TABLE fare_states (
     tenant_id bigint NOT NULL,
@@ -2046,6 +2201,50 @@ COMMENT ON TABLE platform.calendars IS 'Later versions of tenants'' settlement c
 COMMENT ON COLUMN platform.calendars.rest_weekdays IS 'Days of the week on which nothing is paid out: 0 Sunday to 6 Saturday.';
 GRANT INSERT, SELECT ON platform.calendars TO citygate_app;
 GRANT SELECT ON platform.calendars TO citygate_auditor;
+
+CREATE TABLE platform.fare_members (
+    authority_id bigint NOT NULL,
+    operator_id bigint NOT NULL,
+    version integer NOT NULL,
+    ordinal integer NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    asked_from timestamp with time zone,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    agreed_by text,
+    agreed_at timestamp with time zone,
+    effective_at timestamp with time zone,
+    ender_id bigint,
+    ended_by text,
+    ended_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    CONSTRAINT fare_members_pkey PRIMARY KEY (authority_id, operator_id, version),
+    CONSTRAINT fare_members_agreed CHECK (((num_nulls(agreed_by, agreed_at, effective_at) = ANY (ARRAY[0, 3])) AND (effective_at >= agreed_at))),
+    CONSTRAINT fare_members_agreed_by_check CHECK ((agreed_by <> ''::text)),
+    CONSTRAINT fare_members_check CHECK (((ender_id = authority_id) OR (ender_id = operator_id))),
+    CONSTRAINT fare_members_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT fare_members_ended CHECK (((num_nulls(ender_id, ended_by, ended_at, ends_at) = ANY (ARRAY[0, 4])) AND (ends_at >= ended_at))),
+    CONSTRAINT fare_members_ended_by_check CHECK ((ended_by <> ''::text)),
+    CONSTRAINT fare_members_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT fare_members_ordinal_check CHECK (((ordinal >= 1) AND (ordinal <= 32767))),
+    CONSTRAINT fare_members_proposed_by_check CHECK ((proposed_by <> ''::text)),
+    CONSTRAINT fare_members_two CHECK ((authority_id <> operator_id)),
+    CONSTRAINT fare_members_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE platform.fare_members IS 'Versions of what makes an operator a member of its authority''s integrated tariff: the authority proposes, the operator agrees, either ends. Taps of the operator from effective_at until ends_at are priced by the authority. Both see their rows, nobody else does.';
+COMMENT ON COLUMN platform.fare_members.ordinal IS 'Tells the taps of an authority''s members apart: the upper 16 bits of their sequence numbers in its tables. An operator keeps it.';
+COMMENT ON COLUMN platform.fare_members.name IS 'What the tariff calls the operator.';
+CREATE INDEX fare_members_operator ON platform.fare_members USING btree (operator_id, authority_id, version);
+CREATE UNIQUE INDEX fare_members_ordinal ON platform.fare_members USING btree (authority_id, ordinal) WHERE (version = 1);
+ALTER TABLE platform.fare_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE platform.fare_members FORCE ROW LEVEL SECURITY;
+CREATE POLICY party ON platform.fare_members
+    USING (((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = authority_id) OR ((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = operator_id))
+    WITH CHECK (((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = authority_id) OR ((NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint = operator_id));
+GRANT INSERT, SELECT ON platform.fare_members TO citygate_app;
+GRANT SELECT ON platform.fare_members TO citygate_auditor;
+GRANT UPDATE (agreed_by, agreed_at, effective_at, ender_id, ended_by, ended_at, ends_at) ON platform.fare_members TO citygate_app;
 
 CREATE TABLE platform.idempotency_keys (
     tenant_id bigint NOT NULL,

@@ -22,7 +22,8 @@ func newFareCommand(sys *system) *cobra.Command {
 		Short: "Price journeys by a tariff",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys), newFareExportCommand(sys), newFareRecomputeCommand(sys), newFareGiveCommand(sys), newFareEndCommand(sys))
+	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys), newFareExportCommand(sys), newFareRecomputeCommand(sys), newFareGiveCommand(sys), newFareEndCommand(sys),
+		newFareMembersCommand(sys))
 	return c
 }
 

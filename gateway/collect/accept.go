@@ -117,8 +117,10 @@ func (c *Collector) termsWith(ctx context.Context, tx *pg.Tx, operator citygate.
 // prove verifies the evidence of claims of other operators, and that the rider's
 // codes promise what is claimed.
 func (c *Collector) prove(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, capUnit int64, abroad Abroad, claims []*claim) error {
-	if operator == tx.Tenant {
-		return nil // intake verified the same bytes
+	if operator == tx.Tenant { // intake verified the same bytes, unless they were handed over
+		if claims = slices.DeleteFunc(slices.Clone(claims), func(cl *claim) bool { return !cl.Handed }); len(claims) == 0 {
+			return nil
+		}
 	}
 	if err := c.proveForeign(ctx, tx, operator, capUnit, abroad, claims); err != nil {
 		return err

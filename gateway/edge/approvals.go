@@ -42,6 +42,9 @@ var guards = map[string]access.Kind{
 	"propose-roaming":       access.PolicyPublish,
 	"agree-roaming":         access.PolicyPublish,
 	"end-roaming":           access.PolicyPublish,
+	"propose-fare-member":   access.PolicyPublish,
+	"agree-fare-member":     access.PolicyPublish,
+	"end-fare-member":       access.PolicyPublish,
 
 	"set-tenant-state": access.TenantState,
 	"put-served":       access.TenantState,

@@ -45,6 +45,9 @@ func (w *world) rowsAround(p *party) map[string]string {
 	for _, row := range w.super.Rows(0, `SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM platform.roaming_terms AS t WHERE $1 IN (issuer_id, host_id)`, p.id) {
 		all["platform.roaming_terms"], _ = row[0].(string)
 	}
+	for _, row := range w.super.Rows(0, `SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM platform.fare_members AS t WHERE $1 IN (authority_id, operator_id)`, p.id) {
+		all["platform.fare_members"], _ = row[0].(string)
+	}
 	return all
 }
 
@@ -86,7 +89,8 @@ var notHere = map[string]string{
 	"put-retention":     "likewise",
 	"add-calendar":      "likewise",
 
-	"refund-sale": "it takes a sale whose money is certain: gateway's sales_test.go",
+	"propose-fare-member": "the tenants of the world are no authorities; its authority proposes below, by the vertical",
+	"refund-sale":         "it takes a sale whose money is certain: gateway's sales_test.go",
 
 	"publish-journey-rules": "its sample is no valid set of rules; pricing/rules_test.go publishes some",
 	"retry-debts":           "it takes an account that owes: collect's tests",
@@ -104,6 +108,9 @@ func (w *world) changes(p *party) []call {
 		return q.ID.Text(access.ProposalPrefix)
 	}
 	_, err = w.ProposeRoaming(ctx, worldActor, quietTenant, roaming.Pair{Host: quietTenant, Issuer: p.id}, roaming.Terms{Uncollected: roaming.ByHost}, time.Time{})
+	w.must(err)
+	_, _ = w.Pricing.EndMember(ctx, worldActor, p.id, p.id, time.Time{}) // a proposal of the world's
+	member, err := w.Pricing.ProposeMember(ctx, worldActor, p.parent, p.id, p.slug, time.Time{})
 	w.must(err)
 	var challenge struct{ Challenge []byte }
 	w.send(http.MethodPost, p.path("device-challenges"), nil, &challenge)
@@ -137,6 +144,8 @@ func (w *world) changes(p *party) []call {
 		{op: "agree-roaming", method: "POST", path: p.path("roaming/agree"), body: o{"partner": int64(quietTenant), "role": "issuer", "version": 1}},
 		{op: "propose-roaming", method: "POST", path: p.path("roaming"), body: o{"partner": int64(quietTenant), "role": "host", "terms": o{"uncollected": "host"}}},
 		{op: "end-roaming", method: "POST", path: p.path("roaming/end"), body: o{"partner": int64(quietTenant), "role": "host"}},
+		{op: "agree-fare-member", method: "POST", path: p.path("fare-members/agree"), body: o{"version": member.Version}},
+		{op: "end-fare-member", method: "POST", path: p.path("fare-members/end"), body: o{"operator": int64(p.id)}},
 		{op: "publish-policy", method: "POST", path: p.path("policies"), body: edge.PublishPolicy{Source: strings.Replace(worldRules, "skew_seconds: 30", "skew_seconds: 31", 1)}},
 		{op: "put-payees", method: "POST", path: p.path("payees"), body: o{"payees": []o{{"id": "d-9", "kind": "driver", "name": "Driver", "account": "ACCOUNT-9", "bank_id": "BANK"}}}},
 		{op: "put-payout-rules", method: "PUT", path: p.path("payout-rules"), body: o{"manual": true}},

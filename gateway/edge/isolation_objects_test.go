@@ -46,7 +46,7 @@ var references = map[string]string{
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"record-journey-fact terminal": "terminal",
-	"put-code-scheme operators":    "tenant", "partner": "tenant",
+	"put-code-scheme operators":    "tenant", "partner": "tenant", "operator": "tenant",
 }
 
 // worldJourneyRules are the least that journey rules can say.

@@ -441,6 +441,10 @@ func (w *world) live(p *party, terminalID uint32) {
 	w.people(p)
 	w.t.Helper()
 	ctx := w.t.Context()
+	if p.parent != 0 {
+		_, err := w.Pricing.ProposeMember(ctx, worldActor, p.parent, p.id, p.slug, time.Time{})
+		w.must(err)
+	}
 	good := w.credential(p, "good-"+p.slug, "good")
 	poor := w.credential(p, "poor-"+p.slug, "poor")
 	third := w.credential(p, "third-"+p.slug, "third")

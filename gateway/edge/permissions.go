@@ -75,6 +75,12 @@ var permissions = map[string]authz.Permission{
 	"propose-roaming": {Resource: "policy", Verb: "publish"},
 	"agree-roaming":   {Resource: "policy", Verb: "publish"},
 	"end-roaming":     {Resource: "policy", Verb: "publish"},
+	// Members of an integrated tariff, and their shares.
+	"list-fare-members":   {Resource: "tariff", Verb: "read"},
+	"propose-fare-member": {Resource: "tariff", Verb: "publish"},
+	"agree-fare-member":   {Resource: "tariff", Verb: "publish"},
+	"end-fare-member":     {Resource: "tariff", Verb: "publish"},
+	"list-fare-shares":    {Resource: "tariff", Verb: "read"},
 	// People, their keys and where they sign in.
 	"list-members":   {Resource: "access", Verb: "read"},
 	"add-member":     {Resource: "access", Verb: "write"},

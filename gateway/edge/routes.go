@@ -78,6 +78,7 @@ func (e *Edge) routes() {
 	e.salesRoutes()
 	e.onboardingRoutes()
 	e.roamingRoutes()
+	e.fareMemberRoutes()
 	e.auditRoutes()
 	e.accessRoutes()
 	e.approvalRoutes()

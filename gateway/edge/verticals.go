@@ -40,6 +40,7 @@ type Verticals struct {
 	Audit      Audit
 	Policies   Policies
 	Roaming    Roaming
+	Shared     SharedFares
 	Settings   Settings
 	Pairings   Pairings
 	Payouts    PayoutDesk

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/entitlement"
+	"github.com/cashlesscity/citygate/gateway/fare/share"
 )
 
 // ErrTariff says that a tariff cannot be used; the detail names the part.
@@ -50,6 +51,9 @@ type Tariff struct {
 	Cumulative []Cumulative `json:"cumulative,omitempty"`
 	NthRide    []NthRide    `json:"nth_ride,omitempty"`
 	Caps       []Cap        `json:"caps,omitempty"`
+	// Sharing makes it an integrated tariff: how what riders pay is divided among
+	// the operators that carried them.
+	Sharing *share.Terms `json:"sharing,omitempty"`
 	// Products are what riders can buy and hold (package entitlement).
 	Products []entitlement.Product `json:"products,omitempty"`
 
@@ -332,6 +336,11 @@ func (t *Tariff) check() error {
 	}
 	if err := t.checkNames(); err != nil {
 		return err
+	}
+	if t.Sharing != nil {
+		if err := t.Sharing.Check(); err != nil {
+			return fmt.Errorf("sharing: %w", err)
+		}
 	}
 	return t.checkAdjustments(ids)
 }

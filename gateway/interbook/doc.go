@@ -18,5 +18,7 @@
 // A body is JSON, and every amount in it is absolute or carries the natural key
 // of what it is about, so that a handler can tell what it has seen. The bodies
 // of the messages between operator and issuer are declared here: [Claims],
-// [Verdicts], [Advice], [Sightings], [Codes] and [Names].
+// [Verdicts], [Advice], [Sightings], [Codes] and [Names]; those between an operator
+// and the authority whose integrated tariff it rides on are [Facts], [FactVerdicts]
+// and [Shares].
 package interbook

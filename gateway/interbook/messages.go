@@ -1,6 +1,7 @@
 package interbook
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -15,6 +16,10 @@ const (
 
 	KindCodes = "foreign_codes" // operator to issuer: codes of other schemes, whose riders the issuer is to name
 	KindNames = "foreign_names" // issuer to operator: who they are
+
+	KindFacts        = "fare_facts"         // operator to authority: taps that the authority's tariff prices
+	KindFactVerdicts = "fare_fact_verdicts" // authority to operator: taps among them that issuers refused
+	KindShares       = "fare_shares"        // authority to operator: its shares of the fares
 
 	KindSightings = "sightings" // operator to issuer: copied credentials that the operator found by itself
 	KindTouches   = "touches"   // operator to issuer: riders that a reader refused as denied
@@ -35,6 +40,10 @@ type Claim struct {
 	BusinessDate citygate.Date  `json:"business_date"`
 	At           time.Time      `json:"at"` // event time of the journey: when its transfers take effect
 	Taps         []ClaimTap     `json:"taps"`
+
+	// Handed says that the taps are another tenant's, so that an issuer which is the
+	// operator itself proves them like any others. It does not travel.
+	Handed bool `json:"-"`
 }
 
 // A ClaimTap is one presentation of the rider's code, with the proof.
@@ -172,4 +181,46 @@ type Name struct {
 	Rider    citygate.Rider `json:"rider"`
 	Counter  uint16         `json:"counter"`
 	Reason   code.Reason    `json:"reason,omitempty"`
+}
+
+// Facts hands over taps that are priced by the receiver's integrated tariff.
+type Facts struct {
+	Items []Fact `json:"items"`
+}
+
+// A Fact is one tap as its operator recorded it. A later one of the same tap
+// replaces it.
+type Fact struct {
+	ClaimTap
+	Rider    citygate.Rider `json:"rider"`
+	Kind     uint8          `json:"kind"` // of package tap
+	Stop     string         `json:"stop,omitempty"`
+	Route    string         `json:"route,omitempty"`
+	Party    uint8          `json:"party"`
+	Product  uint16         `json:"product"`
+	Entered  citygate.Money `json:"entered"`
+	Accepted bool           `json:"accepted"`
+}
+
+// FactVerdicts names taps that were handed over and that issuers refused.
+type FactVerdicts struct {
+	Items []TapVerdict `json:"items"`
+}
+
+// Shares tells an operator what it gets for rides that the sender priced.
+type Shares struct {
+	Currency citygate.Currency `json:"currency"`
+	Items    []FareShare       `json:"items"`
+}
+
+// A FareShare is an operator's share of one ride. A later one (a higher N)
+// replaces it.
+type FareShare struct {
+	Journey     citygate.UUID   `json:"journey"`
+	N           int             `json:"n"`
+	Amount      int64           `json:"amount"` // absolute, never a difference
+	At          time.Time       `json:"at"`     // event time of the ride
+	Taps        string          `json:"taps"`   // the operator's own taps of it, terminal:seq, separated by spaces
+	Tariff      uint64          `json:"tariff"` // version
+	Explanation json.RawMessage `json:"explanation"`
 }

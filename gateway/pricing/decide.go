@@ -51,6 +51,7 @@ type decision struct {
 	claim       string
 	lines       []fare.Adjustment
 	funded      []funding // what others bear, by funder
+	sharedBy    citygate.TenantID
 }
 
 // An outcome is a change that has to be written: the state a journey takes, and
@@ -253,17 +254,23 @@ func (r *run) complete(ctx context.Context, o *outcome, f fare.Decision) error {
 	if claimed && issuer != 0 {
 		d.claim = claimPending
 	}
+	o.decision = d
+	return r.date(ctx, d)
+}
+
+// date gives a decision its business date and its window.
+func (r *run) date(ctx context.Context, d *decision) error {
 	d.date = r.home.calendar.BusinessDate(d.at)
 	d.calendar = r.home.calendar.On(d.date).Version
 	window, known := r.windows[d.date]
 	if !known {
+		var err error
 		if window, err = r.Windows.DecisionWindow(ctx, r.tx, d.date); err != nil {
 			return err
 		}
 		r.windows[d.date] = window
 	}
 	d.window = window
-	o.decision = d
 	return nil
 }
 
@@ -283,6 +290,10 @@ func (r *run) payees(ctx context.Context, outcomes []outcome) error {
 	for i := range outcomes {
 		o := &outcomes[i]
 		if o.decision == nil || o.state != statePriced {
+			continue
+		}
+		if r.isShared(&o.built) {
+			o.decision.payee = SharedPayee
 			continue
 		}
 		first := o.built.Taps[0]

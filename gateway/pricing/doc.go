@@ -55,6 +55,31 @@
 // priced, never above what it would cost incomplete. When a fare moves from one
 // journey of a rider to another, [CorrectionsOf] has the pair that sums to zero.
 //
+// # Integrated tariffs
+//
+// An authority may price the rides of its operators: one tariff, journeys over
+// several operators, caps and transfers that hold for all of them. [Engine.ProposeMember]
+// and [Engine.AgreeMember] make an operator a member, both having to want it; from an
+// event time on its taps are handed over through the outbox (fare_handovers,
+// fare_facts) and are in no journey of its own. The authority builds, prices and claims
+// them like its own, with the operator's number in the upper bits of their sequence
+// numbers.
+//
+// What riders pay goes to payable:*members and off it again to each operator by
+// package share, pool by pool (fare_shares): nominal fares, largest remainders, and a
+// difference posted, in pairs that sum to zero, when a late tap divides a pool anew.
+// An operator's share is a fare decision in its book, claimed from the authority
+// ([Engine.Shares]), so windows, receipts and payouts are as ever. What the issuer tells
+// about a fare is passed on by the shares of its pool ([Engine.TakeAdvice]); when nothing
+// of a pool is owed any more, no operator of it is owed anything. An issuer's refusal of
+// a tap goes back to the reader's operator ([Engine.FactVerdicts]).
+//
+// A membership goes by the event time of the tap: a journey under way when one begins
+// or ends lacks a tap on either side. Codes of other schemes stay with the operator.
+// What others than riders bear (subsidies), and what was paid ahead with products,
+// stays with the authority. Riders of another
+// tree need roaming terms with the authority too.
+//
 // [Books] derives from the decisions every transfer that this package posted,
 // by the function that made them.
 package pricing

@@ -273,7 +273,7 @@ func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID
 	}
 	ids = slices.AppendSeq(ids, maps.Keys(gone))
 	slices.SortFunc(ids, compareID)
-	taps, err := e.Taps.ByID(ctx, tx, slices.Compact(ids))
+	taps, err := r.Taps.ByID(ctx, tx, slices.Compact(ids))
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (e *Engine) Verdicts(ctx context.Context, tx *pg.Tx, from citygate.TenantID
 		}
 	}
 	if len(refused.taps) > 0 {
-		if err := e.Taps.Refuse(ctx, tx, from, refused.taps); err != nil {
+		if err := r.Taps.Refuse(ctx, tx, from, refused.taps); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/fare/share"
 	"github.com/cashlesscity/citygate/gateway/journey"
 )
 
@@ -130,7 +131,7 @@ func (r *run) later(ctx context.Context, changes []change) ([]stored, error) {
 // fold prices the changes from foldsFrom on, rider by rider in event order. What
 // no claim can be made for, and what is not decided yet, moves nothing.
 func (r *run) fold(ctx context.Context, changes []change) error {
-	r.folded = make(map[citygate.UUID]*folded, len(changes))
+	r.folded, r.pools = make(map[citygate.UUID]*folded, len(changes)), make(map[citygate.UUID]share.State)
 	order := make([]*change, 0, len(changes))
 	for i := range changes {
 		if len(changes[i].built.Taps) > 0 && changes[i].built.At() >= r.foldsFrom {
@@ -159,10 +160,11 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 		return err
 	}
 	folder := fare.Folder{Tariff: r.prices.at, Calendar: fare.Calendar{Calendar: r.home.calendar}}
-	var state fare.State
+	var state foldState
 	for i, c := range order {
 		if i == 0 || c.built.Rider != order[i-1].built.Rider {
 			state = before[c.built.Rider]
+			r.pool(state.Share)
 			folder.Holdings = r.rights[c.built.Rider].holdings
 			if len(state.Uses) == 0 {
 				state.Uses = r.rights[c.built.Rider].erased
@@ -178,7 +180,7 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 }
 
 // step prices one journey of a fold.
-func (r *run) step(ctx context.Context, folder *fare.Folder, state *fare.State, c *change, told told) (*folded, error) {
+func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c *change, told told) (*folded, error) {
 	f := new(folded)
 	why, err := r.unpriceable(ctx, c)
 	if err != nil {
@@ -188,10 +190,16 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *fare.State, 
 	if t := r.prices.at(c.built.At()); t != nil {
 		trip.Category = r.category(t, c)
 	}
+	if m := r.circle.of(c.built.First); m != nil {
+		trip.Operator = m.Name
+	}
 	if why != "" {
 		f.decision = r.unknown(why)
 	} else {
-		f.decision = folder.Step(state, &trip)
+		f.decision = folder.Step(&state.State, &trip)
+	}
+	if err := r.join(state, c, &f.decision); err != nil {
+		return nil, err
 	}
 	if f.state, err = json.Marshal(state); err != nil {
 		return nil, err

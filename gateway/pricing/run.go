@@ -3,11 +3,11 @@ package pricing
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/fare/share"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/ledger"
@@ -17,6 +17,7 @@ import (
 // A run is one transaction's work.
 type run struct {
 	*Engine
+	Taps    Taps // with those that members handed over
 	tx      *pg.Tx
 	home    home
 	book    *ruleBook
@@ -31,6 +32,11 @@ type run struct {
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
 	transfers []ledger.Transfer
+	letters   map[citygate.TenantID][]letter // likewise
+
+	circle circle
+	pools  map[citygate.UUID]share.State // of the pass that runs, by their first ride
+	shared []change                      // likewise: the journeys that may have shares
 }
 
 // A touch is a time around which a rider's journeys have to be built again.
@@ -52,12 +58,25 @@ func (e *Engine) begin(ctx context.Context, tx *pg.Tx, h home) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{Engine: e, tx: tx, home: h, book: book, prices: prices, windows: make(map[citygate.Date]citygate.Date),
-		foldsFrom: min(prices.foldsFrom(), sells), sellsFrom: sells, claims: make(map[citygate.TenantID][]interbook.Claim)}, nil
+	circle, err := circleOf(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Engine: e, Taps: e.Taps, tx: tx, home: h, book: book, prices: prices, windows: make(map[citygate.Date]citygate.Date),
+		foldsFrom: min(prices.foldsFrom(), sells, circle.since()), sellsFrom: sells, claims: make(map[citygate.TenantID][]interbook.Claim), circle: circle}
+	if len(circle.lead) > 0 {
+		r.Taps = union{e.Taps, r}
+	}
+	return r, nil
 }
 
-// price does what has to be done because of taps.
+// price does what has to be done because of taps: those that an authority prices
+// are handed over.
 func (r *run) price(ctx context.Context, taps []Tap) error {
+	taps, err := r.handOver(ctx, taps)
+	if err != nil {
+		return err
+	}
 	var singles []Tap
 	var touches []touch
 	for i := range taps {
@@ -110,10 +129,14 @@ func (r *run) priceAgain(ctx context.Context, singles []Tap, touches []touch) er
 			}
 		}
 	}
-	for _, issuer := range slices.Sorted(maps.Keys(r.claims)) {
-		if err := interbook.Put(ctx, r.tx, issuer, interbook.KindClaims, interbook.Claims{Currency: r.home.Currency, Items: r.claims[issuer]}); err != nil {
-			return err
-		}
+	if err := r.divide(ctx); err != nil {
+		return err
+	}
+	for issuer, claims := range r.claims {
+		r.post(issuer, interbook.KindClaims, interbook.Claims{Currency: r.home.Currency, Items: claims})
+	}
+	if err := r.send(ctx); err != nil {
+		return err
 	}
 	return ledger.Post(ctx, r.tx, r.transfers)
 }
@@ -125,6 +148,9 @@ func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, 
 	changes, err := r.changes(ctx, riders, singles, touches, known)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.circle.lead) > 0 {
+		r.shared = changes
 	}
 	outcomes, err := r.decide(ctx, changes)
 	if err != nil {
@@ -257,10 +283,12 @@ func (r *run) read(ctx context.Context, riders []citygate.Rider, from, to int64,
 	if err != nil {
 		return nil, err
 	}
-	plain := make([]journey.Tap, len(taps))
+	plain := make([]journey.Tap, 0, len(taps))
 	for i := range taps {
-		plain[i] = taps[i].Tap
-		known[taps[i].ID] = &taps[i]
+		if r.circle.holder(&taps[i]) == 0 {
+			plain = append(plain, taps[i].Tap)
+			known[taps[i].ID] = &taps[i]
+		}
 	}
 	return plain, nil
 }
@@ -332,7 +360,7 @@ func (r *run) claim(ctx context.Context, outcomes []outcome, known map[citygate.
 			continue
 		}
 		c := interbook.Claim{Journey: o.id, N: o.decision.n, Rider: o.built.Rider, Amount: o.decision.amount,
-			BusinessDate: o.decision.date, At: o.decision.at, Taps: make([]interbook.ClaimTap, len(o.built.Taps))}
+			BusinessDate: o.decision.date, At: o.decision.at, Handed: r.isShared(&o.built), Taps: make([]interbook.ClaimTap, len(o.built.Taps))}
 		for k, t := range o.built.Taps {
 			c.Taps[k] = interbook.ClaimTap{Terminal: t.ID.Terminal, Seq: t.ID.Seq, Counter: known[t.ID].Counter,
 				Evidence: evidence[t.ID], EventTime: time.UnixMilli(t.At).UTC()}

@@ -229,12 +229,12 @@ func (r *journeyRows) write(ctx context.Context, tx *pg.Tx, sql string) error {
 
 const insertFares = `
 	INSERT INTO fare_decisions (tenant_id, decided_at, journey_id, n, supersedes, taps, issuer_tenant, account_id, payee, known, reason, amount,
-	                            currency, tariff_version, inputs_hash, explanation, event_time, business_date, calendar_version, window_date, claim_state)
+	                            currency, tariff_version, inputs_hash, explanation, event_time, business_date, calendar_version, window_date, claim_state, shared_by)
 	SELECT $1, $2, id, n, CASE WHEN n > 1 THEN n - 1 END, taps, issuer, account, payee, known, reason, amount,
-	       currency, tariff, hash, explanation::json, at, date, calendar, win, claim
+	       currency, tariff, hash, explanation::json, at, date, calendar, win, claim, shared
 	FROM unnest($3::uuid[], $4::int[], $5::text[], $6::bigint[], $7::uuid[], $8::text[], $9::boolean[], $10::text[], $11::bigint[], $12::text[],
-	            $13::bigint[], $14::bytea[], $15::text[], $16::timestamptz[], $17::date[], $18::int[], $19::date[], $20::text[])
-	     AS u (id, n, taps, issuer, account, payee, known, reason, amount, currency, tariff, hash, explanation, at, date, calendar, win, claim)
+	            $13::bigint[], $14::bytea[], $15::text[], $16::timestamptz[], $17::date[], $18::int[], $19::date[], $20::text[], $21::bigint[])
+	     AS u (id, n, taps, issuer, account, payee, known, reason, amount, currency, tariff, hash, explanation, at, date, calendar, win, claim, shared)
 	RETURNING n`
 
 // raced makes [ErrRaced] of a row that somebody else has just stored.
@@ -253,14 +253,16 @@ func insertDecisions(ctx context.Context, tx *pg.Tx, decided []*decision) error 
 		payees, known, reasons, amounts, currencies := make([]string, n), make([]bool, n), make([]string, n), make([]int64, n), make([]string, n)
 		tariffs, hashes, explanations := make([]int64, n), make([][]byte, n), make([]string, n)
 		ats, dates, calendars, windows, claims := make([]time.Time, n), make([]time.Time, n), make([]int32, n), make([]time.Time, n), make([]string, n)
+		shared := make([]int64, n)
 		for i, d := range chunk {
 			ids[i], ns[i], taps[i], issuers[i], accounts[i] = d.journey, int32(d.n), d.taps, int64(d.issuer), nullable(d.account)
 			payees[i], known[i], reasons[i], amounts[i], currencies[i] = d.payee, d.known, string(d.reason), d.amount, string(d.currency)
 			tariffs[i], hashes[i], explanations[i] = int64(d.tariff), d.hash[:], string(d.explanation)
+			shared[i] = int64(d.sharedBy)
 			ats[i], dates[i], calendars[i], windows[i], claims[i] = d.at, d.date.Time(), int32(d.calendar), d.window.Time(), d.claim
 		}
 		_, err := tx.Exec(ctx, insertFares, int64(tx.Tenant), tx.Now, ids, ns, taps, issuers, accounts, payees, known, reasons, amounts, currencies,
-			tariffs, hashes, explanations, ats, dates, calendars, windows, claims)
+			tariffs, hashes, explanations, ats, dates, calendars, windows, claims, shared)
 		if err != nil {
 			return raced(err)
 		}
@@ -381,5 +383,8 @@ func (Books) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer) 
 		before = p
 		return nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return deriveShares(ctx, tx, yield)
 }

@@ -16,7 +16,8 @@ type JourneyCheck struct {
 }
 
 const (
-	// A tap must be in one journey if it is accepted and in none if it is not;
+	// A tap must be in one journey if it is accepted and in none if it is not, or was
+	// handed over to an authority;
 	// two journeys naming it count too.
 	strayTapsSQL = `
 		WITH named AS (
@@ -26,7 +27,8 @@ const (
 		SELECT count(*) FROM tap_seen s
 		LEFT JOIN tap_verdicts v ON v.tenant_id = $1 AND v.terminal = s.terminal AND v.seq = s.seq
 		LEFT JOIN named n ON n.terminal = s.terminal AND n.seq = s.seq
-		WHERE s.tenant_id = $1 AND coalesce(n.times, 0) <> CASE WHEN s.accepted AND v.seq IS NULL THEN 1 ELSE 0 END`
+		WHERE s.tenant_id = $1 AND coalesce(n.times, 0) <> CASE WHEN s.accepted AND v.seq IS NULL THEN 1 ELSE 0 END
+		AND NOT EXISTS (SELECT FROM fare_handovers h WHERE h.tenant_id = $1 AND h.terminal = s.terminal AND h.seq = s.seq AND n.times IS NULL)`
 
 	withoutOneFareSQL = `
 		SELECT count(*) FROM (

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cashlesscity/citygate"
-	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -34,7 +33,7 @@ func journeysFrom(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from 
 // statesBefore gives the state that each rider's rides before heads left. Each
 // rider has one head: the first journey of a fold. What except names is about to
 // change.
-func statesBefore(ctx context.Context, tx *pg.Tx, heads []*change, except []citygate.UUID) (map[citygate.Rider]fare.State, error) {
+func statesBefore(ctx context.Context, tx *pg.Tx, heads []*change, except []citygate.UUID) (map[citygate.Rider]foldState, error) {
 	riders, times := make([]citygate.Rider, len(heads)), make([]time.Time, len(heads))
 	head := make(map[citygate.Rider]*journey.Journey, len(heads))
 	for i, c := range heads {
@@ -78,9 +77,9 @@ func statesBefore(ctx context.Context, tx *pg.Tx, heads []*change, except []city
 		return nil, err
 	}
 	slices.SortFunc(found, func(a, b before) int { return compareJourneys(&a.ride, &b.ride) })
-	out := make(map[citygate.Rider]fare.State, len(found))
+	out := make(map[citygate.Rider]foldState, len(found))
 	for i := range found { // the last of each rider stays
-		var s fare.State
+		var s foldState
 		if err := json.Unmarshal([]byte(found[i].state), &s); err != nil {
 			return nil, err
 		}

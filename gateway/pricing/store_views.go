@@ -175,7 +175,11 @@ func PayeesOf(ctx context.Context, tx *pg.Tx, ids []citygate.UUID) (map[citygate
 		CROSS JOIN LATERAL (
 			SELECT journey_id, payee, last_n FROM journeys WHERE tenant_id = $1 AND journey_id = u.id AND payee <> '' OFFSET 0) AS j
 		CROSS JOIN LATERAL (
-			SELECT issuer_tenant FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.id AND n = j.last_n OFFSET 0) AS d`, int64(tx.Tenant), ids)
+			SELECT issuer_tenant FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.id AND n = j.last_n OFFSET 0) AS d
+		UNION ALL
+		SELECT u.id, s.payee, s.issuer_tenant FROM unnest($2::uuid[]) AS u (id)
+		CROSS JOIN LATERAL (
+			SELECT payee, issuer_tenant FROM fare_decisions WHERE tenant_id = $1 AND journey_id = u.id AND shared_by <> 0 ORDER BY n DESC LIMIT 1) AS s`, int64(tx.Tenant), ids)
 	if err != nil {
 		return nil, err
 	}

@@ -94,6 +94,12 @@ func (e *eraser) count(ctx context.Context, tx *pg.Tx) error {
 		return err
 	}
 	e.r.Taps -= e.r.HeldTaps
+	var facts int64
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM fare_facts AS f WHERE f.tenant_id = $1 AND f.event_time < $2
+		AND NOT (f.terminal, f.seq) IN (SELECT * FROM unnest($3::bigint[], $4::bigint[]))`, tx.Tenant, e.before, terminals, seqs).Scan(&facts); err != nil {
+		return err
+	}
+	e.r.Taps += facts
 	return tx.QueryRow(ctx, `SELECT count(*) `+oldMessages, tx.Tenant, e.messagesBefore()).Scan(&e.r.Messages)
 }
 
@@ -107,6 +113,7 @@ var ofTaps = []string{
 		AND d.terminal = u.terminal AND d.seq = u.seq`,
 	`DELETE FROM tap_evidence AS d USING u WHERE d.tenant_id = $1 AND d.received_at = u.received_at AND d.digest = u.digest`,
 	`DELETE FROM taps AS d USING u WHERE d.tenant_id = $1 AND d.terminal = u.terminal AND d.seq = u.seq AND d.received_at = u.received_at`,
+	`DELETE FROM fare_handovers AS d USING u WHERE d.tenant_id = $1 AND d.terminal = u.terminal AND d.seq = u.seq`,
 	`DELETE FROM tap_seen AS d USING u WHERE d.tenant_id = $1 AND d.terminal = u.terminal AND d.seq = u.seq`,
 }
 
@@ -150,6 +157,36 @@ func (e *eraser) taps(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	}
 	e.r.Taps += int64(len(seqs))
 	return read == batchMax, noted(ctx, tx, e.before, int64(len(seqs)), 0)
+}
+
+// facts erases the taps that members of an integrated tariff handed over, and the
+// numbers by which shares name taps: the operators that have those keep them as long
+// as they keep the taps.
+func (e *eraser) facts(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	terminals, seqs := make([]int64, 0, len(e.heldTaps)), make([]int64, 0, len(e.heldTaps))
+	for id := range e.heldTaps {
+		terminals, seqs = append(terminals, id[0]), append(seqs, id[1])
+	}
+	tag, err := tx.Exec(ctx, `
+		DELETE FROM fare_facts AS x USING (SELECT f.terminal, f.seq FROM fare_facts AS f WHERE f.tenant_id = $1 AND f.event_time < $2
+			AND NOT (f.terminal, f.seq) IN (SELECT * FROM unnest($3::bigint[], $4::bigint[])) LIMIT $5) AS o
+		WHERE x.tenant_id = $1 AND x.terminal = o.terminal AND x.seq = o.seq`, tx.Tenant, e.before, terminals, seqs, batchMax)
+	if err != nil {
+		return false, err
+	}
+	e.r.Taps += tag.RowsAffected()
+	shares, err := tx.Exec(ctx, `
+		UPDATE fare_shares AS x SET taps = '' FROM (SELECT s.journey_id, s.operator_id, s.n FROM fare_shares AS s
+			WHERE s.tenant_id = $1 AND s.event_time < $2 AND s.taps <> '' AND NOT s.journey_id = ANY($3::uuid[]) LIMIT $4) AS o
+		WHERE x.tenant_id = $1 AND x.journey_id = o.journey_id AND x.operator_id = o.operator_id AND x.n = o.n`, tx.Tenant, e.before, e.held, batchMax)
+	if err != nil {
+		return false, err
+	}
+	got, err := tx.Exec(ctx, `
+		UPDATE fare_decisions AS x SET taps = '' FROM (SELECT d.journey_id, d.n FROM fare_decisions AS d
+			WHERE d.tenant_id = $1 AND d.event_time < $2 AND d.shared_by <> 0 AND d.taps <> '' AND NOT d.journey_id = ANY($3::uuid[]) LIMIT $4) AS o
+		WHERE x.tenant_id = $1 AND x.journey_id = o.journey_id AND x.n = o.n`, tx.Tenant, e.before, e.held, batchMax)
+	return tag.RowsAffected() == batchMax || shares.RowsAffected() == batchMax || got.RowsAffected() == batchMax, err
 }
 
 // journeys takes riders and taps out of the next journeys. Their decisions keep

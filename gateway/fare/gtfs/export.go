@@ -74,7 +74,7 @@ func refusedParts(t *fare.Tariff) []string {
 	refuse := func(part, why string) { parts = append(parts, part+": "+why) }
 	for part, given := range map[string]bool{
 		"discounts": len(t.Discounts) > 0, "minimum": len(t.Minimum) > 0, "transfers": len(t.Transfers) > 0, "cumulative": len(t.Cumulative) > 0,
-		"nth_ride": len(t.NthRide) > 0, "caps": len(t.Caps) > 0, "products": len(t.Products) > 0, "categories.proof": len(t.Categories.Proof) > 0,
+		"nth_ride": len(t.NthRide) > 0, "caps": len(t.Caps) > 0, "sharing": t.Sharing != nil, "products": len(t.Products) > 0, "categories.proof": len(t.Categories.Proof) > 0,
 	} {
 		if given {
 			refuse(part, "the reference has no such rule")

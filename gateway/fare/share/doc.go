@@ -22,7 +22,7 @@
 // Shares are whole minor units that add up to the amount: each operator gets the
 // whole part of its exact share, and the units left go to the largest remainders
 // ([Apportion]). Of equal remainders the operator that received less of this payer
-// in this period comes first, and then a turn that follows from the pool. The sums
+// in this period comes first, and then a turn that follows from the pool's first tap. The sums
 // that decide are those of one payer's earlier rides: sums over all riders would
 // make the shares depend on which upload came first. The turn is drawn for each
 // pool because most riders have few: by operator number, the smallest number would

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 // A Ride is one priced ride of a pool.
 type Ride struct {
 	Journey citygate.UUID `json:"journey"`
+	First   string        `json:"first"`   // names it whatever came first: its first tap
 	Paid    int64         `json:"paid"`    // what the rider pays for it, minor units
 	Nominal int64         `json:"nominal"` // its fare before transfers and caps
 	Parts   []TenantPart  `json:"parts"`   // who carried it; each operator once
@@ -114,7 +116,7 @@ func (s *State) Shares() ([]Share, error) {
 		var of []citygate.UUID
 		for k := range entries {
 			if e := &entries[k]; e.operator == o {
-				rides, of = append(rides, Party{Weight: e.weight, Turn: e.journey.String()}), append(of, e.journey)
+				rides, of = append(rides, Party{Weight: e.weight, Turn: fmt.Sprintf("%09d", k)}), append(of, e.journey)
 			}
 		}
 		minor, err := Apportion(totals[i], rides)
@@ -168,9 +170,22 @@ func (s *State) received(o citygate.TenantID) int64 {
 
 // turn draws an operator's place among equals, for this pool.
 func (s *State) turn(o citygate.TenantID) string {
-	pool := s.Pool()
-	b := append([]byte("citygate share turn 1\n"), pool[:]...)
+	b := []byte("citygate share turn 1\n" + s.Rides[0].First + "\n")
 	b = binary.BigEndian.AppendUint64(b, uint64(o))
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]) // distinct operators, distinct turns
+}
+
+// Weight gives what an operator's part of a ride weighs, and all parts of the pool
+// together.
+func (s *State) Weight(journey citygate.UUID, operator citygate.TenantID) (own, all *big.Rat) {
+	own, all = new(big.Rat), new(big.Rat)
+	entries, _ := s.weights()
+	for i := range entries {
+		all.Add(all, entries[i].weight)
+		if entries[i].journey == journey && entries[i].operator == operator {
+			own.Add(own, entries[i].weight)
+		}
+	}
+	return own, all
 }

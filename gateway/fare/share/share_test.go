@@ -210,7 +210,7 @@ func TestOddUnitsEvenOut(t *testing.T) {
 		for i := range 4 {
 			id := citygate.UUID{0: byte(payer >> 8), 1: byte(payer), 15: byte(i)}
 			r := ride(0, 5, 5, 11, 12, 13)
-			r.Journey = id
+			r.Journey, r.First = id, id.String()
 			if err := s.Add(id.String(), "2026-11", r); err != nil {
 				t.Fatal(err)
 			}
