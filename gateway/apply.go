@@ -179,7 +179,7 @@ func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manife
 		a.todo[c.Tenant][c.Kind] = append(a.todo[c.Tenant][c.Kind], c)
 	}
 	// Tenants and their keys first, all of them: what one accepts names others.
-	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.issuance, a.accept, a.riders, a.roaming, a.state} {
+	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.versions, a.issuance, a.accept, a.riders, a.roaming, a.state} {
 		for _, t := range m.City.Tenants {
 			if err := phase(ctx, t); err != nil {
 				return changes, fmt.Errorf("%s: %w", t.Slug, err)

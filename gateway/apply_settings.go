@@ -8,14 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/manifest"
+	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/retention"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -288,4 +292,75 @@ func issuanceDocument(p issuance.Policy) (manifest.Raw, error) {
 	}
 	delete(body, "version")
 	return json.Marshal(body)
+}
+
+// versions publishes what the tenant sells, how its taps become journeys and its
+// terms about money that does not come.
+func (a *applier) versions(ctx context.Context, t manifest.Tenant) error {
+	id := citygate.TenantID(t.ID)
+	publish := map[string]func(from time.Time, raw []byte) error{
+		manifest.KindProducts: func(from time.Time, raw []byte) error {
+			return a.publishCatalogue(ctx, a.actor, id, edge.Catalogue{From: from, Catalogue: raw})
+		},
+		manifest.KindJourneyRules: func(from time.Time, raw []byte) error {
+			return a.publishJourneyRules(ctx, a.actor, id, edge.JourneyRules{From: from, Rules: raw})
+		},
+		manifest.KindRiskTerms: func(from time.Time, raw []byte) error {
+			return a.publishRiskTerms(ctx, a.actor, id, edge.RiskTerms{From: from, Terms: raw})
+		},
+	}
+	for _, kind := range []string{manifest.KindProducts, manifest.KindJourneyRules, manifest.KindRiskTerms} {
+		list, names, err := t.Documents(kind)
+		if err != nil {
+			return err
+		}
+		for i, d := range list {
+			if !a.is(t, kind, names[i]) {
+				continue
+			}
+			if err := publish[kind](d.From, d.Document); err != nil {
+				return fmt.Errorf("%s %s: %w", kind, names[i], err)
+			}
+		}
+	}
+	return nil
+}
+
+// describeVersions gives the documents that versions publishes.
+func describeVersions(ctx context.Context, tx *pg.Tx, m *manifest.Tenant) error {
+	m.Products, m.JourneyRules, m.RiskTerms = nil, nil, nil // a transaction may run twice
+	catalogues, err := pricing.Catalogues(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, p := range catalogues {
+		if err := describeVersion(&m.Products, p.From, p.Catalogue.Encode); err != nil {
+			return err
+		}
+	}
+	rules, err := pricing.RuleVersions(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, p := range rules {
+		if err := describeVersion(&m.JourneyRules, p.From, p.Document.Encode); err != nil {
+			return err
+		}
+	}
+	terms, err := risk.Versions(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, p := range terms {
+		if err := describeVersion(&m.RiskTerms, p.From, p.Terms.Encode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func describeVersion(into *[]manifest.Version, from time.Time, encode func() ([]byte, error)) error {
+	raw, err := encode()
+	*into = append(*into, manifest.Version{From: from.UTC(), Document: raw})
+	return err
 }

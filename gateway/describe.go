@@ -106,6 +106,9 @@ func (g *Gateway) describe(ctx context.Context, t tenants.Tenant, slugs map[city
 		if err := describeMoney(ctx, tx, &m); err != nil {
 			return err
 		}
+		if err := describeVersions(ctx, tx, &m); err != nil {
+			return err
+		}
 		return describeFleet(ctx, tx, &m)
 	})
 	return m, err

@@ -21,6 +21,7 @@ var commands = []func(*system) *cobra.Command{
 	newLedgerCommand,
 	newMigrateCommand,
 	newPolicyCommand,
+	newProductCommand,
 	newRidershipCommand,
 	newRiskCommand,
 	newServeCommand,

@@ -19,8 +19,8 @@ func newFareGiveCommand(sys *system) *cobra.Command {
 	var name, rider, product, category, from, until, evidence string
 	c := &cobra.Command{
 		Use:   "give --tenant TENANT --rider ISSUER/LIST/INDEX --product ID | --category NAME",
-		Short: "Give a rider a product of the tariff, or record that a category was proved",
-		Long: `Gives a rider a pass, a ticket or a zero fare of the tariff, or records that the rider proved a category that
+		Short: "Give a rider a product of the catalogue or tariff, or record that a category was proved",
+		Long: `Gives a rider a pass, a ticket or a zero fare of the catalogue or the tariff, or records that the rider proved a category that
 the tariff wants proved, and prints the id of the right. It costs nothing here: what was sold elsewhere, what
 staff have, what was shown at a counter. Stored value is money and is not given.
 
@@ -58,7 +58,7 @@ as they were priced. Giving the same again gives the same id.`,
 	flags := c.Flags()
 	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that owns the tariff (required)")
 	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential (required)")
-	flags.StringVar(&product, "product", "", "product of the tariff")
+	flags.StringVar(&product, "product", "", "product of the catalogue or the tariff")
 	flags.StringVar(&category, "category", "", "category that was proved")
 	flags.StringVar(&from, "from", "", "when the right begins, RFC 3339 (default now)")
 	flags.StringVar(&until, "until", "", "when a proof ends, RFC 3339 (default never)")

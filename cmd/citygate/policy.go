@@ -32,6 +32,9 @@ func newPolicyCommand(sys *system) *cobra.Command {
 	}
 	c.AddCommand(newPolicyPublishCommand(sys, false), newPolicyPublishCommand(sys, true), newPolicyRollbackCommand(sys), newPolicyListCommand(sys),
 		newPolicyShowCommand(sys), newPolicyDiffCommand(sys), newPolicyTestCommand(sys), newPolicyReplayCommand(sys), newPolicyExplainCommand(sys))
+	for _, k := range documentKinds {
+		c.AddCommand(newPolicyDocumentCommand(sys, k))
+	}
 	return c
 }
 

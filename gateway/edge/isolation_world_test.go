@@ -487,6 +487,7 @@ func (w *world) live(p *party, terminalID uint32) {
 	w.send(http.MethodPost, p.path("rights"), edge.GiveRight{Rider: rides, Product: "staff", Evidence: "roster"}, &right)
 	var sale edge.Sale
 	w.send(http.MethodPost, p.path("sales"), map[string]any{"rider": rides, "product": "two", "order": "first"}, &sale)
+	w.tick()
 	refund := citygate.UUID{0xbb, 1}
 	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
 			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)

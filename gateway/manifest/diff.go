@@ -34,7 +34,12 @@ const (
 	KindIssuance   = "issuance"
 	KindAcceptance = "acceptance"
 	KindRoaming    = "roaming"
-	KindState      = "state"
+
+	KindProducts     = "products"
+	KindJourneyRules = "journey rules"
+	KindRiskTerms    = "risk terms"
+
+	KindState = "state"
 )
 
 // An Item is one part of a tenant that is compared and applied by itself.
@@ -91,6 +96,7 @@ func (t Tenant) Items(at string) []Item {
 	}
 	t.settings(at, add)
 	t.roaming(at, add)
+	t.versions(at, add)
 	t.riders(at, add)
 	t.fleet(at, add)
 	for i, s := range t.Settlement {
@@ -124,7 +130,7 @@ func (t Tenant) Items(at string) []Item {
 
 var order = []string{
 	KindTenant, KindServes, KindCalendar, KindRetention, KindQuota, KindKey, KindContract, KindSecret, KindPayee, KindStop, KindVehicle, KindAssignment, KindTerminal,
-	KindProfile, KindSettlement, KindTariff, KindIssuance, KindAcceptance, KindCodeScheme, KindRoaming, KindState,
+	KindProfile, KindSettlement, KindTariff, KindProducts, KindJourneyRules, KindRiskTerms, KindIssuance, KindAcceptance, KindCodeScheme, KindRoaming, KindState,
 }
 
 func (t Tenant) fleet(at string, add func(kind, name, path string, body any)) {
@@ -162,7 +168,7 @@ func (t Tenant) Managed() []tenants.Resource {
 	for _, i := range t.Items("") {
 		r := tenants.Resource{Kind: i.Kind, Name: i.Name}
 		switch i.Kind {
-		case KindTariff, KindSettlement, KindAssignment, KindCalendar:
+		case KindTariff, KindSettlement, KindAssignment, KindCalendar, KindProducts, KindJourneyRules, KindRiskTerms:
 			r.Name = ""
 		}
 		if !slices.Contains(list, r) {
@@ -314,6 +320,8 @@ var mayChange = map[string][]string{
 	KindSettlement: {},
 	KindCalendar:   {},
 	KindTariff:     {},
+
+	KindProducts: {}, KindJourneyRules: {}, KindRiskTerms: {},
 }
 
 // refused says why a part cannot become what the file says, or "".
@@ -339,7 +347,7 @@ func refused(kind string, before, after json.RawMessage) string {
 	for _, name := range slices.Sorted(maps.Keys(merged(b, a))) {
 		if !bytes.Equal(b[name], a[name]) && !slices.Contains(fields, name) {
 			switch kind {
-			case KindTariff, KindSettlement, KindCalendar:
+			case KindTariff, KindSettlement, KindCalendar, KindProducts, KindJourneyRules, KindRiskTerms:
 				return "a version never changes: add the next one"
 			case KindContract:
 				return name + " never changes, as charges were booked under it: add a contract under another name"

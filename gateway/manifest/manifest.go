@@ -55,6 +55,10 @@ type Tenant struct {
 	Retention *Retention `json:"retention,omitempty"` // absent = as it is
 	Quota     *Quota     `json:"quota,omitempty"`     // absent = as it is
 
+	Products     []Version `json:"products,omitempty"`      // catalogues of what is sold and given
+	JourneyRules []Version `json:"journey_rules,omitempty"` // how taps become journeys
+	RiskTerms    []Version `json:"risk_terms,omitempty"`    // about money that does not come
+
 	Roaming []Roaming `json:"roaming,omitempty"` // the tenant's word to terms with tenants of other trees
 
 	CodeSchemes []CodeScheme `json:"code_schemes,omitempty"` // of others, that the tenant answers for

@@ -174,32 +174,19 @@ func references(file *ast.File) Problems {
 	return r.found
 }
 
-// read fills in the tariffs that lie in files of their own.
+// read fills in the tariffs and other documents that lie in files of their own.
 func (c *City) read(i int, files fs.FS) (found Problems) {
 	for k := range c.Tenants[i].Tariffs {
 		t := &c.Tenants[i].Tariffs[k]
 		path := fmt.Sprintf("tenants[%d].tariffs[%d].file", i, k)
-		switch {
-		case t.File == "":
-			continue
-		case len(t.Tariff) > 0:
-			found = append(found, c.problem(path, "give file or tariff, not both"))
-			continue
-		case files == nil:
-			found = append(found, c.problem(path, "a file cannot be read here: give the tariff itself"))
-			continue
-		}
-		raw, err := fs.ReadFile(files, t.File)
-		if err == nil && !json.Valid(raw) {
-			err = errors.New("not JSON")
-		}
-		if err != nil {
-			found = append(found, c.problem(path, "%s: %v", t.File, err))
+		raw, why := fromFile(files, t.File, t.Tariff)
+		if why != "" {
+			found = append(found, c.problem(path, "%s", why))
 			continue
 		}
 		t.Tariff, t.File = raw, ""
 	}
-	return found
+	return append(found, c.readVersions(i, files)...)
 }
 
 func (c *City) problem(path, format string, args ...any) Problem {
@@ -223,6 +210,7 @@ func (c *City) check() (found Problems) {
 		found = append(found, c.checkSettings(path, t)...)
 		found = append(found, c.checkRiders(path, t)...)
 		found = append(found, c.checkRoaming(path, t)...)
+		found = append(found, c.checkVersions(path, t)...)
 		if _, err := t.Rules(1); err != nil {
 			found = append(found, c.detail(path+".acceptance", err))
 		}
