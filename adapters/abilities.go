@@ -177,3 +177,39 @@ func (p *Provider) Authorizer() (driver.Authorizer, bool) {
 	d, ok := driver.As[driver.Authorizer](p.driver)
 	return d, ok
 }
+
+// A Quoter is the ability of a [Provider] to offer rates to payers of another
+// currency.
+type Quoter struct {
+	p *Provider
+	d driver.Quoter
+}
+
+// Quoter finds out whether the product offers rates.
+func (p *Provider) Quoter() (*Quoter, bool) {
+	d, ok := driver.As[driver.Quoter](p.driver)
+	if !ok {
+		return nil, false
+	}
+	return &Quoter{p, d}, true
+}
+
+// Quote asks what a payer would pay for an amount. It moves nothing, so any error
+// is [ErrNotSent] or a refusal of the amount. A quote for something else, without a
+// name, a rate or an amount, is none.
+func (q *Quoter) Quote(ctx context.Context, m citygate.Money) (driver.Quote, error) {
+	if err := q.p.checkAmount(m); err != nil {
+		return driver.Quote{}, err
+	}
+	ctx, done := q.p.deadline(ctx)
+	defer done()
+	offer, err := q.d.Quote(ctx, m)
+	if err != nil {
+		return driver.Quote{}, ErrNotSent.Because(err, "%s: no quote", q.p.about.Name)
+	}
+	_, priced := driver.Convert(1, offer.Rate.Price, 0, 0)
+	if offer.Asked != m || offer.Pays.Minor <= 0 || !offer.Pays.Currency.Valid() || offer.Pays.Currency == m.Currency || offer.Rate.ID == "" || priced != nil {
+		return driver.Quote{}, ErrNotSent.Because(nil, "%s: a quote that is none", q.p.about.Name)
+	}
+	return offer, nil
+}

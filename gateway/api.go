@@ -124,6 +124,9 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 		if err != nil {
 			return err
 		}
+		if err := exchanges(ctx, tx, list); err != nil {
+			return err
+		}
 		bearings, err := collect.Bearings(ctx, tx, ids)
 		for i, c := range found {
 			for _, b := range bearings[c.ID] {

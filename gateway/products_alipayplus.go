@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -25,14 +26,13 @@ type AlipayplusContract struct {
 	PlatformKeys map[string][]byte `json:"platform_keys"`         // PKIX DER, base64, by key version
 
 	Merchant  string `json:"merchant"`
-	Method    string `json:"method"` // payment method type, such as ALIPAY_HK
-	NotifyURL string `json:"notify_url"`
+	Method    string `json:"method"`               // payment method type, such as ALIPAY_HK
+	NotifyURL string `json:"notify_url,omitempty"` // default the gateway's own address for this contract
 
-	Currency           citygate.Currency `json:"currency"`                      // of the fares
-	PayCurrency        citygate.Currency `json:"pay_currency,omitempty"`        // of the wallets: charges get quotes
-	SettlementCurrency citygate.Currency `json:"settlement_currency,omitempty"` // default that of the fares
-	Store              alipayplus.Store  `json:"store,omitzero"`
-	Zone               string            `json:"zone,omitempty"` // of the files' days, such as Asia/Macau; default Asia/Shanghai
+	Currency    citygate.Currency `json:"currency"`               // of the fares
+	PayCurrency citygate.Currency `json:"pay_currency,omitempty"` // of the wallets: charges get quotes
+	Store       alipayplus.Store  `json:"store,omitzero"`
+	Zone        string            `json:"zone,omitempty"` // of the files' days, such as Asia/Macau; default Asia/Shanghai
 }
 
 func openAlipayplus(d adapters.Deps) (driver.Provider, error) {
@@ -63,7 +63,7 @@ func openAlipayplus(d adapters.Deps) (driver.Provider, error) {
 	}
 	return alipayplus.New(alipayplus.Config{
 		Base: c.Base, Files: c.Files, Family: alipayplus.Family(c.Family), Collect: alipayplus.Collect(c.Collect), ClientID: c.ClientID,
-		Signer: d.Signer, KeyVersion: c.KeyVersion, PlatformKeys: platform, Merchant: c.Merchant, Method: c.Method, NotifyURL: c.NotifyURL,
-		Currency: c.Currency, PayCurrency: c.PayCurrency, SettlementCurrency: c.SettlementCurrency, Store: c.Store, Zone: zone, HTTP: d.HTTP, Clock: d.Clock,
+		Signer: d.Signer, KeyVersion: c.KeyVersion, PlatformKeys: platform, Merchant: c.Merchant, Method: c.Method, NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL),
+		Currency: c.Currency, PayCurrency: c.PayCurrency, Store: c.Store, Zone: zone, HTTP: d.HTTP, Clock: d.Clock,
 	})
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -21,9 +22,9 @@ type OpenloopContract struct {
 	Base      string            `json:"base"`
 	Merchant  string            `json:"merchant"`
 	Currency  citygate.Currency `json:"currency"`
-	Rules     openloop.Rules    `json:"rules,omitzero"` // of the schemes, as the contract with the processor says
-	NotifyURL string            `json:"notify_url,omitempty"`
-	Zone      string            `json:"zone,omitempty"` // of the settlement files' days; default UTC
+	Rules     openloop.Rules    `json:"rules,omitzero"`       // of the schemes, as the contract with the processor says
+	NotifyURL string            `json:"notify_url,omitempty"` // default the gateway's own address for this contract
+	Zone      string            `json:"zone,omitempty"`       // of the settlement files' days; default UTC
 }
 
 func openOpenloop(d adapters.Deps) (driver.Provider, error) {
@@ -41,7 +42,7 @@ func openOpenloop(d adapters.Deps) (driver.Provider, error) {
 		}
 	}
 	return openloop.New(openloop.Config{
-		Base: c.Base, Merchant: c.Merchant, Key: d.Secrets[OpenloopKey], Currency: c.Currency, Rules: c.Rules, NotifyURL: c.NotifyURL, Zone: zone,
+		Base: c.Base, Merchant: c.Merchant, Key: d.Secrets[OpenloopKey], Currency: c.Currency, Rules: c.Rules, NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), Zone: zone,
 		HTTP: d.HTTP, Clock: d.Clock,
 	})
 }

@@ -423,6 +423,34 @@ GRANT INSERT, SELECT ON balances TO citygate_app;
 GRANT SELECT ON balances TO citygate_auditor;
 GRANT UPDATE (debit_total, credit_total) ON balances TO citygate_app;
 
+CREATE TABLE bill_exchanges (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    line_no integer NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    paid bigint NOT NULL,
+    paid_currency text COLLATE "C" NOT NULL,
+    settled bigint NOT NULL,
+    settled_currency text COLLATE "C" NOT NULL,
+    pair text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    CONSTRAINT bill_exchanges_pkey PRIMARY KEY (tenant_id, contract, day, line_no),
+    CONSTRAINT bill_exchanges_tenant_id_contract_day_line_no_fkey FOREIGN KEY (tenant_id, contract, day, line_no) REFERENCES external_lines(tenant_id, contract, day, line_no)
+);
+COMMENT ON TABLE bill_exchanges IS 'What rows of bills say of payments between two currencies, signed as the rows are.';
+COMMENT ON COLUMN bill_exchanges.our_id IS 'Of the charge, or of the refund.';
+COMMENT ON COLUMN bill_exchanges.paid IS 'Minor units of the payer''s currency.';
+COMMENT ON COLUMN bill_exchanges.settled IS 'Minor units of what the provider settles, before its fee.';
+CREATE INDEX bill_exchanges_payment ON bill_exchanges USING btree (tenant_id, our_id);
+ALTER TABLE bill_exchanges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bill_exchanges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON bill_exchanges
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON bill_exchanges TO citygate_app;
+GRANT SELECT ON bill_exchanges TO citygate_auditor;
+
 CREATE TABLE bundle_drafts (
     tenant_id bigint NOT NULL,
     version bigint NOT NULL,
@@ -1912,6 +1940,47 @@ CREATE POLICY tenant ON payees
 GRANT INSERT, SELECT ON payees TO citygate_app;
 GRANT SELECT ON payees TO citygate_auditor;
 GRANT UPDATE (name, account, bank_id) ON payees TO citygate_app;
+
+CREATE TABLE payment_quotes (
+    tenant_id bigint NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    n integer NOT NULL,
+    charge_our_id text COLLATE "C" NOT NULL,
+    asked bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    pays bigint NOT NULL,
+    pays_currency text COLLATE "C" NOT NULL,
+    quote_id text COLLATE "C" NOT NULL,
+    pair text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    valid_from timestamp with time zone,
+    valid_until timestamp with time zone,
+    guaranteed boolean NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT payment_quotes_pkey PRIMARY KEY (tenant_id, our_id, n),
+    CONSTRAINT payment_quotes_asked_check CHECK ((asked > 0)),
+    CONSTRAINT payment_quotes_check CHECK ((currency <> pays_currency)),
+    CONSTRAINT payment_quotes_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payment_quotes_n_check CHECK ((n > 0)),
+    CONSTRAINT payment_quotes_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 64))),
+    CONSTRAINT payment_quotes_pays_check CHECK ((pays >= 0)),
+    CONSTRAINT payment_quotes_pays_currency_check CHECK ((pays_currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payment_quotes_price_check CHECK ((price ~ '^[0-9]+(\.[0-9]+)?$'::text))
+);
+COMMENT ON TABLE payment_quotes IS 'Rates that providers offered for charges, and what of them goes back with refunds. The highest n of a payment holds; there is a further one only while the payment was certainly not performed.';
+COMMENT ON COLUMN payment_quotes.our_id IS 'Of the charge or of the refund.';
+COMMENT ON COLUMN payment_quotes.charge_our_id IS 'Of the charge; of a refund the one it gives back of.';
+COMMENT ON COLUMN payment_quotes.asked IS 'Minor units in the charge''s currency.';
+COMMENT ON COLUMN payment_quotes.pays IS 'Minor units in the payer''s currency; of a refund what he gets back, at the rate of his payment.';
+COMMENT ON COLUMN payment_quotes.price IS 'Decimal text as the provider wrote it: units of the pair''s second currency for one of the first.';
+CREATE INDEX payment_quotes_charge ON payment_quotes USING btree (tenant_id, charge_our_id);
+ALTER TABLE payment_quotes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payment_quotes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON payment_quotes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON payment_quotes TO citygate_app;
+GRANT SELECT ON payment_quotes TO citygate_auditor;
 
 CREATE TABLE payout_rules (
     tenant_id bigint NOT NULL,

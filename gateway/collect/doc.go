@@ -69,6 +69,16 @@
 // does not while a correction waits for it. Nothing else ever moves: what a provider
 // may have seen is asked for there.
 //
+// # Payers of another currency
+//
+// Where a contract's provider offers rates, a charge gets a quote before it is sent:
+// what the payer pays in his own currency, until when, and whether the provider
+// guarantees to settle the fare for it. The quote is on disk before the first byte
+// leaves and is content: sent again, the charge has the same, whatever the rate is
+// then. One that is over is renewed only for a charge that is "created", which was
+// certainly never performed. Refunds give back at the rate of the payment, all of
+// them together what was paid ([driver.PartOf]).
+//
 // # Passing back
 //
 // [Collector.PassBack] tells each operator its journeys' shares of the fees of

@@ -43,20 +43,21 @@ type charge struct {
 	SentAt       time.Time
 	FinalAt      time.Time
 	Evidence     [][]byte
+	Quote        driver.Quote // where the payer pays in another currency
 }
 
 // debit gives the request. It depends on columns that never change, so that it
 // is the same, byte for byte, each time it is sent.
 func (c *charge) debit() driver.Debit {
 	return driver.Debit{OurID: c.OurID, RiderRef: c.PayerRef, Amount: c.money(), TripTime: c.TripAt, Subject: c.Subject,
-		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide}
+		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide, Quote: c.Quote}
 }
 
 // recovers reports whether the charge is of a debt.
 func (c *charge) recovers() bool { return c.Kind != kindCharge }
 
 func (c *charge) ref() driver.Ref {
-	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money()}
+	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money(), Quote: c.Quote}
 }
 
 func (c *charge) money() citygate.Money { return citygate.Money{Minor: c.Amount, Currency: c.Currency} }
@@ -173,8 +174,11 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 	if err != nil || len(batch) == 0 {
 		return false, err
 	}
+	batch, certain, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
+	if err != nil {
+		return false, err
+	}
 	debits := make([]driver.Debit, 0, len(batch))
-	var certain []outcome
 	for i := range batch {
 		d := batch[i].debit()
 		if err := provider.Check(d); err != nil { // one bad debit must not stop the others
@@ -182,6 +186,9 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 			continue
 		}
 		debits = append(debits, d)
+	}
+	if len(debits) == 0 {
+		return true, r.record(ctx, contract, about, healthOf(certain, adapters.ErrNotSent), certain)
 	}
 	results, callErr := provider.Submit(ctx, debits)
 	heard := classify(results, callErr)
@@ -195,7 +202,10 @@ func (r *run) queryCharges(ctx context.Context, contract Contract, provider *ada
 		var batch []charge
 		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
 			batch, err = takeToQuery(ctx, tx, contract.Name, queryBatch, tx.Now.Add(queryBatch*about.Deadline+leaseMargin))
-			return err
+			if err != nil {
+				return err
+			}
+			return quotedCharges(ctx, tx, provider, batch)
 		})
 		if err != nil || len(batch) == 0 {
 			return did, err

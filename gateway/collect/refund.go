@@ -28,7 +28,8 @@ type refund struct {
 	Do           adapters.Do
 	SentAt       time.Time
 	FinalAt      time.Time
-	Charge       charge // OurID, ProviderRef, SentAt and Amount
+	Charge       charge         // OurID, ProviderRef, SentAt, Amount and Quote
+	Pays         citygate.Money // what the payer gets back, where he paid in another currency
 }
 
 const (
@@ -37,7 +38,7 @@ const (
 )
 
 func (r *refund) request() driver.Refund {
-	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why()}
+	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why(), Pays: r.Pays}
 }
 
 func (r *refund) why() string {
@@ -55,7 +56,10 @@ func (r *run) runRefunds(ctx context.Context, contract Contract, provider *adapt
 		var batch []refund
 		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
 			batch, err = takeRefunds(ctx, tx, contract.Name, queryBatch, tx.Now.Add(queryBatch*about.Deadline+leaseMargin))
-			return err
+			if err != nil {
+				return err
+			}
+			return quotedRefunds(ctx, tx, provider, batch)
 		})
 		if err != nil || len(batch) == 0 {
 			return did, err

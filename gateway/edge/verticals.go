@@ -137,7 +137,23 @@ type Charge struct {
 	At       time.Time      `json:"at"`
 	Attempt  int            `json:"attempt" doc:"of collecting the same fares; a charge in state moved was never sent, and the next attempt went to another contract"`
 	Route    ChargeRoute    `json:"route"`
-	Bearers  []ChargeBearer `json:"bearers,omitempty" doc:"of a declined charge: who bears what is owed of other operators' fares, until the rider pays"`
+
+	Exchange *ChargeExchange `json:"exchange,omitempty" doc:"of a charge that its payer pays in another currency"`
+	Bearers  []ChargeBearer  `json:"bearers,omitempty" doc:"of a declined charge: who bears what is owed of other operators' fares, until the rider pays"`
+}
+
+// A ChargeExchange says what a charge was on its way from the payer's currency.
+type ChargeExchange struct {
+	Pays       citygate.Money  `json:"pays" doc:"what the payer was asked for, in his own currency"`
+	Quote      string          `json:"quote_id"`
+	Pair       string          `json:"pair" doc:"such as MOP/HKD: price is units of the second for one of the first"`
+	Price      string          `json:"price" doc:"decimal text, as the provider wrote it"`
+	Until      time.Time       `json:"until,omitzero" doc:"when the quote ended"`
+	Guaranteed bool            `json:"guaranteed" doc:"until then the provider settles what was asked for"`
+	Quotes     int             `json:"quotes" doc:"how many were asked for: a quote that ended was renewed only while nothing had been sent"`
+	Settled    *citygate.Money `json:"settled,omitempty" doc:"what the bill says is settled, before the fee"`
+	SettledBy  string          `json:"settled_price,omitempty" doc:"the bill's own rate, from what was paid to what is settled"`
+	Difference *citygate.Money `json:"difference,omitempty" doc:"settled less charged: on the account exchange_difference of the contract, as soon as the row is matched"`
 }
 
 // A ChargeBearer says who bears what a rider owes of one fare, and why.

@@ -50,6 +50,11 @@ func Suspense(contract string) string { return "suspense:" + contract }
 // a loss, or a gain if it is negative.
 func WriteOff(contract string) string { return "writeoff:" + contract }
 
+// ExchangeDifference is what the provider of a contract settled less than riders
+// were charged who paid in another currency, or more if it is negative, fees on
+// what it settled included. It is the issuer's: operators get their fares whole.
+func ExchangeDifference(contract string) string { return "exchange_difference:" + contract }
+
 // SubsidyReceivable is what a funder (a city, a programme, a provider's campaign)
 // owes for what riders paid less.
 func SubsidyReceivable(funder string) string { return "subsidy_receivable:" + funder }

@@ -25,6 +25,13 @@
 // whose money is not to be passed on. A refund nobody asked for holds the
 // charge it names, whose own row stays matched.
 //
+// A payment between currencies is matched if the payer paid exactly what the quote
+// said and what is settled for it is the fare to a minor unit, or, without a
+// guarantee, within a twentieth of it; the adapter has held the row to its own rate
+// before. What is settled less or more, and a fee that is a minor unit off or comes
+// back with a refund, moves to the account exchange_difference of the contract. It is
+// the issuer's: operators get their fares whole.
+//
 // Importing a bill again changes nothing. Another bill for an imported day is
 // refused. A process that dies half-way leaves a bill that is stored but not
 // processed; the next run goes on behind the last row that has its outcome.

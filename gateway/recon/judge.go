@@ -56,6 +56,11 @@ type Payment struct {
 	Fee         int64 // what the provider keeps of a charge; zero for a refund
 	State       State
 	FinalAt     time.Time
+
+	// Pays is what the payer paid in his own currency, and Guaranteed whether the
+	// provider promised to settle what was asked for; zero where there was no quote.
+	Pays       citygate.Money
+	Guaranteed bool
 }
 
 // IsRefund reports whether p gives money back.
@@ -81,6 +86,10 @@ type Line struct {
 	Currency    citygate.Currency
 	Fee         int64
 	At          time.Time
+
+	// Paid is what the row says the payer paid in his own currency, signed as
+	// Amount is; zero in a row of one currency.
+	Paid citygate.Money
 }
 
 // names gives the id under which we know what the row is about.
@@ -103,8 +112,9 @@ func key(refund bool, ourID string) string {
 // again is the natural key of the item for a row that is one too many.
 func again(l *Line) string { return fmt.Sprintf("row/%s/%d", l.Day, l.No) }
 
-// judge compares a row with the payment that has its id, nil if none has.
-func judge(l *Line, p *Payment) Kind {
+// judge compares a row with the payment that has its id, nil if none has. charge is
+// the charge that a refund row names.
+func judge(l *Line, p, charge *Payment) Kind {
 	switch {
 	case p == nil || p.State != Succeeded:
 		if l.Refund {
@@ -113,11 +123,43 @@ func judge(l *Line, p *Payment) Kind {
 		return MissingLedger
 	case l.Currency != p.Currency:
 		return CurrencyDiff
-	case l.Amount != p.signed() || l.Fee != p.Fee:
+	case (l.Amount != p.signed() || l.Fee != p.Fee) && !converted(l, p, charge):
 		return AmountDiff
 	}
 	return Matched
 }
+
+// exchangeMax is how much a settlement at a rate that nobody guaranteed may differ
+// from the fare: one part in so many. More is for a person to look at.
+const exchangeMax = 20
+
+// converted reports whether a row differs from its payment only by what the
+// provider's exchange made of it: the payer paid exactly what was agreed on in his
+// currency (the adapter has held the row to its own rate), and what is settled for
+// it is the fare to a minor unit, or, without a guarantee, near it. Its fee may be a
+// minor unit off, being of another base; a refund may bring back the fee of its part.
+func converted(l *Line, p, charge *Payment) bool {
+	agreed := p.Pays
+	if p.IsRefund() {
+		agreed = agreed.Neg()
+	}
+	if p.Pays.Currency == "" || l.Paid != agreed {
+		return false
+	}
+	off := magnitude(l.Amount - p.signed())
+	if off > 1 && (p.Guaranteed || off > p.Amount/exchangeMax) {
+		return false
+	}
+	if !p.IsRefund() {
+		return magnitude(l.Fee-p.Fee) <= 1
+	}
+	if charge == nil || charge.Amount <= 0 {
+		return l.Fee == 0
+	}
+	return l.Fee <= 0 && -l.Fee <= charge.Fee*p.Amount/charge.Amount+1
+}
+
+func magnitude(n int64) int64 { return max(n, -n) }
 
 // An Item is the outcome of a row, or of a payment without one.
 type Item struct {
@@ -169,7 +211,7 @@ func (i *Item) stamp(now time.Time) {
 // charge a refund row names, to be held if we know nothing of the refund.
 func outcome(contract string, l *Line, p, charge *Payment, now time.Time) Item {
 	i := Item{
-		Contract: contract, Item: key(l.Refund, l.names()), Kind: judge(l, p), OurID: l.OurID,
+		Contract: contract, Item: key(l.Refund, l.names()), Kind: judge(l, p, charge), OurID: l.OurID,
 		Day: l.Day, Line: l.No, Currency: l.Currency, Actual: l.Amount, ActualFee: l.Fee,
 	}
 	switch {
@@ -209,19 +251,28 @@ func missing(contract string, p *Payment, day citygate.Date, now time.Time) Item
 }
 
 // transfersOf gives what an item does to the books: of a matched row, that what
-// the provider owed us is at the bank; of a decision, its settlement; of an open
-// exception, nothing.
+// the provider owed us is at the bank, and what its exchange made more or less of
+// it; of a decision, its settlement; of an open exception, nothing.
 func transfersOf(tenant citygate.TenantID, i *Item) []ledger.Transfer {
 	if i.State == stateResolved {
 		return settlement(tenant, i)
 	}
-	net := i.Actual - i.ActualFee
-	if i.Kind != Matched || net == 0 {
+	if i.Kind != Matched {
 		return nil
 	}
-	return []ledger.Transfer{ledger.NewTransfer(tenant, 0, ledger.Transfer{
-		Debit: ledger.Bank(), Credit: ledger.ProviderReceivable(i.Contract), Amount: net, Currency: i.Currency,
-		Code: "provider_settled", Event: "bill:" + i.Contract + "/" + i.Item,
-		EffectiveAt: i.ResolvedAt, BusinessDate: i.Day,
-	})}
+	difference := ledger.ExchangeDifference(i.Contract)
+	var transfers []ledger.Transfer
+	for _, t := range []ledger.Transfer{
+		{Debit: ledger.Bank(), Amount: i.Actual - i.ActualFee, Code: "provider_settled"},
+		{Debit: difference, Amount: i.Expected - i.Actual, Code: "exchange_difference"},
+		{Debit: difference, Amount: i.ActualFee - i.ExpectedFee, Code: "exchange_fee"},
+	} {
+		if t.Amount == 0 {
+			continue
+		}
+		t.Credit, t.Currency, t.Event = ledger.ProviderReceivable(i.Contract), i.Currency, "bill:"+i.Contract+"/"+i.Item
+		t.EffectiveAt, t.BusinessDate = i.ResolvedAt, i.Day
+		transfers = append(transfers, ledger.NewTransfer(tenant, 0, t))
+	}
+	return transfers
 }

@@ -25,11 +25,20 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 	if err != nil {
 		return nil, err
 	}
+	quotes, err := collect.Quotes(ctx, tx, ourIDs)
+	if err != nil {
+		return nil, err
+	}
 	payments := make([]Payment, 0, len(entries))
 	for _, e := range entries {
-		if e.Contract == contract {
-			payments = append(payments, payment(e))
+		if e.Contract != contract {
+			continue
 		}
+		p := payment(e)
+		if q, ok := quotes[e.OurID]; ok {
+			p.Pays, p.Guaranteed = q.Pays, q.Rate.Guaranteed
+		}
+		payments = append(payments, p)
 	}
 	return payments, nil
 }

@@ -56,7 +56,10 @@ func insertLines(ctx context.Context, tx *pg.Tx, contract string, day citygate.D
 	if err == nil && tag.RowsAffected() != int64(n) {
 		err = ErrBill.Because(nil, "contract %s, day %s: two rows have one line number", contract, day)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return insertExchanges(ctx, tx, contract, day, lines)
 }
 
 // files gives the days whose bill is stored and not processed, and the last day
@@ -107,7 +110,14 @@ func next(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, af
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Line])
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
+		err = row.Scan(&l.Day, &l.No, &l.Refund, &l.OurID, &l.RefundID, &l.ProviderRef, &l.Amount, &l.Currency, &l.Fee, &l.At)
+		return l, err
+	})
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	return lines, exchangesOf(ctx, tx, contract, day, lines)
 }
 
 // A holder is an item that exists already.

@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// exchanges gives charges what was agreed on in their payers' currencies and what
+// bills say became of it.
+func exchanges(ctx context.Context, tx *pg.Tx, list []edge.Charge) error {
+	ids := make([]string, len(list))
+	for i := range list {
+		ids[i] = list[i].OurID
+	}
+	quotes, err := collect.Quotes(ctx, tx, ids)
+	if err != nil || len(quotes) == 0 {
+		return err
+	}
+	billed, err := recon.Exchanges(ctx, tx, ids)
+	for i := range list {
+		q, ok := quotes[list[i].OurID]
+		if !ok {
+			continue
+		}
+		e := &edge.ChargeExchange{
+			Pays: q.Pays, Quote: q.Rate.ID, Pair: q.Rate.Pair, Price: q.Rate.Price, Until: q.Rate.Until, Guaranteed: q.Rate.Guaranteed, Quotes: q.Made,
+		}
+		if b, there := billed[list[i].OurID]; there {
+			settled := b.Settled
+			e.Settled, e.SettledBy = &settled, b.Price
+			if settled.Currency == list[i].Amount.Currency {
+				e.Difference = &citygate.Money{Minor: settled.Minor - list[i].Amount.Minor, Currency: settled.Currency}
+			}
+		}
+		list[i].Exchange = e
+	}
+	return err
+}
