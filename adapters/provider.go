@@ -315,5 +315,22 @@ func (b *Biller) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill,
 // ParseBill reads a bill.
 func (b *Biller) ParseBill(bill driver.Bill) ([]driver.BillLine, error) { return b.d.ParseBill(bill) }
 
+// ReadBill reads a bill row by row, without holding its rows where the driver can.
+func (b *Biller) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
+	if r, ok := b.d.(driver.BillReader); ok {
+		return r.ReadBill(bill, visit)
+	}
+	lines, err := b.d.ParseBill(bill)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if err := visit(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // BillDay gives the day whose bill carries a payment finished at the instant.
 func (b *Biller) BillDay(at time.Time) citygate.Date { return b.d.BillDay(at) }

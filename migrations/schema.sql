@@ -1178,7 +1178,7 @@ CREATE POLICY tenant ON external_files
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON external_files TO citygate_app;
 GRANT SELECT ON external_files TO citygate_auditor;
-GRANT UPDATE (state, matched_to, processed_at) ON external_files TO citygate_app;
+GRANT UPDATE (lines, state, matched_to, processed_at) ON external_files TO citygate_app;
 
 CREATE TABLE external_lines (
     tenant_id bigint NOT NULL,

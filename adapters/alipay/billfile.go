@@ -61,33 +61,56 @@ type totals struct {
 	paid, refunded, fees int64
 }
 
-// ParseBill implements [driver.Biller]. A bill is a zip of two GBK files, the
+// ParseBill implements [driver.Biller]: all that ReadBill visits.
+func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := p.ReadBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// ReadBill implements [driver.BillReader]. A bill is a zip of two GBK files, the
 // rows and their summary. The rows must add up to the totals at the end of
 // their own file, where it has them, and to the summary, which must be there;
 // the summary's sums are over payments and refunds together. The account and
 // the day must be the bill's. The amount of a row is what the merchant
-// receives of it, before the fee.
-func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+// receives of it, before the fee. Neither file is held in memory.
+func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != cny {
-		return nil, fmt.Errorf("%w: an alipay bill is in %s, not %s", driver.ErrCurrencyUnsupported, cny, bill.Currency)
+		return fmt.Errorf("%w: an alipay bill is in %s, not %s", driver.ErrCurrencyUnsupported, cny, bill.Currency)
 	}
 	detail, summary, err := unpack(bill.Body)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, text := range []string{detail, summary} {
-		if err := belongs(text, p.account(), bill.Day); err != nil {
-			return nil, err
+	left := wire.UnfoldLimit
+	var sum totals
+	head, err := p.table(detail, &left, detailEnd, bill.Day, []string{colTradeNo, colOrderNo, colKind, colFinished, colReceived, colRefundNo, colFee},
+		func(columns map[string]int, record []string, line int) error {
+			l, err := row(columns, record)
+			if err != nil {
+				return err
+			}
+			l.Line = line
+			if err := sum.count(l); err != nil {
+				return err
+			}
+			return visit(l)
+		})
+	if err != nil {
+		return err
+	}
+	for _, comment := range head.totals {
+		if err := errors.Join(declared(paymentsTotal, comment, sum.payments, sum.paid), declared(refundsTotal, comment, sum.refunds, sum.refunded)); err != nil {
+			return err
 		}
 	}
-	lines, sum, err := rows(detail)
-	if err != nil {
-		return nil, err
-	}
-	if err := agree(detail, summary, sum); err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return p.agree(summary, &left, bill.Day, sum)
 }
 
 // issued finds when the platform made a bill: the instant at the end of its
@@ -102,7 +125,7 @@ func issued(body []byte) (at time.Time) {
 		if err != nil {
 			return time.Time{}
 		}
-		lines := bufio.NewScanner(io.LimitReader(simplifiedchinese.GBK.NewDecoder().Reader(r), wire.BillLimit))
+		lines := bufio.NewScanner(io.LimitReader(simplifiedchinese.GBK.NewDecoder().Reader(r), wire.UnfoldLimit))
 		for lines.Scan() {
 			m := exportLine.FindStringSubmatch(lines.Text())
 			if m == nil {
@@ -119,88 +142,151 @@ func issued(body []byte) (at time.Time) {
 
 // unpack finds the two files by their first line: their names are GBK without
 // a mark that says so, and are not needed.
-func unpack(body []byte) (detail, summary string, err error) {
+func unpack(body []byte) (detail, summary *zip.File, err error) {
 	archive, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
-		return "", "", fmt.Errorf("alipay: the bill is not a zip file: %w", err)
+		return nil, nil, fmt.Errorf("alipay: the bill is not a zip file: %w", err)
 	}
-	left := wire.BillLimit
 	for _, f := range archive.File {
-		text, err := decode(f, &left)
-		if err != nil {
-			return "", "", err
-		}
+		title, err := firstLine(f)
 		switch {
-		case strings.HasPrefix(text, detailTitle) && detail == "":
-			detail = text
-		case strings.HasPrefix(text, summaryTitle) && summary == "":
-			summary = text
+		case err != nil:
+			return nil, nil, err
+		case strings.HasPrefix(title, detailTitle) && detail == nil:
+			detail = f
+		case strings.HasPrefix(title, summaryTitle) && summary == nil:
+			summary = f
 		default:
-			return "", "", errors.New("alipay: the bill has a file that is neither its rows nor its summary, or one of them twice")
+			return nil, nil, errors.New("alipay: the bill has a file that is neither its rows nor its summary, or one of them twice")
 		}
 	}
-	if detail == "" || summary == "" {
-		return "", "", errors.New("alipay: the bill lacks its rows or its summary")
+	if detail == nil || summary == nil {
+		return nil, nil, errors.New("alipay: the bill lacks its rows or its summary")
 	}
 	return detail, summary, nil
 }
 
-// decode reads one file of the zip as GBK, at most left bytes in all, so that a
-// small zip cannot unfold into a large memory.
-func decode(f *zip.File, left *int64) (string, error) {
+// firstLine gives the beginning of a file of the zip.
+func firstLine(f *zip.File) (string, error) {
 	r, err := f.Open()
 	if err != nil {
 		return "", fmt.Errorf("alipay: the bill's zip is damaged: %w", err)
 	}
-	defer func() { _ = r.Close() }() // read to the end; the checksum was checked there
-	raw, err := io.ReadAll(io.LimitReader(r, *left+1))
-	if err != nil {
+	defer func() { _ = r.Close() }() // it is opened again
+	head, err := io.ReadAll(simplifiedchinese.GBK.NewDecoder().Reader(io.LimitReader(r, 2*int64(len(detailTitle)))))
+	if err != nil && !errors.Is(err, zip.ErrChecksum) {
 		return "", fmt.Errorf("alipay: the bill's zip is damaged: %w", err)
 	}
-	if *left -= int64(len(raw)); *left < 0 {
-		return "", wire.ErrTooLarge
-	}
-	text, err := simplifiedchinese.GBK.NewDecoder().Bytes(raw)
-	if err != nil {
-		return "", fmt.Errorf("alipay: the bill is not GBK: %w", err)
-	}
-	return string(text), nil
+	return string(head), nil
 }
 
-// belongs checks the account and the day that the head of a file names.
-func belongs(text, account string, day citygate.Date) error {
-	var named, dated bool
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "#") {
-			break
+// A bounded reader reads at most left bytes, so that a small zip cannot unfold
+// into endless work.
+type bounded struct {
+	r    io.Reader
+	left *int64
+}
+
+func (b bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if *b.left -= int64(n); *b.left < 0 {
+		return 0, wire.ErrTooLarge
+	}
+	return n, err
+}
+
+// commentMost bounds how much of a comment line is looked at.
+const commentMost = 4 << 10
+
+// totalsMost bounds the lines of totals; a file has two.
+const totalsMost = 16
+
+// comments look at the lines of a file that begin with #, as it is read.
+type comments struct {
+	end          string // a word of the last one
+	line         []byte // the one that is under way, as far as it is looked at
+	other        bool   // it is no comment
+	rows         bool   // a line was seen that is none
+	account, day string // as the head names them
+	totals       []string
+	crowded      bool // with more of them than are looked at
+	ended        bool
+}
+
+// Write implements [io.Writer].
+func (c *comments) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		part, rest, whole := bytes.Cut(p, []byte{'\n'})
+		if len(c.line) == 0 && len(part) > 0 && part[0] != '#' {
+			c.other = true
 		}
-		if m := accountLine.FindStringSubmatch(line); m != nil {
-			if m[1] != account {
-				return fmt.Errorf("alipay: the bill is of account %s, not %s", clip(m[1]), account)
-			}
-			named = true
+		if !c.other {
+			c.line = append(c.line, part[:min(len(part), commentMost-min(len(c.line), commentMost))]...)
 		}
-		if m := periodLine.FindStringSubmatch(line); m != nil {
-			if got := m[1] + "-" + m[2] + "-" + m[3]; got != day.String() {
-				return fmt.Errorf("alipay: the bill is of %s, not %s", got, day)
-			}
-			dated = true
+		if whole {
+			c.over()
+		}
+		p = rest
+	}
+	return n, nil
+}
+
+// over takes the line that is over.
+func (c *comments) over() {
+	text := string(c.line)
+	if c.other {
+		c.rows = true
+	}
+	c.line, c.other = c.line[:0], false
+	if !strings.HasPrefix(text, "#") {
+		return
+	}
+	if m := accountLine.FindStringSubmatch(text); m != nil && !c.rows {
+		c.account += " " + m[1]
+	}
+	if m := periodLine.FindStringSubmatch(text); m != nil && !c.rows {
+		c.day += " " + m[1] + "-" + m[2] + "-" + m[3]
+	}
+	if paymentsTotal.MatchString(text) || refundsTotal.MatchString(text) {
+		if c.crowded = len(c.totals) == totalsMost; !c.crowded {
+			c.totals = append(c.totals, text)
 		}
 	}
-	if !named || !dated {
+	c.ended = c.ended || strings.Contains(text, c.end)
+}
+
+// belongs checks the account and the day that the head of a file named, and that it
+// was whole.
+func (c *comments) belongs(account string, day citygate.Date) error {
+	switch {
+	case c.crowded:
+		return errors.New("alipay: the bill says again and again what its rows add up to")
+	case !c.ended:
+		return errors.New("alipay: the bill stops before its end line")
+	case c.account == "" || c.day == "":
 		return errors.New("alipay: the bill names no account or no day")
+	case c.account != " "+account:
+		return fmt.Errorf("alipay: the bill is of account%s, not %s", clip(c.account), account)
+	case c.day != " "+day.String():
+		return fmt.Errorf("alipay: the bill is of%s, not %s", clip(c.day), day)
 	}
 	return nil
 }
 
 // table visits the rows between a file's comment lines, with the columns by
 // name and the number of the line. The record is the visitor's for one call.
-// The end line must be there, or the file may have been cut short.
-func table(text, end string, names []string, visit func(columns map[string]int, record []string, line int) error) error {
-	if !ended(text, end) {
-		return errors.New("alipay: the bill stops before its end line")
+// The head must be of this account and day, and the end line must be there, or the
+// file may have been cut short: that is known when all of it was visited.
+func (p *Provider) table(f *zip.File, left *int64, end string, day citygate.Date, names []string,
+	visit func(columns map[string]int, record []string, line int) error) (*comments, error) {
+	file, err := f.Open()
+	if err != nil {
+		return nil, fmt.Errorf("alipay: the bill's zip is damaged: %w", err)
 	}
-	r := csv.NewReader(strings.NewReader(text))
+	defer func() { _ = file.Close() }() // read to the end; the checksum was checked there
+	head := &comments{end: end}
+	r := csv.NewReader(io.TeeReader(simplifiedchinese.GBK.NewDecoder().Reader(bounded{file, left}), head))
 	r.Comment = '#'
 	r.LazyQuotes = true // the platform does not quote, so a quotation mark is a character
 	r.ReuseRecord = true
@@ -208,10 +294,11 @@ func table(text, end string, names []string, visit func(columns map[string]int, 
 	for {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			return need(columns, names)
+			head.over()
+			return head, errors.Join(need(columns, names), head.belongs(p.account(), day))
 		}
 		if err != nil {
-			return fmt.Errorf("alipay: the bill's table: %w", err)
+			return nil, fmt.Errorf("alipay: the bill's table: %w", err)
 		}
 		for i := range record {
 			record[i] = strings.TrimSpace(record[i]) // cells are padded with a TAB
@@ -222,24 +309,15 @@ func table(text, end string, names []string, visit func(columns map[string]int, 
 				columns[strings.Clone(name)] = i
 			}
 			if err := need(columns, names); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
 		line, _ := r.FieldPos(0)
 		if err := visit(columns, record, line); err != nil {
-			return fmt.Errorf("alipay: the bill's line %d: %w", line, err)
+			return nil, fmt.Errorf("alipay: the bill's line %d: %w", line, err)
 		}
 	}
-}
-
-func ended(text, end string) bool {
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "#") && strings.Contains(line, end) {
-			return true
-		}
-	}
-	return false
 }
 
 // need checks that the columns exist; the platform has added columns before,
@@ -251,23 +329,6 @@ func need(columns map[string]int, names []string) error {
 		}
 	}
 	return nil
-}
-
-func rows(detail string) (lines []driver.BillLine, sum totals, err error) {
-	names := []string{colTradeNo, colOrderNo, colKind, colFinished, colReceived, colRefundNo, colFee}
-	err = table(detail, detailEnd, names, func(columns map[string]int, record []string, line int) error {
-		l, err := row(columns, record)
-		if err != nil {
-			return err
-		}
-		l.Line = line
-		lines = append(lines, l)
-		return sum.count(l)
-	})
-	if err != nil {
-		return nil, totals{}, err
-	}
-	return lines, sum, nil
 }
 
 func row(columns map[string]int, record []string) (driver.BillLine, error) {
@@ -320,19 +381,11 @@ func (t *totals) count(line driver.BillLine) (err error) {
 	return err
 }
 
-// agree compares the rows with what the bill itself says they add up to.
-func agree(detail, summary string, sum totals) error {
-	for line := range strings.Lines(detail) {
-		if err := declared(paymentsTotal, line, sum.payments, sum.paid); err != nil {
-			return err
-		}
-		if err := declared(refundsTotal, line, sum.refunds, sum.refunded); err != nil {
-			return err
-		}
-	}
+// agree compares the rows with what the bill's summary says they add up to.
+func (p *Provider) agree(summary *zip.File, left *int64, day citygate.Date, sum totals) error {
 	found := false
 	names := []string{colStore, colPayments, colRefunds, colReceived, colFee, colShare, colNet}
-	err := table(summary, summaryEnd, names, func(columns map[string]int, record []string, _ int) error {
+	_, err := p.table(summary, left, summaryEnd, day, names, func(columns map[string]int, record []string, _ int) error {
 		if record[columns[colStore]] != totalRow {
 			return nil
 		}

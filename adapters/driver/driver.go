@@ -248,6 +248,15 @@ type Biller interface {
 	BillDay(at time.Time) citygate.Date
 }
 
+// A BillReader is a [Biller] that reads bills row by row, so that one of a million
+// rows needs no memory for them.
+type BillReader interface {
+	// ReadBill is ParseBill, with a visit for each line in the file's order. On an
+	// error, of its own or of a visit, what was visited is worth nothing: totals
+	// stand at the end of files.
+	ReadBill(bill Bill, visit func(BillLine) error) error
+}
+
 // A DenyFeed lists riders the provider refuses. It is a full snapshot.
 type DenyFeed interface {
 	PullDeny(ctx context.Context) (riderRefs []string, err error)

@@ -2,6 +2,7 @@ package unionpay
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/zlib"
 	"context"
@@ -99,58 +100,76 @@ func limited(r io.Reader, most int64) ([]byte, error) {
 	return raw, nil
 }
 
-// ParseBill implements [driver.Biller]. Rows are cut by bytes, so that names in
+// ParseBill implements [driver.Biller]: all that ReadBill visits.
+func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := p.ReadBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// ReadBill implements [driver.BillReader]. Rows are cut by bytes, so that names in
 // GBK do not move what stands behind them. The file declares no totals; each row
 // must agree with itself, and be of this merchant and this day.
-func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != cny {
-		return nil, fmt.Errorf("%w: a unionpay file is in %s, not %s", driver.ErrCurrencyUnsupported, cny, bill.Currency)
+		return fmt.Errorf("%w: a unionpay file is in %s, not %s", driver.ErrCurrencyUnsupported, cny, bill.Currency)
 	}
 	archive, err := zip.NewReader(bytes.NewReader(bill.Body), int64(len(bill.Body)))
 	if err != nil {
-		return nil, errors.New("unionpay: the file is not a zip")
+		return errors.New("unionpay: the file is not a zip")
 	}
-	var text []byte
-	found := false
+	var file *zip.File
 	for _, f := range archive.File {
 		if !strings.Contains(f.Name, zipFileMark) {
 			continue
 		}
-		if found {
-			return nil, errors.New("unionpay: two settlement files in one")
+		if file != nil {
+			return errors.New("unionpay: two settlement files in one")
 		}
-		r, err := f.Open()
-		if err != nil {
-			return nil, errors.New("unionpay: the zip is damaged")
-		}
-		text, err = limited(r, wire.BillLimit)
-		_ = r.Close() // read to the end
-		if err != nil {
-			return nil, fmt.Errorf("unionpay: the zip: %w", err)
-		}
-		found = true
+		file = f
 	}
-	if !found {
-		return nil, errors.New("unionpay: no settlement file in the zip")
+	if file == nil {
+		return errors.New("unionpay: no settlement file in the zip")
 	}
-	return p.rows(text, bill.Day)
+	r, err := file.Open()
+	if err != nil {
+		return errors.New("unionpay: the zip is damaged")
+	}
+	defer func() { _ = r.Close() }() // read to the end
+	return p.rows(r, bill.Day, visit)
 }
 
-func (p *Provider) rows(text []byte, day citygate.Date) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	for i, raw := range bytes.Split(text, []byte("\n")) {
-		raw = bytes.TrimSuffix(raw, []byte("\r"))
+// rows visits the rows of a file.
+func (p *Provider) rows(r io.Reader, day citygate.Date, visit func(driver.BillLine) error) error {
+	left := &io.LimitedReader{R: r, N: wire.UnfoldLimit + 1}
+	lines := bufio.NewScanner(left)
+	for no := 1; lines.Scan(); no++ {
+		raw := bytes.TrimSuffix(lines.Bytes(), []byte("\r"))
 		if len(raw) == 0 {
 			continue
 		}
 		line, err := p.row(raw, day)
 		if err != nil {
-			return nil, fmt.Errorf("unionpay: line %d: %w", i+1, err)
+			return fmt.Errorf("unionpay: line %d: %w", no, err)
 		}
-		line.Line = i + 1
-		lines = append(lines, line)
+		line.Line = no
+		if err := visit(line); err != nil {
+			return err
+		}
 	}
-	return lines, nil
+	switch {
+	case left.N <= 0:
+		return wire.ErrTooLarge
+	case lines.Err() != nil:
+		return errors.New("unionpay: the zip: its content is damaged, or a row has no end")
+	}
+	return nil
 }
 
 // cells cuts a row; between two columns stands one space.

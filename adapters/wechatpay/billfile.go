@@ -37,35 +37,46 @@ const (
 
 var utf8BOM = []byte{0xef, 0xbb, 0xbf}
 
-// ParseBill implements [driver.Biller]: the bill of trades. Columns are found by
+// ParseBill implements [driver.Biller]: all that ReadBill visits.
+func (c *client) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := c.ReadBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// ReadBill implements [driver.BillReader]: the bill of trades. Columns are found by
 // their names, because merchants of different ages get different ones. The rows
 // must add up to the summary at the end of the file, and each must be of this
 // merchant. The amount of a row is what is settled to the merchant before the
 // fee (订单金额 less what the merchant gave itself); of a refund, what is taken
 // from him. A REVOKED row is a payment that was reversed: it stands under the
 // payment's own number, as a refund without one.
-func (c *client) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+func (c *client) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != c.config.Currency {
-		return nil, fmt.Errorf("%w: this contract's bills are in %s, not %s", driver.ErrCurrencyUnsupported, c.config.Currency, bill.Currency)
+		return fmt.Errorf("%w: this contract's bills are in %s, not %s", driver.ErrCurrencyUnsupported, c.config.Currency, bill.Currency)
 	}
-	t, err := readTable(bill.Body, []string{colTime, colTradeNo, colOrderNo, colState, colSettled, colRefundNo, colRefunded, colFee},
-		[]string{sumRows, sumSettled, sumRefunded, sumFee})
-	if err != nil {
-		return nil, err
-	}
-	lines := make([]driver.BillLine, 0, len(t.rows))
 	var sums tradeSums
-	for _, r := range t.rows {
-		line, err := c.row(r, &sums)
-		if err != nil {
-			return nil, fmt.Errorf("wechatpay: the bill's line %d: %w", r.line, err)
-		}
-		if day := c.BillDay(line.At); day != bill.Day {
-			return nil, fmt.Errorf("wechatpay: the bill's line %d is of %s, the bill of %s", r.line, day, bill.Day)
-		}
-		lines = append(lines, line)
+	summary, err := readTable(bill.Body, []string{colTime, colTradeNo, colOrderNo, colState, colSettled, colRefundNo, colRefunded, colFee},
+		[]string{sumRows, sumSettled, sumRefunded, sumFee}, func(r tableRow) error {
+			line, err := c.row(r, &sums)
+			if err != nil {
+				return fmt.Errorf("wechatpay: the bill's line %d: %w", r.line, err)
+			}
+			if day := c.BillDay(line.At); day != bill.Day {
+				return fmt.Errorf("wechatpay: the bill's line %d is of %s, the bill of %s", r.line, day, bill.Day)
+			}
+			return visit(line)
+		})
+	if err != nil {
+		return err
 	}
-	return lines, sums.agree(t)
+	return sums.agree(summary)
 }
 
 // tradeSums are what the rows of a bill add up to.
@@ -139,15 +150,15 @@ func (s *tradeSums) count(amounts [5]int64) (err error) {
 }
 
 // agree compares the rows with the file's own totals.
-func (s *tradeSums) agree(t table) error {
-	if count := t.summary.cell(sumRows); count != strconv.FormatInt(s.rows, 10) {
+func (s *tradeSums) agree(summary tableRow) error {
+	if count := summary.cell(sumRows); count != strconv.FormatInt(s.rows, 10) {
 		return fmt.Errorf("wechatpay: the bill has %d rows and says %.20q", s.rows, count)
 	}
 	for _, c := range []struct {
 		name string
 		got  int64
 	}{{sumSettled, s.settled}, {sumRefunded, s.refunded}, {sumFee, s.fee}, {sumOrdered, s.ordered}, {sumRequested, s.requested}} {
-		text, there := t.summary.look(c.name)
+		text, there := summary.look(c.name)
 		if !there && (c.name == sumOrdered || c.name == sumRequested) {
 			continue
 		}
@@ -162,13 +173,7 @@ func (s *tradeSums) agree(t table) error {
 	return nil
 }
 
-// A table is a bill taken apart: a header, rows, a header of the summary, the
-// summary.
-type table struct {
-	rows    []tableRow
-	summary tableRow
-}
-
+// A tableRow is a row of a bill.
 type tableRow struct {
 	columns map[string]int
 	cells   []string
@@ -185,49 +190,53 @@ func (r tableRow) look(name string) (string, bool) {
 
 func (r tableRow) cell(name string) string { text, _ := r.look(name); return text }
 
-// readTable takes a bill apart. A byte order mark stands in front, or not: who
-// saves a bill loses it. Cells have a backtick in front; names of goods may hold
-// commas, so a row is cut at a comma and a backtick.
-func readTable(body []byte, columns, sums []string) (table, error) {
-	var t table
-	text := string(bytes.TrimPrefix(body, utf8BOM))
-	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
-	for len(lines) > 0 && lines[len(lines)-1] == "" {
-		lines = lines[:len(lines)-1]
-	}
-	if len(lines) < 3 {
-		return t, errors.New("wechatpay: the bill is cut short")
-	}
-	head, err := header(lines[0], columns)
-	if err != nil {
-		return t, err
-	}
-	end := len(lines) - 2
-	foot, err := header(lines[end], sums)
-	if err != nil {
-		return t, err
-	}
-	t.rows = make([]tableRow, 0, end-1)
-	for i := 1; i <= len(lines)-1; i++ {
-		if i == end {
+// readTable takes a bill apart, row by row, and gives its summary. A byte order mark
+// stands in front, or not: who saves a bill loses it. Cells have a backtick in front;
+// names of goods may hold commas, so a row is cut at a comma and a backtick. The last
+// two lines are the summary's header and the summary, so each row waits until two
+// lines behind it were seen.
+func readTable(body []byte, columns, sums []string, visit func(tableRow) error) (summary tableRow, err error) {
+	body = bytes.TrimRight(bytes.TrimPrefix(body, utf8BOM), "\r\n")
+	var head map[string]int
+	var waiting [2]string
+	no := 0
+	for raw := range bytes.SplitSeq(body, []byte{'\n'}) {
+		text := string(bytes.TrimSuffix(raw, []byte{'\r'}))
+		if no++; no == 1 {
+			if head, err = header(text, columns); err != nil {
+				return summary, err
+			}
 			continue
 		}
-		in := head
-		if i > end {
-			in = foot
+		if no > 3 {
+			r, err := cut(head, waiting[0], no-2)
+			if err != nil {
+				return summary, err
+			}
+			if err := visit(r); err != nil {
+				return summary, err
+			}
 		}
-		cells, marked := strings.CutPrefix(lines[i], "`")
-		r := tableRow{in, strings.Split(cells, ",`"), i + 1}
-		if !marked || len(r.cells) != len(in) {
-			return t, fmt.Errorf("wechatpay: the bill's line %d has other cells than its header", r.line)
-		}
-		if i > end {
-			t.summary = r
-		} else {
-			t.rows = append(t.rows, r)
-		}
+		waiting[0], waiting[1] = waiting[1], text
 	}
-	return t, nil
+	if no < 3 {
+		return summary, errors.New("wechatpay: the bill is cut short")
+	}
+	foot, err := header(waiting[0], sums)
+	if err != nil {
+		return summary, err
+	}
+	return cut(foot, waiting[1], no)
+}
+
+// cut takes a row apart.
+func cut(in map[string]int, text string, no int) (tableRow, error) {
+	cells, marked := strings.CutPrefix(text, "`")
+	r := tableRow{in, strings.Split(cells, ",`"), no}
+	if !marked || len(r.cells) != len(in) {
+		return r, fmt.Errorf("wechatpay: the bill's line %d has other cells than its header", r.line)
+	}
+	return r, nil
 }
 
 // header reads the names of columns, each of which must be there once.

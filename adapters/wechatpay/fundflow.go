@@ -47,29 +47,26 @@ type FundFlow struct {
 // must add up to the summary, and each balance must be the one before it and the
 // movement, so a row that is missing in the middle is noticed too.
 func ParseFundFlow(bill driver.Bill) ([]FundFlow, error) {
-	t, err := readTable(bill.Body, []string{colBooked, colFlow, colDirection, colMoved, colBalance}, []string{sumFlows, sumInCount, sumIn, sumOutCount, sumOut})
-	if err != nil {
-		return nil, err
-	}
-	flows := make([]FundFlow, 0, len(t.rows))
+	var flows []FundFlow
 	var sums flowSums
-	for _, r := range t.rows {
+	summary, err := readTable(bill.Body, []string{colBooked, colFlow, colDirection, colMoved, colBalance}, []string{sumFlows, sumInCount, sumIn, sumOutCount, sumOut}, func(r tableRow) error {
 		flow, err := flowOf(r, bill.Currency)
 		if err != nil {
-			return nil, fmt.Errorf("wechatpay: the bill's line %d: %w", r.line, err)
+			return fmt.Errorf("wechatpay: the bill's line %d: %w", r.line, err)
 		}
 		if len(flows) > 0 {
 			before, err := add(flows[len(flows)-1].Balance.Minor, flow.Amount.Minor)
 			if err != nil || before != flow.Balance.Minor {
-				return nil, fmt.Errorf("wechatpay: the bill's line %d: the balance does not follow from the one before", r.line)
+				return fmt.Errorf("wechatpay: the bill's line %d: the balance does not follow from the one before", r.line)
 			}
 		}
-		if err := sums.count(flow.Amount.Minor); err != nil {
-			return nil, err
-		}
 		flows = append(flows, flow)
+		return sums.count(flow.Amount.Minor)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return flows, sums.agree(t)
+	return flows, sums.agree(summary)
 }
 
 func flowOf(r tableRow, currency citygate.Currency) (FundFlow, error) {
@@ -113,14 +110,14 @@ func (s *flowSums) count(moved int64) (err error) {
 	return err
 }
 
-func (s *flowSums) agree(t table) error {
+func (s *flowSums) agree(summary tableRow) error {
 	for name, want := range map[string]int64{sumFlows: s.ins + s.outs, sumInCount: s.ins, sumOutCount: s.outs} {
-		if got := t.summary.cell(name); got != strconv.FormatInt(want, 10) {
+		if got := summary.cell(name); got != strconv.FormatInt(want, 10) {
 			return fmt.Errorf("wechatpay: the bill's %s: it says %.20q, the rows %d", name, got, want)
 		}
 	}
 	for name, want := range map[string]int64{sumIn: s.in, sumOut: s.out} {
-		got, err := minor(t.summary.cell(name))
+		got, err := minor(summary.cell(name))
 		if err != nil || got != want {
 			return fmt.Errorf("wechatpay: the bill's %s is not what its rows add up to", name)
 		}

@@ -37,6 +37,10 @@ import (
 const (
 	CallLimit int64 = 1 << 20   // an API answer
 	BillLimit int64 = 256 << 20 // a bill
+
+	// UnfoldLimit is on what a bill that came compressed unfolds to, where it is
+	// read as a stream.
+	UnfoldLimit int64 = 2 << 30
 )
 
 // ErrTooLarge says that the answer is longer than the limit. The request was

@@ -296,11 +296,11 @@ func (w *world) compareBooks(ctx context.Context, s *Score, holds func(string, b
 			contract = sandboxContract
 		}
 		err := w.gateway.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
-			charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now)
+			charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now, "", 0)
 			if err != nil {
 				return err
 			}
-			refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now)
+			refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now, "", 0)
 			for _, e := range append(charges, refunds...) {
 				if e.State == "succeeded" {
 					ours[payment{e.OurID, e.Amount, e.Fee}]++
@@ -405,7 +405,7 @@ func foreignRows(ctx context.Context, tx *pg.Tx) (n int64, err error) {
 func (w *world) finalCharges(ctx context.Context, tenant citygate.TenantID) (map[string]bool, error) {
 	final := map[string]bool{}
 	err := w.gateway.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		entries, err := collect.ChargesForBill(ctx, tx, alipayContract, w.day, tx.Now)
+		entries, err := collect.ChargesForBill(ctx, tx, alipayContract, w.day, tx.Now, "", 0)
 		for _, e := range entries {
 			final[e.OurID] = e.State == "succeeded"
 		}

@@ -71,11 +71,11 @@ func (w *world) unimported(ctx context.Context, tx *pg.Tx, t tenants.Tenant, not
 	if t.ID >= hillside {
 		contract = sandboxContract
 	}
-	charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now)
+	charges, err := collect.ChargesForBill(ctx, tx, contract, time.Time{}, tx.Now, "", 0)
 	if err != nil {
 		return err
 	}
-	refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now)
+	refunds, err := collect.RefundsForBill(ctx, tx, contract, time.Time{}, tx.Now, "", 0)
 	if err != nil {
 		return err
 	}

@@ -308,7 +308,7 @@ func TestBillResolvesWhatNobodyKnew(t *testing.T) {
 		})
 	}
 	c.in(func(tx *pg.Tx) error {
-		all, err := ChargesForBill(t.Context(), tx, "box", morning, closed.Add(time.Hour))
+		all, err := ChargesForBill(t.Context(), tx, "box", morning, closed.Add(time.Hour), "", 0)
 		if len(all) != 1 || all[0].State != "succeeded" || all[0].ProviderRef != "B1" || all[0].Fee != 3 {
 			t.Errorf("entries %+v", all)
 		}

@@ -38,20 +38,20 @@ const (
 )
 
 // ChargesForBill gives the charges of a contract that were sent and did not
-// finally fail, by our id: those final in [from, to), and those still open that
-// were created before to.
-func ChargesForBill(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time) ([]BillEntry, error) {
+// finally fail, by our id behind after, at most limit (0 = all of them): those final
+// in [from, to), and those still open that were created before to.
+func ChargesForBill(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time, after string, limit int) ([]BillEntry, error) {
 	rows, err := tx.Query(ctx, chargeEntries+`contract = $2 AND sent_at IS NOT NULL
 		AND ((state = 'succeeded' AND final_at >= $3 AND final_at < $4) OR (state IN ('sent', 'unknown') AND created_at < $4))
-		ORDER BY our_id`, tx.Tenant, contract, from, to)
+		AND our_id > $5 ORDER BY our_id LIMIT nullif($6, 0)`, tx.Tenant, contract, from, to, after, limit)
 	return billEntries(rows, err)
 }
 
 // RefundsForBill is [ChargesForBill] for refunds.
-func RefundsForBill(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time) ([]BillEntry, error) {
+func RefundsForBill(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time, after string, limit int) ([]BillEntry, error) {
 	rows, err := tx.Query(ctx, refundEntries+`r.contract = $2 AND r.sent_at IS NOT NULL
 		AND ((r.state = 'succeeded' AND r.final_at >= $3 AND r.final_at < $4) OR (r.state IN ('sent', 'unknown') AND r.created_at < $4))
-		ORDER BY r.our_id`, tx.Tenant, contract, from, to)
+		AND r.our_id > $5 ORDER BY r.our_id LIMIT nullif($6, 0)`, tx.Tenant, contract, from, to, after, limit)
 	return billEntries(rows, err)
 }
 

@@ -44,22 +44,17 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 }
 
 // SucceededIn implements [Book].
-func (Payments) SucceededIn(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time) ([]Payment, error) {
-	charges, err := collect.ChargesForBill(ctx, tx, contract, from, to)
-	if err != nil {
-		return nil, err
+func (Payments) SucceededIn(ctx context.Context, tx *pg.Tx, contract string, refunds bool, from, to time.Time, after string, limit int) ([]Payment, error) {
+	read := collect.ChargesForBill
+	if refunds {
+		read = collect.RefundsForBill
 	}
-	refunds, err := collect.RefundsForBill(ctx, tx, contract, from, to)
-	if err != nil {
-		return nil, err
+	entries, err := read(ctx, tx, contract, from, to, after, limit)
+	payments := make([]Payment, len(entries))
+	for i, e := range entries {
+		payments[i] = payment(e)
 	}
-	payments := make([]Payment, 0, len(charges)+len(refunds))
-	for _, e := range append(charges, refunds...) {
-		if p := payment(e); p.State == Succeeded {
-			payments = append(payments, p)
-		}
-	}
-	return payments, nil
+	return payments, err
 }
 
 // Resolve implements [Book]. What the collector will not take (a payment that

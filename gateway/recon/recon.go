@@ -35,9 +35,10 @@ type Book interface {
 	Touched(ctx context.Context, tx *pg.Tx, contract string, since time.Time) ([]time.Time, error)
 	// Named gives the charges and refunds with these ids of ours, in any state.
 	Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []string) ([]Payment, error)
-	// SucceededIn gives the charges and refunds that became final in [from, to)
-	// and moved money.
-	SucceededIn(ctx context.Context, tx *pg.Tx, contract string, from, to time.Time) ([]Payment, error)
+	// SucceededIn gives the charges, or the refunds, that became final in [from, to)
+	// and moved money, by our id behind after, at most limit: fewer are the last
+	// ones. Others among them are passed over.
+	SucceededIn(ctx context.Context, tx *pg.Tx, contract string, refunds bool, from, to time.Time, after string, limit int) ([]Payment, error)
 	// Resolve decides payments whose outcome is not known here: the provider's
 	// bill has them, so they succeeded. Doing it again changes nothing.
 	Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error
@@ -163,21 +164,16 @@ func (r *Reconciler) store(ctx context.Context, tenant citygate.TenantID, contra
 	if err := r.Files.WriteFile(ctx, name, bill.Body); err != nil {
 		return fmt.Errorf("recon: keep the bill %s: %w", name, err)
 	}
-	parsed, err := biller.ParseBill(bill)
-	if err != nil {
-		return ErrBill.Because(err, "%s", name)
-	}
 	return r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		fresh, err := insertFile(ctx, tx, contract, bill.Day, name, sum[:], len(parsed))
+		fresh, err := insertFile(ctx, tx, contract, bill.Day, name, sum[:])
 		if err != nil || !fresh {
 			return err
 		}
-		for part := range slices.Chunk(parsed, chunk) {
-			if err := insertLines(ctx, tx, contract, bill.Day, part); err != nil {
-				return err
-			}
+		rows, err := storeLines(ctx, tx, contract, biller, bill, name)
+		if err != nil {
+			return err
 		}
-		return nil
+		return countLines(ctx, tx, contract, bill.Day, rows)
 	})
 }
 
@@ -353,18 +349,10 @@ func (r *Reconciler) finish(ctx context.Context, tx *pg.Tx, contract string, bil
 	// A provider's day is somewhere within these instants, whatever its zone and
 	// cut; BillDay says which of them are its own.
 	from, to := day.AddDays(-1).Time(), day.AddDays(2).Time()
-	payments, err := r.Book.SucceededIn(ctx, tx, contract, from, to)
-	if err != nil {
-		return err
-	}
-	var absent []Item
-	for i := range payments {
-		if p := &payments[i]; p.State == Succeeded && biller.BillDay(p.FinalAt) == day {
-			absent = append(absent, missing(contract, p, day, tx.Now))
+	for _, refunds := range []bool{false, true} {
+		if err := r.absent(ctx, tx, contract, biller, day, refunds, from, to); err != nil {
+			return err
 		}
-	}
-	if _, err := insertItems(ctx, tx, absent); err != nil { // those that have a row have an item, and keep it
-		return err
 	}
 	return markProcessed(ctx, tx, contract, day)
 }

@@ -183,6 +183,63 @@ func TestUnreadableBillIsKept(t *testing.T) {
 	}
 }
 
+// A streamer is a biller that reads row by row.
+type streamer struct {
+	*biller
+	short bool // its totals, at the end of the file, do not agree
+	read  int
+}
+
+func (s *streamer) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
+	for _, l := range s.bills[bill.Day] {
+		if err := visit(l); err != nil {
+			return err
+		}
+		s.read++
+	}
+	if s.short {
+		return errors.New("the rows do not add up")
+	}
+	return nil
+}
+
+// A bill is read as a stream; what its end says about the rows before it counts for
+// all of them.
+func TestStreamedBillCountsWholeOrNotAtAll(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"))
+	w.at(morning(monday))
+	const rows = 4_100 // more than two chunks
+	list := []driver.BillLine{row(1, "a", 1000, 6)}
+	for i := range rows - 1 {
+		list = append(list, row(i+2, fmt.Sprint("nobodys", i), 1, 0))
+	}
+	w.biller.bills[monday] = list
+	s := &streamer{biller: w.biller, short: true}
+	bill := driver.Bill{Day: monday, Name: "bill.csv", Body: []byte("a"), Currency: "CNY"}
+	if err := w.r.Import(t.Context(), tenant, contract, s, bill); !errors.Is(err, recon.ErrBill) {
+		t.Errorf("Import = %v; want ErrBill", err)
+	}
+	if c := w.count(); s.read != rows || c.Lines != 0 {
+		t.Errorf("after a bill that does not add up: %+v, %d rows were read", c, s.read)
+	}
+	s.short = false
+	if err := w.r.Import(t.Context(), tenant, contract, s, bill); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.count(); c.Lines != rows || c.Matched != 1 {
+		t.Errorf("after the whole one: %+v", c)
+	}
+	var noted int
+	w.in(func(tx *pg.Tx) error {
+		return tx.QueryRow(t.Context(), `SELECT lines FROM external_files WHERE tenant_id = $1`, tx.Tenant).Scan(&noted)
+	})
+	if noted != rows {
+		t.Errorf("%d rows are noted", noted)
+	}
+	w.settled()
+}
+
 // What an exception names is held until a person decides or the row comes.
 func TestExceptionsHoldUntilTheyEnd(t *testing.T) {
 	w := newWorld(t)

@@ -16,13 +16,13 @@ import (
 
 const insertFileSQL = `
 	INSERT INTO external_files (tenant_id, contract, day, name, sha256, lines, state, matched_to, imported_at)
-	VALUES ($1, $2, $3, $4, $5, $6, 'stored', 0, $7)
+	VALUES ($1, $2, $3, $4, $5, 0, 'stored', 0, $6)
 	ON CONFLICT (tenant_id, contract, day) DO NOTHING`
 
 // insertFile stores a bill and reports whether it is new. The same bill again
 // is not an error; another one for the same day is [ErrReissued].
-func insertFile(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, name string, sum []byte, lines int) (fresh bool, err error) {
-	tag, err := tx.Exec(ctx, insertFileSQL, int64(tx.Tenant), contract, day, name, sum, lines, tx.Now)
+func insertFile(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, name string, sum []byte) (fresh bool, err error) {
+	tag, err := tx.Exec(ctx, insertFileSQL, int64(tx.Tenant), contract, day, name, sum, tx.Now)
 	if err != nil || tag.RowsAffected() == 1 {
 		return err == nil, err
 	}
@@ -33,6 +33,12 @@ func insertFile(ctx context.Context, tx *pg.Tx, contract string, day citygate.Da
 		err = ErrReissued.Because(nil, "contract %s, day %s, file %s", contract, day, name)
 	}
 	return false, err
+}
+
+// countLines notes how many rows a bill has.
+func countLines(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, rows int) error {
+	_, err := tx.Exec(ctx, `UPDATE external_files SET lines = $4 WHERE tenant_id = $1 AND contract = $2 AND day = $3`, int64(tx.Tenant), contract, day, rows)
+	return err
 }
 
 const insertLinesSQL = `
@@ -145,6 +151,22 @@ func taken(ctx context.Context, tx *pg.Tx, contract string, keys []string) (map[
 		return nil
 	})
 	return list, err
+}
+
+// withoutItem gives the items that are not stored under their keys yet.
+func withoutItem(ctx context.Context, tx *pg.Tx, contract string, items []Item) ([]Item, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	keys := make([]string, len(items))
+	for i := range items {
+		keys[i] = items[i].Item
+	}
+	there, err := taken(ctx, tx, contract, keys)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(items, func(i Item) bool { _, stored := there[i.Item]; return stored }), nil
 }
 
 const insertItemsSQL = `
