@@ -49,7 +49,7 @@ var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
-	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales",
+	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales", "gateway/person",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -125,8 +125,9 @@ var ours = map[string][]string{
 	"gateway/intake":                 {"tenants", "tenants/pg", "keys/bundle", "policies/accept", "gateway/code", "gateway/denylist", "gateway/tap", "gateway/fleet", "gateway/interbook"},
 	"gateway/foreign":                {"tenants", "tenants/pg", "adapters", "adapters/driver", "keys/bundle", "gateway/code", "gateway/credential", "gateway/interbook"},
 	"gateway/risk":                   {"gateway/journey", "tenants/pg"},
+	"gateway/person":                 {"keys", "tenants/pg"},
 	"gateway/roaming":                {"tenants/pg", "policies/accept", "gateway/code"},
-	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/share", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle"},
+	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/share", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle", "gateway/person"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"policies", "policies/ruleset", "tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential", "gateway/risk"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -20,7 +21,8 @@ import (
 var errRiderProof = &citygate.Code{Name: "rider.proof", Kind: citygate.Unauthenticated, Title: "The code does not prove a rider here: it is not genuine, not fresh, or was used before. Make a new code and send it at once."}
 
 func (g *Gateway) selfService() edge.Riders {
-	return edge.Riders{Trips: g.riderTrips, Trip: g.riderTrip, Claim: g.riderClaim, Debts: g.riderDebts, Pay: g.riderPay, Inspect: g.inspect}
+	return edge.Riders{Trips: g.riderTrips, Trip: g.riderTrip, Claim: g.riderClaim, Debts: g.riderDebts, Pay: g.riderPay, Inspect: g.inspect,
+		Join: g.riderJoin, Leave: g.riderLeave, Joined: g.riderJoined, Challenge: g.riderChallenge}
 }
 
 // proofSlack is how far the clocks of a phone and of the gateway may be apart.
@@ -30,6 +32,9 @@ const proofSlack = 30 * time.Second
 // no row; a code that holds is kept as used, so that whoever saw it on a screen or
 // on the wire learns nothing with it.
 func (g *Gateway) proven(ctx context.Context, tx *pg.Tx, raw []byte) (citygate.Rider, error) {
+	if bytes.HasPrefix(raw, []byte(answerMagic)) {
+		return g.answered(ctx, tx, raw)
+	}
 	rider, fresh, err := g.shownBy(ctx, tx, raw)
 	if err != nil {
 		return rider, err

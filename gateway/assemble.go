@@ -21,6 +21,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/person"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/sales"
@@ -72,8 +73,9 @@ func (g *Gateway) assemble() error {
 		Bears:    g.issuerBears,
 		Prove:    collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
+	g.People = &person.Book{DB: g.DB, Secrets: g.Secrets, Directory: riderDevices{}, Random: g.Random}
 	g.Pricing, err = pricing.New(pricing.Config{
-		DB: g.DB, Directory: heldDirectory{g}, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules,
+		DB: g.DB, Directory: heldDirectory{g}, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules, People: g.People,
 	})
 	if err != nil {
 		return err

@@ -142,6 +142,9 @@ func (g *Gateway) prime(ctx context.Context, tenant citygate.TenantID) error {
 	if err := g.hold(ctx); err != nil {
 		return err
 	}
+	if err := g.People.Prime(ctx, tenant); err != nil {
+		return err
+	}
 	if _, err := g.Bundle(ctx, tenant); err != nil && !errors.Is(err, fleet.ErrNoBundle) {
 		return err
 	}

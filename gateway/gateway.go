@@ -23,6 +23,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/intake"
 	"github.com/cashlesscity/citygate/gateway/issuance"
 	"github.com/cashlesscity/citygate/gateway/jobs"
+	"github.com/cashlesscity/citygate/gateway/person"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/risk"
@@ -92,6 +93,7 @@ type Gateway struct {
 	Pricing     *pricing.Engine
 	Collector   *collect.Collector
 	Flagger     *risk.Flagger
+	People      *person.Book
 	Settler     *settle.Settler
 	Reconciler  *recon.Reconciler
 	Sales       *sales.Desk

@@ -2052,6 +2052,30 @@ GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
 GRANT UPDATE (state, csv_file, xml_file, business_date, calendar_version, sent_at, batch, released_at, released_by) ON payouts TO citygate_app;
 
+CREATE TABLE person_devices (
+    tenant_id bigint NOT NULL,
+    device bytea NOT NULL,
+    subject bytea NOT NULL,
+    sealed bytea NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    CONSTRAINT person_devices_pkey PRIMARY KEY (tenant_id, device, since),
+    CONSTRAINT person_devices_check CHECK ((until > since)),
+    CONSTRAINT person_devices_device_check CHECK ((octet_length(device) = 32)),
+    CONSTRAINT person_devices_subject_check CHECK ((octet_length(subject) = 16))
+);
+COMMENT ON TABLE person_devices IS 'Which devices their rider joined into one person. device is a keyed hash, sealed the device encrypted; the key is in the tenant''s secret store. since and until are beginnings of business dates. No part of any export.';
+CREATE UNIQUE INDEX person_devices_now ON person_devices USING btree (tenant_id, device) WHERE (until IS NULL);
+CREATE INDEX person_devices_subject ON person_devices USING btree (tenant_id, subject);
+ALTER TABLE person_devices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE person_devices FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON person_devices
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON person_devices TO citygate_app;
+GRANT UPDATE (until) ON person_devices TO citygate_app;
+GRANT SELECT (tenant_id, since, until) ON person_devices TO citygate_auditor;
+
 CREATE TABLE platform.access_issuers (
     tenant_id bigint NOT NULL,
     name text NOT NULL,

@@ -25,7 +25,8 @@ that were valid, in the order of each rider's rides, and compares with what was 
 explanation byte by byte and the hash of what the price depended on.
 
 Prints each journey that differs on a line of its own and exits 1; if there is none it says what it derived
-and exits 0. It changes nothing and needs no keys. Journeys that are still open are left out, and so are those
+and exits 0. It changes nothing. It needs the secret store where riders joined their devices, and no key else.
+Journeys that are still open are left out, and so are those
 whose taps are erased, which it counts.`,
 		Example: `  citygate fare recompute --date 2026-11-21 --tenant harbour-metro --data /var/lib/citygate/serve`,
 		Args:    cobra.NoArgs,
@@ -37,7 +38,7 @@ whose taps are erased, which it counts.`,
 			return fareRecompute(cmd.Context(), sys, f, name, date, asJSON)
 		},
 	}
-	f.databaseOnly(c)
+	f.withKeys(c)
 	c.Flags().StringVar(&day, "date", "", "business date on which the journeys began (required)")
 	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (default: every tenant)")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on one line")
@@ -63,7 +64,7 @@ type differentFare struct {
 }
 
 func fareRecompute(ctx context.Context, sys *system, f gatewayFlags, name string, date citygate.Date, asJSON bool) (err error) {
-	in, err := f.reading(ctx, sys)
+	in, err := f.readingSecrets(ctx, sys)
 	if err != nil {
 		return err
 	}
@@ -80,6 +81,9 @@ func fareRecompute(ctx context.Context, sys *system, f gatewayFlags, name string
 	report := []recomputed{}
 	different := 0
 	for _, t := range all {
+		if err := in.People.Prime(ctx, t.ID); err != nil {
+			return fmt.Errorf("tenant %s: %w", t, err)
+		}
 		r, err := in.Pricing.Recompute(ctx, t.ID, date)
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", t, err)

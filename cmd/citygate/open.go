@@ -134,6 +134,25 @@ func (f gatewayFlags) reading(ctx context.Context, sys *system) (*installation, 
 	return f.build(ctx, sys, gateway.Config{Log: slog.New(slog.DiscardHandler)})
 }
 
+// readingSecrets is reading with the installation's secrets, where they are at hand.
+func (f gatewayFlags) readingSecrets(ctx context.Context, sys *system) (*installation, error) {
+	if err := f.mustExist(sys); err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	if f.vault.addr != "" {
+		return f.signing(ctx, sys, log)
+	}
+	if !exists(f.keyFile) {
+		return f.reading(ctx, sys)
+	}
+	store, err := f.localKeys(sys)
+	if err != nil {
+		return nil, err
+	}
+	return f.build(ctx, sys, gateway.Config{Signer: store, Secrets: store, Log: log})
+}
+
 // importing opens an installation that may be new, without its keys.
 func (f gatewayFlags) importing(ctx context.Context, sys *system) (*installation, error) {
 	return f.build(ctx, sys, gateway.Config{Log: slog.New(slog.DiscardHandler)})

@@ -59,8 +59,9 @@ type IssuerKey struct {
 	Public    []byte           `json:"public_key"` // base64, form of a trust bundle
 }
 
-// ephemeral tables hold nothing that is worth more than a day.
-var ephemeral = []string{"idempotency_keys", "device_challenges"}
+// ephemeral tables hold nothing that is worth more than a day, or what riders
+// consented to here and nowhere else: which devices are one person's.
+var ephemeral = []string{"idempotency_keys", "device_challenges", "person_devices"}
 
 // schema gives the name of the last migration of this program.
 func schema() (string, error) {

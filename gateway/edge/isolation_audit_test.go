@@ -81,6 +81,7 @@ var notHere = map[string]string{
 	"replay-policy":     "it changes nothing",
 	"explain-access":    "it changes nothing",
 	"inspect":           "it changes nothing",
+	"rider-challenge":   "it keeps nothing but what a device is to sign",
 	"challenge-device":  "it keeps nothing but what a device is to sign",
 	"activate-key":      "a reader that rides holds the next key up, which is asked for by hand in rotate_test.go",
 	"rotate-key":        "the next key is announced when a key is made, and is there: rotate_test.go",

@@ -71,7 +71,7 @@ var nobodys = objects{
 // try; nil leaves it to the schema. Positions in lists ("after") are no
 // references: what lies behind them is always the asker's own.
 var plain = map[string]any{
-	"after": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "driver": "D-1",
+	"after": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "codes": nil, "driver": "D-1",
 	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
 	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
 	"to": nil, "publish-journey-rules rules": worldJourneyRules, "publish-risk-terms terms": map[string]any{"version": 1, "contracts": []any{}}, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,

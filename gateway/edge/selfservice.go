@@ -23,6 +23,13 @@ type Riders struct {
 	Debts   func(ctx context.Context, tenant citygate.TenantID, code []byte) ([]OwnDebt, error)
 	Pay     func(ctx context.Context, tenant citygate.TenantID, code []byte) (int, error)
 	Inspect func(ctx context.Context, tenant citygate.TenantID, code []byte) (string, error)
+
+	// Challenge gives what a device signs to prove itself without a code.
+	Challenge func(ctx context.Context, tenant citygate.TenantID) (DeviceChallenge, error)
+
+	Join   func(ctx context.Context, tenant citygate.TenantID, codes [][]byte) (Joined, error)
+	Leave  func(ctx context.Context, tenant citygate.TenantID, code []byte) (Joined, error)
+	Joined func(ctx context.Context, tenant citygate.TenantID, code []byte) (Joined, error)
 }
 
 // A Trip is a journey as its rider sees it.
@@ -60,7 +67,7 @@ type Inspected struct {
 
 // ByCode is a request that a fresh code proves.
 type ByCode struct {
-	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code made for this request, base64; it proves its credential once"`
+	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code made for this request, base64; it proves its credential once. In its place \"CG-proof\", the credential, a challenge of rider-challenge and the device key's signature of it"`
 }
 
 // ByCodeTrip is a request about one trip.
@@ -78,6 +85,11 @@ func (r ByCodeTrip) journey() (citygate.UUID, error) {
 }
 
 func (e *Edge) selfServiceRoutes() {
+	e.joinRoutes()
+	prove(e, post("rider-challenge", "/v1/tenants/{tenant}/rider/challenge", "A challenge for a device to sign in place of showing a code, good for ten minutes and once", "self-service"),
+		func(ctx context.Context, r *InTenant) (*body[DeviceChallenge], error) {
+			return respond(e.Riders.Challenge(ctx, r.id()))
+		})
 	prove(e, post("rider-trips", "/v1/tenants/{tenant}/rider/trips", "Trips of the credential whose code is in the body", "self-service"),
 		func(ctx context.Context, r *struct {
 			Paged

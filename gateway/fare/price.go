@@ -62,6 +62,11 @@ type Explanation struct {
 	Payable     *int64       `json:"payable,omitempty"`
 	Caps        []CapState   `json:"caps,omitempty"`
 
+	// Joint says that the ride was counted together with those of the rider's other
+	// devices. What caps counted before and after it is then left out: it would show
+	// which devices those are.
+	Joint bool `json:"joint,omitempty"`
+
 	Unknown Reason `json:"unknown,omitempty"`
 }
 

@@ -127,8 +127,8 @@ type Registration struct {
 	Medium string
 }
 
-// challengeTime is how long a challenge may be answered.
-const challengeTime = 10 * time.Minute
+// ChallengeTime is how long a challenge may be answered.
+const ChallengeTime = 10 * time.Minute
 
 // Proof gives the bytes a device signs to register: Ed25519 as they are, P-256
 // over their SHA-256 as r and s of 32 bytes each.
@@ -226,7 +226,7 @@ func (o *Office) Challenge(ctx context.Context, tenant citygate.TenantID) (chall
 		return nil, time.Time{}, err
 	}
 	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		expires = tx.Now.Add(challengeTime)
+		expires = tx.Now.Add(ChallengeTime)
 		return putChallenge(ctx, tx, challenge, expires)
 	})
 	return challenge, expires, err

@@ -52,7 +52,7 @@ func TestWhoMayRegister(t *testing.T) {
 	made.Challenge = make([]byte, 32)
 	made.Signature, made.Attestation = phone.sign(t, Proof(harbour, made.Challenge, phone.public())), nil
 	late := d.asks(phone, "ada")
-	d.clock.move(challengeTime)
+	d.clock.move(ChallengeTime)
 	for name, r := range map[string]Registration{"another key's signature": forged, "for another tenant": elsewhere, "a challenge of its own": made, "late": late} {
 		_, err := d.register(r)
 		d.refuses(name, err, ErrProof)

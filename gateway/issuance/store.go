@@ -84,10 +84,16 @@ func putChallenge(ctx context.Context, tx *pg.Tx, challenge []byte, expires time
 	return err
 }
 
+// UseChallenge takes a challenge of the tenant that was answered; a second time it
+// is [ErrProof].
+func UseChallenge(ctx context.Context, tx *pg.Tx, challenge []byte) error {
+	return useChallenge(ctx, tx, challenge)
+}
+
 func useChallenge(ctx context.Context, tx *pg.Tx, challenge []byte) error {
 	tag, err := tx.Exec(ctx, takeChallenge, tx.Tenant, challenge, tx.Now)
 	if err == nil && tag.RowsAffected() != 1 {
-		return ErrProof.Explain("the challenge is not ours, was used, or is older than %s", challengeTime)
+		return ErrProof.Explain("the challenge is not ours, was used, or is older than %s", ChallengeTime)
 	}
 	return err
 }

@@ -105,6 +105,8 @@ type Config struct {
 	// it is asked inside transactions and does no I/O there: another connection
 	// may not be had while this one waits.
 	Rules func(ctx context.Context, tx *pg.Tx) (journey.Rules, error)
+	// People knows which credentials are one person's. nil = each is by itself.
+	People People
 }
 
 // An Engine prices taps. It is safe for concurrent use.

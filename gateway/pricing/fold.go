@@ -48,6 +48,13 @@ type folded struct {
 // of them on: their prices follow.
 func (r *run) changes(ctx context.Context, riders []citygate.Rider, singles []Tap, touches []touch, known map[citygate.TapID]*Tap) ([]change, error) {
 	for {
+		all := slices.Clone(riders)
+		for i := range singles {
+			all = append(all, singles[i].Rider)
+		}
+		if _, err := r.meet(ctx, all); err != nil {
+			return nil, err
+		}
 		alone, err := r.singles(ctx, singles, known)
 		if err != nil {
 			return nil, err
@@ -107,29 +114,31 @@ func (c *change) begins() int64 {
 // later gives the stored journeys of the riders of changes that begin with or
 // after the first of them and are not among them.
 func (r *run) later(ctx context.Context, changes []change) ([]stored, error) {
-	first := make(map[citygate.Rider]int64)
+	first := make(map[citygate.Rider]int64) // by the head of the circle
 	here := make(map[citygate.UUID]bool, len(changes))
 	for i := range changes {
 		c := &changes[i]
 		here[c.id] = true
-		if at, ok := first[c.built.Rider]; !ok || c.begins() < at {
-			first[c.built.Rider] = c.begins()
+		head := r.head(c.built.Rider)
+		if at, ok := first[head]; !ok || c.begins() < at {
+			first[head] = c.begins()
 		}
 	}
 	riders, from := make([]citygate.Rider, 0, len(first)), make([]int64, 0, len(first))
-	for rider := range first {
-		riders = append(riders, rider)
+	for head := range first {
+		riders = append(riders, r.circleOf(head)...)
 	}
 	slices.SortFunc(riders, citygate.Rider.Compare)
 	for _, rider := range riders {
-		from = append(from, max(first[rider], r.foldsFrom))
+		from = append(from, max(first[r.head(rider)], r.foldsFrom))
 	}
 	rows, err := journeysFrom(ctx, r.tx, riders, from)
 	return slices.DeleteFunc(rows, func(s stored) bool { return here[s.id] }), err
 }
 
-// fold prices the changes from foldsFrom on, rider by rider in event order. What
-// no claim can be made for, and what is not decided yet, moves nothing.
+// fold prices the changes from foldsFrom on, rider by rider in event order, and
+// riders who are or were one person together. What no claim can be made for, and
+// what is not decided yet, moves nothing.
 func (r *run) fold(ctx context.Context, changes []change) error {
 	r.folded, r.pools = make(map[citygate.UUID]*folded, len(changes)), make(map[citygate.UUID]share.State)
 	order := make([]*change, 0, len(changes))
@@ -139,11 +148,11 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 		}
 	}
 	slices.SortFunc(order, func(a, b *change) int {
-		return cmp.Or(a.built.Rider.Compare(b.built.Rider), compareJourneys(&a.built, &b.built))
+		return cmp.Or(r.head(a.built.Rider).Compare(r.head(b.built.Rider)), compareJourneys(&a.built, &b.built))
 	})
 	var heads []*change
 	for i, c := range order {
-		if i == 0 || c.built.Rider != order[i-1].built.Rider {
+		if i == 0 || r.head(c.built.Rider) != r.head(order[i-1].built.Rider) {
 			heads = append(heads, c)
 		}
 	}
@@ -151,7 +160,7 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 	for i := range changes {
 		ids[i] = changes[i].id
 	}
-	before, err := statesBefore(ctx, r.tx, heads, ids)
+	past, err := r.pastBefore(ctx, heads, ids)
 	if err != nil {
 		return err
 	}
@@ -160,27 +169,34 @@ func (r *run) fold(ctx context.Context, changes []change) error {
 		return err
 	}
 	folder := fare.Folder{Tariff: r.prices.at, Calendar: fare.Calendar{Calendar: r.home.calendar}}
-	var state foldState
-	for i, c := range order {
-		if i == 0 || c.built.Rider != order[i-1].built.Rider {
-			state = before[c.built.Rider]
+	pooled := make(map[citygate.Rider]bool)
+	for _, c := range order {
+		rider := c.built.Rider
+		of := r.payer(rider, c.built.At())
+		// A holding stays with the credential it was given to, and rides of several
+		// are divided among operators apart: what is stored of pools names their rides.
+		state := foldState{past.of[of], past.shares[rider]}
+		state.Uses = past.uses[rider]
+		if !pooled[rider] {
+			pooled[rider] = true
 			r.pool(state.Share)
-			folder.Holdings = r.rights[c.built.Rider].holdings
 			if len(state.Uses) == 0 {
-				state.Uses = r.rights[c.built.Rider].erased
+				state.Uses = r.rights[rider].erased
 			}
 		}
-		f, err := r.step(ctx, &folder, &state, c, told[c.id])
+		folder.Holdings = r.rights[rider].holdings
+		f, err := r.step(ctx, &folder, &state, c, of, told[c.id])
 		if err != nil {
 			return err
 		}
+		past.of[of], past.uses[rider], past.shares[rider] = state.State, state.Uses, state.Share
 		r.folded[c.id] = f
 	}
 	return nil
 }
 
 // step prices one journey of a fold.
-func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c *change, told told) (*folded, error) {
+func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c *change, of payer, told told) (*folded, error) {
 	f := new(folded)
 	why, err := r.unpriceable(ctx, c)
 	if err != nil {
@@ -203,6 +219,11 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c
 	}
 	if f.state, err = json.Marshal(state); err != nil {
 		return nil, err
+	}
+	if of.joint() {
+		if err := r.hide(c, f); err != nil {
+			return nil, err
+		}
 	}
 	f.write = string(f.state) != told.state
 	if c.old != nil && c.old.lastN > 0 {

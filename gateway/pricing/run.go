@@ -28,6 +28,7 @@ type run struct {
 	sellsFrom int64                               // unix milliseconds; where the first catalogue begins, or never
 	folded    map[citygate.UUID]*folded           // of the pass that runs
 	rights    map[citygate.Rider]rights           // likewise; nil where no tariff asks for any
+	known     acquaintance                        // who is one person with whom
 	refused   map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
@@ -166,7 +167,8 @@ func (r *run) pass(ctx context.Context, riders []citygate.Rider, singles []Tap, 
 	return refused, r.store(ctx, outcomes)
 }
 
-// lock takes the rows of the riders of touches, in order.
+// lock takes the rows of the riders of touches, and of those who are one person with
+// them, in order.
 func (r *run) lock(ctx context.Context, touches []touch) ([]citygate.Rider, error) {
 	riders := make([]citygate.Rider, len(touches))
 	for i, t := range touches {
@@ -177,7 +179,11 @@ func (r *run) lock(ctx context.Context, touches []touch) ([]citygate.Rider, erro
 	if len(riders) == 0 {
 		return nil, nil
 	}
-	return riders, lockRiders(ctx, r.tx, riders)
+	all, err := r.meet(ctx, riders)
+	if err != nil {
+		return nil, err
+	}
+	return riders, lockRiders(ctx, r.tx, all)
 }
 
 // singles gives the changes of taps that are journeys by themselves.

@@ -3,7 +3,6 @@ package pricing
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -30,62 +29,44 @@ func journeysFrom(ctx context.Context, tx *pg.Tx, riders []citygate.Rider, from 
 		int64(tx.Tenant), issuers, lists, indices, times))
 }
 
-// statesBefore gives the state that each rider's rides before heads left. Each
-// rider has one head: the first journey of a fold. What except names is about to
-// change.
-func statesBefore(ctx context.Context, tx *pg.Tx, heads []*change, except []citygate.UUID) (map[citygate.Rider]foldState, error) {
-	riders, times := make([]citygate.Rider, len(heads)), make([]time.Time, len(heads))
-	head := make(map[citygate.Rider]*journey.Journey, len(heads))
-	for i, c := range heads {
-		riders[i], times[i] = c.built.Rider, time.UnixMilli(c.built.At()).UTC()
-		head[c.built.Rider] = &c.built
+// lastOfSpans gives, for each span, the last rides in it with the state after them,
+// and those that begin at its end. What except names is about to change.
+func lastOfSpans(ctx context.Context, tx *pg.Tx, spans []span, except []citygate.UUID) ([]before, error) {
+	riders, since, until := make([]citygate.Rider, len(spans)), make([]int64, len(spans)), make([]int64, len(spans))
+	for i, s := range spans {
+		riders[i], since[i], until[i] = s.rider, s.from, s.until
 	}
 	issuers, lists, indices := riderColumns(riders)
-	// Rides that begin with the head are told apart by their first taps, here.
+	// Rides that begin with the first that changes are told apart by their first taps, by the caller.
 	rows, err := tx.Query(ctx, `
-		SELECT u.issuer, u.list, u.idx, j.starts_at, j.taps, j.state FROM unnest($2::int[], $3::int[], $4::bigint[], $5::timestamptz[]) AS u (issuer, list, idx, until) CROSS JOIN LATERAL (
-			(SELECT j.starts_at, j.taps, s.state::text FROM journeys j JOIN fare_states s ON s.tenant_id = $1 AND s.journey_id = j.journey_id
-			WHERE j.tenant_id = $1 AND j.issuer = u.issuer AND j.list = u.list AND j.idx = u.idx AND j.starts_at < u.until AND j.state <> 'empty' AND NOT j.journey_id = ANY($6::uuid[])
+		SELECT u.issuer, u.list, u.idx, j.starts_at, j.taps, j.state, j.journey_id
+		FROM unnest($2::int[], $3::int[], $4::bigint[], $5::timestamptz[], $7::timestamptz[]) AS u (issuer, list, idx, until, since) CROSS JOIN LATERAL (
+			(SELECT j.starts_at, j.taps, s.state::text, j.journey_id FROM journeys j JOIN fare_states s ON s.tenant_id = $1 AND s.journey_id = j.journey_id
+			WHERE j.tenant_id = $1 AND j.issuer = u.issuer AND j.list = u.list AND j.idx = u.idx AND j.starts_at >= u.since AND j.starts_at < u.until AND j.state <> 'empty' AND NOT j.journey_id = ANY($6::uuid[])
 			ORDER BY j.starts_at DESC FETCH FIRST 1 ROW WITH TIES)
 			UNION ALL
-			(SELECT j.starts_at, j.taps, s.state::text FROM journeys j JOIN fare_states s ON s.tenant_id = $1 AND s.journey_id = j.journey_id
-			WHERE j.tenant_id = $1 AND j.issuer = u.issuer AND j.list = u.list AND j.idx = u.idx AND j.starts_at = u.until AND j.state <> 'empty' AND NOT j.journey_id = ANY($6::uuid[]))) AS j`, int64(tx.Tenant), issuers, lists, indices, times, except)
+			(SELECT j.starts_at, j.taps, s.state::text, j.journey_id FROM journeys j JOIN fare_states s ON s.tenant_id = $1 AND s.journey_id = j.journey_id
+			WHERE j.tenant_id = $1 AND j.issuer = u.issuer AND j.list = u.list AND j.idx = u.idx AND j.starts_at = u.until AND j.state <> 'empty' AND NOT j.journey_id = ANY($6::uuid[]))) AS j`,
+		int64(tx.Tenant), issuers, lists, indices, times(until), except, times(since))
 	if err != nil {
 		return nil, err
-	}
-	type before struct {
-		ride  journey.Journey
-		state string
 	}
 	var found []before
 	var issuer, list int32
 	var index int64
 	var at time.Time
 	var taps, state string
-	if _, err := pgx.ForEachRow(rows, []any{&issuer, &list, &index, &at, &taps, &state}, func() error {
+	var id citygate.UUID
+	_, err = pgx.ForEachRow(rows, []any{&issuer, &list, &index, &at, &taps, &state, (*[16]byte)(&id)}, func() error {
 		ids, err := parseTaps(taps)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
 		rider := citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
-		j := journey.Journey{Rider: rider, First: ids[0], Taps: []journey.Tap{{ID: ids[0], At: at.UnixMilli()}}}
-		if compareJourneys(&j, head[rider]) < 0 {
-			found = append(found, before{j, state})
-		}
+		found = append(found, before{journey.Journey{Rider: rider, First: ids[0], Taps: []journey.Tap{{ID: ids[0], At: at.UnixMilli()}}}, state, id})
 		return nil
-	}); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, func(a, b before) int { return compareJourneys(&a.ride, &b.ride) })
-	out := make(map[citygate.Rider]foldState, len(found))
-	for i := range found { // the last of each rider stays
-		var s foldState
-		if err := json.Unmarshal([]byte(found[i].state), &s); err != nil {
-			return nil, err
-		}
-		out[found[i].ride.Rider] = s
-	}
-	return out, nil
+	})
+	return found, err
 }
 
 // told is what is stored of a journey that is folded again.

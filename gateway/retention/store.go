@@ -273,6 +273,13 @@ func (e *eraser) flags(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	return tag.RowsAffected() == batchMax, err
 }
 
+// joins erases which devices were one person's, once they are not any more.
+func (e *eraser) joins(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	tag, err := tx.Exec(ctx, `DELETE FROM person_devices AS x USING (SELECT device, since FROM person_devices WHERE tenant_id = $1 AND until < $2 LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.device = o.device AND x.since = o.since`, tx.Tenant, e.before, batchMax)
+	return tag.RowsAffected() == batchMax, err
+}
+
 // messages empties delivered messages: what they said is in the tables.
 func (e *eraser) messages(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	tag, err := tx.Exec(ctx, `
