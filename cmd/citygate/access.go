@@ -44,6 +44,11 @@ type accessFlags struct {
 func (f *accessFlags) register(c *cobra.Command) {
 	f.databaseOnly(c)
 	c.Flags().StringVar(&f.tenant, "tenant", "", "number or short name of the tenant")
+}
+
+// orPlatform registers the flags of a command that can be about the platform too.
+func (f *accessFlags) orPlatform(c *cobra.Command) {
+	f.register(c)
 	c.Flags().BoolVar(&f.platform, "platform", false, "the platform itself, and no tenant")
 }
 
@@ -53,7 +58,7 @@ func (f *accessFlags) with(ctx context.Context, sys *system, do func(in *install
 	case f.platform && f.tenant != "":
 		return &usageError{errors.New("--platform or --tenant, not both")}
 	case !f.platform && f.tenant == "":
-		return &usageError{errors.New("name the tenant by --tenant, or the platform by --platform")}
+		return &usageError{errors.New("name the tenant by --tenant")}
 	}
 	in, err := f.reading(ctx, sys)
 	if err != nil {
@@ -97,7 +102,7 @@ or gives the role back. Without --issuer the person has no sign-in and gets toke
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().StringVar(&m.External, "person", "", "short name, or what the issuer calls the person")
 	c.Flags().StringVar(&m.Issuer, "issuer", "", "name of one of the tenant's issuers")
 	c.Flags().StringVar(&m.Name, "name", "", "name for people")
@@ -135,7 +140,7 @@ func newAccessMembersCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }
@@ -154,7 +159,7 @@ func newAccessIssuerCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().StringVar(&i.Name, "name", "", "short name, which is part of its people's names")
 	c.Flags().StringVar(&i.URL, "url", "", "its address, as its tokens say it")
 	c.Flags().StringVar(&i.ClientID, "client-id", "", "audience of ID tokens for this gateway")
@@ -176,7 +181,7 @@ func newAccessRevokeTokensCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().StringVar(&subject, "subject", "", "whose (default: everybody's)")
 	return c
 }
@@ -198,7 +203,7 @@ func newAccessRevokeKeyCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	return c
 }
 
@@ -238,7 +243,7 @@ func newPolicyExplainCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().StringVar(&subject, "subject", "", "a member such as user:ada or platform:root, or key_... of an API key")
 	c.Flags().StringVar(&operation, "operation", "", "id of an operation of /openapi.yaml")
 	c.Flags().BoolVar(&below, "below", false, "in a tenant that this one owns, or of the platform in any")

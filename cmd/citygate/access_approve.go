@@ -51,7 +51,7 @@ func newAccessProposalsCommand(sys *system) *cobra.Command {
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	c.Flags().StringVar(&state, "state", "", "only those: open, approved, executed, refused, withdrawn, void, expired")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
@@ -81,6 +81,6 @@ tenant's audit log, and never your own request. Its proposer then sends it again
 			})
 		},
 	}
-	f.register(c)
+	f.orPlatform(c)
 	return c
 }

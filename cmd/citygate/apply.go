@@ -58,7 +58,7 @@ func (f *manifestFlags) read(sys *system) (m gateway.Manifest, err error) {
 	if m.City, err = manifest.Parse(raw, files); err != nil {
 		var found manifest.Problems
 		if errors.As(err, &found) {
-			return m, fmt.Errorf("%s:\n%s", m.Name, found.Error())
+			return m, fmt.Errorf("%s:\n%s\nthe form of the file: citygate schema manifest", m.Name, found.Error())
 		}
 		return m, err
 	}

@@ -24,6 +24,7 @@ var commands = []func(*system) *cobra.Command{
 	newProductCommand,
 	newRidershipCommand,
 	newRiskCommand,
+	newSchemaCommand,
 	newServeCommand,
 	newSettleCommand,
 	newTenantCommand,

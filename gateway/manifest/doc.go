@@ -19,4 +19,4 @@ import "github.com/cashlesscity/citygate"
 
 // ErrManifest says that a file cannot be read or contradicts itself; the detail
 // names the line.
-var ErrManifest = &citygate.Code{Name: "manifest.invalid", Kind: citygate.Invalid, Title: "The file is not valid. Correct the named line."}
+var ErrManifest = &citygate.Code{Name: "manifest.invalid", Kind: citygate.Invalid, Title: "The file is not valid. Correct the named line; citygate schema manifest prints the form of a file."}

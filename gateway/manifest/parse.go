@@ -16,6 +16,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/tenants"
 )
 
 // sizeMost bounds a file, in bytes.
@@ -200,6 +201,9 @@ func (c *City) check() (found Problems) {
 		path := fmt.Sprintf("tenants[%d]", i)
 		if _, err := t.Record(); err != nil {
 			found = append(found, c.detail(path, err))
+		}
+		if t.State != "" && !slices.Contains(tenants.States(), tenants.State(t.State)) {
+			found = append(found, c.problem(path+".state", "want one of %v", tenants.States()))
 		}
 		if slugs[t.Slug] || ids[t.ID] || t.Issuer != 0 && issuers[t.Issuer] {
 			found = append(found, c.problem(path, "number, slug or issuer number is that of an earlier tenant"))
