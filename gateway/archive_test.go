@@ -3,8 +3,11 @@ package gateway
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +19,9 @@ import (
 	"github.com/cashlesscity/citygate/gateway/archive"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
+	"github.com/cashlesscity/citygate/gateway/code/motsm2"
+	"github.com/cashlesscity/citygate/gateway/code/tokendefer"
+	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/tenants"
@@ -314,4 +320,142 @@ func TestSuspendedHoldsPayouts(t *testing.T) {
 		t.Errorf("%d payouts after it came back, want 1", n)
 	}
 	o.booksHold()
+}
+
+// Codes of every scheme that public keys prove are proven again from an export
+// alone, by name of the scheme; those that only a provider proves are counted with
+// the reason. One bit of a key, or of a code whose digests were made to fit, and
+// nothing is proven.
+func TestTapsOfOtherSchemesVerifyFromAnExport(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	city, railway := newMinistry(o), newRailway(o)
+	o.answerFor(city, railway, `{"codes":[{"code":"`+base64.StdEncoding.EncodeToString(token(o, 1))+`","rider":"ann"}]}`)
+	v := o.reader(1)
+	for _, raw := range [][]byte{city.show(o, 1, o.now()), city.show(o, 2, o.now()), railway.show(o, 1, o.now()), token(o, 1)} {
+		if got := o.offer(v, raw); got != "" {
+			t.Fatal(got)
+		}
+	}
+	o.drain(v)
+	for range 6 { // the railway names its ticket, the provider its token
+		o.settleDown()
+		o.move(time.Minute)
+	}
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	o.must(err)
+	defer root.Close()
+	_, err = archive.Exporter{DB: o.DB, Tenants: o.Tenants, Ring: o.Ring, PayoutFiles: o.Files.FS(), Clock: o.now}.Export(t.Context(), root, bus)
+	o.must(err)
+	r, err := archive.Check(os.DirFS(dir))
+	o.must(err)
+	if r.Verified != 3 || r.Schemes[motsm2.ID] != 2 || r.Schemes[uicdosipas.ID] != 1 || r.Other != 1 || len(r.Unproven) != 1 ||
+		r.Unproven[0].Scheme != tokendefer.ID || !strings.Contains(r.Unproven[0].Why, "provider") {
+		t.Fatalf("%+v", r)
+	}
+	var keys []archive.SchemeKeys
+	read := func(name string) []byte {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		o.must(err)
+		return raw
+	}
+	good, manifest := read("schemes.json"), read("manifest.json")
+	write := func(name string, raw []byte) {
+		t.Helper()
+		var m archive.Manifest
+		o.must(json.Unmarshal(manifest, &m))
+		for i := range m.Files {
+			if m.Files[i].Name == name {
+				m.Files[i].SHA256, m.Files[i].Bytes = archive.Sum(raw), int64(len(raw))
+			}
+		}
+		o.must(os.WriteFile(filepath.Join(dir, name), raw, 0o600))
+		o.must(os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(asJSON(t, m)), 0o600))
+	}
+	refused := func(what string) {
+		t.Helper()
+		if _, err := archive.Check(os.DirFS(dir)); !errors.Is(err, archive.ErrTampered) || !strings.Contains(err.Error(), "verify") && !strings.Contains(err.Error(), "of no scheme") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	o.must(json.Unmarshal(good, &keys))
+	flipped := 0
+	for i := range keys {
+		for j := range keys[i].Keys {
+			var changed []archive.SchemeKeys
+			o.must(json.Unmarshal(good, &changed))
+			key := changed[i].Keys[j].Key
+			key[len(key)-1] ^= 1
+			write("schemes.json", []byte(asJSON(t, changed)))
+			refused(string(keys[i].Scheme) + " with another key")
+			flipped++
+		}
+	}
+	if flipped != 2 {
+		t.Errorf("%d keys were tried; want the Ministry's and the railway's", flipped)
+	}
+	write("schemes.json", []byte("[]"))
+	if _, err := archive.Check(os.DirFS(dir)); !errors.Is(err, archive.ErrTampered) || !strings.Contains(err.Error(), "no scheme") {
+		t.Errorf("without the schemes: %v", err)
+	}
+	write("schemes.json", good)
+	// Who rewrites the evidence of each tap and every digest of it still has no signature.
+	const at = "tenants/1001/"
+	rows := func(name string) (all []map[string]any) {
+		for line := range bytes.Lines(read(at + name)) {
+			var row map[string]any
+			d := json.NewDecoder(bytes.NewReader(line))
+			d.UseNumber()
+			o.must(d.Decode(&row))
+			all = append(all, row)
+		}
+		return all
+	}
+	bytesOf := func(v any) []byte {
+		raw, err := hex.DecodeString(strings.TrimPrefix(v.(string), `\x`))
+		o.must(err)
+		return raw
+	}
+	text := func(raw []byte) string { return `\x` + hex.EncodeToString(raw) }
+	forge := func(name string, all []map[string]any) {
+		var b bytes.Buffer
+		for _, row := range all {
+			b.WriteString(asJSON(t, row) + "\n")
+		}
+		write(at+name, b.Bytes())
+		manifest = read("manifest.json")
+	}
+	was := map[string][]byte{"manifest.json": manifest}
+	for _, name := range []string{"taps.jsonl", "tap_evidence.jsonl", "tap_seen.jsonl"} {
+		was[at+name] = read(at + name)
+	}
+	for n := range 3 { // the ones that are proven
+		taps, evidence, seen := rows("taps.jsonl"), rows("tap_evidence.jsonl"), rows("tap_seen.jsonl")
+		row := taps[n]
+		of := slices.IndexFunc(evidence, func(e map[string]any) bool { return e["digest"] == row["evidence_digest"] })
+		raw := bytesOf(evidence[of]["raw"])
+		raw[len(raw)-1] ^= 1
+		digest := tap.EvidenceDigest(raw)
+		record, err := tap.ParseRecord(bytesOf(row["record"]))
+		o.must(err)
+		record.Evidence = raw
+		whole, err := record.AppendTo(nil)
+		o.must(err)
+		sum := tap.Digest(whole)
+		evidence[of]["raw"], evidence[of]["digest"], row["evidence_digest"] = text(raw), text(digest[:]), text(digest[:])
+		is := slices.IndexFunc(seen, func(s map[string]any) bool { return s["terminal"] == row["terminal"] && s["seq"] == row["seq"] })
+		seen[is]["digest"] = text(sum[:])
+		forge("taps.jsonl", taps)
+		forge("tap_evidence.jsonl", evidence)
+		forge("tap_seen.jsonl", seen)
+		refused(fmt.Sprintf("tap %d with one bit of its code flipped", n+1))
+		for name, raw := range was {
+			o.must(os.WriteFile(filepath.Join(dir, name), raw, 0o600))
+		}
+		manifest = was["manifest.json"]
+	}
+	if _, err := archive.Check(os.DirFS(dir)); err != nil {
+		t.Errorf("put right again: %v", err)
+	}
 }

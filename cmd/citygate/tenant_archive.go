@@ -78,7 +78,8 @@ func newTenantVerifyCommand(sys *system) *cobra.Command {
 		Use:   "verify DIR",
 		Short: "Check an export, without a gateway",
 		Long: `Holds every file of an export against its manifest, and every tap against its terminal's record, its evidence and
-the exported public keys. Prints one JSON object on one line, with the manifest's SHA-256 to compare with the
+the exported public keys, of CT1 and of other schemes; codes that only a provider or a shared secret can prove are
+counted apart with the reason ("unproven"). Prints one JSON object on one line, with the manifest's SHA-256 to compare with the
 one that was printed when the export was made. Exits 1 naming the file that is not as it was made.`,
 		Example: `  citygate tenant verify /backup/harbour`,
 		Args:    one("the directory of an export"),

@@ -3,6 +3,7 @@ package archive
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,11 +11,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
-	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/keys/bundle"
 )
@@ -24,9 +25,23 @@ type Report struct {
 	Manifest string `json:"manifest_sha256"`
 	Files    int    `json:"files"`
 	Taps     int    `json:"taps"`     // whose terminal's record has the digest that was acknowledged
-	Verified int    `json:"verified"` // accepted ones whose code was signed by an exported key
+	Verified int    `json:"verified"` // accepted ones whose code is proven by exported public keys
 	Erased   int    `json:"erased"`   // older than the tenant keeps the rider's part of a tap
-	Other    int    `json:"other"`    // accepted ones of code schemes that this check does not speak
+	Other    int    `json:"other"`    // accepted ones that no public key proves: Unproven says why
+
+	Schemes  map[code.SchemeID]int `json:"verified_by_scheme,omitempty"`
+	Unproven []Unproven            `json:"unproven,omitempty"`
+}
+
+// unproven counts a tap that no public key proves.
+func (r *Report) unproven(scheme code.SchemeID, why string) {
+	r.Other++
+	i := slices.IndexFunc(r.Unproven, func(u Unproven) bool { return u.Scheme == scheme && u.Why == why })
+	if i < 0 {
+		i = len(r.Unproven)
+		r.Unproven = append(r.Unproven, Unproven{Scheme: scheme, Why: why})
+	}
+	r.Unproven[i].Taps++
 }
 
 // Check holds every file of an export against its manifest, and every tap
@@ -60,10 +75,15 @@ func Check(files fs.FS) (r Report, err error) {
 		return r, err
 	}
 	for _, id := range m.Tenants {
-		if err := checkTaps(files, fmt.Sprintf("tenants/%d/", id), trust, &r); err != nil {
+		by, err := newReader(files, id, trust)
+		if err != nil {
+			return r, err
+		}
+		if err := checkTaps(files, fmt.Sprintf("tenants/%d/", id), by, &r); err != nil {
 			return r, err
 		}
 	}
+	slices.SortFunc(r.Unproven, func(a, b Unproven) int { return cmp.Or(cmp.Compare(a.Scheme, b.Scheme), cmp.Compare(a.Why, b.Why)) })
 	return r, nil
 }
 
@@ -165,9 +185,9 @@ type tapRow struct {
 }
 
 // checkTaps rebuilds every tap's record from its parts: it must have the digest
-// that was acknowledged to the terminal. An accepted one's code must be signed by
-// an issuer's exported key and by the device that the issuer named.
-func checkTaps(files fs.FS, dir string, trust code.KeySource, r *Report) error {
+// that was acknowledged to the terminal. An accepted one's code must be proven by
+// exported public keys, unless it is of a scheme whose codes no public key proves.
+func checkTaps(files fs.FS, dir string, by *reader, r *Report) error {
 	type seen struct {
 		Terminal uint32 `json:"terminal"`
 		Seq      uint64 `json:"seq"`
@@ -196,7 +216,6 @@ func checkTaps(files fs.FS, dir string, trust code.KeySource, r *Report) error {
 	if err != nil {
 		return err
 	}
-	schemes, cache := code.NewDispatcher(ct1.Scheme{}), code.NewCredentials(1<<12)
 	return lines(files, dir+"taps.jsonl", func(t tapRow) error {
 		id := citygate.TapID{Terminal: t.Terminal, Seq: t.Seq}
 		wrong := func(why string) error { return ErrTampered.Explain("%staps.jsonl: tap %s: %s", dir, id, why) }
@@ -222,15 +241,19 @@ func checkTaps(files fs.FS, dir string, trust code.KeySource, r *Report) error {
 		if !t.Accepted {
 			return nil
 		}
-		var c code.Code
-		if schemes.Parse(raw, &c) != nil {
-			r.Other++
-			return nil
+		scheme, why, err := by.verify(raw, record.EventTime/1000)
+		switch {
+		case err != nil:
+			return wrong(err.Error())
+		case why != "":
+			r.unproven(scheme, why)
+		default:
+			if r.Schemes == nil {
+				r.Schemes = map[code.SchemeID]int{}
+			}
+			r.Verified++
+			r.Schemes[scheme]++
 		}
-		if v := schemes.Verify(&c, trust, cache); v.Outcome != code.Accept {
-			return wrong("its code does not verify with the exported keys: " + string(v.Reason))
-		}
-		r.Verified++
 		return nil
 	})
 }

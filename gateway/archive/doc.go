@@ -3,7 +3,8 @@
 //
 // An export is a directory: manifest.json names every file with its SHA-256 and
 // rows; directory.json is the tenants; keys.json is every public key that
-// terminals of these tenants trusted; tenants/<number>/<table>.jsonl is every
+// terminals of these tenants trusted, schemes.json how they read codes of other
+// schemes and by what public keys; tenants/<number>/<table>.jsonl is every
 // row that the tenant owns, one JSON object a line, in the order of its key,
 // with bytes as \x hexadecimal: taps with their evidence, journeys, fare
 // decisions, transfers, charges, payouts, tariffs, policies, terminals, audit
@@ -13,7 +14,9 @@
 // what lives for a day (answers of the API, challenges of devices).
 //
 // [Check] holds the files against the manifest, and every tap against its
-// terminal's record, its evidence and the public keys, without a gateway. The
+// terminal's record, its evidence and the public keys, of whatever scheme its code
+// is, without a gateway. Codes that only a provider or a shared secret proves are
+// counted apart, with the reason. The
 // sums find a file that was changed; whoever changes manifest.json too is found
 // by its own SHA-256, which the export prints and somebody keeps.
 //

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -104,9 +105,9 @@ func (x Exporter) Export(ctx context.Context, dir *os.Root, ids ...citygate.Tena
 	if err := w.json(directoryFile, listed); err != nil {
 		return "", err
 	}
-	found := map[string]IssuerKey{}
+	found, read := map[string]IssuerKey{}, map[string]SchemeKeys{}
 	for _, id := range ids {
-		if err := x.tenant(ctx, &w, id, found); err != nil {
+		if err := x.tenant(ctx, &w, id, found, read); err != nil {
 			return "", fmt.Errorf("tenant %d: %w", id, err)
 		}
 	}
@@ -116,6 +117,13 @@ func (x Exporter) Export(ctx context.Context, dir *os.Root, ids ...citygate.Tena
 	}
 	slices.SortFunc(public, func(a, b IssuerKey) int { return (int(a.Issuer)-int(b.Issuer))*256 + int(a.KeyID) - int(b.KeyID) })
 	if err := w.json(keysFile, public); err != nil {
+		return "", err
+	}
+	foreign := []SchemeKeys{}
+	for _, name := range slices.Sorted(maps.Keys(read)) {
+		foreign = append(foreign, read[name])
+	}
+	if err := w.json(schemesFile, foreign); err != nil {
 		return "", err
 	}
 	slices.SortFunc(w.manifest.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
@@ -212,7 +220,7 @@ func tablesOf(ctx context.Context, tx *pg.Tx) ([]table, error) {
 }
 
 // tenant writes every table of one tenant, and its payout files.
-func (x Exporter) tenant(ctx context.Context, w *writer, id citygate.TenantID, found map[string]IssuerKey) error {
+func (x Exporter) tenant(ctx context.Context, w *writer, id citygate.TenantID, found map[string]IssuerKey, read map[string]SchemeKeys) error {
 	dir := fmt.Sprintf("tenants/%d", id)
 	if err := w.root.MkdirAll(dir, 0o750); err != nil {
 		return err
@@ -236,7 +244,7 @@ func (x Exporter) tenant(ctx context.Context, w *writer, id citygate.TenantID, f
 		if payouts, err = payoutFiles(ctx, tx); err != nil {
 			return err
 		}
-		return bundleKeys(ctx, tx, found)
+		return bundleKeys(ctx, tx, found, read)
 	})
 	if err != nil {
 		return err
@@ -325,8 +333,9 @@ func payoutFiles(ctx context.Context, tx *pg.Tx) (names []string, err error) {
 	return names, rows.Err()
 }
 
-// bundleKeys adds the issuers' keys of every bundle the tenant's terminals had.
-func bundleKeys(ctx context.Context, tx *pg.Tx, found map[string]IssuerKey) error {
+// bundleKeys adds the issuers' keys of every bundle the tenant's terminals had, and
+// how those read codes of other schemes.
+func bundleKeys(ctx context.Context, tx *pg.Tx, found map[string]IssuerKey, read map[string]SchemeKeys) error {
 	rows, err := tx.Query(ctx, `SELECT body FROM bundles WHERE tenant_id = $1 ORDER BY version`, tx.Tenant)
 	if err != nil {
 		return err
@@ -345,6 +354,9 @@ func bundleKeys(ctx context.Context, tx *pg.Tx, found map[string]IssuerKey) erro
 			if k.Usage&bundle.ForCredential != 0 && k.Issuer != 0 {
 				add(found, IssuerKey{k.Issuer, k.KeyID, k.Algorithm, k.Public})
 			}
+		}
+		if err := addSchemes(read, tx.Tenant, b); err != nil {
+			return err
 		}
 	}
 	return rows.Err()
