@@ -78,16 +78,18 @@ func (g *Gateway) UnderWay(ctx context.Context, tenant citygate.TenantID) (open 
 					OR EXISTS (SELECT FROM receipts AS r WHERE r.tenant_id = $1 AND r.window_date = w.business_date))),
 				(SELECT count(*) FROM outbox WHERE tenant_id = $1 AND delivered_at IS NULL),
 				(SELECT count(*) FROM recon_items WHERE tenant_id = $1 AND state = 'open'),
-				(SELECT count(*) FROM payouts WHERE tenant_id = $1 AND state = 'held')`
-		var n [7]int
-		if err := tx.QueryRow(ctx, count, tx.Tenant).Scan(&n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6]); err != nil {
+				(SELECT count(*) FROM payouts WHERE tenant_id = $1 AND state = 'held'),
+				(SELECT count(*) FROM (SELECT FROM receipts WHERE tenant_id = $1 AND journey_id = '00000000-0000-0000-0000-000000000000' AND kind = 'carried'
+					GROUP BY payee, currency HAVING sum(amount) < 0) AS owed)`
+		var n [8]int
+		if err := tx.QueryRow(ctx, count, tx.Tenant).Scan(&n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7]); err != nil {
 			return err
 		}
 		var parts []string
 		if late != "" {
 			parts = append(parts, late)
 		}
-		for i, what := range []string{"open journey", "uncollected account", "charge under way", "unpaid window", "undelivered message", "open reconciliation item", "held payout"} {
+		for i, what := range []string{"open journey", "uncollected account", "charge under way", "unpaid window", "undelivered message", "open reconciliation item", "held payout", "payee with a cancelled payout"} {
 			if n[i] > 0 {
 				parts = append(parts, plural(n[i], what))
 			}

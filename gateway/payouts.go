@@ -16,14 +16,14 @@ import (
 
 func (g *Gateway) payoutDesk() edge.PayoutDesk {
 	return edge.PayoutDesk{
-		List: g.payouts, File: g.payoutFile, Release: g.releasePayout, Rules: g.payoutRules, Loosens: g.loosensPayouts, SetRules: g.setPayoutRules,
+		List: g.payouts, File: g.payoutFile, Release: g.releasePayout, Cancel: g.cancelPayout, Redirect: g.redirectPayout, Rules: g.payoutRules, Loosens: g.loosensPayouts, SetRules: g.setPayoutRules,
 	}
 }
 
 func payoutView(p settle.Payout) edge.Payout {
 	v := edge.Payout{
 		ID: p.ID.Text("pay_"), Payee: p.Payee, Window: p.WindowDate.String(), Amount: citygate.Money{Minor: p.Amount, Currency: p.Currency},
-		EndToEndID: p.EndToEndID, State: p.State, HeldFor: p.HeldFor, ReleasedBy: p.ReleasedBy, ReleasedAt: inUTC(p.ReleasedAt),
+		EndToEndID: p.EndToEndID, State: p.State, HeldFor: p.HeldFor, ReleasedBy: p.ReleasedBy, ReleasedAt: inUTC(p.ReleasedAt), PaidTo: p.PayTo,
 	}
 	for _, file := range []string{p.CSVFile, p.XMLFile} {
 		if file != "" {
@@ -80,11 +80,25 @@ func (g *Gateway) ReleasePayouts(ctx context.Context, actor string, tenant cityg
 }
 
 func (g *Gateway) releasePayout(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r edge.ReleasePayout) (edge.Payout, error) {
-	released, err := g.ReleasePayouts(ctx, actor, tenant, settle.Release{Payout: payout, Amount: r.Amount, Payee: r.Payee})
+	released, err := g.ReleasePayouts(ctx, actor, tenant, releaseAsked(payout, r))
 	if err != nil {
 		return edge.Payout{}, err
 	}
 	return payoutView(released[0]), nil
+}
+
+func releaseAsked(payout citygate.UUID, r edge.ReleasePayout) settle.Release {
+	return settle.Release{Payout: payout, Amount: r.Amount, Payee: r.Payee}
+}
+
+func (g *Gateway) cancelPayout(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r edge.ReleasePayout) (edge.Payout, error) {
+	p, err := g.Settler.Cancel(ctx, actor, tenant, releaseAsked(payout, r))
+	return payoutView(p), err
+}
+
+func (g *Gateway) redirectPayout(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r edge.RedirectPayout) (edge.Payout, error) {
+	p, err := g.Settler.Redirect(ctx, actor, tenant, releaseAsked(payout, r.ReleasePayout), r.To)
+	return payoutView(p), err
 }
 
 // PayoutRules gives the rules by which a tenant's payouts wait.

@@ -116,7 +116,6 @@ acceptance:
 		o.must(err)
 		return r
 	}
-	before := o.rows()
 	r := whole("ct1, uic-dosipas", "") // the Ministry's codes and tokens no more
 	if r.Taps != 5 || r.Unread != 0 || len(r.Refused) != 1 || r.Refused[0].Reason != code.Unsupported || r.Refused[0].Taps+r.Same != 5 || r.Refused[0].Fares["CNY"] != price*int64(r.Refused[0].Taps) {
 		t.Errorf("two schemes less: %+v", r)
@@ -138,7 +137,7 @@ acceptance:
 		}
 		return collect.AddPayer(t.Context(), tx, actor, collect.Payer{Account: id, Contract: "palms", RiderRef: "also here"})
 	})
-	before = o.rows()
+	before := o.rows()
 	r = whole("ct1", routing)
 	if r.Charges != 3 || r.Stay != 2 || len(r.Moved) != 1 || r.Moved[0].From != "sandbox" || r.Moved[0].To != "palms" || r.Moved[0].Rule != "cards" ||
 		r.Moved[0].Charges != 1 || r.Moved[0].Amounts["CNY"] != price {

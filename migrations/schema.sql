@@ -2024,23 +2024,27 @@ CREATE TABLE payouts (
     held_for text NOT NULL DEFAULT ''::text,
     released_at timestamp with time zone,
     released_by text NOT NULL DEFAULT ''::text,
+    pay_to text NOT NULL DEFAULT ''::text,
+    cancelled_at timestamp with time zone,
+    cancelled_by text NOT NULL DEFAULT ''::text,
     CONSTRAINT payouts_pkey PRIMARY KEY (tenant_id, payout_id),
     CONSTRAINT payouts_amount_check CHECK ((amount > 0)),
     CONSTRAINT payouts_batch_check CHECK ((batch >= 0)),
+    CONSTRAINT payouts_cancel CHECK ((((state = 'cancelled'::text) = (cancelled_at IS NOT NULL)) AND ((state = 'cancelled'::text) = (cancelled_by <> ''::text)))),
     CONSTRAINT payouts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT payouts_end_to_end_id_check CHECK (((length(end_to_end_id) >= 1) AND (length(end_to_end_id) <= 35))),
     CONSTRAINT payouts_receipts_check CHECK ((receipts > 0)),
     CONSTRAINT payouts_release CHECK (
 CASE
-    WHEN (held_for = ''::text) THEN ((state <> 'held'::text) AND (released_at IS NULL) AND (batch = 0))
-    ELSE (((state = 'held'::text) = (released_at IS NULL)) AND ((state = 'held'::text) = (released_by = ''::text)) AND ((state = 'held'::text) = (batch = 0)))
+    WHEN (held_for = ''::text) THEN ((state = ANY (ARRAY['created'::text, 'sent'::text])) AND (released_at IS NULL) AND (batch = 0) AND (pay_to = ''::text))
+    ELSE (((state = ANY (ARRAY['held'::text, 'cancelled'::text])) = (released_at IS NULL)) AND ((state = ANY (ARRAY['held'::text, 'cancelled'::text])) = (released_by = ''::text)) AND ((state = ANY (ARRAY['held'::text, 'cancelled'::text])) = (batch = 0)))
 END),
     CONSTRAINT payouts_sent CHECK ((((state = 'sent'::text) = (sent_at IS NOT NULL)) AND ((state = 'sent'::text) = ((csv_file <> ''::text) AND (xml_file <> ''::text))))),
-    CONSTRAINT payouts_state_check CHECK ((state = ANY (ARRAY['held'::text, 'created'::text, 'sent'::text]))),
+    CONSTRAINT payouts_state_check CHECK ((state = ANY (ARRAY['held'::text, 'created'::text, 'sent'::text, 'cancelled'::text]))),
     CONSTRAINT payouts_tenant_id_end_to_end_id_key UNIQUE (tenant_id, end_to_end_id),
     CONSTRAINT payouts_tenant_id_window_date_payee_currency_key UNIQUE (tenant_id, window_date, payee, currency)
 );
-COMMENT ON TABLE payouts IS 'What was paid to each payee for a window, and the files that ordered it. One that is held waits for a release: it is owed, posts nothing and is in no file. What is released together has a batch and files of its own; its business date is that of the release.';
+COMMENT ON TABLE payouts IS 'What was paid to each payee for a window, and the files that ordered it. One that is held waits for a release: it is owed, posts nothing and is in no file. What is released together has a batch and files of its own; its business date is that of the release. pay_to is another payee who gets the money in the place of the one it is owed to. One that is cancelled is owed again: a carried receipt takes it out of its window, and the next window that is paid has it.';
 CREATE INDEX payouts_created ON payouts USING btree (tenant_id, window_date) WHERE (state = 'created'::text);
 CREATE INDEX payouts_held ON payouts USING btree (tenant_id, window_date) WHERE (state = 'held'::text);
 ALTER TABLE payouts ENABLE ROW LEVEL SECURITY;
@@ -2050,7 +2054,7 @@ CREATE POLICY tenant ON payouts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON payouts TO citygate_app;
 GRANT SELECT ON payouts TO citygate_auditor;
-GRANT UPDATE (state, csv_file, xml_file, business_date, calendar_version, sent_at, batch, released_at, released_by) ON payouts TO citygate_app;
+GRANT UPDATE (state, csv_file, xml_file, business_date, calendar_version, sent_at, batch, released_at, released_by, pay_to, cancelled_at, cancelled_by) ON payouts TO citygate_app;
 
 CREATE TABLE person_devices (
     tenant_id bigint NOT NULL,

@@ -24,7 +24,7 @@ neither booked nor in a file. People of the tenant release it by the API, where 
 these commands are for who runs the installation, and are in the tenant's audit log under your name.`,
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(newSettlePayoutsCommand(sys), newSettleReleaseCommand(sys), newSettleRulesCommand(sys))
+	c.AddCommand(newSettlePayoutsCommand(sys), newSettleReleaseCommand(sys), newSettleCancelCommand(sys), newSettleRedirectCommand(sys), newSettleRulesCommand(sys))
 	return c
 }
 
@@ -77,10 +77,34 @@ func newSettlePayoutsCommand(sys *system) *cobra.Command {
 	return c
 }
 
+// payoutFlags name a payout and what is known of it.
+type payoutFlags struct {
+	accessFlags
+	amount          int64
+	currency, payee string
+}
+
+func (f *payoutFlags) register(c *cobra.Command) {
+	f.accessFlags.register(c)
+	c.Flags().Int64Var(&f.amount, "amount", 0, "the payout's amount in minor units")
+	c.Flags().StringVar(&f.currency, "currency", "", "the payout's currency")
+	c.Flags().StringVar(&f.payee, "payee", "", "who gets it")
+}
+
+// of gives the payout that a command line names.
+func (f *payoutFlags) of(args []string) (r settle.Release, err error) {
+	if r.Payout, err = citygate.ParseUUID("pay_", args[0]); err != nil {
+		return r, &usageError{err}
+	}
+	if f.amount <= 0 || f.currency == "" || f.payee == "" {
+		return r, &usageError{errors.New("say what you know of it by --amount, --currency and --payee, as settle payouts lists them")}
+	}
+	r.Amount, r.Payee = citygate.Money{Minor: f.amount, Currency: citygate.Currency(f.currency)}, f.payee
+	return r, nil
+}
+
 func newSettleReleaseCommand(sys *system) *cobra.Command {
-	var f accessFlags
-	var amount int64
-	var currency, payee string
+	var f payoutFlags
 	c := &cobra.Command{
 		Use:   "release --tenant TENANT --amount MINOR --currency CODE --payee PAYEE pay_...",
 		Short: "Let a payout go that waits",
@@ -89,17 +113,12 @@ amount or to another payee is not released. When it was released before this cha
 		Example: `  citygate settle release --tenant harbour-metro --amount 125000 --currency CNY --payee harbour-metro pay_0195e2a4c1de7f0f8f6f7b7f3c1a2b3c`,
 		Args:    one("the id of the payout"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := citygate.ParseUUID("pay_", args[0])
+			r, err := f.of(args)
 			if err != nil {
-				return &usageError{err}
-			}
-			if amount <= 0 || currency == "" || payee == "" {
-				return &usageError{errors.New("say what you release by --amount, --currency and --payee, as settle payouts lists them")}
+				return err
 			}
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
-				released, err := in.ReleasePayouts(cmd.Context(), actor(sys), tenant, settle.Release{
-					Payout: id, Amount: citygate.Money{Minor: amount, Currency: citygate.Currency(currency)}, Payee: payee,
-				})
+				released, err := in.ReleasePayouts(cmd.Context(), actor(sys), tenant, r)
 				for _, p := range released {
 					_, _ = fmt.Fprintf(sys.Stdout, "%s %s, released by %s\n", args[0], p.State, p.ReleasedBy)
 				}
@@ -108,9 +127,67 @@ amount or to another payee is not released. When it was released before this cha
 		},
 	}
 	f.register(c)
-	c.Flags().Int64Var(&amount, "amount", 0, "the payout's amount in minor units")
-	c.Flags().StringVar(&currency, "currency", "", "the payout's currency")
-	c.Flags().StringVar(&payee, "payee", "", "the payout's payee")
+	return c
+}
+
+func newSettleCancelCommand(sys *system) *cobra.Command {
+	var f payoutFlags
+	c := &cobra.Command{
+		Use:   "cancel --tenant TENANT --amount MINOR --currency CODE --payee PAYEE pay_...",
+		Short: "Take a payout back that waits: it is owed again",
+		Long: `Takes a payout back that waits. Its money is owed to its payee as before, and the next window that is paid has it.
+Name what you know of it: a payout of another amount or to another payee is not taken back.`,
+		Example: `  citygate settle cancel --tenant harbour-metro --amount 125000 --currency CNY --payee harbour-metro pay_0195e2a4c1de7f0f8f6f7b7f3c1a2b3c`,
+		Args:    one("the id of the payout"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := f.of(args)
+			if err != nil {
+				return err
+			}
+			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
+				p, err := in.Settler.Cancel(cmd.Context(), actor(sys), tenant, r)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(sys.Stdout, "%s %s by %s\n", args[0], p.State, p.CancelledBy)
+				return err
+			})
+		},
+	}
+	f.register(c)
+	return c
+}
+
+func newSettleRedirectCommand(sys *system) *cobra.Command {
+	var f payoutFlags
+	var to string
+	c := &cobra.Command{
+		Use:   "redirect --tenant TENANT --amount MINOR --currency CODE --payee PAYEE --to PAYEE pay_...",
+		Short: "Have a payout that waits paid to another payee",
+		Long: `Has a payout that waits paid to another payee of the tenant: one with a bank account whose payouts do not wait by name.
+What is settled is the claim of the one it is owed to. It goes on waiting for its release, which names the new payee.`,
+		Example: `  citygate settle redirect --tenant harbour-metro --amount 125000 --currency CNY --payee owner-7 --to harbour-metro pay_0195e2a4c1de7f0f8f6f7b7f3c1a2b3c`,
+		Args:    one("the id of the payout"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := f.of(args)
+			if err != nil {
+				return err
+			}
+			if to == "" {
+				return &usageError{errors.New("name the new payee by --to")}
+			}
+			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
+				p, err := in.Settler.Redirect(cmd.Context(), actor(sys), tenant, r, to)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(sys.Stdout, "%s %s, to %s\n", args[0], p.State, p.Recipient())
+				return err
+			})
+		},
+	}
+	f.register(c)
+	c.Flags().StringVar(&to, "to", "", "who is to get it")
 	return c
 }
 

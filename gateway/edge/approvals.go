@@ -26,6 +26,8 @@ var guards = map[string]access.Kind{
 
 	"add-settlement-terms": access.PayoutRelease,
 	"release-payout":       access.PayoutRelease,
+	"cancel-payout":        access.PayoutRelease,
+	"redirect-payout":      access.PayoutRelease,
 	"put-payout-rules":     access.PayoutRelease, // where they let more go
 	"put-payees":           access.PayoutRelease, // the account that money goes to
 	"add-calendar":         access.PayoutRelease,

@@ -91,6 +91,8 @@ var notHere = map[string]string{
 	"put-concession":    "the policy of the world has none: issuance's office_test.go",
 	"put-acceptance":    "a tenant with a rule set has no plain fields: policies' sets_test.go",
 	"release-payout":    "it takes a payout that is held: settle's tests",
+	"cancel-payout":     "likewise",
+	"redirect-payout":   "likewise",
 	"put-quota":         "its sample is the quota the tenant has; gateway/settings_test.go changes it",
 	"put-retention":     "likewise",
 	"add-calendar":      "likewise",

@@ -44,7 +44,7 @@ var references = map[string]string{
 	"create-api-key owner": "member", "add-member issuer": "identity issuer", "explain-access subject": "member",
 	"create-platform-api-key owner": "platform member", "add-platform-member issuer": "platform issuer", "explain-platform-access subject": "platform member",
 	// A tenant's own numbers: that another tenant has the same must not show.
-	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
+	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "cancel-payout payee": "payee", "redirect-payout payee": "payee", "redirect-payout to": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"record-journey-fact terminal": "terminal",
 	"put-code-scheme operators":    "tenant", "partner": "tenant", "operator": "tenant",
 }

@@ -15,7 +15,10 @@ type PayoutDesk struct {
 	List    func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Payout, error)
 	File    func(ctx context.Context, tenant citygate.TenantID, name string) (body []byte, contentType string, err error)
 	Release func(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r ReleasePayout) (Payout, error)
-	Rules   func(ctx context.Context, tenant citygate.TenantID) (PayoutRules, error)
+	Cancel  func(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r ReleasePayout) (Payout, error)
+	// Redirect has a payout paid to another payee.
+	Redirect func(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, r RedirectPayout) (Payout, error)
+	Rules    func(ctx context.Context, tenant citygate.TenantID) (PayoutRules, error)
 	// Loosens reports whether rules would let a payout go that would wait now.
 	Loosens  func(ctx context.Context, tenant citygate.TenantID, r PayoutRules) (bool, error)
 	SetRules func(ctx context.Context, actor string, tenant citygate.TenantID, r PayoutRules, loosen bool) (PayoutRules, error)
@@ -28,7 +31,8 @@ type Payout struct {
 	Window     string         `json:"window" format:"date"`
 	Amount     citygate.Money `json:"amount"`
 	EndToEndID string         `json:"end_to_end_id"`
-	State      string         `json:"state" enum:"held,created,sent" doc:"held: it waits for somebody to release it, and is neither booked nor ordered"`
+	State      string         `json:"state" enum:"held,created,sent,cancelled" doc:"held: it waits for somebody to release it, and is neither booked nor ordered; cancelled: it is owed again, and the next window that is paid has it"`
+	PaidTo     string         `json:"paid_to,omitempty" doc:"who gets it in the place of the payee; absent: the payee"`
 	HeldFor    string         `json:"held_for,omitempty" enum:"manual,above_limit,other_currency,payee" doc:"why it waits, or waited"`
 	ReleasedBy string         `json:"released_by,omitempty"`
 	ReleasedAt *time.Time     `json:"released_at,omitempty"`
@@ -39,7 +43,14 @@ type Payout struct {
 // second person approves.
 type ReleasePayout struct {
 	Amount citygate.Money `json:"amount" doc:"the payout's, or the release is refused"`
-	Payee  string         `json:"payee" minLength:"1" doc:"the payout's, or the release is refused"`
+	Payee  string         `json:"payee" minLength:"1" doc:"who gets it: the payout's payee, or paid_to where it was redirected; or the request is refused"`
+}
+
+// RedirectPayout says what whoever redirects a payout knows of it, and who is to
+// get it.
+type RedirectPayout struct {
+	ReleasePayout
+	To string `json:"to" minLength:"1" doc:"another payee of the tenant, with a bank account, whose payouts do not wait by name; or the payee again"`
 }
 
 // PayoutRules say which payouts wait for a release.
@@ -56,7 +67,7 @@ func (e *Edge) payoutRoutes() {
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged
-			State string `query:"state" enum:"held,created,sent" doc:"held: they wait for a release"`
+			State string `query:"state" enum:"held,created,sent,cancelled" doc:"held: they wait for a release"`
 		}) (*body[list[Payout]], error) {
 			page, err := r.page("pay_")
 			if err != nil {
@@ -75,6 +86,30 @@ func (e *Edge) payoutRoutes() {
 				return nil, errNotFound.Because(err, "payout")
 			}
 			return respond(e.Payouts.Release(ctx, who.Subject, r.id(), id, r.Body))
+		})
+	register(e, post("cancel-payout", "/v1/tenants/{tenant}/payouts/{payout}/cancel", "Take a payout back that waits: it is owed again, and paid with the next window that is", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Payout string `path:"payout" example:"pay_0195e2…"`
+			Body   ReleasePayout
+		}) (*body[Payout], error) {
+			id, err := citygate.ParseUUID("pay_", r.Payout)
+			if err != nil {
+				return nil, errNotFound.Because(err, "payout")
+			}
+			return respond(e.Payouts.Cancel(ctx, who.Subject, r.id(), id, r.Body))
+		})
+	register(e, post("redirect-payout", "/v1/tenants/{tenant}/payouts/{payout}/redirect", "Have a payout that waits paid to another payee; it goes on waiting for its release", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Payout string `path:"payout" example:"pay_0195e2…"`
+			Body   RedirectPayout
+		}) (*body[Payout], error) {
+			id, err := citygate.ParseUUID("pay_", r.Payout)
+			if err != nil {
+				return nil, errNotFound.Because(err, "payout")
+			}
+			return respond(e.Payouts.Redirect(ctx, who.Subject, r.id(), id, r.Body))
 		})
 	register(e, get("get-payout-rules", "/v1/tenants/{tenant}/payout-rules", "Which payouts wait for a release", "money"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[PayoutRules], error) {

@@ -234,6 +234,8 @@ var permissions = map[string]authz.Permission{
 	"add-settlement-terms":   {Resource: "settlement", Verb: "write"},
 	"list-payouts":           {Resource: "settlement", Verb: "read"},
 	"release-payout":         {Resource: "settlement", Verb: "release"},
+	"cancel-payout":          {Resource: "settlement", Verb: "release"},
+	"redirect-payout":        {Resource: "settlement", Verb: "release"},
 	"get-payout-rules":       {Resource: "settlement", Verb: "read"},
 	"put-payout-rules":       {Resource: "settlement", Verb: "write"},
 	"get-payout-file":        {Resource: "settlement", Verb: "read"},

@@ -47,7 +47,7 @@ func RidesOf(ctx context.Context, tx *pg.Tx, taps []TapOf) (map[citygate.TapID]R
 	terminals, seqs, indices := make([]int64, len(taps)), make([]int64, len(taps)), make([]int64, len(taps))
 	issuers, lists, times := make([]int32, len(taps)), make([]int32, len(taps)), make([]time.Time, len(taps))
 	for i, t := range taps {
-		terminals[i], seqs[i] = int64(t.ID.Terminal), int64(t.ID.Seq) //nolint:gosec // as the column holds it
+		terminals[i], seqs[i] = int64(t.ID.Terminal), int64(t.ID.Seq)
 		issuers[i], lists[i], indices[i], times[i] = int32(t.Rider.Issuer), int32(t.Rider.List), int64(t.Rider.Index), t.At
 	}
 	rows, err := tx.Query(ctx, selectRidesOf, tx.Tenant, terminals, seqs, issuers, lists, indices, times, rideSpan)
@@ -57,7 +57,7 @@ func RidesOf(ctx context.Context, tx *pg.Tx, taps []TapOf) (map[citygate.TapID]R
 	var terminal, seq int64
 	var r RideOf
 	_, err = pgx.ForEachRow(rows, []any{&terminal, &seq, &r.First, &r.Fare.Minor, &r.Fare.Currency}, func() error {
-		out[citygate.TapID{Terminal: uint32(terminal), Seq: uint64(seq)}] = r //nolint:gosec // made of a uint32 and a uint64
+		out[citygate.TapID{Terminal: uint32(terminal), Seq: uint64(seq)}] = r
 		return nil
 	})
 	return out, err

@@ -54,8 +54,10 @@
 // certain payees. Such a payout is held: it is owed and proved with its window,
 // and nothing is booked or ordered until [Settler.Release], which needs whoever
 // releases to name its amount and payee. What is released together is a batch of
-// its window with files of its own. A payout that is never released stays held;
-// there is no way yet to give its money elsewhere.
+// its window with files of its own. [Settler.Cancel] takes one back that waits: a
+// carried row takes it out of its window, and the next window that is paid has it,
+// also where nothing else came in for its payee. [Settler.Redirect] has one paid to
+// another payee, which settles the claim of the first; it goes on waiting.
 //
 // Names in the XML are reduced to the characters every SEPA bank takes: accents
 // are dropped, other characters become full stops. A name of which no letter or

@@ -145,11 +145,11 @@ func newPayment(t tenants.Tenant, p Payout) (painPayment, error) {
 	if err != nil {
 		return painPayment{}, err
 	}
-	payee, ok := latin(p.Payee, 70)
+	payee, ok := latin(p.Recipient(), 70)
 	if !ok {
 		payee = p.EndToEndID
 	}
-	account, ok := latin(p.Payee, 34)
+	account, ok := latin(p.Recipient(), 34)
 	if !ok {
 		account = p.EndToEndID
 	}
@@ -284,7 +284,7 @@ func renderCSV(t tenants.Tenant, payouts []Payout) []byte {
 		if err != nil {
 			amount = "" // a currency without a known exponent; the minor amount stands
 		}
-		put(t.Slug, p.WindowDate.String(), p.Payee, string(p.Currency), amount, strconv.FormatInt(p.Amount, 10),
+		put(t.Slug, p.WindowDate.String(), p.Recipient(), string(p.Currency), amount, strconv.FormatInt(p.Amount, 10),
 			strconv.FormatInt(p.Receipts, 10), p.EndToEndID, p.ID.Text("pay_"), p.CreatedAt.UTC().Format(time.RFC3339))
 	}
 	w.Flush()

@@ -1,8 +1,10 @@
 package settle
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,7 +23,7 @@ type Payout struct {
 	Amount          int64
 	Receipts        int64 // how many rows it adds up
 	EndToEndID      string
-	State           string // held, created, sent
+	State           string // held, created, sent, cancelled
 	CSVFile         string
 	XMLFile         string
 	BusinessDate    citygate.Date
@@ -32,12 +34,20 @@ type Payout struct {
 	HeldFor         string     // why it waits or waited for a release; "" = it did not
 	ReleasedAt      *time.Time // it was booked then
 	ReleasedBy      string
+	PayTo           string // who gets it in the place of Payee, whom it is owed to; "" = Payee
+	CancelledAt     *time.Time
+	CancelledBy     string
 }
+
+// Recipient is who gets the money.
+func (p *Payout) Recipient() string { return cmp.Or(p.PayTo, p.Payee) }
 
 // The states of a payout.
 const (
 	stateHeld    = "held" // waits for a release: owed, booked nowhere and in no file
 	stateCreated = "created"
+
+	stateCancelled = "cancelled" // owed again
 )
 
 // booked is when the payout left the book.
@@ -167,6 +177,11 @@ func carry(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, d citygate.Dat
 	owed := make(map[of]int64, len(waiting))
 	for _, t := range waiting {
 		owed[of{t.payee, t.currency}] = t.amount
+	}
+	for _, t := range waiting { // what a cancelled payout left is paid though nothing else came in
+		if t.amount > 0 && !slices.ContainsFunc(sums, func(s total) bool { return s.payee == t.payee && s.currency == t.currency }) {
+			sums = append(sums, total{payee: t.payee, currency: t.currency})
+		}
 	}
 	var rows []receipt
 	for i := range sums {

@@ -73,6 +73,9 @@ func (r PayoutRules) holds(currency citygate.Currency, p Payout) string {
 	return ""
 }
 
+// names reports whether payouts to a payee wait whatever their amount.
+func (r PayoutRules) names(payee string) bool { return slices.Contains(r.HoldPayees, payee) }
+
 // Loosens reports whether under next a payout could go that waits under r.
 func (r PayoutRules) Loosens(next PayoutRules) bool {
 	switch {
@@ -115,7 +118,7 @@ func SetPayoutRules(ctx context.Context, tx *pg.Tx, actor string, r PayoutRules,
 type Release struct {
 	Payout citygate.UUID
 	Amount citygate.Money
-	Payee  string
+	Payee  string // who gets the money
 }
 
 // Release lets payouts go that wait: they are booked in one transaction, as one
@@ -159,9 +162,9 @@ func release(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, actor string
 		return p, false, ErrNoPayout.Because(nil, "%s", r.Payout)
 	case err != nil:
 		return p, false, err
-	case p.Amount != r.Amount.Minor || p.Currency != r.Amount.Currency || p.Payee != r.Payee:
-		return p, false, ErrPayoutDiffers.Because(nil, "%s is %d %s to %s", p.ID, p.Amount, p.Currency, p.Payee)
-	case p.State != stateHeld && p.HeldFor == "":
+	case p.Amount != r.Amount.Minor || p.Currency != r.Amount.Currency || p.Recipient() != r.Payee:
+		return p, false, ErrPayoutDiffers.Because(nil, "%s is %d %s to %s", p.ID, p.Amount, p.Currency, p.Recipient())
+	case p.State != stateHeld && p.HeldFor == "" || p.State == stateCancelled:
 		return p, false, ErrNotHeld.Because(nil, "%s is %s", p.ID, p.State)
 	case p.State != stateHeld:
 		return p, false, nil // released before
@@ -178,5 +181,5 @@ func release(ctx context.Context, tx *pg.Tx, cal citygate.Calendar, actor string
 		return p, false, err
 	}
 	return p, true, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payout.release", Object: "payout:" + p.ID.String(), Before: map[string]any{"state": before, "held_for": p.HeldFor},
-		After: map[string]any{"state": p.State, "payee": p.Payee, "window": p.WindowDate.String(), "amount": citygate.Money{Minor: p.Amount, Currency: p.Currency}}})
+		After: map[string]any{"state": p.State, "payee": p.Payee, "paid_to": p.Recipient(), "window": p.WindowDate.String(), "amount": citygate.Money{Minor: p.Amount, Currency: p.Currency}}})
 }

@@ -40,7 +40,7 @@ func insertPayouts(ctx context.Context, tx *pg.Tx, payouts []Payout) error {
 }
 
 const payoutColumns = `payout_id, window_date, payee, currency, amount, receipts, end_to_end_id, state,
-	csv_file, xml_file, business_date, calendar_version, created_at, sent_at, batch, held_for, released_at, released_by`
+	csv_file, xml_file, business_date, calendar_version, created_at, sent_at, batch, held_for, released_at, released_by, pay_to, cancelled_at, cancelled_by`
 
 // Payouts lists the payouts of a window by payee and currency.
 func Payouts(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]Payout, error) {
@@ -54,7 +54,7 @@ func Payouts(ctx context.Context, tx *pg.Tx, window citygate.Date) ([]Payout, er
 // payoutsOf lists the payouts of an order.
 func payoutsOf(ctx context.Context, tx *pg.Tx, o order) ([]Payout, error) {
 	rows, err := tx.Query(ctx, `SELECT `+payoutColumns+` FROM payouts
-		WHERE tenant_id = $1 AND window_date = $2 AND batch = $3 AND state <> 'held' ORDER BY payee, currency`, tx.Tenant, o.Window, o.Batch)
+		WHERE tenant_id = $1 AND window_date = $2 AND batch = $3 AND state IN ('created', 'sent') ORDER BY payee, currency`, tx.Tenant, o.Window, o.Batch)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func PayoutByFile(ctx context.Context, tx *pg.Tx, name string) (Payout, error) {
 
 // eachPayout streams every payout of the tenant that is booked; yield must not keep its argument.
 func eachPayout(ctx context.Context, tx *pg.Tx, yield func(*Payout) error) error {
-	rows, err := tx.Query(ctx, `SELECT payout_id, payee, currency, amount, business_date, created_at, released_at FROM payouts WHERE tenant_id = $1 AND state <> 'held'`, tx.Tenant)
+	rows, err := tx.Query(ctx, `SELECT payout_id, payee, currency, amount, business_date, created_at, released_at FROM payouts WHERE tenant_id = $1 AND state IN ('created', 'sent')`, tx.Tenant)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func markSent(ctx context.Context, tx *pg.Tx, o order, csvName, xmlName string) 
 
 // PaidOut adds up every payout of the tenant that is booked, by currency.
 func PaidOut(ctx context.Context, tx *pg.Tx) (map[citygate.Currency]int64, error) {
-	rows, err := tx.Query(ctx, `SELECT currency, sum(amount)::bigint FROM payouts WHERE tenant_id = $1 AND state <> 'held' GROUP BY currency`, tx.Tenant)
+	rows, err := tx.Query(ctx, `SELECT currency, sum(amount)::bigint FROM payouts WHERE tenant_id = $1 AND state IN ('created', 'sent') GROUP BY currency`, tx.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ const mismatches = `
 		GROUP BY r.window_date, r.payee, r.currency),
 	paid AS (
 		SELECT window_date, payee, currency, sum(amount)::bigint AS amount FROM payouts
-		WHERE tenant_id = $1 GROUP BY window_date, payee, currency)
+		WHERE tenant_id = $1 AND state <> 'cancelled' GROUP BY window_date, payee, currency)
 	SELECT coalesce(c.window_date, p.window_date), coalesce(c.payee, p.payee), coalesce(c.currency, p.currency),
 	       coalesce(c.amount, 0), coalesce(p.amount, 0)
 	FROM came c FULL JOIN paid p ON p.window_date = c.window_date AND p.payee = c.payee AND p.currency = c.currency

@@ -163,7 +163,7 @@ func Carried(ctx context.Context, tx *pg.Tx, after Carry, limit int) ([]Carry, e
 		SELECT payee, currency, sum(amount)::bigint FROM receipts
 		WHERE tenant_id = $1 AND journey_id = '00000000-0000-0000-0000-000000000000' AND kind = 'carried'
 		AND (payee COLLATE "C", currency) > ($2, $3)
-		GROUP BY payee, currency HAVING sum(amount) <> 0 ORDER BY payee COLLATE "C", currency LIMIT $4`,
+		GROUP BY payee, currency HAVING sum(amount) > 0 ORDER BY payee COLLATE "C", currency LIMIT $4`,
 		tx.Tenant, after.Payee, string(after.Currency), limit)
 	if err != nil {
 		return nil, err

@@ -63,3 +63,15 @@ func markReleased(ctx context.Context, tx *pg.Tx, p Payout) error {
 		tx.Tenant, p.ID, p.State, p.Batch, p.ReleasedAt, p.ReleasedBy, p.BusinessDate, p.CalendarVersion)
 	return err
 }
+
+func markCancelled(ctx context.Context, tx *pg.Tx, p Payout) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE payouts SET state = $3, cancelled_at = $4, cancelled_by = $5 WHERE tenant_id = $1 AND payout_id = $2 AND state = 'held'`,
+		tx.Tenant, p.ID, p.State, p.CancelledAt, p.CancelledBy)
+	return err
+}
+
+func markRedirected(ctx context.Context, tx *pg.Tx, p Payout) error {
+	_, err := tx.Exec(ctx, `UPDATE payouts SET pay_to = $3 WHERE tenant_id = $1 AND payout_id = $2 AND state = 'held'`, tx.Tenant, p.ID, p.PayTo)
+	return err
+}
