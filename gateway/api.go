@@ -34,7 +34,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Roaming:  g.roamingAPI(),
 		Shared:   g.sharedFaresAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice},
-		Debts: g.debts, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
+		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried,
 		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
@@ -131,7 +131,7 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 		for i, c := range found {
 			for _, b := range bearings[c.ID] {
 				list[i].Bearers = append(list[i].Bearers, edge.ChargeBearer{
-					Operator: int64(b.Operator), Journey: b.Journey.Text("jrn_"), Owed: b.Owed, Issuer: b.IssuerBears,
+					Operator: int64(b.Operator), Journey: b.Journey.Text("jrn_"), Owed: b.Owed, Issuer: b.IssuerBears, Provider: b.ProviderBears, Platform: b.PlatformBears, PayDays: b.PayDays,
 					Basis: b.Basis, Version: b.Version, Rule: b.Rule, Finding: b.Finding,
 				})
 			}

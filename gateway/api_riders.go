@@ -168,10 +168,7 @@ func (g *Gateway) debts(ctx context.Context, tenant citygate.TenantID, state str
 		found, err := collect.Debts(ctx, tx, state, account, page.After, page.Limit)
 		list = make([]edge.Debt, len(found))
 		for i, d := range found {
-			list[i] = edge.Debt{
-				ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), Opened: d.Opened, Left: d.Left, BusinessDate: d.BusinessDate.String(), State: d.State,
-				Tries: d.Tries, RetryAt: orNever(d.RetryAt), RetryBy: d.RetryBy, Insured: d.Insured, OpenedAt: d.OpenedAt, ClosedAt: orNever(d.ClosedAt),
-			}
+			list[i] = debtView(d)
 		}
 		return err
 	})

@@ -23,7 +23,7 @@ func (g *Gateway) roamingAPI() edge.Roaming {
 				from = *p.From
 			}
 			terms := roaming.Terms{Products: p.Terms.Products, CapMinor: p.Terms.CapMinor, DayCapMinor: p.Terms.DayCapMinor, Beyond: roaming.Bearer(p.Terms.Beyond), UploadDays: p.Terms.UploadDays,
-				Uncollected: roaming.Bearer(p.Terms.Uncollected), NoticeDays: p.Terms.NoticeDays}
+				Uncollected: roaming.Bearer(p.Terms.Uncollected), PayDays: p.Terms.PayDays, NoticeDays: p.Terms.NoticeDays}
 			for _, s := range p.Terms.Schemes {
 				terms.Schemes = append(terms.Schemes, code.SchemeID(s))
 			}
@@ -85,7 +85,7 @@ func (g *Gateway) roamingView(tenant citygate.TenantID, v *roaming.Version) edge
 	out := edge.RoamingTerms{
 		Issuer: int64(v.Issuer), Host: int64(v.Host), Version: v.Number, State: v.State(now), Currency: string(v.Currency),
 		Terms: edge.Roamable{Products: v.Terms.Products, CapMinor: v.Terms.CapMinor, DayCapMinor: v.Terms.DayCapMinor, Beyond: string(v.Terms.Beyond), UploadDays: v.Terms.UploadDays,
-			Uncollected: string(v.Terms.Uncollected), NoticeDays: v.Terms.NoticeDays},
+			Uncollected: string(v.Terms.Uncollected), PayDays: v.Terms.PayDays, NoticeDays: v.Terms.NoticeDays},
 		ProposedBy: v.ProposedBy, ProposedAt: v.ProposedAt, AgreedBy: v.AgreedBy, AgreedAt: known(v.AgreedAt), EffectiveAt: known(v.EffectiveAt),
 		EndedBy: v.EndedBy, EndsAt: known(v.EndsAt),
 	}

@@ -19,7 +19,7 @@ import (
 var clearingAccounts = []string{
 	ledger.PrefixRiderReceivable, ledger.PrefixRiderDebt, ledger.PrefixProviderReceivable, ledger.PrefixProviderFeeExpense,
 	ledger.PrefixInterbookPayable, ledger.PrefixInterbookReceivable, ledger.PrefixUncollected,
-	ledger.PrefixPrepaid, ledger.Payable(pricing.SharedPayee),
+	ledger.PrefixPrepaid, ledger.PrefixCovered, ledger.Payable(pricing.SharedPayee),
 }
 
 // CheckBooks holds the books of all tenants against what happened. It proves

@@ -167,19 +167,22 @@ func (g *Gateway) termsWith(ctx context.Context, tx *pg.Tx, operator citygate.Te
 	}, nil
 }
 
-// issuerBears reports whether the transaction's tenant bears what its riders do
+// issuerBears says whether the transaction's tenant answers for what its riders do
 // not pay of an operator's fares: by the roaming terms of the time, across trees.
-func (g *Gateway) issuerBears(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (bool, error) {
+func (g *Gateway) issuerBears(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (collect.Guarantee, error) {
 	all := g.held.directory()
 	if all == nil || all.OneTree(tx.Tenant, operator) {
-		return false, nil
+		return collect.Guarantee{}, nil
 	}
 	versions, err := roaming.Between(ctx, tx, tx.Tenant, operator)
 	if err != nil {
-		return false, err
+		return collect.Guarantee{}, err
 	}
-	terms := roaming.InForce(versions, at)
-	return terms != nil && terms.Terms.Uncollected == roaming.ByIssuer, nil
+	v := roaming.InForce(versions, at)
+	if v == nil || v.Terms.Uncollected != roaming.ByIssuer {
+		return collect.Guarantee{}, nil
+	}
+	return collect.Guarantee{Holds: true, PayDays: v.Terms.Pays()}, nil
 }
 
 // formerKeys are a bundle's keys and those of issuers that it carries no more.

@@ -321,7 +321,7 @@ func TestRoamingTermsTakeTwo(t *testing.T) {
 		o.must(o.hold(t.Context()))
 		o.in(hill, func(tx *pg.Tx) error {
 			got, err := o.issuerBears(t.Context(), tx, bus, at)
-			if got != want {
+			if got.Holds != want {
 				t.Errorf("the issuer bears at %s: %v", at, got)
 			}
 			return err

@@ -263,9 +263,9 @@ CREATE TABLE advices (
     CONSTRAINT advices_pkey PRIMARY KEY (tenant_id, ref_id, operator_id, journey_id, kind, part),
     CONSTRAINT advices_amount_check CHECK ((amount <> 0)),
     CONSTRAINT advices_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT advices_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text])))
+    CONSTRAINT advices_kind_check CHECK ((kind = ANY (ARRAY['fee'::text, 'uncollected'::text, 'recovered'::text, 'cleared'::text, 'borne'::text, 'provider_claim'::text, 'platform_claim'::text, 'own_fee'::text])))
 );
-COMMENT ON TABLE advices IS 'What was passed back to operators, item by item; each was sent once.';
+COMMENT ON TABLE advices IS 'What was passed back to operators, item by item; each was sent once. provider_claim, platform_claim and own_fee stay in the own book and are sent to nobody.';
 ALTER TABLE advices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE advices FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON advices
@@ -293,7 +293,7 @@ CREATE TABLE aggregations (
     CONSTRAINT aggregations_pkey PRIMARY KEY (tenant_id, aggregation_id),
     CONSTRAINT aggregations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT aggregations_ordinal_check CHECK ((ordinal > 0)),
-    CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'closed_zero'::text]))),
+    CONSTRAINT aggregations_state_check CHECK ((state = ANY (ARRAY['open'::text, 'charging'::text, 'settled'::text, 'in_debt'::text, 'recovered'::text, 'corrected'::text, 'written_off'::text, 'closed_zero'::text]))),
     CONSTRAINT aggregations_total_check CHECK ((total >= 0))
 ) WITH (fillfactor=60);
 COMMENT ON TABLE aggregations IS 'What an account owes for one business date: collected by one charge. The id follows from account, currency, date and ordinal, so the key holds those unique too.';
@@ -902,13 +902,20 @@ CREATE TABLE debt_bearers (
     rule text NOT NULL,
     finding text NOT NULL,
     decided_at timestamp with time zone NOT NULL,
+    provider_bears bigint NOT NULL DEFAULT 0,
+    platform_bears bigint NOT NULL DEFAULT 0,
+    pay_days integer NOT NULL DEFAULT 30,
     CONSTRAINT debt_bearers_pkey PRIMARY KEY (tenant_id, aggregation_id, operator_id, journey_id),
     CONSTRAINT debt_bearers_basis_check CHECK ((basis = ANY (ARRAY['rule'::text, 'terms'::text, 'default'::text]))),
     CONSTRAINT debt_bearers_check CHECK (((issuer_bears >= 0) AND (issuer_bears <= owed))),
     CONSTRAINT debt_bearers_owed_check CHECK ((owed > 0)),
+    CONSTRAINT debt_bearers_parts CHECK ((((issuer_bears + provider_bears) + platform_bears) <= owed)),
+    CONSTRAINT debt_bearers_pay_days_check CHECK (((pay_days >= 0) AND (pay_days <= 366))),
+    CONSTRAINT debt_bearers_platform_bears_check CHECK ((platform_bears >= 0)),
+    CONSTRAINT debt_bearers_provider_bears_check CHECK ((provider_bears >= 0)),
     CONSTRAINT debt_bearers_rules_version_check CHECK ((rules_version >= 0))
 );
-COMMENT ON TABLE debt_bearers IS 'Of each fare of another operator that a declined charge left owed: how much of it the issuer bears, which is not passed back to the operator; the operator bears the rest. basis: a liability rule of the issuer''s rule set at the ride''s time, terms between two cities, or neither.';
+COMMENT ON TABLE debt_bearers IS 'Of each fare that a declined charge left owed: how much of it issuer, provider and platform bear, which is not passed back to the operator and is paid to it pay_days after the decline; the operator bears the rest. basis: a liability rule of the issuer''s rule set at the ride''s time, terms between two cities, or neither.';
 ALTER TABLE debt_bearers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE debt_bearers FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON debt_bearers
@@ -916,7 +923,34 @@ CREATE POLICY tenant ON debt_bearers
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON debt_bearers TO citygate_app;
 GRANT SELECT ON debt_bearers TO citygate_auditor;
-GRANT UPDATE (owed, issuer_bears, basis, rules_version, rule, finding, decided_at) ON debt_bearers TO citygate_app;
+GRANT UPDATE (owed, issuer_bears, basis, rules_version, rule, finding, decided_at, provider_bears, platform_bears, pay_days) ON debt_bearers TO citygate_app;
+
+CREATE TABLE debt_write_offs (
+    tenant_id bigint NOT NULL,
+    aggregation_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    bearer text COLLATE "C" NOT NULL,
+    part integer NOT NULL,
+    account_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT debt_write_offs_pkey PRIMARY KEY (tenant_id, aggregation_id, operator_id, journey_id, bearer, part),
+    CONSTRAINT debt_write_offs_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT debt_write_offs_bearer_check CHECK ((bearer = ANY (ARRAY['operator'::text, 'issuer'::text, 'provider'::text, 'platform'::text, 'recovered'::text]))),
+    CONSTRAINT debt_write_offs_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+);
+COMMENT ON TABLE debt_write_offs IS 'What of a debt was written off to whom that bears it, as differences: negative when a fare is corrected or paid after all. recovered is the issuer''s income from debts that it had written off.';
+ALTER TABLE debt_write_offs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE debt_write_offs FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON debt_write_offs
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON debt_write_offs TO citygate_app;
+GRANT SELECT ON debt_write_offs TO citygate_auditor;
 
 CREATE TABLE debts (
     tenant_id bigint NOT NULL,
@@ -932,21 +966,32 @@ CREATE TABLE debts (
     unpassed boolean NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     closed_at timestamp with time zone,
+    bear_at timestamp with time zone,
+    repaid_at timestamp with time zone,
     retry_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
     insured boolean NOT NULL DEFAULT false,
     CONSTRAINT debts_pkey PRIMARY KEY (tenant_id, aggregation_id),
     CONSTRAINT debts_amount_check CHECK ((amount >= 0)),
-    CONSTRAINT debts_check CHECK (((state = 'open'::text) = (amount > 0))),
+    CONSTRAINT debts_check CHECK (
+CASE state
+    WHEN 'open'::text THEN (amount > 0)
+    WHEN 'written_off'::text THEN true
+    ELSE (amount = 0)
+END),
     CONSTRAINT debts_check1 CHECK (((NOT insured) OR (state <> 'open'::text))),
     CONSTRAINT debts_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT debts_opened_amount_check CHECK ((opened_amount > 0)),
+    CONSTRAINT debts_repaid CHECK (((repaid_at IS NULL) OR ((state = 'written_off'::text) AND (amount = 0)))),
     CONSTRAINT debts_retry_by_check CHECK ((retry_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
-    CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text])))
+    CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text, 'written_off'::text])))
 );
-COMMENT ON TABLE debts IS 'What riders owe after a declined charge; amount is what is still owed.';
+COMMENT ON TABLE debts IS 'What riders owe after a declined charge; amount is what is still owed, of one that is written off what was given up and not paid since.';
+COMMENT ON COLUMN debts.bear_at IS 'When others than the operator pay it what they bear; null: there is nothing to pay, or it is paid.';
+COMMENT ON COLUMN debts.repaid_at IS 'When the rider paid a debt that had been written off.';
 COMMENT ON COLUMN debts.retry_by IS 'Who asked for the try at retry_at; of a debt without one, for the last.';
 COMMENT ON COLUMN debts.insured IS 'The scheme paid it as an insured first ride; the rider owes nothing of it any more.';
 CREATE INDEX debts_account ON debts USING btree (tenant_id, account_id) WHERE (state = 'open'::text);
+CREATE INDEX debts_bear ON debts USING btree (tenant_id, bear_at) WHERE (bear_at IS NOT NULL);
 CREATE INDEX debts_due ON debts USING btree (tenant_id, retry_at) WHERE ((state = 'open'::text) AND (retry_at IS NOT NULL));
 CREATE INDEX debts_unpassed ON debts USING btree (tenant_id, aggregation_id) WHERE unpassed;
 ALTER TABLE debts ENABLE ROW LEVEL SECURITY;
@@ -956,7 +1001,7 @@ CREATE POLICY tenant ON debts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON debts TO citygate_app;
 GRANT SELECT ON debts TO citygate_auditor;
-GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at, retry_by, insured) ON debts TO citygate_app;
+GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at, bear_at, repaid_at, retry_by, insured) ON debts TO citygate_app;
 
 CREATE TABLE deny_changes (
     tenant_id bigint NOT NULL,

@@ -24,7 +24,8 @@ neither booked nor in a file. People of the tenant release it by the API, where 
 these commands are for who runs the installation, and are in the tenant's audit log under your name.`,
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(newSettlePayoutsCommand(sys), newSettleReleaseCommand(sys), newSettleCancelCommand(sys), newSettleRedirectCommand(sys), newSettleRulesCommand(sys))
+	c.AddCommand(newSettlePayoutsCommand(sys), newSettleReleaseCommand(sys), newSettleCancelCommand(sys), newSettleRedirectCommand(sys), newSettleRulesCommand(sys),
+		newSettleWriteOffCommand(sys), newSettleCollectCommand(sys))
 	return c
 }
 

@@ -112,6 +112,7 @@ func newRoamingProposeCommand(sys *system) *cobra.Command {
 	c.Flags().Int64Var(&terms.DayCapMinor, "day-cap", 0, "highest sum of one rider's fares on one business date of the host, minor units; 0 = none")
 	c.Flags().StringVar(&beyond, "beyond", "", "who bears what goes beyond --day-cap: host, rider or issuer (default: host)")
 	c.Flags().Int64Var(&terms.UploadDays, "upload-days", 0, "taps that come later are the host's loss; 0 = as the host's rules say")
+	c.Flags().Int64Var(&terms.PayDays, "pay-days", 0, "how long after a decline the issuer pays the host what it bears; 0 = 30 days")
 	c.Flags().Int64Var(&terms.NoticeDays, "notice-days", 0, "how long the terms hold on after either has ended them")
 	c.Flags().StringVar(&uncollected, "uncollected", "host", "who bears a fare that the rider does not pay: issuer or host")
 	c.Flags().StringVar(&from, "from", "", "event time from which they are to hold (default: when they are agreed)")

@@ -403,7 +403,7 @@ func (c *Collector) takeBack(ctx context.Context, tx *pg.Tx, b *booking, cl *cla
 		switch {
 		case p.state == aggregationOpen:
 			l.kind = lineFare
-		case p.state == aggregationInDebt && p.charge.IsZero():
+		case (p.state == aggregationInDebt || p.state == aggregationWrittenOff) && p.charge.IsZero():
 			l.kind = lineDebt
 			if err := c.lowerDebt(ctx, tx, p.aggregation, amount); err != nil {
 				return err

@@ -94,8 +94,8 @@ func TestShortfallIsBorneByTheRules(t *testing.T) {
 func TestTermsBearBeforeRules(t *testing.T) {
 	c := newRouted(t, fmt.Sprintf(liability, bus))
 	config := c.Config
-	config.Bears = func(_ context.Context, _ *pg.Tx, operator citygate.TenantID, _ time.Time) (bool, error) {
-		return operator == metro, nil
+	config.Bears = func(_ context.Context, _ *pg.Tx, operator citygate.TenantID, _ time.Time) (Guarantee, error) {
+		return Guarantee{Holds: operator == metro, PayDays: 30}, nil
 	}
 	c.Collector = New(config)
 	c.box.SetScript(sandbox.Script{Decline: []sandbox.Refusal{{Rider: payer(1)}}})

@@ -118,10 +118,10 @@ type Config struct {
 	// riders, nil for one of its own tree. It is called inside a transaction, and
 	// what it gives does no I/O. nil = every operator is of the tree.
 	Abroad func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID) (Abroad, error)
-	// Bears reports whether the tenant bears what riders do not pay of fares of an
-	// operator that were ridden at some time, so that it is not passed back. It is
+	// Bears says whether the tenant answers to an operator for what riders do not pay
+	// of fares that were ridden at some time, so that it is not passed back. It is
 	// called inside a transaction. nil = operators bear all of it.
-	Bears func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (bool, error)
+	Bears func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (Guarantee, error)
 	// Sales hears what becomes of purchases ([Buy]); nil where nothing is sold.
 	Sales Sales
 	// Settings gives a tenant's settings. It is called inside transactions and
@@ -143,6 +143,13 @@ type Stay struct {
 	CapMinor    int64       // highest fare for it; 0 = nothing is said
 	DayCapMinor int64       // highest sum of the rider's fares on a business date; 0 = nothing is said
 	Beyond      Beyond      // what is done about more
+}
+
+// A Guarantee is what terms with an operator say of fares that riders do not pay. The
+// zero Guarantee is none.
+type Guarantee struct {
+	Holds   bool
+	PayDays int // how long after the decline the operator is paid
 }
 
 // Beyond says what is done about fares beyond the highest sum of a day.

@@ -45,7 +45,7 @@ func TestOwedByJourneyCostsWhatIsAskedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	right := func(o owedJourney) bool { return o.owed == 10 && o.told == 4 && o.parts == 1 && o.contract == "box" }
+	right := func(o owedJourney) bool { return o.owed == 10 && o.told == sent{4, 1} && o.contract == "box" }
 	if len(owed) != debts*each || !slices.ContainsFunc(owed, right) || slices.ContainsFunc(owed, func(o owedJourney) bool { return !right(o) }) {
 		t.Errorf("owed of %d journeys, such as %+v", len(owed), owed[0])
 	}

@@ -22,8 +22,8 @@ func (c *city) abroad(s Stay, bears bool) {
 		}
 		return func(time.Time, code.SchemeID, uint16) Stay { return s }, nil
 	}
-	config.Bears = func(_ context.Context, _ *pg.Tx, operator citygate.TenantID, _ time.Time) (bool, error) {
-		return bears && operator == metro, nil
+	config.Bears = func(_ context.Context, _ *pg.Tx, operator citygate.TenantID, _ time.Time) (Guarantee, error) {
+		return Guarantee{Holds: bears && operator == metro, PayDays: 30}, nil
 	}
 	c.Collector = New(config)
 }

@@ -92,8 +92,22 @@
 // A declined charge leaves each fare owed, and somebody bears it until the rider
 // pays: by terms between two cities, else by the liability rules of the issuer's
 // rule set at the ride's time, else the operator. The operator's part is passed
-// back; the issuer's is not, and stays owed to the operator until the rider pays.
-// What was decided is kept with its rule ([Bearings]).
+// back. What issuer, provider or platform bear is not: some days after the decline,
+// as terms or rule say, the issuer pays it to the operator, which takes it as cleared
+// money of the fare. From then on the rider's payment is the issuer's, with the fee on
+// it. What the provider bears is claimed from it (suspense of the contract, beside its
+// bills), what the platform bears from whoever runs it (platform_receivable: the
+// platform has no book), and the claim is taken back when the rider pays. What was
+// decided is kept with its rule ([Bearings]).
+//
+// [Collector.WriteOff] gives a debt up: it goes off the rider's account to those who
+// bear it, the issuer's part as bad_debt. The state is final and the deny entry goes.
+// [PayWrittenOff] collects it once more as the rider offers to; then operator, provider
+// and platform get back what they bore, and the issuer's part is recovery_income.
+//
+// [owedJourney.aim] says what should be told and booked of each fare in a debt, and
+// only differences to what was are, so that corrections, payments, write-offs and time
+// may come in any order.
 //
 // # Order
 //
@@ -101,8 +115,7 @@
 // to providers are made from them, so that the same input meets the same fate
 // at the provider whatever ran first.
 //
-// Limits: the sum accepted of one journey is claimed in one currency; a debt is
-// never written off here; a refund that the provider finally declines stays on
+// Limits: the sum accepted of one journey is claimed in one currency; a refund that the provider finally declines stays on
 // the rider's account as money we owe, is not passed on to the operator and is
 // listed as declined ([Refunds]) until somebody has it tried again ([RetryRefund]).
 package collect

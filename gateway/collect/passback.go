@@ -26,6 +26,7 @@ type share struct {
 	journey  citygate.UUID
 	amount   int64
 	fee      int64
+	borne    int64 // what of it the issuer had paid the operator before
 	at       time.Time
 }
 
@@ -48,6 +49,18 @@ func splitFee(fee int64, shares []share) error {
 		shares[i].fee = parts[i]
 	}
 	return nil
+}
+
+// own takes out of a share's fee what falls on what the issuer keeps of it, and gives
+// that.
+func (s *share) own() (int64, error) {
+	kept := min(max(s.borne, 0), s.amount)
+	parts, err := citygate.Split(s.fee, []int64{s.amount - kept, kept}, []string{"operator", "issuer"})
+	if err != nil {
+		return 0, err
+	}
+	s.fee = parts[0]
+	return parts[1], nil
 }
 
 // PassBack tells operators their shares of the fees of succeeded charges, what
@@ -122,68 +135,22 @@ func passFees(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 		if err := splitFee(ch.Fee, own); err != nil {
 			return nil, 0, fmt.Errorf("charge %s: %w", ch.OurID, err)
 		}
-		for _, s := range own {
-			if s.fee != 0 {
-				advices = append(advices, advice{Operator: s.operator, Journey: s.journey, Kind: interbook.AdviceFee, Ref: ch.ID, Amount: s.fee,
-					Contract: ch.Contract, Currency: ch.Currency, BusinessDate: ch.BusinessDate, At: tx.Now})
+		for k := range own {
+			s := &own[k]
+			kept, err := s.own()
+			if err != nil {
+				return nil, 0, fmt.Errorf("charge %s: %w", ch.OurID, err)
+			}
+			a := advice{Operator: s.operator, Journey: s.journey, Ref: ch.ID, Contract: ch.Contract, Currency: ch.Currency, BusinessDate: ch.BusinessDate, At: tx.Now}
+			if a.Kind, a.Amount = interbook.AdviceFee, s.fee; a.Amount != 0 {
+				advices = append(advices, a)
+			}
+			if a.Kind, a.Amount = interbook.AdviceOwnFee, kept; a.Amount != 0 {
+				advices = append(advices, a)
 			}
 		}
 	}
 	return advices, len(charges), storeFees(ctx, tx, charges, shares)
-}
-
-// passDebts compares what riders owe of each journey with what was told.
-func (c *Collector) passDebts(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
-	debts, err := unpassedDebts(ctx, tx)
-	if err != nil || len(debts) == 0 {
-		return nil, 0, err
-	}
-	owed, err := owedByJourney(ctx, tx, debts)
-	if err != nil {
-		return nil, 0, err
-	}
-	bear, err := c.newBearers(ctx, tx)
-	if err != nil {
-		return nil, 0, err
-	}
-	var advices []advice
-	var decided []Bearing
-	for _, o := range owed {
-		if o.owed > 0 && o.operator != tx.Tenant {
-			b, err := bear.of(ctx, tx, &o)
-			if err != nil {
-				return nil, 0, err
-			}
-			decided = append(decided, b)
-			o.owed -= b.IssuerBears // what the operator bears is passed back to it
-		}
-		a := advice{Operator: o.operator, Journey: o.journey, Ref: o.aggregation, Contract: o.contract, Currency: o.currency, BusinessDate: o.date, At: tx.Now, Part: o.parts}
-		switch {
-		case o.owed > o.told:
-			a.Kind, a.Amount = interbook.AdviceUncollected, o.owed-o.told
-		case o.owed < o.told:
-			a.Kind, a.Amount = interbook.AdviceRecovered, o.told-o.owed
-		default:
-			continue
-		}
-		advices = append(advices, a)
-	}
-	return advices, len(debts), storeBearings(ctx, tx, decided)
-}
-
-// An owedJourney is what a rider owes of one journey, and what was told of it.
-type owedJourney struct {
-	aggregation citygate.UUID
-	operator    citygate.TenantID
-	journey     citygate.UUID
-	owed, told  int64
-	beyond      int64 // of owed, beyond the highest sum of the rider's day
-	parts       int
-	contract    string
-	currency    citygate.Currency
-	date        citygate.Date
-	at          time.Time // of the journey
-	opened      time.Time // when the charge was declined
 }
 
 // tell stores advices, posts this book's half and sends them.
@@ -206,10 +173,15 @@ func (c *Collector) tell(ctx context.Context, tx *pg.Tx, advices []advice) error
 		operator, n := advices[0].Operator, 0
 		var items []interbook.AdviceItem
 		for n < len(advices) && n < messageItems && advices[n].Operator == operator {
-			items = append(items, advices[n].item(tx.Tenant))
+			if !advices[n].private() {
+				items = append(items, advices[n].item(tx.Tenant))
+			}
 			n++
 		}
 		advices = advices[n:]
+		if len(items) == 0 {
+			continue
+		}
 		if operator == tx.Tenant {
 			own = append(own, items...)
 		} else if err := interbook.Put(ctx, tx, operator, interbook.KindAdvice, interbook.Advice{Items: items}); err != nil {

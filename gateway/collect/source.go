@@ -27,6 +27,11 @@ const (
 	codeUncollected    = "uncollected"
 	codeRecovered      = "uncollected_recovered"
 	codeClearing       = "clearing"
+	codeBorne          = "liability_paid"
+	codeClaim          = "liability_claim"
+	codeOwnFee         = "provider_fee_borne"
+	codeWriteOff       = "debt_written_off"
+	codeWrittenOffPaid = "written_off_recovered"
 )
 
 // A lineRow is one row of claim_lines.
@@ -127,6 +132,26 @@ type advice struct {
 	At           time.Time
 }
 
+// private reports whether the advice concerns this book alone.
+func (a *advice) private() bool {
+	return a.Kind == interbook.AdviceProviderClaim || a.Kind == interbook.AdvicePlatformClaim || a.Kind == interbook.AdviceOwnFee
+}
+
+// own gives the transfer of an advice that concerns this book alone.
+func (a *advice) own(tenant citygate.TenantID) ledger.Transfer {
+	t := ledger.Transfer{Event: fmt.Sprintf("advice:%d/%s/%s/%s/%d", a.Operator, a.Journey, a.Kind, a.Ref, a.Part), Currency: a.Currency, Amount: a.Amount,
+		EffectiveAt: a.At, BusinessDate: a.BusinessDate, Code: codeClaim}
+	switch a.Kind {
+	case interbook.AdviceProviderClaim:
+		t.Debit, t.Credit = ledger.Suspense(a.Contract), ledger.CoveredBy(byProvider, a.Contract)
+	case interbook.AdvicePlatformClaim:
+		t.Debit, t.Credit = ledger.PlatformReceivable(), ledger.CoveredBy(byPlatform, "")
+	default:
+		t.Debit, t.Credit, t.Code = ledger.ProviderFeeBorne(a.Contract), ledger.ProviderFeeExpense(a.Contract), codeOwnFee
+	}
+	return ledger.NewTransfer(tenant, 0, t)
+}
+
 // contra is the account that stands against what the operator is owed.
 func (a *advice) contra() string {
 	switch a.Kind {
@@ -141,6 +166,9 @@ func (a *advice) contra() string {
 // transfers gives this book's half of the pair. Where issuer and operator are
 // one there is no pair.
 func (a *advice) transfers(tenant citygate.TenantID) []ledger.Transfer {
+	if a.private() {
+		return []ledger.Transfer{a.own(tenant)}
+	}
 	if a.Operator == tenant {
 		return nil
 	}
@@ -159,6 +187,8 @@ func (a *advice) transfers(tenant citygate.TenantID) []ledger.Transfer {
 		t.Debit, t.Credit = t.Credit, t.Debit
 	case interbook.AdviceCleared:
 		t.Code = codeClearing
+	case interbook.AdviceBorne:
+		t.Code = codeBorne
 	}
 	return []ledger.Transfer{ledger.NewTransfer(tenant, 0, t)}
 }
@@ -166,7 +196,10 @@ func (a *advice) transfers(tenant citygate.TenantID) []ledger.Transfer {
 // item is what the operator is told.
 func (a *advice) item(tenant citygate.TenantID) interbook.AdviceItem {
 	it := interbook.AdviceItem{Journey: a.Journey, Kind: a.Kind, Amount: a.Amount, Ref: fmt.Sprintf("%s/%d", a.Ref, a.Part), Currency: a.Currency, At: a.At}
-	if a.Operator == tenant && a.Kind != interbook.AdviceCleared {
+	if a.Kind == interbook.AdviceBorne { // for the operator it is money for the fare, whoever gives it
+		it.Kind, it.Ref = interbook.AdviceCleared, "borne/"+it.Ref
+	}
+	if a.Operator == tenant && it.Kind != interbook.AdviceCleared {
 		it.Contra = a.contra()
 	}
 	return it
@@ -197,6 +230,9 @@ func (source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 		return err
 	}
 	if err := deriveRefunds(ctx, tx, all); err != nil {
+		return err
+	}
+	if err := deriveWriteOffs(ctx, tx, all); err != nil {
 		return err
 	}
 	return deriveAdvices(ctx, tx, all)

@@ -27,6 +27,7 @@ const (
 	aggregationInDebt     = "in_debt"
 	aggregationRecovered  = "recovered"
 	aggregationCorrected  = "corrected" // the debt was corrected away
+	aggregationWrittenOff = "written_off"
 	aggregationClosedZero = "closed_zero"
 )
 
@@ -330,7 +331,7 @@ func createRefund(ctx context.Context, tx *pg.Tx, b *booking, cl *claim, p place
 		if err := unrelease(ctx, tx, p.charge); err != nil {
 			return citygate.UUID{}, err
 		}
-	} else if p.state == aggregationInDebt { // operators bear less from now on
+	} else if p.state == aggregationInDebt || p.state == aggregationWrittenOff { // its bearers bear less from now on
 		if _, err := tx.Exec(ctx, `UPDATE debts SET unpassed = true WHERE tenant_id = $1 AND aggregation_id = $2`, tx.Tenant, p.aggregation); err != nil {
 			return citygate.UUID{}, err
 		}

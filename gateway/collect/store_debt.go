@@ -49,12 +49,14 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 	if err != nil {
 		return 0, err
 	}
+	var state string
 	if ch.Kind == kindCharge {
 		left = ch.Amount - less
-		state, retryAt, retryBy, closed := "open", retry, risk.BySchedule, (*time.Time)(nil)
+		retryAt, retryBy, closed := retry, risk.BySchedule, (*time.Time)(nil)
+		state = debtOpen
 		switch {
 		case left == 0:
-			state, retryAt, closed = "corrected", nil, &tx.Now
+			state, retryAt, closed = debtCorrected, nil, &tx.Now
 		case insured:
 			retryAt, retryBy = &tx.Now, byFirstRide
 		}
@@ -67,12 +69,15 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 		}
 	} else if err := tx.QueryRow(ctx, `
 		UPDATE debts SET amount = amount - $3, tries = tries + $6, unpassed = unpassed OR $3 > 0,
-		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
-		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
-		       retry_at = CASE WHEN amount > $3 THEN $5::timestamptz END, retry_by = 'schedule'
-		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING amount`,
-		tx.Tenant, ch.Aggregation, less, tx.Now, retry, ch.counts()).Scan(&left); err != nil {
+		       state = CASE WHEN amount = $3 AND state = 'open' THEN 'corrected' ELSE state END,
+		       closed_at = CASE WHEN state = 'written_off' THEN closed_at WHEN amount = $3 THEN $4::timestamptz END,
+		       retry_at = CASE WHEN amount > $3 AND state <> 'written_off' THEN $5::timestamptz END, retry_by = 'schedule'
+		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING CASE state WHEN 'written_off' THEN 0 ELSE amount END, state`,
+		tx.Tenant, ch.Aggregation, less, tx.Now, retry, ch.counts()).Scan(&left, &state); err != nil {
 		return 0, err
+	}
+	if state == debtWrittenOff { // nobody waits for it
+		return 0, setAggregation(ctx, tx, ch.Aggregation, aggregationWrittenOff)
 	}
 	if left == 0 {
 		return 0, setAggregation(ctx, tx, ch.Aggregation, aggregationCorrected)
@@ -84,16 +89,17 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 // first ride.
 func closeDebt(ctx context.Context, tx *pg.Tx, ch *charge) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE debts SET amount = 0, state = 'recovered', insured = $4, retry_at = NULL, unpassed = true, closed_at = $3
-		WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, ch.Aggregation, tx.Now, ch.Kind == kindFirstRide)
+		UPDATE debts SET amount = 0, state = CASE state WHEN 'open' THEN 'recovered' ELSE state END, insured = $4, retry_at = NULL, unpassed = true,
+		       closed_at = coalesce(closed_at, $3), repaid_at = CASE state WHEN 'written_off' THEN $3::timestamptz END
+		WHERE tenant_id = $1 AND aggregation_id = $2 AND state IN ('open', 'written_off')`, tx.Tenant, ch.Aggregation, tx.Now, ch.Kind == kindFirstRide)
 	return err
 }
 
 func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount int64) (account citygate.UUID, left int64, err error) {
 	err = tx.QueryRow(ctx, `
 		UPDATE debts SET amount = amount - $3, unpassed = true,
-		       state = CASE WHEN amount = $3 THEN 'corrected' ELSE state END,
-		       closed_at = CASE WHEN amount = $3 THEN $4::timestamptz END,
+		       state = CASE WHEN amount = $3 AND state = 'open' THEN 'corrected' ELSE state END,
+		       closed_at = CASE WHEN state = 'written_off' THEN closed_at WHEN amount = $3 THEN $4::timestamptz END,
 		       retry_at = CASE WHEN amount > $3 THEN retry_at END
 		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING account_id, amount`,
 		tx.Tenant, aggregation, amount, tx.Now).Scan(&account, &left)
@@ -102,6 +108,14 @@ func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount
 	}
 	return account, left, err
 }
+
+// The states of a debt.
+const (
+	debtOpen       = "open"
+	debtRecovered  = "recovered"
+	debtCorrected  = "corrected"
+	debtWrittenOff = "written_off"
+)
 
 const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.journey_id, r.n, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
 

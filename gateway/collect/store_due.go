@@ -104,7 +104,7 @@ func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
 		CROSS JOIN LATERAL (
 			SELECT attempt, contract, payer_ref FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c
-		WHERE a.tenant_id = $1 AND d.state = 'open' AND d.retry_at <= $2 AND NOT EXISTS (
+		WHERE a.tenant_id = $1 AND d.state IN ('open', 'written_off') AND d.retry_at <= $2 AND NOT EXISTS (
 			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
 		ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF a, d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
 	if err != nil {

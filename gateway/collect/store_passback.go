@@ -28,14 +28,17 @@ func unpassedCharges(ctx context.Context, tx *pg.Tx) ([]charge, error) {
 
 func sharesOf(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) (map[citygate.UUID][]share, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT charge_id, operator_id, journey_id, amount, fee, at FROM charge_shares
-		WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) ORDER BY charge_id, at, operator_id, journey_id`, tx.Tenant, charges)
+		SELECT s.charge_id, s.operator_id, s.journey_id, s.amount, s.fee, s.at, CASE WHEN c.kind IN ('recovery', 'first_ride') THEN coalesce((
+			SELECT sum(a.amount)::bigint FROM advices a WHERE a.tenant_id = $1 AND a.ref_id = c.aggregation_id AND a.operator_id = s.operator_id
+			AND a.journey_id = s.journey_id AND a.kind = 'borne'), 0) ELSE 0 END
+		FROM charge_shares s JOIN charges c ON c.tenant_id = $1 AND c.charge_id = s.charge_id
+		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[]) ORDER BY s.charge_id, s.at, s.operator_id, s.journey_id`, tx.Tenant, charges)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[citygate.UUID][]share, len(charges))
 	var s share
-	_, err = pgx.ForEachRow(rows, []any{&s.charge, &s.operator, &s.journey, &s.amount, &s.fee, &s.at}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&s.charge, &s.operator, &s.journey, &s.amount, &s.fee, &s.at, &s.borne}, func() error {
 		out[s.charge] = append(out[s.charge], s)
 		return nil
 	})
@@ -71,7 +74,8 @@ func storeFees(ctx context.Context, tx *pg.Tx, charges []charge, shares map[city
 
 func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT aggregation_id FROM debts WHERE tenant_id = $1 AND unpassed ORDER BY aggregation_id LIMIT $2 FOR UPDATE SKIP LOCKED`, tx.Tenant, passBatch)
+		SELECT aggregation_id FROM debts WHERE tenant_id = $1 AND (unpassed OR bear_at <= $3) ORDER BY aggregation_id LIMIT $2 FOR UPDATE SKIP LOCKED`,
+		tx.Tenant, passBatch, tx.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -87,25 +91,36 @@ func unpassedDebts(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 // knows of the tables: joined as sets, all that is owed may be compared with all
 // that was told.
 const owedOfDebts = `
-	SELECT d.aggregation_id, l.operator_id, l.journey_id, CASE d.state WHEN 'open' THEN l.amount ELSE 0 END, coalesce(t.amount, 0), coalesce(t.parts, 0),
+	SELECT d.aggregation_id, l.operator_id, l.journey_id, l.amount, d.state, d.repaid_at IS NOT NULL, a.account_id,
+	       t.told, t.told_parts, t.borne, t.borne_parts, t.provider, t.provider_parts, t.platform, t.platform_parts,
+	       w.operator, w.issuer, w.provider, w.platform, w.recovered, w.parts,
 	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0)
 	FROM unnest($2::uuid[]) AS u (id)
 	CROSS JOIN LATERAL (
-		SELECT aggregation_id, state, opened_at FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
+		SELECT aggregation_id, state, opened_at, repaid_at FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
 	CROSS JOIN LATERAL (
-		SELECT contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
+		SELECT account_id, contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 	CROSS JOIN LATERAL (
 		SELECT operator_id, journey_id, sum(delta)::bigint AS amount, min(at) AS at FROM claim_lines
 		WHERE tenant_id = $1 AND aggregation_id = u.id GROUP BY operator_id, journey_id) AS l
 	CROSS JOIN LATERAL (
-		SELECT sum(CASE kind WHEN 'uncollected' THEN amount ELSE -amount END)::bigint AS amount, count(*)::int AS parts FROM advices
-		WHERE tenant_id = $1 AND ref_id = u.id AND operator_id = l.operator_id AND journey_id = l.journey_id AND kind IN ('uncollected', 'recovered')) AS t
+		SELECT coalesce(sum(CASE kind WHEN 'uncollected' THEN amount WHEN 'recovered' THEN -amount END), 0)::bigint AS told,
+		       count(*) FILTER (WHERE kind IN ('uncollected', 'recovered'))::int AS told_parts,
+		       coalesce(sum(amount) FILTER (WHERE kind = 'borne'), 0)::bigint AS borne, count(*) FILTER (WHERE kind = 'borne')::int AS borne_parts,
+		       coalesce(sum(amount) FILTER (WHERE kind = 'provider_claim'), 0)::bigint AS provider, count(*) FILTER (WHERE kind = 'provider_claim')::int AS provider_parts,
+		       coalesce(sum(amount) FILTER (WHERE kind = 'platform_claim'), 0)::bigint AS platform, count(*) FILTER (WHERE kind = 'platform_claim')::int AS platform_parts
+		FROM advices WHERE tenant_id = $1 AND ref_id = u.id AND operator_id = l.operator_id AND journey_id = l.journey_id) AS t
+	CROSS JOIN LATERAL (
+		SELECT coalesce(sum(amount) FILTER (WHERE bearer = 'operator'), 0)::bigint AS operator, coalesce(sum(amount) FILTER (WHERE bearer = 'issuer'), 0)::bigint AS issuer,
+		       coalesce(sum(amount) FILTER (WHERE bearer = 'provider'), 0)::bigint AS provider, coalesce(sum(amount) FILTER (WHERE bearer = 'platform'), 0)::bigint AS platform,
+		       coalesce(sum(amount) FILTER (WHERE bearer = 'recovered'), 0)::bigint AS recovered, count(*)::int AS parts
+		FROM debt_write_offs WHERE tenant_id = $1 AND aggregation_id = u.id AND operator_id = l.operator_id AND journey_id = l.journey_id) AS w
 	LEFT JOIN LATERAL (
 		SELECT beyond FROM claims WHERE tenant_id = $1 AND operator_id = l.operator_id AND journey_id = l.journey_id OFFSET 0) AS c ON true
 	ORDER BY d.aggregation_id, l.operator_id, l.journey_id`
 
-// owedByJourney gives, for each journey of the debts, what is owed and what was
-// told. What was corrected while a recovery is under way is not owed any more,
+// owedByJourney gives, for each journey of the debts, its part and what was told and
+// written off of it. What was corrected while a recovery is under way is not owed any more,
 // whether it will be refunded or come off the debt.
 func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owedJourney, error) {
 	rows, err := tx.Query(ctx, owedOfDebts, tx.Tenant, debts)
@@ -113,7 +128,10 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owedJourney, err error) {
-		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.told, &o.parts, &o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond)
+		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.state, &o.repaid, &o.account,
+			&o.told.amount, &o.told.parts, &o.borne.amount, &o.borne.parts, &o.provider.amount, &o.provider.parts, &o.platform.amount, &o.platform.parts,
+			&o.off.operator, &o.off.issuer, &o.off.provider, &o.off.platform, &o.off.recovered, &o.offParts,
+			&o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond)
 		return o, err
 	})
 }
@@ -151,19 +169,22 @@ func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advi
 	// compares all refunds with all shares on tables it has no statistics of.
 	rows, err := tx.Query(ctx, `
 		SELECT s.operator_id, s.journey_id, u.charge, coalesce(t.parts, 0),
-		       s.amount - s.fee - coalesce(b.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
+		       s.amount - s.fee - p.borne - coalesce(b.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
 		FROM unnest($2::uuid[]) AS u (charge)
 		CROSS JOIN LATERAL (
-			SELECT contract, currency, business_date FROM charges WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS c
+			SELECT kind, aggregation_id, contract, currency, business_date FROM charges WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS c
 		CROSS JOIN LATERAL (
 			SELECT operator_id, journey_id, amount, fee FROM charge_shares WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS s
+		CROSS JOIN LATERAL ( -- what a recovery brings in of it is the issuer's
+			SELECT coalesce(sum(amount), 0)::bigint AS borne FROM advices
+			WHERE c.kind IN ('recovery', 'first_ride') AND tenant_id = $1 AND ref_id = c.aggregation_id AND operator_id = s.operator_id AND journey_id = s.journey_id AND kind = 'borne') AS p
 		LEFT JOIN LATERAL (
 			SELECT sum(amount)::bigint AS amount FROM refunds
 			WHERE tenant_id = $1 AND charge_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND state NOT IN ('void', 'replaced')) AS b ON true
 		LEFT JOIN LATERAL (
 			SELECT sum(amount)::bigint AS amount, count(*)::int AS parts FROM advices
 			WHERE tenant_id = $1 AND ref_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND kind = 'cleared') AS t ON true
-		WHERE s.amount - s.fee - coalesce(b.amount, 0) <> coalesce(t.amount, 0)
+		WHERE s.amount - s.fee - p.borne - coalesce(b.amount, 0) <> coalesce(t.amount, 0)
 		ORDER BY s.operator_id, u.charge, s.journey_id`, tx.Tenant, ready)
 	if err != nil {
 		return nil, err

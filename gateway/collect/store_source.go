@@ -47,6 +47,18 @@ func deriveRefunds(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) e
 	return err
 }
 
+func deriveWriteOffs(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) error) error {
+	rows, err := tx.Query(ctx, `
+		SELECT aggregation_id, operator_id, journey_id, bearer, part, account_id, amount, contract, currency, business_date, at FROM debt_write_offs WHERE tenant_id = $1`, tx.Tenant)
+	if err != nil {
+		return err
+	}
+	var r writeOff
+	_, err = pgx.ForEachRow(rows, []any{&r.Aggregation, &r.Operator, &r.Journey, &r.Bearer, &r.Part, &r.Account, &r.Amount, &r.Contract, &r.Currency, &r.BusinessDate, &r.At},
+		func() error { return all([]ledger.Transfer{r.transfer(tx.Tenant)}) })
+	return err
+}
+
 func deriveAdvices(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) error) error {
 	rows, err := tx.Query(ctx, `
 		SELECT operator_id, journey_id, kind, ref_id, part, amount, contract, currency, business_date, at FROM advices WHERE tenant_id = $1`, tx.Tenant)

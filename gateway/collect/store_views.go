@@ -76,19 +76,20 @@ type DebtView struct {
 	Opened       citygate.Money // what was declined
 	Left         citygate.Money // what is still owed of it
 	BusinessDate citygate.Date
-	State        string // open, recovered, corrected
+	State        string // open, recovered, corrected, written_off
 	Tries        int
 	RetryAt      time.Time // zero: not by itself any more
 	RetryBy      string    // who asked for that try: schedule, tap, rider, person, first_ride
 	Insured      bool      // the scheme paid it as an insured first ride
 	OpenedAt     time.Time
 	ClosedAt     time.Time // zero while it is open
+	RepaidAt     time.Time // paid after it was written off; zero: not
 }
 
 // Debts lists debts in one state, or in any for "", of one account, or of all for
 // the zero id, after one of them, at most limit.
 func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate.UUID, limit int) ([]DebtView, error) {
-	where, err := inState("state", state, "open", "recovered", "corrected")
+	where, err := inState("state", state, debtOpen, debtRecovered, debtCorrected, debtWrittenOff)
 	if err != nil {
 		return nil, err
 	}
@@ -98,20 +99,23 @@ func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate
 		args = append(args, account)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at FROM debts
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at, repaid_at FROM debts
 		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
-		var retry, closed *time.Time
-		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed)
+		var retry, closed, repaid *time.Time
+		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed, &repaid)
 		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
 		if retry != nil {
 			d.RetryAt = retry.UTC()
 		}
 		if closed != nil {
 			d.ClosedAt = closed.UTC()
+		}
+		if repaid != nil {
+			d.RepaidAt = repaid.UTC()
 		}
 		return d, err
 	})

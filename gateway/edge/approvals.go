@@ -31,6 +31,7 @@ var guards = map[string]access.Kind{
 	"put-payout-rules":     access.PayoutRelease, // where they let more go
 	"put-payees":           access.PayoutRelease, // the account that money goes to
 	"add-calendar":         access.PayoutRelease,
+	"write-off-debt":       access.PayoutRelease, // money that is given up
 
 	"publish-policy":        access.PolicyPublish,
 	"publish-tariff":        access.PolicyPublish,

@@ -14,13 +14,20 @@ type Debt struct {
 	Opened       citygate.Money `json:"opened" doc:"what was declined"`
 	Left         citygate.Money `json:"left" doc:"what is still owed of it"`
 	BusinessDate string         `json:"business_date" format:"date"`
-	State        string         `json:"state" enum:"open,recovered,corrected"`
+	State        string         `json:"state" enum:"open,recovered,corrected,written_off"`
 	Tries        int            `json:"tries"`
 	RetryAt      *time.Time     `json:"retry_at,omitempty" doc:"absent: not tried again by itself"`
 	RetryBy      string         `json:"retry_by" enum:"schedule,tap,rider,person,first_ride" doc:"who asked for the next try or, without one, for the last"`
 	Insured      bool           `json:"insured,omitempty" doc:"the scheme paid it as an insured first ride"`
 	OpenedAt     time.Time      `json:"opened_at"`
 	ClosedAt     *time.Time     `json:"closed_at,omitempty"`
+	RepaidAt     *time.Time     `json:"repaid_at,omitempty" doc:"when the rider paid it after it was written off"`
+}
+
+// WriteOffDebt says what is given up, and why.
+type WriteOffDebt struct {
+	Amount citygate.Money `json:"amount" doc:"what is owed by now: another amount is refused"`
+	Reason string         `json:"reason" minLength:"3" maxLength:"500" doc:"for the audit log"`
 }
 
 // A Refund is a correction below what was collected.
@@ -57,7 +64,7 @@ func (e *Edge) owedRoutes() {
 	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged
-			State   string `query:"state" enum:"open,recovered,corrected" doc:"absent: any"`
+			State   string `query:"state" enum:"open,recovered,corrected,written_off" doc:"absent: any"`
 			Account string `query:"account" doc:"of one account"`
 		}) (*body[list[Debt]], error) {
 			page, err := r.page("dbt_")
@@ -71,6 +78,29 @@ func (e *Edge) owedRoutes() {
 				}
 			}
 			return respondList(e.Debts(ctx, r.id(), r.State, account, page))
+		})
+	register(e, post("write-off-debt", "/v1/tenants/{tenant}/debts/{debt}/write-off", "Give up what a rider owes, at the cost of those who bear it; for good", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Debt string `path:"debt" example:"dbt_0195e2…"`
+			Body WriteOffDebt
+		}) (*body[Debt], error) {
+			id, err := citygate.ParseUUID("dbt_", r.Debt)
+			if err != nil {
+				return nil, errNotFound.Because(err, "debt")
+			}
+			return respond(e.WriteOffDebt(ctx, who.Subject, r.id(), id, r.Body))
+		})
+	register(e, post("collect-written-off", "/v1/tenants/{tenant}/debts/{debt}/collect", "Collect a debt that was written off once more, as its rider offers to pay", "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Debt string `path:"debt" example:"dbt_0195e2…"`
+		}) (*body[Debt], error) {
+			id, err := citygate.ParseUUID("dbt_", r.Debt)
+			if err != nil {
+				return nil, errNotFound.Because(err, "debt")
+			}
+			return respond(e.CollectWrittenOff(ctx, who.Subject, r.id(), id))
 		})
 	register(e, get("list-refunds", "/v1/tenants/{tenant}/refunds", "Refunds; a declined one is owed to the rider until it is tried again", "money"),
 		func(ctx context.Context, _ Caller, r *struct {

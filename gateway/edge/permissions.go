@@ -189,6 +189,8 @@ var permissions = map[string]authz.Permission{
 	// Money.
 	"list-debts":             {Resource: "debt", Verb: "read"},
 	"retry-debts":            {Resource: "debt", Verb: "write"},
+	"write-off-debt":         {Resource: "debt", Verb: "write"},
+	"collect-written-off":    {Resource: "debt", Verb: "write"},
 	"list-refunds":           {Resource: "debt", Verb: "read"},
 	"retry-refund":           {Resource: "debt", Verb: "write"},
 	"list-carried":           {Resource: "settlement", Verb: "read"},

@@ -31,6 +31,7 @@ type Roamable struct {
 	Beyond      string   `json:"beyond,omitempty" enum:"host,rider,issuer" doc:"who bears what goes beyond day_cap_minor: the host (its claims are refused), the rider (charged, at the host's risk) or the issuer; left out = host"`
 	UploadDays  int64    `json:"upload_days,omitempty" minimum:"0" maximum:"366" doc:"taps that come later are the host's loss; 0 = as the host's rules say"`
 	Uncollected string   `json:"uncollected" enum:"issuer,host" doc:"who bears a fare that the rider does not pay"`
+	PayDays     int64    `json:"pay_days,omitempty" minimum:"0" maximum:"366" doc:"how long after a decline the issuer pays the host what it bears; 0 = 30 days"`
 	NoticeDays  int64    `json:"notice_days,omitempty" minimum:"0" maximum:"366" doc:"how long the terms hold on after either has ended them"`
 }
 

@@ -70,7 +70,10 @@ type Verticals struct {
 	Denials      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID, page Page) ([]Denial, error)
 	RetryDebts   func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (int, error)
 	// Debts gives debts in a state, "" for any, of an account, the zero id for all.
-	Debts       func(ctx context.Context, tenant citygate.TenantID, state string, account citygate.UUID, page Page) ([]Debt, error)
+	Debts             func(ctx context.Context, tenant citygate.TenantID, state string, account citygate.UUID, page Page) ([]Debt, error)
+	WriteOffDebt      func(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID, w WriteOffDebt) (Debt, error)
+	CollectWrittenOff func(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID) (Debt, error)
+
 	Refunds     func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Refund, error)
 	RetryRefund func(ctx context.Context, actor string, tenant citygate.TenantID, refund citygate.UUID) (citygate.UUID, error)
 	// Carried gives what payees have to make good, behind a row's id.
@@ -162,6 +165,9 @@ type ChargeBearer struct {
 	Journey  string `json:"journey"`
 	Owed     int64  `json:"owed" doc:"in minor units of the charge's currency"`
 	Issuer   int64  `json:"issuer_bears" doc:"not passed back to the operator, which bears the rest"`
+	Provider int64  `json:"provider_bears,omitempty" doc:"the same, claimed from the provider"`
+	Platform int64  `json:"platform_bears,omitempty" doc:"the same, claimed from the platform"`
+	PayDays  int    `json:"pay_days,omitempty" doc:"how long after the decline the operator is paid what others bear"`
 	Basis    string `json:"basis" enum:"rule,terms,default" doc:"a liability rule of the tenant, terms with the other city, or neither: then the operator bears all of it"`
 	Version  uint64 `json:"version,omitempty" doc:"of the rule set at the ride's time"`
 	Rule     string `json:"rule,omitempty"`

@@ -124,6 +124,14 @@ const (
 	AdviceCleared     = "cleared"     // what is paid over after reconciliation
 )
 
+// The kinds that an issuer keeps apart in its own book and tells as cleared, or not at all.
+const (
+	AdviceBorne         = "borne"          // what others than the operator bear of a debt, paid over: told as cleared
+	AdviceProviderClaim = "provider_claim" // what the provider bears
+	AdvicePlatformClaim = "platform_claim" // what the platform bears
+	AdviceOwnFee        = "own_fee"        // a fee on what the issuer had paid the operator before
+)
+
 // Advice tells an operator what became of the fares an issuer accepted.
 type Advice struct {
 	Items []AdviceItem `json:"items"`

@@ -41,6 +41,29 @@ func ProviderFeeExpense(contract string) string { return "provider_fee_expense:"
 // other side of the riders' debts, until they pay.
 func Uncollected(operator citygate.TenantID) string { return "uncollected:" + operator.String() }
 
+// CoveredBy is what provider (of a contract) or platform bears of debts that riders
+// still owe: the other side of what is claimed from it, until they pay.
+func CoveredBy(bearer, contract string) string {
+	if contract == "" {
+		return "covered:" + bearer
+	}
+	return "covered:" + bearer + ":" + contract
+}
+
+// PlatformReceivable is what the platform owes us of debts that it bears. The platform
+// keeps no book: it is no tenant.
+func PlatformReceivable() string { return "platform_receivable" }
+
+// BadDebt is what we lost by debts that we bore and wrote off.
+func BadDebt() string { return "bad_debt" }
+
+// RecoveryIncome is what riders paid of those after all.
+func RecoveryIncome() string { return "recovery_income" }
+
+// ProviderFeeBorne is what the provider of a contract kept of payments that were ours
+// and not an operator's, as we had paid the operator before.
+func ProviderFeeBorne(contract string) string { return "provider_fee_borne:" + contract }
+
 // Suspense is what the provider of a contract owes us outside its bills, by a
 // person's decision, or, if negative, money it paid us that is not known to be
 // ours. A later bill or payment back sets it off.
@@ -91,6 +114,7 @@ const (
 	PrefixProviderReceivable  = "provider_receivable:"
 	PrefixProviderFeeExpense  = "provider_fee_expense:"
 	PrefixUncollected         = "uncollected:"
+	PrefixCovered             = "covered:"
 	PrefixSuspense            = "suspense:"
 	PrefixWriteOff            = "writeoff:"
 	PrefixPrepaid             = "prepaid:"

@@ -37,8 +37,10 @@
 // # Liability
 //
 // [Terms.Uncollected] says who bears a fare that cannot be collected. The host:
-// the issuer passes it back, as within a tree. The issuer: it is not passed back,
-// and stays owed to the host in the books of both until the rider has paid it.
+// the issuer passes it back, as within a tree. The issuer: it is not passed back;
+// [Terms.PayDays] after the decline the issuer pays it to the host, by a pair of
+// transfers with the interbook id of the fare, and what the rider pays later is the
+// issuer's.
 // Upload days are the host's risk, and so is what an issuer refuses.
 //
 // # The highest sum of a day

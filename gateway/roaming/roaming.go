@@ -50,6 +50,9 @@ type Terms struct {
 	UploadDays int64 `json:"upload_days,omitempty"`
 	// Uncollected says who bears a fare that the rider does not pay.
 	Uncollected Bearer `json:"uncollected"`
+	// PayDays is how long after a decline the issuer pays the host what it bears; 0 = 30
+	// days.
+	PayDays int64 `json:"pay_days,omitempty"`
 	// NoticeDays is how long the terms hold on after either has ended them.
 	NoticeDays int64 `json:"notice_days,omitempty"`
 }
@@ -67,6 +70,8 @@ func (t Terms) Check() error {
 		return ErrInvalid.Explain("beyond: want host, rider or issuer, beside a day_cap_minor")
 	case t.UploadDays < 0 || t.UploadDays > 366:
 		return ErrInvalid.Explain("upload_days: want 0 to 366")
+	case t.PayDays < 0 || t.PayDays > 366 || t.PayDays > 0 && t.Uncollected != ByIssuer:
+		return ErrInvalid.Explain("pay_days: want 0 to 366, where the issuer bears what is not collected")
 	case t.NoticeDays < 0 || t.NoticeDays > 366:
 		return ErrInvalid.Explain("notice_days: want 0 to 366")
 	case t.Uncollected != ByIssuer && t.Uncollected != ByHost:
@@ -79,6 +84,16 @@ func (t Terms) Check() error {
 	}
 	return nil
 }
+
+// Pays gives [Terms.PayDays], or what stands for it.
+func (t Terms) Pays() int {
+	if t.PayDays == 0 {
+		return payDaysUsual
+	}
+	return int(t.PayDays)
+}
+
+const payDaysUsual = 30
 
 // Sorted gives t with its sets in order: one content has one form.
 func (t Terms) Sorted() Terms {

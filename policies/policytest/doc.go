@@ -28,5 +28,6 @@
 // payer, everything if it is left out.
 //
 // Taps are decided by the table that readers carry, and held against the
-// conditions themselves: a difference fails too.
+// conditions themselves: a difference fails too. Of liability provider_bears and
+// platform_bears can be asked for as well.
 package policytest

@@ -67,7 +67,7 @@ var kinds = map[string]struct{ in, out []string }{
 	"taps": {[]string{"at", "clock_ok", "scheme", "mode", "kind", "medium", "currency", "stop", "route", "issuer", "product", "party", "amount", "counter",
 		"credential_age", "day_taps", "day_amount", "hour_taps", "since_last"}, []string{"outcome", "rule"}},
 	"routes":    {[]string{"at", "wallet", "contract", "kind", "attempt", "amount", "currency", "up", "may"}, []string{"contract", "rule"}},
-	"liability": {[]string{"at", "operator", "amount", "currency", "contract", "age_days"}, []string{"issuer_bears", "rule"}},
+	"liability": {[]string{"at", "operator", "amount", "currency", "contract", "age_days"}, []string{"issuer_bears", "provider_bears", "platform_bears", "rule"}},
 }
 
 func (r *runner) read(line string) error {
@@ -292,6 +292,9 @@ func (c *caseRow) liability(got map[string]string) error {
 		return c.err
 	}
 	l, err := c.r.set.Liable(&f)
-	got["issuer_bears"], got["rule"] = strconv.FormatInt(l.IssuerMinor, 10), l.Rule
+	got["issuer_bears"], got["provider_bears"], got["platform_bears"], got["rule"] = "0", "0", "0", l.Rule
+	if l.Bearer != "" {
+		got[string(l.Bearer)+"_bears"] = strconv.FormatInt(l.Minor, 10)
+	}
 	return err
 }

@@ -121,7 +121,9 @@ type Bearer string
 // The bearers.
 const (
 	Operator Bearer = "operator" // the issuer passes it back: the default
-	Issuer   Bearer = "issuer"   // the operator is paid all the same
+	Issuer   Bearer = "issuer"   // it pays the operator after a while
+	Provider Bearer = "provider" // the issuer pays the operator, and claims it from the provider
+	Platform Bearer = "platform" // the same, from who runs the platform
 )
 
 // A bearing says who bears a shortfall.
@@ -130,6 +132,7 @@ type bearing struct {
 	parts  []*compiled
 	bearer Bearer
 	upTo   int64 // minor units of each fare; 0 = all of it
+	after  int   // days until the operator is paid
 }
 
 // A Shortfall is what of one fare was not collected.
@@ -141,12 +144,18 @@ type Shortfall struct {
 	AgeDays  int // from the ride's business date to the decision
 }
 
-// A Liability is how much of a shortfall the issuer bears; the operator bears the
-// rest. Rule is "" without a rule that matches: then the operator bears all of it.
+// A Liability is how much of a shortfall another than the operator bears, which bears
+// the rest. Rule is "" without a rule that matches: then the operator bears all of it.
 type Liability struct {
-	IssuerMinor int64
-	Rule        string
+	Bearer  Bearer // "" = Operator
+	Minor   int64  // what of it is not the operator's
+	PayDays int    // how long after the decline the operator is paid that
+	Rule    string
 }
+
+// PayDaysUsual is how long after a decline an operator is paid what another bears, if
+// nothing is said.
+const PayDaysUsual = 30
 
 // Liable says who bears a shortfall: by the first rule that matches.
 func (s *Set) Liable(f *Shortfall) (Liability, error) {
@@ -163,11 +172,11 @@ func (s *Set) Liable(f *Shortfall) (Liability, error) {
 		case err != nil:
 			failed = fmt.Errorf("liability rule %s: %w", b.id, err)
 		case held && b.bearer == Operator:
-			return Liability{0, b.id}, failed
+			return Liability{Rule: b.id}, failed
 		case held && b.upTo > 0:
-			return Liability{min(b.upTo, f.Amount.Minor), b.id}, failed
+			return Liability{b.bearer, min(b.upTo, f.Amount.Minor), b.after, b.id}, failed
 		case held:
-			return Liability{f.Amount.Minor, b.id}, failed
+			return Liability{b.bearer, f.Amount.Minor, b.after, b.id}, failed
 		}
 	}
 	return Liability{}, failed
@@ -176,7 +185,10 @@ func (s *Set) Liable(f *Shortfall) (Liability, error) {
 func (c *compiler) compileLiability(s *Set) {
 	for i := range c.d.Liability {
 		l := &c.d.Liability[i]
-		out := bearing{id: c.id(l.ID), bearer: Bearer(l.Bearer), upTo: l.UpTo}
+		out := bearing{id: c.id(l.ID), bearer: Bearer(l.Bearer), upTo: l.UpTo, after: PayDaysUsual}
+		if l.PayAfterDays != nil {
+			out.after = *l.PayAfterDays
+		}
 		if generated := inNumbers("operator", l.Operators); generated != "" {
 			out.parts = append(out.parts, c.condition(liabilityEnv, l.ID.S, l.ID, generated))
 		}
@@ -184,10 +196,12 @@ func (c *compiler) compileLiability(s *Set) {
 			out.parts = append(out.parts, c.condition(liabilityEnv, l.ID.S, l.When, ""))
 		}
 		switch {
-		case out.bearer != Operator && out.bearer != Issuer:
-			c.plain(l.ID.S, l.ID, "bearer: want issuer or operator, not %s", strconv.Quote(l.Bearer))
+		case !slices.Contains([]Bearer{Operator, Issuer, Provider, Platform}, out.bearer):
+			c.plain(l.ID.S, l.ID, "bearer: want issuer, operator, provider or platform, not %s", strconv.Quote(l.Bearer))
+		case out.after < 0 || out.after > 366 || l.PayAfterDays != nil && out.bearer == Operator:
+			c.plain(l.ID.S, l.ID, "pay_after_days: want 0 to 366, with another bearer than the operator")
 		case l.UpTo < 0 || l.UpTo > 0 && out.bearer == Operator:
-			c.plain(l.ID.S, l.ID, "up_to: how much of a fare the issuer bears, in minor units; it goes with bearer: issuer")
+			c.plain(l.ID.S, l.ID, "up_to: how much of a fare the bearer bears, in minor units; it goes with another bearer than the operator")
 		}
 		s.bearings = append(s.bearings, out)
 	}

@@ -172,6 +172,8 @@ func TestLiability(t *testing.T) {
 	s, err := ruleset.Parse([]byte(document(`liability:
     - {id: small, when: amount <= 300, bearer: issuer}
     - {id: partners, operators: [7], bearer: issuer, up_to: 1000}
+    - {id: scheme, operators: [8], bearer: provider, pay_after_days: 5}
+    - {id: pool, operators: [10], bearer: platform}
     - {id: others, bearer: operator}
 `)))
 	if err != nil {
@@ -182,10 +184,12 @@ func TestLiability(t *testing.T) {
 		minor    int64
 		want     ruleset.Liability
 	}{
-		{9, 300, ruleset.Liability{IssuerMinor: 300, Rule: "small"}},
-		{7, 301, ruleset.Liability{IssuerMinor: 301, Rule: "partners"}},
-		{7, 5000, ruleset.Liability{IssuerMinor: 1000, Rule: "partners"}},
-		{9, 301, ruleset.Liability{IssuerMinor: 0, Rule: "others"}},
+		{9, 300, ruleset.Liability{Bearer: ruleset.Issuer, Minor: 300, PayDays: 30, Rule: "small"}},
+		{7, 301, ruleset.Liability{Bearer: ruleset.Issuer, Minor: 301, PayDays: 30, Rule: "partners"}},
+		{7, 5000, ruleset.Liability{Bearer: ruleset.Issuer, Minor: 1000, PayDays: 30, Rule: "partners"}},
+		{8, 301, ruleset.Liability{Bearer: ruleset.Provider, Minor: 301, PayDays: 5, Rule: "scheme"}},
+		{10, 301, ruleset.Liability{Bearer: ruleset.Platform, Minor: 301, PayDays: 30, Rule: "pool"}},
+		{9, 301, ruleset.Liability{Rule: "others"}},
 	} {
 		if got, err := s.Liable(&ruleset.Shortfall{At: from, Operator: tt.operator, Amount: cny(tt.minor)}); err != nil || got != tt.want {
 			t.Errorf("operator %d, %d: %+v, %v; want %+v", tt.operator, tt.minor, got, err, tt.want)

@@ -146,6 +146,8 @@ type liabilityRule struct {
 	When      text    `yaml:"when" json:"when"`
 	Bearer    string  `yaml:"bearer" json:"bearer"`
 	UpTo      int64   `yaml:"up_to" json:"up_to,omitempty"`
+
+	PayAfterDays *int `yaml:"pay_after_days" json:"pay_after_days,omitempty"`
 }
 
 type issuerRule struct {
