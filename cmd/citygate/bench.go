@@ -16,6 +16,7 @@ var benchmarks = []func(*system) *cobra.Command{
 	newBenchNeighboursCommand,
 	newBenchJourneysCommand,
 	newBenchFareCommand,
+	newBenchCollectCommand,
 	newBenchFlagsCommand,
 }
 
