@@ -49,7 +49,7 @@ var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
-	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales", "gateway/person",
+	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales", "gateway/person", "gateway/explain",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -128,6 +128,7 @@ var ours = map[string][]string{
 	"gateway/person":                 {"keys", "tenants/pg"},
 	"gateway/roaming":                {"tenants/pg", "policies/accept", "gateway/code"},
 	"gateway/pricing":                {"tenants", "tenants/pg", "gateway/code", "gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/share", "gateway/entitlement", "gateway/ledger", "gateway/interbook", "gateway/intake", "gateway/fleet", "gateway/settle", "gateway/person"},
+	"gateway/explain":                {"tenants/pg", "keys", "gateway/tap", "gateway/fare", "gateway/pricing"},
 	"gateway/issuance":               {"tenants/pg", "gateway/code", "gateway/code/ct1", "gateway/credential"},
 	"gateway/collect":                {"policies", "policies/ruleset", "tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/code", "gateway/ledger", "gateway/interbook", "gateway/credential", "gateway/risk"},
 	"gateway/settle":                 {"tenants", "tenants/pg", "gateway/ledger", "gateway/interbook"},

@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/explain"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/gateway/intake"
@@ -91,6 +92,7 @@ func (g *Gateway) assemble() error {
 		},
 	})
 	g.Flagger = g.newFlagger()
+	g.Explanations = &explain.Sealer{DB: g.DB, Ring: g.Ring, Random: g.Random, Taps: g.Pricing.TapsByID}
 	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
 	g.handler = edge.New(g.verticals(), g.Log)
 	if g.Served != nil {

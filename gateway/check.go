@@ -78,7 +78,7 @@ func (g *Gateway) explainAll(ctx context.Context, ids []citygate.TenantID) (map[
 		var own []ledger.Explained
 		var owed []owedToOperator
 		err := g.DB.InTenant(ctx, issuer, func(tx *pg.Tx) (err error) {
-			own, owed, err = explain(ctx, tx)
+			own, owed, err = mayStand(ctx, tx)
 			return err
 		})
 		if err != nil {
@@ -96,12 +96,12 @@ func (g *Gateway) explainAll(ctx context.Context, ids []citygate.TenantID) (map[
 	return all, nil
 }
 
-// explain gives what may stand on the clearing accounts of the transaction's
+// mayStand gives what may stand on the clearing accounts of the transaction's
 // tenant, from rows that are not its books: fares waiting for their charge,
 // charges waiting for their bill or named by an open exception, refunds on
 // their way, debts. A charge that reconciliation lets go explains nothing: its
 // money must have been passed on.
-func explain(ctx context.Context, tx *pg.Tx) (own []ledger.Explained, owed []owedToOperator, err error) {
+func mayStand(ctx context.Context, tx *pg.Tx) (own []ledger.Explained, owed []owedToOperator, err error) {
 	if own, err = recon.Explained(ctx, tx); err != nil {
 		return nil, nil, err
 	}

@@ -238,6 +238,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists)
 	}
+	steps = append(steps, g.Explanations.RunDue)
 	if t.State == tenants.Closing {
 		steps = append(steps, g.finishClosing)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/explain"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/foreign"
 	"github.com/cashlesscity/citygate/gateway/intake"
@@ -79,26 +80,27 @@ type Config struct {
 type Gateway struct {
 	Config
 
-	DB          *pg.DB
-	Tenants     *tenants.Directory
-	Ring        *keys.Ring
-	Tokens      *edge.Tokens
-	Access      *access.Guard
-	Fleet       *fleet.Fleet
-	Bundles     *fleet.Publisher
-	Credentials *credential.Registry
-	Issuance    *issuance.Office
-	Foreign     *foreign.Desk
-	Intake      *intake.Recorder
-	Pricing     *pricing.Engine
-	Collector   *collect.Collector
-	Flagger     *risk.Flagger
-	People      *person.Book
-	Settler     *settle.Settler
-	Reconciler  *recon.Reconciler
-	Sales       *sales.Desk
-	Sealer      *audit.Sealer
-	Jobs        *jobs.Client
+	DB           *pg.DB
+	Tenants      *tenants.Directory
+	Ring         *keys.Ring
+	Tokens       *edge.Tokens
+	Access       *access.Guard
+	Fleet        *fleet.Fleet
+	Bundles      *fleet.Publisher
+	Credentials  *credential.Registry
+	Issuance     *issuance.Office
+	Foreign      *foreign.Desk
+	Intake       *intake.Recorder
+	Pricing      *pricing.Engine
+	Collector    *collect.Collector
+	Flagger      *risk.Flagger
+	People       *person.Book
+	Settler      *settle.Settler
+	Reconciler   *recon.Reconciler
+	Sales        *sales.Desk
+	Sealer       *audit.Sealer
+	Jobs         *jobs.Client
+	Explanations *explain.Sealer
 
 	schemes   *code.Dispatcher
 	readers   schemeCache

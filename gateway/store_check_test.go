@@ -12,7 +12,7 @@ import (
 func TestWhatExplainsABookReadsOneTenant(t *testing.T) {
 	db := pgtest.New(t)
 	err := db.InTenant(t.Context(), bus, func(tx *pg.Tx) error {
-		own, owed, err := explain(t.Context(), tx)
+		own, owed, err := mayStand(t.Context(), tx)
 		if err != nil {
 			return err
 		}

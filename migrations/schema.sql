@@ -1196,6 +1196,55 @@ GRANT INSERT, SELECT ON devices TO citygate_app;
 GRANT SELECT ON devices TO citygate_auditor;
 GRANT UPDATE (state, lost_at) ON devices TO citygate_app;
 
+CREATE TABLE explanation_batches (
+    tenant_id bigint NOT NULL,
+    number bigint NOT NULL,
+    size integer NOT NULL,
+    root bytea NOT NULL,
+    sealed_at timestamp with time zone NOT NULL,
+    kid integer NOT NULL,
+    signature bytea NOT NULL,
+    CONSTRAINT explanation_batches_pkey PRIMARY KEY (tenant_id, number),
+    CONSTRAINT explanation_batches_kid_check CHECK (((kid >= 0) AND (kid <= 255))),
+    CONSTRAINT explanation_batches_number_check CHECK ((number > 0)),
+    CONSTRAINT explanation_batches_root_check CHECK ((octet_length(root) = 32)),
+    CONSTRAINT explanation_batches_size_check CHECK ((size > 0))
+);
+COMMENT ON TABLE explanation_batches IS 'Merkle roots over the explanations of fare decisions, signed by the tenant''s explain key. Append-only.';
+ALTER TABLE explanation_batches ENABLE ROW LEVEL SECURITY;
+ALTER TABLE explanation_batches FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON explanation_batches
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON explanation_batches TO citygate_app;
+GRANT SELECT ON explanation_batches TO citygate_auditor;
+
+CREATE TABLE explanation_leaves (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    n integer NOT NULL,
+    number bigint NOT NULL,
+    position integer NOT NULL,
+    leaf bytea NOT NULL,
+    salt bytea,
+    CONSTRAINT explanation_leaves_pkey PRIMARY KEY (tenant_id, journey_id, n),
+    CONSTRAINT explanation_leaves_leaf_check CHECK ((octet_length(leaf) = 32)),
+    CONSTRAINT explanation_leaves_n_check CHECK ((n > 0)),
+    CONSTRAINT explanation_leaves_position_check CHECK (("position" >= 0)),
+    CONSTRAINT explanation_leaves_salt_check CHECK ((octet_length(salt) = 16)),
+    CONSTRAINT explanation_leaves_tenant_id_number_fkey FOREIGN KEY (tenant_id, number) REFERENCES explanation_batches(tenant_id, number),
+    CONSTRAINT explanation_leaves_tenant_id_number_position_key UNIQUE (tenant_id, number, "position")
+);
+COMMENT ON TABLE explanation_leaves IS 'The leaf of each decision in its batch. The document is made again from the decision and its taps; when they are erased the salt goes and the leaf stays, so that other proofs hold.';
+ALTER TABLE explanation_leaves ENABLE ROW LEVEL SECURITY;
+ALTER TABLE explanation_leaves FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON explanation_leaves
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON explanation_leaves TO citygate_app;
+GRANT SELECT ON explanation_leaves TO citygate_auditor;
+GRANT UPDATE (salt) ON explanation_leaves TO citygate_app;
+
 CREATE TABLE external_files (
     tenant_id bigint NOT NULL,
     contract text COLLATE "C" NOT NULL,
@@ -1345,6 +1394,7 @@ COMMENT ON TABLE fare_decisions IS 'What a journey costs, decision by decision: 
 COMMENT ON COLUMN fare_decisions.explanation IS 'The steps to the amount, verbatim; json and not jsonb, so that not one byte changes.';
 COMMENT ON COLUMN fare_decisions.claim_state IS 'What was known of the claim when the fare was decided; pending ones are answered in claim_verdicts.';
 COMMENT ON COLUMN fare_decisions.shared_by IS 'The authority whose integrated tariff priced the ride, whose share this is; 0 = the tenant''s own fare. A share has no row in journeys.';
+CREATE INDEX fare_decisions_decided ON fare_decisions USING brin (tenant_id, decided_at) WITH (pages_per_range='16');
 CREATE INDEX fare_decisions_window ON fare_decisions USING brin (tenant_id, window_date) WITH (pages_per_range='16');
 ALTER TABLE fare_decisions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE fare_decisions FORCE ROW LEVEL SECURITY;

@@ -78,6 +78,7 @@ func (w *world) audited(t *testing.T, p *party, token string, c call) (rec *http
 // notHere are unsafe operations that change no row of the tenants of a world, and why.
 var notHere = map[string]string{
 	"check-policy":      "it changes nothing",
+	"simulate-tariff":   "it changes nothing",
 	"replay-policy":     "it changes nothing",
 	"explain-access":    "it changes nothing",
 	"inspect":           "it changes nothing",

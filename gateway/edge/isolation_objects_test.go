@@ -82,7 +82,7 @@ var plain = map[string]any{
 	"stops": nil, "area": "Centre", "source": worldRules, "effective_at": nil, "before": nil, "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
-	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example",
+	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example", "decision": nil, "simulate-tariff date": "2026-11-20",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "revoke-platform-tokens subject": "platform:somebody",
 	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'

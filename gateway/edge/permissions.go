@@ -81,6 +81,8 @@ var permissions = map[string]authz.Permission{
 	"agree-fare-member":   {Resource: "tariff", Verb: "publish"},
 	"end-fare-member":     {Resource: "tariff", Verb: "publish"},
 	"list-fare-shares":    {Resource: "tariff", Verb: "read"},
+	"get-explanation":     {Resource: "money", Verb: "read"},
+	"simulate-tariff":     {Resource: "tariff", Verb: "write"},
 	// People, their keys and where they sign in.
 	"list-members":   {Resource: "access", Verb: "read"},
 	"add-member":     {Resource: "access", Verb: "write"},
@@ -218,6 +220,7 @@ var permissions = map[string]authz.Permission{
 	"inspect":                {Resource: "inspection", Verb: "check"},
 	"rider-trips":            provesRider,
 	"rider-trip":             provesRider,
+	"rider-explanation":      provesRider,
 	"rider-claim":            provesRider,
 	"rider-debts":            provesRider,
 	"rider-challenge":        provesRider,

@@ -79,6 +79,8 @@ func (e *Edge) routes() {
 	e.onboardingRoutes()
 	e.roamingRoutes()
 	e.fareMemberRoutes()
+	e.explainRoutes()
+	e.simulationRoutes()
 	e.auditRoutes()
 	e.accessRoutes()
 	e.approvalRoutes()

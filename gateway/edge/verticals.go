@@ -41,6 +41,9 @@ type Verticals struct {
 	Policies   Policies
 	Roaming    Roaming
 	Shared     SharedFares
+	Explain    Explain
+	// Simulate prices a day again by a draft of the tariff.
+	Simulate func(ctx context.Context, tenant citygate.TenantID, date citygate.Date, draft json.RawMessage) (TariffSimulation, error)
 	Settings   Settings
 	Pairings   Pairings
 	Payouts    PayoutDesk

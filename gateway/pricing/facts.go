@@ -254,3 +254,9 @@ func apart[T any](list []T, id func(T) citygate.TapID) (own, facts []T) {
 	}
 	return own, facts
 }
+
+// TapsByID gives recorded taps of the transaction's tenant, with those that members
+// of its integrated tariff handed over.
+func (e *Engine) TapsByID(ctx context.Context, tx *pg.Tx, ids []citygate.TapID) ([]Tap, error) {
+	return union{e.Taps, nil}.ByID(ctx, tx, ids)
+}

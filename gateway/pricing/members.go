@@ -137,7 +137,7 @@ func (e *Engine) ProposeMember(ctx context.Context, actor string, authority, ope
 			case state == "proposed" && last.Name == name && last.AskedFrom.Equal(from):
 				m = last
 				return nil
-			case state == "in_force" || state == "agreed":
+			case last.EndsAt.IsZero() && state != "proposed":
 				return ErrMemberState.Explain("version %d holds; end it first", last.Version)
 			}
 			m.Version, m.Ordinal = last.Version+1, last.Ordinal
@@ -192,6 +192,11 @@ func (e *Engine) AgreeMember(ctx context.Context, actor string, operator citygat
 		m.AgreedBy, m.AgreedAt, m.EffectiveAt = actor, tx.Now.UTC(), wholeMinute(tx.Now.Add(time.Minute))
 		if m.AskedFrom.After(m.EffectiveAt) {
 			m.EffectiveAt = m.AskedFrom
+		}
+		for _, before := range own[:version-1] { // one that was ended and still holds goes first
+			if before.EndsAt.After(m.EffectiveAt) {
+				m.EffectiveAt = before.EndsAt
+			}
 		}
 		tag, err := tx.Exec(ctx, `
 			UPDATE platform.fare_members SET agreed_by = $4, agreed_at = $5, effective_at = $6

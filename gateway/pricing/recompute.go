@@ -90,8 +90,8 @@ func (e *Engine) Recompute(ctx context.Context, tenant citygate.TenantID, date c
 	}
 }
 
-// recount derives journeys again and gives what differs.
-func (r *run) recount(ctx context.Context, list []stored) ([]Difference, error) {
+// derive builds stored journeys again and prices them, by journey.
+func (r *run) derive(ctx context.Context, list []stored) (map[citygate.UUID]*change, error) {
 	var touches []touch
 	var ids []citygate.TapID
 	var riders []citygate.Rider
@@ -120,6 +120,15 @@ func (r *run) recount(ctx context.Context, list []stored) ([]Difference, error) 
 	derived := make(map[citygate.UUID]*change, len(changes))
 	for i := range changes {
 		derived[changes[i].id] = &changes[i]
+	}
+	return derived, nil
+}
+
+// recount derives journeys again and gives what differs.
+func (r *run) recount(ctx context.Context, list []stored) ([]Difference, error) {
+	derived, err := r.derive(ctx, list)
+	if err != nil {
+		return nil, err
 	}
 	kept, err := keptDecisions(ctx, r.tx, list)
 	if err != nil {

@@ -215,6 +215,10 @@ func (e *eraser) journeys(ctx context.Context, tx *pg.Tx) (more bool, err error)
 		WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
 		return false, err
 	}
+	// The leaf of an explanation without its salt joins nothing to anybody.
+	if _, err := tx.Exec(ctx, `UPDATE explanation_leaves SET salt = NULL WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[]) AND salt IS NOT NULL`, tx.Tenant, ids); err != nil {
+		return false, err
+	}
 	if _, err := tx.Exec(ctx, `DELETE FROM fare_states WHERE tenant_id = $1 AND journey_id = ANY($2::uuid[])`, tx.Tenant, ids); err != nil {
 		return false, err
 	}
