@@ -332,3 +332,50 @@ func TestDebtHoldsItsTapsBack(t *testing.T) {
 		t.Errorf("%d entries in the audit log", n)
 	}
 }
+
+// What a further provider calls a payer goes when the account is closed and its last
+// payment is older than the tenant keeps, and not before, nor while it owes.
+func TestPayersOfClosedAccountsGo(t *testing.T) {
+	o := open(t)
+	o.rideAndPay()
+	account := o.audit.Rows(bus, `SELECT account_id::text FROM accounts WHERE tenant_id = `+bus.String())[0][0].(string)
+	const name = "sentinel-payer-elsewhere"
+	o.owner.Exec(bus, `INSERT INTO provider_contracts (tenant_id, contract, adapter, config, fee_ppm, state, created_at)
+		SELECT tenant_id, 'elsewhere', adapter, config, fee_ppm, state, created_at FROM provider_contracts WHERE tenant_id = $1 LIMIT 1`, int64(bus))
+	o.in(bus, func(tx *pg.Tx) error {
+		_, err := tx.Exec(t.Context(), `INSERT INTO account_payers (tenant_id, account_id, contract, rider_ref, created_at) VALUES ($1, $2, 'elsewhere', $3, $4)`,
+			tx.Tenant, account, name, tx.Now)
+		return err
+	})
+	shows := func() (tables []string) {
+		for table, rows := range o.rows("audit_log") {
+			if strings.Contains(rows, name) {
+				tables = append(tables, table)
+			}
+		}
+		return tables
+	}
+	erase := func() {
+		t.Helper()
+		_, err := o.EraseBefore(t.Context(), actor, bus, citygate.DateOf(o.now().AddDate(0, 0, -121)), false)
+		o.must(err)
+	}
+	o.later(10 * 24 * time.Hour)
+	o.owner.Exec(bus, `UPDATE accounts SET state = 'closed' WHERE tenant_id = $1`, int64(bus))
+	erase()
+	if got := shows(); !slices.Equal(got, []string{"account_payers"}) {
+		t.Errorf("soon after the last payment the name is in %v", got)
+	}
+	o.later(140 * 24 * time.Hour)
+	o.owner.Exec(bus, `UPDATE accounts SET state = 'active' WHERE tenant_id = $1`, int64(bus))
+	erase()
+	if got := shows(); !slices.Equal(got, []string{"account_payers"}) {
+		t.Errorf("of an account in use the name is in %v", got)
+	}
+	o.owner.Exec(bus, `UPDATE accounts SET state = 'closed' WHERE tenant_id = $1`, int64(bus))
+	erase()
+	if got := shows(); len(got) != 0 {
+		t.Errorf("the name is still in %v", got)
+	}
+	o.booksHold()
+}

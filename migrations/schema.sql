@@ -218,7 +218,7 @@ ALTER TABLE account_payers FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON account_payers
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON account_payers TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON account_payers TO citygate_app;
 GRANT SELECT ON account_payers TO citygate_auditor;
 
 CREATE TABLE accounts (

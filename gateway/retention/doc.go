@@ -16,6 +16,9 @@
 // money after [tenants.TapsWithin], and no claim after [tenants.ClaimsWithin], a
 // tap that is sent again after it was erased is refused as too_late, not charged.
 //
+// Closed accounts lose what further providers call their payer once they have had no
+// payment since the cut and owe nothing.
+//
 // Held back, until it is done: journeys that are open, or whose fare is in an
 // account not yet collected, a charge or refund under way or named by an open
 // reconciliation item, or an open debt; and their taps. What an operator is told

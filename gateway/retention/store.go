@@ -270,6 +270,22 @@ func (e *eraser) codes(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	return more, nil
 }
 
+// payers erases what further providers call the payers of closed accounts that have
+// had no payment since the cut, owe nothing and have nothing under way.
+func (e *eraser) payers(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	tag, err := tx.Exec(ctx, `
+		DELETE FROM account_payers AS x USING (
+			SELECT p.account_id, p.contract FROM account_payers AS p JOIN accounts AS a ON a.tenant_id = $1 AND a.account_id = p.account_id
+			WHERE p.tenant_id = $1 AND a.state = 'closed' AND a.created_at < $2
+			AND NOT EXISTS (SELECT FROM debts AS d WHERE d.tenant_id = $1 AND d.account_id = p.account_id AND d.state = 'open')
+			AND NOT EXISTS (SELECT FROM aggregations AS g WHERE g.tenant_id = $1 AND g.account_id = p.account_id AND (g.state IN ('open', 'charging') OR g.opened_at >= $2))
+			AND NOT EXISTS (SELECT FROM charges AS c WHERE c.tenant_id = $1 AND c.account_id = p.account_id AND (c.final_at IS NULL OR c.final_at >= $2))
+			AND NOT EXISTS (SELECT FROM refunds AS r WHERE r.tenant_id = $1 AND r.account_id = p.account_id AND (r.final_at IS NULL OR r.final_at >= $2))
+			LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.account_id = o.account_id AND x.contract = o.contract`, tx.Tenant, e.before, batchMax)
+	return tag.RowsAffected() == batchMax, err
+}
+
 // flags erases the flags of taps: a flag names a rider and where he was.
 func (e *eraser) flags(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	tag, err := tx.Exec(ctx, `DELETE FROM risk_flags AS x USING (SELECT flag_id FROM risk_flags WHERE tenant_id = $1 AND at < $2 LIMIT $3) AS o
