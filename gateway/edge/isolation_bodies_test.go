@@ -24,7 +24,7 @@ var sneaked = []string{
 // which refuses unknown fields itself.
 var free = map[string][]string{
 	"publish-journey-rules": {"/rules"}, "publish-risk-terms": {"/terms"}, "publish-catalogue": {"/catalogue"},
-	"put-contract": {"/config"}, "publish-tariff": {"/tariff"}, "put-acceptance": {"/rules"}, "put-code-scheme": {"/params"},
+	"put-contract": {"/config"}, "publish-tariff": {"/tariff"}, "simulate-tariff": {"/tariff"}, "put-acceptance": {"/rules"}, "put-code-scheme": {"/params"},
 }
 
 // levels calls visit with every object of a body: its place, and its schema.
