@@ -1505,6 +1505,49 @@ GRANT INSERT, SELECT ON fare_pool_rides TO citygate_app;
 GRANT SELECT ON fare_pool_rides TO citygate_auditor;
 GRANT UPDATE (pool_id) ON fare_pool_rides TO citygate_app;
 
+CREATE TABLE fare_refund_rules (
+    tenant_id bigint NOT NULL,
+    version integer NOT NULL,
+    alone_up_to bigint NOT NULL,
+    actor text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_refund_rules_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT fare_refund_rules_alone_up_to_check CHECK ((alone_up_to >= 0)),
+    CONSTRAINT fare_refund_rules_version_check CHECK ((version > 0))
+);
+COMMENT ON TABLE fare_refund_rules IS 'Up to what amount, in minor units of the tenant''s currency, one person alone gives a fare back where the tenant wants two for money that leaves. The last version holds; without one, two are wanted for every refund.';
+ALTER TABLE fare_refund_rules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_refund_rules FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_refund_rules
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_refund_rules TO citygate_app;
+GRANT SELECT ON fare_refund_rules TO citygate_auditor;
+
+CREATE TABLE fare_refunds (
+    tenant_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    order_key text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT fare_refunds_pkey PRIMARY KEY (tenant_id, journey_id, order_key),
+    CONSTRAINT fare_refunds_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT fare_refunds_check CHECK (((kind = 'goodwill'::text) = (amount > 0))),
+    CONSTRAINT fare_refunds_kind_check CHECK ((kind = ANY (ARRAY['void'::text, 'goodwill'::text]))),
+    CONSTRAINT fare_refunds_order_key_check CHECK (((length(order_key) >= 1) AND (length(order_key) <= 64)))
+);
+COMMENT ON TABLE fare_refunds IS 'Fares given back: void, as if the ride had not been, or an amount of goodwill. Every later decision of the journey goes by them. Append-only.';
+ALTER TABLE fare_refunds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE fare_refunds FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON fare_refunds
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON fare_refunds TO citygate_app;
+GRANT SELECT ON fare_refunds TO citygate_auditor;
+
 CREATE TABLE fare_rights (
     tenant_id bigint NOT NULL,
     right_id uuid NOT NULL,

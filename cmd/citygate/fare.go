@@ -23,7 +23,7 @@ func newFareCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newFarePriceCommand(sys), newFareImportCommand(sys), newFareExportCommand(sys), newFareRecomputeCommand(sys), newFareGiveCommand(sys), newFareEndCommand(sys),
-		newFareMembersCommand(sys), newFareExplainCommand(sys), newFareSimulateCommand(sys), newFareVerifyExplanationCommand(sys))
+		newFareRefundCommand(sys), newFareMembersCommand(sys), newFareExplainCommand(sys), newFareSimulateCommand(sys), newFareVerifyExplanationCommand(sys))
 	return c
 }
 

@@ -102,3 +102,36 @@ func withPricing(ctx context.Context, sys *system, f gatewayFlags, name string, 
 	}
 	return in.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error { return fn(in, tx) })
 }
+
+func newFareRefundCommand(sys *system) *cobra.Command {
+	var f gatewayFlags
+	var name, journey, order, reason string
+	var void bool
+	var goodwill int64
+	c := &cobra.Command{
+		Use:   "refund --tenant TENANT --journey ID --name NAME --reason TEXT --void | --goodwill MINOR",
+		Short: "Give a fare back, to the provider that collected it",
+		Long: `Gives a fare back. With --void it is as if the ride had not been: it costs nothing, counts toward no cap and uses
+no product, and the rides after it are priced again. With --goodwill so many minor units are given back, and no
+other ride changes. The same --name again gives nothing twice.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			id, err := citygate.ParseUUID(pricing.Prefix, journey)
+			if err != nil || name == "" || order == "" || reason == "" || void == (goodwill > 0) {
+				return &usageError{errors.Join(errors.New("fare refund needs --tenant, --journey, --name, --reason, and --void or --goodwill"), err)}
+			}
+			return f.withTenant(cmd, sys, name, func(in *installation, tenant citygate.TenantID) error {
+				return in.GiveBack(cmd.Context(), actor(sys), tenant, pricing.GiveBack{Journey: id, Name: order, Void: void, Goodwill: goodwill, Reason: reason})
+			})
+		},
+	}
+	f.databaseOnly(c)
+	flags := c.Flags()
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that decided the fare (required)")
+	flags.StringVar(&journey, "journey", "", "id of the journey (required)")
+	flags.StringVar(&order, "name", "", "your own name for the refund, once per journey (required)")
+	flags.StringVar(&reason, "reason", "", "for the audit log (required)")
+	flags.BoolVar(&void, "void", false, "as if the ride had not been")
+	flags.Int64Var(&goodwill, "goodwill", 0, "so much of the fare, in minor units")
+	return c
+}

@@ -28,6 +28,8 @@ var guards = map[string]access.Kind{
 	"release-payout":       access.PayoutRelease,
 	"cancel-payout":        access.PayoutRelease,
 	"redirect-payout":      access.PayoutRelease,
+	"refund-journey":       access.PayoutRelease, // above the tenant's limit
+	"put-refund-rules":     access.PayoutRelease,
 	"put-payout-rules":     access.PayoutRelease, // where they let more go
 	"put-payees":           access.PayoutRelease, // the account that money goes to
 	"add-calendar":         access.PayoutRelease,
@@ -68,7 +70,7 @@ var guards = map[string]access.Kind{
 
 // asksItself are operations that need a second person for some of what they may
 // be asked: they look for themselves.
-var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-approval-settings": true, "put-payout-rules": true}
+var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-approval-settings": true, "put-payout-rules": true, "refund-journey": true}
 
 // secretBodies are operations whose request holds a secret: of a proposal only
 // the hash is kept, and not shown.

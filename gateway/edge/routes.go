@@ -76,6 +76,7 @@ func (e *Edge) routes() {
 	e.selfServiceRoutes()
 	e.riskRoutes()
 	e.salesRoutes()
+	e.fareRefundRoutes()
 	e.onboardingRoutes()
 	e.roamingRoutes()
 	e.fareMemberRoutes()

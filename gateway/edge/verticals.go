@@ -88,6 +88,7 @@ type Verticals struct {
 	Riders         Riders
 	Risk           Risk
 	Sales          Sales
+	FareRefunds    FareRefunds
 	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)

@@ -120,7 +120,9 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	if f := r.folded[c.id]; f != nil {
 		d, o.retold = f.decision, f.retold
 	} else if t := r.prices.at(c.built.At()); t != nil && why == "" {
-		d = t.PriceTrip(&fare.Trip{Journey: &c.built, Category: r.category(t, &c)}, fare.Calendar{Calendar: r.home.calendar})
+		trip := fare.Trip{Journey: &c.built, Category: r.category(t, &c)}
+		r.gifts[c.id].apply(&trip)
+		d = t.PriceTrip(&trip, fare.Calendar{Calendar: r.home.calendar})
 	}
 	if why != "" {
 		d = r.unknown(why)

@@ -35,6 +35,11 @@
 //   - Rights of riders ([Engine.GiveRight]) are products of the tariff and proofs of
 //     category. They begin now or later, so no ride that is priced already changes;
 //     what rides have used up of a holding is part of the fold's state.
+//   - A fare given back by people ([Engine.GiveBack]) is a row that every later
+//     decision of its journey goes by: void, as if the ride had not been, so that
+//     those after it are priced again and leave no less under their caps; or
+//     goodwill, which changes no other ride. The difference goes back to the
+//     charge that collected the fare.
 //   - What somebody beside the operator bears of a fare is posted by funder,
 //     subsidy_receivable to subsidy_payable: it is no rider's money, so windows,
 //     payouts and claims do not know it.

@@ -67,6 +67,9 @@ func (r *run) changes(ctx context.Context, riders []citygate.Rider, singles []Ta
 		if err := r.readRights(ctx, changes); err != nil {
 			return nil, err
 		}
+		if err := r.readGifts(ctx, changes); err != nil {
+			return nil, err
+		}
 		if r.foldsFrom == never {
 			return changes, nil
 		}
@@ -209,6 +212,7 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c
 	if m := r.circle.of(c.built.First); m != nil {
 		trip.Operator = m.Name
 	}
+	r.gifts[c.id].apply(&trip)
 	if why != "" {
 		f.decision = r.unknown(why)
 	} else {

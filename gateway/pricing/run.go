@@ -29,6 +29,7 @@ type run struct {
 	folded    map[citygate.UUID]*folded           // of the pass that runs
 	rights    map[citygate.Rider]rights           // likewise; nil where no tariff asks for any
 	known     acquaintance                        // who is one person with whom
+	gifts     map[citygate.UUID]gift              // likewise: what was given back
 	refused   map[citygate.UUID]interbook.Verdict // claims just refused whatever their taps are
 
 	claims    map[citygate.TenantID][]interbook.Claim // to go out at the end
