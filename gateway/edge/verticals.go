@@ -44,10 +44,10 @@ type Verticals struct {
 	Explain    Explain
 	// Simulate prices a day again by a draft of the tariff.
 	Simulate func(ctx context.Context, tenant citygate.TenantID, date citygate.Date, draft json.RawMessage) (TariffSimulation, error)
-	Settings   Settings
-	Pairings   Pairings
-	Payouts    PayoutDesk
-	Notify     Notify
+	Settings Settings
+	Pairings Pairings
+	Payouts  PayoutDesk
+	Notify   Notify
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
