@@ -149,7 +149,7 @@ func (w *world) changes(p *party) []call {
 		{op: "set-terminal-profile", method: "PUT", path: p.path("terminals/%s/profile", p.has["terminal"]), body: o{"max_fare_minor": 500}},
 		{op: "set-terminal-state", method: "PUT", path: p.path("terminals/%s/state", p.has["terminal"]), body: o{"state": "suspended"}},
 		{op: "deny-credential", method: "POST", path: p.path("denials"), body: o{"list": fresh.List, "index": fresh.Index, "reason": "lost"}},
-		{op: "ensure-key", method: "PUT", path: p.path("keys/explain"), body: o{"algorithm": "ed25519"}},
+		{op: "ensure-key", method: "PUT", path: p.path("keys/webhook"), body: o{"algorithm": "ed25519"}},
 		{op: "add-settlement-terms", method: "POST", path: p.path("settlement-terms"), body: o{"version": 1, "from": "2026-12-24", "close_after_minutes": 60, "pay_after_minutes": 600}},
 		{op: "agree-roaming", method: "POST", path: p.path("roaming/agree"), body: o{"partner": int64(quietTenant), "role": "issuer", "version": 1}},
 		{op: "propose-roaming", method: "POST", path: p.path("roaming"), body: o{"partner": int64(quietTenant), "role": "host", "terms": o{"uncollected": "host"}}},
