@@ -49,6 +49,20 @@ func TestLateTapOffLeavesTheRightFare(t *testing.T) {
 	if got, owed := w.balance(t, "payable:operator"), w.balance(t, "interbook_receivable:1"); got != -300 || owed != 300 {
 		t.Errorf("payable %d, receivable %d; want -300 and 300", got, owed)
 	}
+	w.in(t, metro, func(tx *pg.Tx) error { // the fare is of the tap that begins the ride, and of no other
+		var ask []TapOf
+		for _, x := range []Tap{tapAt(1, 7, 1, 1, tap.On, 0, "A"), tapAt(1, 7, 2, 1, tap.Off, 20, "B"), tapAt(1, 8, 1, 1, tap.On, 0, "A"), tapAt(1, 7, 1, 9, tap.On, 0, "A")} {
+			ask = append(ask, TapOf{ID: x.ID, Rider: x.Rider, At: time.UnixMilli(x.At)})
+		}
+		rides, err := RidesOf(t.Context(), tx, ask[:2])
+		if on, off := rides[ask[0].ID], rides[ask[1].ID]; err != nil || !on.First || off.First || on.Fare != j.Amount || off.Fare != j.Amount {
+			t.Errorf("the rides of its taps: %+v, %v", rides, err)
+		}
+		if rides, err = RidesOf(t.Context(), tx, ask[2:]); err != nil || len(rides) != 0 {
+			t.Errorf("the rides of another rider's tap, and of one that is in none: %+v, %v", rides, err)
+		}
+		return nil
+	})
 	claims := w.carry(t, nil)
 	if len(claims) != 2 || claims[0].Amount != 700 || claims[1].Amount != 300 || claims[1].N != 2 || len(claims[1].Taps) != 2 ||
 		string(claims[1].Taps[1].Evidence) != "code of tap_2_1" {
