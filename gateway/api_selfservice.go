@@ -155,12 +155,12 @@ func accountOf(ctx context.Context, tx *pg.Tx, rider citygate.Rider) (citygate.U
 	return found[rider].ID, err
 }
 
-func (g *Gateway) riderDebts(ctx context.Context, tenant citygate.TenantID, raw []byte) (list []edge.OwnDebt, err error) {
+func (g *Gateway) riderDebts(ctx context.Context, tenant citygate.TenantID, raw []byte, page edge.Page) (list []edge.OwnDebt, err error) {
 	err = g.ownAccount(ctx, tenant, raw, func(tx *pg.Tx, account citygate.UUID) error {
-		found, err := collect.Debts(ctx, tx, "open", account, citygate.UUID{}, 100)
+		found, err := collect.Debts(ctx, tx, "open", account, page.After, page.Limit)
 		list = make([]edge.OwnDebt, len(found))
 		for i, d := range found {
-			list[i] = edge.OwnDebt{Left: d.Left, BusinessDate: d.BusinessDate.String(), OpenedAt: d.OpenedAt, RetryAt: orNever(d.RetryAt)}
+			list[i] = edge.OwnDebt{ID: d.ID.Text("dbt_"), Left: d.Left, BusinessDate: d.BusinessDate.String(), OpenedAt: d.OpenedAt, RetryAt: orNever(d.RetryAt)}
 		}
 		return err
 	})

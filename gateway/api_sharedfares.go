@@ -88,9 +88,9 @@ func memberView(m *pricing.Member, now time.Time) edge.FareMember {
 	}
 }
 
-func (g *Gateway) fareShares(ctx context.Context, tenant citygate.TenantID, page edge.Page) (list []edge.FareShare, err error) {
+func (g *Gateway) fareShares(ctx context.Context, tenant citygate.TenantID, after edge.ShareAfter, limit int) (list []edge.FareShare, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.ListShares(ctx, tx, page.After, page.Limit)
+		found, err := pricing.ListShares(ctx, tx, after.Journey, after.Operator, limit)
 		list = make([]edge.FareShare, len(found))
 		for i, s := range found {
 			list[i] = edge.FareShare{Journey: s.Journey.Text(pricing.Prefix), Authority: int64(s.Authority), Operator: int64(s.Operator), N: s.N,

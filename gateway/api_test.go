@@ -26,25 +26,25 @@ import (
 )
 
 // walk asks for a list page by page, size rows at a time, and gives the ids it
-// saw. A page that is not full is the last one.
+// saw. The last page has no next.
 func walk[T any](o *office, path string, size int, id func(T) string) (ids []string) {
 	o.t.Helper()
-	for after := ""; ; {
+	for cursor := ""; ; {
 		q := url.Values{"limit": {fmt.Sprint(size)}}
-		if after != "" {
-			q.Set("after", after)
+		if cursor != "" {
+			q.Set("cursor", cursor)
 		}
-		page := list[T](o, path+"?"+q.Encode())
-		for _, row := range page {
-			after = id(row)
-			ids = append(ids, after)
+		rows, next := page[T](o, path+"?"+q.Encode())
+		for _, row := range rows {
+			ids = append(ids, id(row))
 		}
-		if len(page) < size {
+		if next == "" {
 			return ids
 		}
-		if len(page) > size || len(ids) > 100 {
-			o.t.Fatalf("%s: a page of %d rows, %d in all", path, len(page), len(ids))
+		if len(rows) != size || len(ids) > 100 {
+			o.t.Fatalf("%s: a page of %d rows, %d in all", path, len(rows), len(ids))
 		}
+		cursor = next
 	}
 }
 
@@ -102,7 +102,7 @@ func TestFleetByTheAPI(t *testing.T) {
 	}
 	o.in(bus, func(tx *pg.Tx) error { return fleet.Raise(t.Context(), tx, 3, fleet.ClockWrong, "an hour") })
 	flagged := func() (ids []uint32) {
-		for _, x := range list[edge.Terminal](o, "terminals?after=1") {
+		for _, x := range list[edge.Terminal](o, "terminals")[1:] {
 			if len(x.Flags) > 0 {
 				ids = append(ids, x.ID)
 			}
@@ -306,8 +306,8 @@ func TestSetAsideRidesAreListed(t *testing.T) {
 	if got := walk(o, "journeys", 1, func(j edge.Journey) string { return j.ID }); len(got) != 2 {
 		t.Errorf("in all: %v", got)
 	}
-	if got := list[edge.Journey](o, "journeys?state=set_aside&after="+aside[0].ID); len(got) != 0 {
-		t.Errorf("behind the last one: %+v", got)
+	if got, next := page[edge.Journey](o, "journeys?state=set_aside&limit=1"); len(got) != 1 || next != "" {
+		t.Errorf("the last one: %+v, and then %q", got, next)
 	}
 	accounts := walk(o, "balances", 1, func(b edge.Balance) string { return b.ID })
 	if all := list[edge.Balance](o, "balances"); len(all) < 2 || len(accounts) != len(all) || accounts[0] != all[0].Account+"/CNY" {
@@ -334,7 +334,8 @@ func TestCarriedSumsAreListed(t *testing.T) {
 	if got := walk(o, "carried", 1, func(c edge.Carried) string { return c.ID }); !slices.Equal(got, []string{"ann/CNY", "bea/CNY"}) {
 		t.Errorf("carried: %v", got)
 	}
-	if got := list[edge.Carried](o, "carried?after=ann/CNY"); len(got) != 1 || got[0].Amount != (citygate.Money{Minor: 70, Currency: "CNY"}) {
+	_, next := page[edge.Carried](o, "carried?limit=1")
+	if got := list[edge.Carried](o, "carried?cursor="+next); len(got) != 1 || got[0].Amount != (citygate.Money{Minor: 70, Currency: "CNY"}) {
 		t.Errorf("behind ann: %+v", got)
 	}
 }

@@ -19,7 +19,7 @@ import (
 func (g *Gateway) devices() edge.Devices {
 	return edge.Devices{
 		Challenge: g.Issuance.Challenge, Register: g.registerDevice, Release: g.Issuance.Release, Found: g.Issuance.Found,
-		ReportLoss: g.Issuance.ReportLoss, Concession: g.Issuance.SetConcession,
+		ReportLoss: g.Issuance.ReportLoss, Concession: g.Issuance.SetConcession, ConcessionOf: g.Issuance.Category,
 		Policy: func(ctx context.Context, tenant citygate.TenantID) (p issuance.Policy, err error) {
 			err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 				p, err = issuance.Latest(ctx, tx)

@@ -144,11 +144,19 @@ func (o *office) upload(batch []byte) (list []string) {
 // list gives a list of the bus, as the API shows it.
 func list[T any](o *office, name string) []T {
 	o.t.Helper()
+	items, _ := page[T](o, name)
+	return items
+}
+
+// page gives a page of a list and the cursor of the next.
+func page[T any](o *office, name string) (items []T, next string) {
+	o.t.Helper()
 	var answer struct {
-		Items []T `json:"items"`
+		Items []T    `json:"items"`
+		Next  string `json:"next"`
 	}
 	o.send(http.MethodGet, busPath(name), nil, &answer)
-	return answer.Items
+	return answer.Items, answer.Next
 }
 
 // rows gives every row of every table, but for tables that count what was asked

@@ -150,4 +150,8 @@ func TestRotatingCodesAreProvenByTheTenantsSecret(t *testing.T) {
 	if len(given) != 0 {
 		t.Errorf("the provider's adapter is given %d secrets", len(given))
 	}
+	for i, m := range masters {
+		o.secrets.Add(fmt.Sprintf("the master secret of rotating codes %d", i), m.Key.Reveal())
+	}
+	o.noSecretIsOut()
 }

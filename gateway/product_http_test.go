@@ -123,6 +123,7 @@ func TestAProgramCollects(t *testing.T) {
 		t.Errorf("after a new one the program was given %q", a.last())
 	}
 	o.booksHold()
+	o.noSecretIsOut()
 }
 
 // A provider that takes a request and never answers holds up its own charges and

@@ -1,19 +1,28 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/keys/vault"
 	"github.com/cashlesscity/citygate/keys/vault/vaulttest"
 )
@@ -28,6 +37,7 @@ func TestSealedVault(t *testing.T) {
 	keep := func(o *office) keyStore {
 		c := place.Config(t)
 		c.Clock, c.Log = o.now, o.secrets.Logger()
+		c.Address = overheard(t, c.Address, &o.secrets)
 		o.secrets.AddText("Vault's root token", server.Token)
 		for _, login := range []vault.Login{c.Sign, c.Admin} {
 			role, ok := login.(*vault.AppRole)
@@ -81,4 +91,51 @@ func TestSealedVault(t *testing.T) {
 		t.Errorf("the bundle is still version %d after Vault came back", b.Version())
 	}
 	o.noSecretIsOut()
+}
+
+// spoken are the fields in which Vault and its clients tell each other who they are.
+var spoken = regexp.MustCompile(`"(client_token|secret_id|token)": ?"([^"]+)"`)
+
+// overheard gives an address in front of a Vault's: whatever SecretID or token goes
+// through is a secret from then on.
+func overheard(t *testing.T, address string, secrets *sentinel.Set) string {
+	t.Helper()
+	behind, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := func(body io.ReadCloser) (io.ReadCloser, error) {
+		raw, err := io.ReadAll(body)
+		for _, m := range spoken.FindAllSubmatch(raw, -1) {
+			secrets.Add("Vault's "+string(m[1]), m[2])
+		}
+		return io.NopCloser(bytes.NewReader(raw)), errors.Join(err, body.Close())
+	}
+	tokens := atomic.Int64{}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(behind)
+			if token := r.In.Header.Get("X-Vault-Token"); token != "" {
+				tokens.Add(1)
+				secrets.AddText("a token of Vault's", token)
+			}
+			if r.Out.Body != nil {
+				if body, err := heard(r.Out.Body); err == nil {
+					r.Out.Body = body
+				}
+			}
+		},
+		ModifyResponse: func(r *http.Response) (err error) {
+			r.Body, err = heard(r.Body)
+			return err
+		},
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(func() {
+		server.Close()
+		if tokens.Load() == 0 {
+			t.Error("no token of Vault's was heard")
+		}
+	})
+	return server.URL
 }

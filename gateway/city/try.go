@@ -271,15 +271,22 @@ func (r *trial) path(rest string) string { return fmt.Sprintf("/v1/tenants/%d/%s
 // free gives the terminal number behind the last one. If somebody takes it in
 // the same moment the enrolment is refused, and the trial can be run again.
 func (r *trial) free(ctx context.Context) (uint32, error) {
-	for last := uint32(0); ; {
-		var page struct{ Items []edge.Terminal }
-		if err := r.api(ctx, http.MethodGet, r.path(fmt.Sprintf("terminals?limit=500&after=%d", last)), nil, &page); err != nil {
+	last := uint32(0)
+	for query := "terminals?limit=500"; ; {
+		var page struct {
+			Items []edge.Terminal
+			Next  string
+		}
+		if err := r.api(ctx, http.MethodGet, r.path(query), nil, &page); err != nil {
 			return 0, err
 		}
-		if len(page.Items) == 0 {
+		if len(page.Items) > 0 {
+			last = page.Items[len(page.Items)-1].ID
+		}
+		if page.Next == "" {
 			return last + 1, nil
 		}
-		last = page.Items[len(page.Items)-1].ID
+		query = "terminals?limit=500&cursor=" + page.Next
 	}
 }
 

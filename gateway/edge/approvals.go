@@ -211,7 +211,7 @@ func (e *Edge) approvalRoutes() {
 			Paged
 			State string `query:"state" enum:"open,approved,executed,refused,withdrawn,void,expired"`
 		}) (*body[list[ProposalDocument]], error) {
-			return e.proposals(ctx, r.id(), r.State, r.After, r.Limit)
+			return e.proposals(ctx, r.id(), r.State, r.Paging)
 		})
 	one := func(op huma.Operation, do deed) {
 		register(e, op, func(ctx context.Context, who Caller, r *InProposal) (*body[ProposalDocument], error) {
@@ -253,22 +253,22 @@ func oneProposal(ctx context.Context, who Caller, tenant citygate.TenantID, prop
 	return respond(proposalView(p), err)
 }
 
-func (e *Edge) proposals(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) (*body[list[ProposalDocument]], error) {
+func (e *Edge) proposals(ctx context.Context, tenant citygate.TenantID, state string, p Paging) (*body[list[ProposalDocument]], error) {
 	var before *citygate.UUID
-	if after != "" {
-		id, err := citygate.ParseUUID(access.ProposalPrefix, after)
+	if p.After != "" {
+		id, err := citygate.ParseUUID(access.ProposalPrefix, p.After)
 		if err != nil {
-			return nil, errBody.Explain("after: want the id of a proposal, such as %s…", access.ProposalPrefix)
+			return nil, errCursor
 		}
 		before = &id
 	}
-	all, err := e.Access.Proposals(ctx, tenant, access.ProposalState(state), before, limit)
+	all, err := e.Access.Proposals(ctx, tenant, access.ProposalState(state), before, p.more())
 	views := make([]ProposalDocument, len(all))
 	for i, p := range all {
 		views[i] = proposalView(p)
 		views[i].Body = ""
 	}
-	return respondList(views, err)
+	return inPages(ctx, p, func(d ProposalDocument) string { return d.ID })(views, err)
 }
 
 func (e *Edge) twoPerson(ctx context.Context, tenant citygate.TenantID) (*body[ApprovalSettings], error) {

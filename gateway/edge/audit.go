@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -55,8 +57,7 @@ type AuditCheckpoint struct {
 
 // AuditQuery says which entries. Exported, or huma does not see its fields.
 type AuditQuery struct {
-	After  string    `query:"after" doc:"id of the last entry seen"`
-	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"100"`
+	Paging
 	Actor  string    `query:"actor" example:"user:ada"`
 	Verb   string    `query:"verb" doc:"one that ends in a dot stands for all that begin so" example:"key."`
 	Object string    `query:"object" example:"terminal:7"`
@@ -65,10 +66,7 @@ type AuditQuery struct {
 }
 
 // CheckpointQuery says which checkpoints.
-type CheckpointQuery struct {
-	After int64 `query:"after" minimum:"0" doc:"n of the last checkpoint seen"`
-	Limit int   `query:"limit" minimum:"1" maximum:"500" default:"100"`
-}
+type CheckpointQuery struct{ Paging }
 
 func (e *Edge) auditRoutes() {
 	register(e, get("list-audit", "/v1/tenants/{tenant}/audit", "Who changed what in a tenant, newest first", "audit"),
@@ -102,7 +100,7 @@ func (e *Edge) auditRoutes() {
 }
 
 func (e *Edge) auditEntries(ctx context.Context, tenant citygate.TenantID, q AuditQuery) (*body[list[AuditEntry]], error) {
-	page, err := pageOf(audit.Prefix, q.After, q.Limit)
+	page, err := q.page(audit.Prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +109,15 @@ func (e *Edge) auditEntries(ctx context.Context, tenant citygate.TenantID, q Aud
 	for i, r := range rows {
 		entries[i] = AuditView(r)
 	}
-	return respondList(entries, err)
+	return inPages(ctx, q.Paging, func(e AuditEntry) string { return e.ID })(entries, err)
 }
 
 func (e *Edge) auditCheckpoints(ctx context.Context, tenant citygate.TenantID, q CheckpointQuery) (*body[list[AuditCheckpoint]], error) {
-	found, err := e.Audit.Checkpoints(ctx, tenant, q.After, q.Limit)
+	after, err := q.number()
+	if err != nil || after > math.MaxInt64 {
+		return nil, errCursor
+	}
+	found, err := e.Audit.Checkpoints(ctx, tenant, int64(after), q.more())
 	seals := make([]AuditCheckpoint, len(found))
 	for i, c := range found {
 		seals[i] = AuditCheckpoint{
@@ -123,5 +125,5 @@ func (e *Edge) auditCheckpoints(ctx context.Context, tenant citygate.TenantID, q
 			Signature: c.Signature,
 		}
 	}
-	return respondList(seals, err)
+	return inPages(ctx, q.Paging, func(c AuditCheckpoint) string { return strconv.FormatInt(c.N, 10) })(seals, err)
 }

@@ -87,7 +87,7 @@ func (e *Edge) problemRoutes() {
 		}
 	}
 	e.plain(public, http.MethodGet, "/problems", func(c *gin.Context) {
-		e.describeProblems(c, list[ProblemPage]{catalogue()}, catalogue())
+		e.describeProblems(c, list[ProblemPage]{Items: catalogue()}, catalogue())
 	}, &huma.Operation{OperationID: "list-problems", Summary: "Every code a problem can have", Tags: []string{"operations"}, Responses: answer(pages)})
 	e.plain(public, http.MethodGet, problemBase+":code", func(c *gin.Context) {
 		for _, p := range catalogue() {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,7 @@ import (
 func TestDocumentsAreAskedForAgain(t *testing.T) {
 	b := newBench(t)
 	reader := b.token(t, 1, edge.ScopeRead)
-	for _, path := range []string{"/v1/tenants", "/v1/tenants/1", "/v1/tenants/1/balances", "/v1/tenants/1/terminals?after=3"} {
+	for _, path := range []string{"/v1/tenants", "/v1/tenants/1", "/v1/tenants/1/balances", "/v1/tenants/1/terminals?limit=3"} {
 		first := b.call("GET", path, reader, "")
 		etag := first.Header().Get("ETag")
 		if first.Code != http.StatusOK || !strings.HasPrefix(etag, `"`) || first.Header().Get("Cache-Control") != "private, no-cache" {
@@ -118,5 +119,63 @@ func TestADocumentIsReplacedOnCondition(t *testing.T) {
 	}
 	if n := b.keys(t); n != 3 { // k1, k2 and k4
 		t.Errorf("%d keys are held", n)
+	}
+}
+
+// noDocument are PUTs of which GET of the same path gives no document, and why.
+var noDocument = map[string]string{}
+
+// Whatever a PUT replaces can be read at its path, so that its conditions have
+// something to hold.
+func TestEveryPutHasItsDocument(t *testing.T) {
+	b := newBench(t)
+	routes, puts := b.Routes(), 0
+	for route, class := range routes {
+		path, put := strings.CutPrefix(route, "PUT ")
+		if !put {
+			continue
+		}
+		puts++
+		if _, excused := noDocument[route]; (routes["GET "+path] != class) != excused {
+			t.Errorf("%s: GET of that path is of class %q; want %q, or a reason in noDocument", route, routes["GET "+path], class)
+		}
+	}
+	if puts < 25 {
+		t.Errorf("only %d PUTs", puts)
+	}
+}
+
+// A document that is read by itself is replaced by who knows it, or made by who
+// wants none to be there.
+func TestARoleIsReplacedByWhoKnowsIt(t *testing.T) {
+	b := newBench(t)
+	admin, n := b.token(t, 1, edge.ScopeAdmin), 0
+	const path = "/v1/tenants/1/roles/office"
+	put := func(permission string, condition ...string) *httptest.ResponseRecorder {
+		n++
+		return b.call("PUT", path, admin, `{"permissions":["`+permission+`"]}`, append([]string{"Idempotency-Key", strconv.Itoa(n)}, condition...)...)
+	}
+	if w := put("money.read", "If-Match", "*"); code(w) != "request.precondition" {
+		t.Errorf("one that is not there: %d %s", w.Code, w.Body)
+	}
+	if w := put("money.read", "If-None-Match", "*"); w.Code != http.StatusOK {
+		t.Errorf("made: %d %s", w.Code, w.Body)
+	}
+	if w := put("money.read", "If-None-Match", "*"); code(w) != "request.precondition" {
+		t.Errorf("made twice: %d %s", w.Code, w.Body)
+	}
+	read := b.call("GET", path, admin, "")
+	etag := read.Header().Get("ETag")
+	if read.Code != http.StatusOK || etag == "" || !strings.Contains(read.Body.String(), `"permissions":["money.read"]`) {
+		t.Fatalf("%d %v %s", read.Code, read.Header(), read.Body)
+	}
+	if w := put("rider.read", "If-Match", etag); w.Code != http.StatusOK {
+		t.Errorf("replaced: %d %s", w.Code, w.Body)
+	}
+	if w := put("debt.read", "If-Match", etag); code(w) != "request.precondition" {
+		t.Errorf("replaced by who knows the one before: %d %s", w.Code, w.Body)
+	}
+	if w := b.call("GET", "/v1/tenants/1/roles/nobody", admin, ""); w.Code != http.StatusNotFound {
+		t.Errorf("a role that is none: %d %s", w.Code, w.Body)
 	}
 }

@@ -28,7 +28,9 @@ type Devices struct {
 	Release    func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) error
 	Found      func(ctx context.Context, actor string, tenant citygate.TenantID, device citygate.UUID) error
 	ReportLoss func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, what issuance.Loss) ([]issuance.Device, error)
-	Concession func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, category string, proof time.Time) error
+	// ConcessionOf gives an account's category, and until when its proof holds.
+	ConcessionOf func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (category string, proof time.Time, err error)
+	Concession   func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, category string, proof time.Time) error
 }
 
 // Losses are the most that thieves can ride for.
@@ -124,12 +126,12 @@ func deviceView(d issuance.Device) DeviceView {
 	return v
 }
 
-func deviceViews(devices []issuance.Device, err error) (*body[list[DeviceView]], error) {
+func deviceViews(devices []issuance.Device, err error) ([]DeviceView, error) {
 	views := make([]DeviceView, len(devices))
 	for i, d := range devices {
 		views[i] = deviceView(d)
 	}
-	return respondList(views, err)
+	return views, err
 }
 
 // OfDevice is a device in a path.
@@ -244,12 +246,18 @@ func (e *Edge) batchRoutes() {
 
 func (e *Edge) ownerRoutes() {
 	register(e, get("list-devices", "/v1/tenants/{tenant}/accounts/{account}/devices", "An account's devices", "riders"),
-		func(ctx context.Context, _ Caller, r *OfAccount) (*body[list[DeviceView]], error) {
+		func(ctx context.Context, _ Caller, r *struct {
+			OfAccount
+			Paging
+			Kind  string `query:"kind" enum:"phone,band,wallet"`
+			State string `query:"state" enum:"bound,lost,released"`
+		}) (*body[list[DeviceView]], error) {
 			id, err := r.account()
 			if err != nil {
 				return nil, err
 			}
-			return deviceViews(e.Devices.List(ctx, r.id(), id))
+			keep := func(d DeviceView) bool { return wanted(r.Kind, d.Kind) && wanted(r.State, d.State) }
+			return cutPages(ctx, r.Paging, func(d DeviceView) string { return d.ID }, keep)(deviceViews(e.Devices.List(ctx, r.id(), id)))
 		})
 	register(e, post("report-loss", "/v1/tenants/{tenant}/accounts/{account}/losses", "Report a phone, bands, wallets or all as lost: the next deny lists carry them", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -262,7 +270,7 @@ func (e *Edge) ownerRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return deviceViews(e.Devices.ReportLoss(ctx, who.Subject, r.id(), id, issuance.Loss(r.Body.Lost)))
+			return respondList(deviceViews(e.Devices.ReportLoss(ctx, who.Subject, r.id(), id, issuance.Loss(r.Body.Lost))))
 		})
 	put := huma.Operation{
 		OperationID: "put-concession", Method: http.MethodPut, Path: "/v1/tenants/{tenant}/accounts/{account}/concession",

@@ -186,6 +186,10 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		return
 	}
 	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
+	if err := follow(c, caller.Tenant); err != nil {
+		e.write(c, err)
+		return
+	}
 	if !op.writes {
 		e.conditionally(c)
 		return

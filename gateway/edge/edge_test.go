@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -468,25 +469,35 @@ func TestAnswersAreForgottenAfterADay(t *testing.T) {
 func TestListsComePageByPage(t *testing.T) {
 	b := newBench(t)
 	reader := b.token(t, 1, edge.ScopeRead)
+	behind := func(path, key string) string { // as a page that ended with the row of that key says it
+		address, err := url.Parse("/v1/tenants/1/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		query := address.Query()
+		query.Set("cursor", edge.CursorOf(address, 1, key))
+		return strings.TrimPrefix(address.Path, "/v1/tenants/1/") + "?" + query.Encode()
+	}
 	for path, want := range map[string]string{
-		"windows?after=2026-11-21&limit=7":                                  `"business_date":"2026-11-20","state":"open","terms":7`,
-		"windows?after=yesterday":                                           `request.invalid`,
-		"payouts?after=pay_01a20bb5e600787895f9b766d1ec1045&limit=3":        `"id":"pay_01a20bb5e600787895f9b766d1ec1045"`,
-		"payouts?after=chg_01a20bb5e600787895f9b766d1ec1045":                `request.invalid`,
-		"payouts?limit=501":                                                 `request.invalid`,
-		"reconciliation?state=resolved&after=main/row/2026-11-21/4&limit=5": `"id":"main/row/2026-11-21/4"`,
-		"balances?prefix=payable:&after=payable:a/CNY&limit=9":              `"id":"payable:a/CNY","account":"payable:","currency":"CNY","debit":9`,
-		"balances?limit=0":                                                  `request.invalid`,
-		"balances":                                                          `"debit":100`,
-		"terminals?after=41&limit=2":                                        `"id":42,"name":"2"`,
-		"terminals?after=-1":                                                `request.invalid`,
-		"terminals":                                                         `"id":1,"name":"100"`,
-		"journeys?rider=7":                                                  `request.invalid`,
-		"journeys?state=lost":                                               `request.invalid`,
-		"debts?account=chg_1":                                               `request.invalid`,
-		"refunds?state=lost":                                                `request.invalid`,
-		"accounts/acc_1":                                                    `request.not_found`,
-		"reconciliation?state=matched":                                      `request.invalid`,
+		behind("windows?limit=7", "2026-11-21"):                                  `"business_date":"2026-11-20","state":"open","terms":8`,
+		behind("windows", "yesterday"):                                           `request.cursor`,
+		behind("payouts?limit=3", "pay_01a20bb5e600787895f9b766d1ec1045"):        `"id":"pay_01a20bb5e600787895f9b766d1ec1045"`,
+		behind("payouts", "chg_01a20bb5e600787895f9b766d1ec1045"):                `request.cursor`,
+		"payouts?limit=501":                                                      `request.invalid`,
+		"payouts?cursor=pay_01a20bb5e600787895f9b766d1ec1045":                    `request.cursor`,
+		behind("reconciliation?state=resolved&limit=5", "main/row/2026-11-21/4"): `"id":"main/row/2026-11-21/4"`,
+		behind("balances?prefix=payable:&limit=9", "payable:a/CNY"):              `"id":"payable:a/CNY","account":"payable:","currency":"CNY","debit":10`,
+		"balances?limit=0":                `request.invalid`,
+		"balances":                        `"debit":101`,
+		behind("terminals?limit=2", "41"): `"id":42,"name":"3"`,
+		behind("terminals", "-1"):         `request.cursor`,
+		"terminals":                       `"id":1,"name":"101"`,
+		"journeys?rider=7":                `request.invalid`,
+		"journeys?state=lost":             `request.invalid`,
+		"debts?account=chg_1":             `request.invalid`,
+		"refunds?state=lost":              `request.invalid`,
+		"accounts/acc_1":                  `request.not_found`,
+		"reconciliation?state=matched":    `request.invalid`,
 	} {
 		if w := b.call("GET", "/v1/tenants/1/"+path, reader, ""); !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d %s; want %s", path, w.Code, w.Body, want)
@@ -587,7 +598,7 @@ func TestTenantsComePageByPage(t *testing.T) {
 	b := newBench(t)
 	platform := b.token(t, 0, edge.ScopePlatform)
 	for query, want := range map[string][]int64{
-		"": {1, 2}, "?limit=1": {1}, "?after=1": {2}, "?after=2": {}, "?kind=authority": {1, 2}, "?kind=bus": {}, "?state=active&mode=sandbox&after=1": {2}, "?mode=live": {},
+		"": {1, 2}, "?limit=1": {1}, "?kind=authority": {1, 2}, "?kind=bus": {}, "?state=active&mode=sandbox": {1, 2}, "?mode=live": {},
 	} {
 		var got struct{ Items []edge.NumberedTenant }
 		w := b.call("GET", "/v1/tenants"+query, platform, "")
@@ -602,7 +613,7 @@ func TestTenantsComePageByPage(t *testing.T) {
 			t.Errorf("%s: %v, want %v", query, ids, want)
 		}
 	}
-	for _, query := range []string{"?limit=0", "?limit=501", "?kind=tram", "?state=gone", "?after=-1"} {
+	for _, query := range []string{"?limit=0", "?limit=501", "?kind=tram", "?state=gone"} {
 		if w := b.call("GET", "/v1/tenants"+query, platform, ""); code(w) != "request.invalid" {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}

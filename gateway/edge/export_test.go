@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -65,6 +66,12 @@ func (e *Edge) Problems() map[string]bool {
 		}
 	}
 	return all
+}
+
+// CursorOf makes the cursor of a page of the list at an address that ended with the
+// row of a key, as a caller of a tenant gets it.
+func CursorOf(address *url.URL, caller citygate.TenantID, key string) string {
+	return cursorOf(bind(http.MethodGet, address, caller), key)
 }
 
 // AddUnsafe adds a token route that answers as write does.

@@ -3,6 +3,9 @@ package edge
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -14,7 +17,7 @@ type SharedFares struct {
 	Propose func(ctx context.Context, actor string, tenant citygate.TenantID, p ProposeFareMember) (FareMember, error)
 	Agree   func(ctx context.Context, actor string, tenant citygate.TenantID, version int) (FareMember, error)
 	End     func(ctx context.Context, actor string, tenant, operator citygate.TenantID, at *time.Time) (FareMember, error)
-	Shares  func(ctx context.Context, tenant citygate.TenantID, page Page) ([]FareShare, error)
+	Shares  func(ctx context.Context, tenant citygate.TenantID, after ShareAfter, limit int) ([]FareShare, error)
 }
 
 // A FareMember is a version of what makes an operator a member of its authority's
@@ -54,11 +57,35 @@ type FareShare struct {
 	Explanation  json.RawMessage `json:"explanation,omitempty" doc:"to the operator: amount is total x weight / weights, but for less than one minor unit"`
 }
 
+// ShareAfter is the last share of a page.
+type ShareAfter struct {
+	Journey  citygate.UUID
+	Operator citygate.TenantID
+}
+
+func shareAfter(key string) (after ShareAfter, err error) {
+	if key == "" {
+		return after, nil
+	}
+	journey, operator, _ := strings.Cut(key, "/")
+	id, err := citygate.ParseUUID("jrn_", journey)
+	n, bad := strconv.ParseInt(operator, 10, 64)
+	if err != nil || bad != nil {
+		return after, errCursor
+	}
+	return ShareAfter{id, citygate.TenantID(n)}, nil
+}
+
 func (e *Edge) fareMemberRoutes() {
 	const path = "/v1/tenants/{tenant}/fare-members"
 	register(e, get("list-fare-members", path, "Memberships in an integrated tariff, all versions", "fares"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[FareMember]], error) {
-			return respondList(e.Shared.Members(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			State string `query:"state" enum:"proposed,agreed,in_force,ended"`
+		}) (*body[list[FareMember]], error) {
+			key := func(m FareMember) string { return fmt.Sprintf("%020d/%020d/%010d", m.Authority, m.Operator, m.Version) }
+			keep := func(m FareMember) bool { return wanted(r.State, m.State) }
+			return cutPages(ctx, r.Paging, key, keep)(e.Shared.Members(ctx, r.id()))
 		})
 	register(e, post("propose-fare-member", path, "Propose to an operator that this authority prices its rides", "fares"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -88,10 +115,11 @@ func (e *Edge) fareMemberRoutes() {
 		})
 	register(e, get("list-fare-shares", "/v1/tenants/{tenant}/fare-shares", "What operators get for rides that an authority priced, as it stands", "fares"),
 		func(ctx context.Context, _ Caller, r *struct{ Paged }) (*body[list[FareShare]], error) {
-			page, err := r.page("jrn_")
+			after, err := shareAfter(r.After)
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Shared.Shares(ctx, r.id(), page))
+			key := func(s FareShare) string { return fmt.Sprintf("%s/%d", s.Journey, s.Operator) }
+			return inPages(ctx, r.Paging, key)(e.Shared.Shares(ctx, r.id(), after, r.more()))
 		})
 }

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -96,11 +98,7 @@ type RideQuery struct {
 }
 
 // Named is a list in a tenant whose rows have names, page by page.
-type Named struct {
-	InTenant
-	After string `query:"after" doc:"id of the last row seen"`
-	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
-}
+type Named = Paged
 
 // done is the answer of a change that has nothing to tell.
 type done = body[struct{}]
@@ -115,7 +113,7 @@ func (e *Edge) fleetRoutes() {
 	e.pairingRoutes()
 	register(e, get("list-vehicles", "/v1/tenants/{tenant}/vehicles", "Vehicles by their numbers", "fleet"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Vehicle]], error) {
-			return respondList(e.Vehicles(ctx, r.id(), r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(v Vehicle) string { return v.ID })(e.Vehicles(ctx, r.id(), r.After, r.more()))
 		})
 	register(e, post("put-vehicles", "/v1/tenants/{tenant}/vehicles", "Add vehicles, or give them another kind and plate", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -128,7 +126,7 @@ func (e *Edge) fleetRoutes() {
 		})
 	register(e, get("list-payees", "/v1/tenants/{tenant}/payees", "Who is paid for rides", "fleet"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Payee]], error) {
-			return respondList(e.Payees(ctx, r.id(), r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(p Payee) string { return p.ID })(e.Payees(ctx, r.id(), r.After, r.more()))
 		})
 	register(e, post("put-payees", "/v1/tenants/{tenant}/payees", "Add payees, or give them another name and account", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -160,12 +158,12 @@ func (e *Edge) fleetRoutes() {
 
 func (e *Edge) terminalRoutes() {
 	register(e, get("list-terminals", "/v1/tenants/{tenant}/terminals", "Terminals and what is wrong with them", "fleet"),
-		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
-			After uint32 `query:"after" doc:"number of the last terminal seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
-		}) (*body[list[Terminal]], error) {
-			return respondList(e.Terminals(ctx, r.id(), r.After, r.Limit))
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Terminal]], error) {
+			after, err := r.number()
+			if err != nil || after > math.MaxUint32 {
+				return nil, errCursor
+			}
+			return inPages(ctx, r.Paging, func(t Terminal) string { return strconv.FormatUint(uint64(t.ID), 10) })(e.Terminals(ctx, r.id(), uint32(after), r.more()))
 		})
 	register(e, post("enrol-terminal", "/v1/tenants/{tenant}/terminals", "Enrol a terminal's key", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {

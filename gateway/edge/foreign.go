@@ -97,7 +97,7 @@ func foreignAfter(id string) (ForeignAfter, error) {
 	scheme, once, ok := strings.Cut(strings.TrimPrefix(id, "fcd_"), "_")
 	raw, err := base64.RawURLEncoding.DecodeString(once)
 	if !ok || err != nil {
-		return ForeignAfter{}, errBody.Explain("after: %q is no id of a code", id)
+		return ForeignAfter{}, errCursor
 	}
 	return ForeignAfter{scheme, raw}, nil
 }
@@ -117,8 +117,12 @@ func (e *Edge) foreignRoutes() {
 			return respond(struct{}{}, e.Foreign.PutScheme(ctx, who.Subject, r.id(), r.Body))
 		})
 	register(e, get("list-code-schemes", "/v1/tenants/{tenant}/code-schemes", "The schemes whose codes the tenant answers for", "riders"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[CodeScheme]], error) {
-			return respondList(e.Foreign.Schemes(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Contract string `query:"contract" maxLength:"80" doc:"that collects for them"`
+		}) (*body[list[CodeScheme]], error) {
+			keep := func(s CodeScheme) bool { return wanted(r.Contract, s.Contract) }
+			return cutPages(ctx, r.Paging, func(s CodeScheme) string { return s.Scheme }, keep)(e.Foreign.Schemes(ctx, r.id()))
 		})
 	register(e, post("register-foreign-riders", "/v1/tenants/{tenant}/foreign-riders", "Put codes of other schemes, tokens say, to payers' accounts", "riders"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -142,6 +146,6 @@ func (e *Edge) foreignRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Foreign.Codes(ctx, r.id(), r.State, after, r.Limit))
+			return inPages(ctx, r.Paging, func(c ForeignCode) string { return c.ID })(e.Foreign.Codes(ctx, r.id(), r.State, after, r.more()))
 		})
 }

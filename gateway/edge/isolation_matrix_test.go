@@ -228,7 +228,13 @@ func TestIsolation(t *testing.T) {
 	t.Run("bodies that nobody should send", func(t *testing.T) { w.bodies(t, quiet) })
 	t.Run("addresses that nobody should ask for", func(t *testing.T) { w.addresses(t, quiet) })
 	t.Run("no secret is anywhere", func(t *testing.T) { w.untold(t, busy) })
+	t.Run("every list comes page by page", func(t *testing.T) { w.everyListPages(t, busy, quiet) })
 	some := slices.DeleteFunc(w.principals(quiet.id), func(p principal) bool { return p.role != authz.OperatorAdmin && p.role != authz.Auditor })
+	t.Run("without the checks of any one operation", func(t *testing.T) {
+		for _, op := range w.withoutEach(busy, some[0]) {
+			t.Errorf("nothing is found about %s", op)
+		}
+	})
 	for what, m := range map[string]struct {
 		without func() (restore func())
 		look    func() []string
@@ -253,6 +259,26 @@ func TestIsolation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withoutEach takes the checks of each operation away, one after another, and gives
+// the operations that then still answer for another tenant as if it did not exist:
+// of them nobody would notice that the check is gone.
+func (w *world) withoutEach(busy *party, who principal) (unseen []string) {
+	for _, r := range w.tokenRoutes() {
+		if !strings.Contains(r.Operation.Path, "{tenant}") {
+			continue
+		}
+		c, _ := sample(w.edge.OpenAPI(), r, busy.id, busy.has)
+		before := w.answer(who.token, c)
+		restore := w.edge.WithoutChecksOf(c.op)
+		after := w.answer(who.token, c)
+		restore()
+		if !strings.HasPrefix(before, "404\n") || before == after {
+			unseen = append(unseen, c.op+": "+before)
+		}
+	}
+	return unseen
 }
 
 // fromAbove asks busy's routes as people of the authority that owns it: what the

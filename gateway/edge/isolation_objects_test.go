@@ -30,6 +30,7 @@ var pathObjects = map[string]string{
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
 	"right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"get-platform-member member": "platform member", "get-platform-issuer issuer": "platform issuer",
 	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
 	"get-platform-proposal proposal": "platform proposal", "approve-platform-proposal proposal": "platform proposal",
@@ -71,7 +72,7 @@ var nobodys = objects{
 // try; nil leaves it to the schema. Positions in lists ("after") are no
 // references: what lies behind them is always the asker's own.
 var plain = map[string]any{
-	"after": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "codes": nil, "driver": "D-1",
+	"cursor": nil, "list-keys purpose": "credential", "created_by": "user:ada", "own": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "codes": nil, "driver": "D-1",
 	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
 	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
 	"to": nil, "publish-journey-rules rules": worldJourneyRules, "publish-risk-terms terms": map[string]any{"version": 1, "contracts": []any{}}, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
@@ -85,7 +86,7 @@ var plain = map[string]any{
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example", "decision": nil, "simulate-tariff date": "2026-11-20",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "revoke-platform-tokens subject": "platform:somebody",
 	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
-	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "products": nil, // nobody's but two tenants'
+	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "beyond": nil, "day_cap_minor": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",

@@ -11,7 +11,8 @@ import (
 
 // untold holds that after all that was done and asked no secret lies in the log, in
 // an answer, in a table or in a file that is not the sealed store; and that it
-// would be seen there.
+// would be seen there. The gateway serves no metrics: there is nothing of the kind to
+// look into.
 func (w *world) untold(t *testing.T, busy *party) {
 	secret := []byte("SENTINEL-of-a-payment-provider/7f3a")
 	w.secrets.Add("the provider's secret", secret)

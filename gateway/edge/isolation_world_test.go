@@ -471,6 +471,7 @@ func (w *world) live(p *party, terminalID uint32) {
 	w.must(w.DB.InTenant(ctx, p.id, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, worldActor, flatTariff(w, 2), w.now()) }))
 	w.send(http.MethodPut, p.path("code-schemes/token-defer"), edge.CodeScheme{Params: fmt.Appendf(nil, `{"issuer":%d}`, p.issuer)}, nil)
 	w.send(http.MethodPost, p.path("policies"), edge.PublishPolicy{Source: worldRules}, nil)
+	w.send(http.MethodPut, p.path("contracts/pay-%s/secrets/token", p.slug), map[string]any{"value": []byte("the first secret of " + p.slug)}, nil)
 	w.send(http.MethodPost, p.path("stops"), map[string]any{"stops": []edge.Stop{{ID: "S-" + p.slug, Name: "Stop"}}}, nil)
 	for _, kind := range []string{"", "used "} { // one waits, the other is for who asks without a token
 		pairing, code, err := w.Fleet.Pair(ctx, worldActor, p.id, fleet.Terminal{Name: kind + "gate", Kind: fleet.Gate, Mode: fleet.OnOff}, rand.Reader)

@@ -394,6 +394,12 @@ func (e *Edge) admitOpen(c *gin.Context, op operation) {
 			return
 		}
 		defer leave()
+		if op.class == proof {
+			if err := follow(c, 0); err != nil {
+				e.write(c, err)
+				return
+			}
+		}
 		c.Next()
 	}
 }

@@ -80,7 +80,7 @@ func (e *Edge) notifyRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Notify.Notices(ctx, r.id(), r.State, page))
+			return inPages(ctx, r.Paging, func(n Notice) string { return n.ID })(e.Notify.Notices(ctx, r.id(), r.State, page))
 		})
 	register(e, post("resolve-notice", "/v1/tenants/{tenant}/notices/{notice}/resolve", "End an open notice by a decision; it books nothing", "providers"),
 		func(ctx context.Context, who Caller, r *struct {

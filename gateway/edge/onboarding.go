@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -167,7 +168,7 @@ func (e *Edge) onboardingRoutes() {
 	e.tariffRoutes()
 	register(e, get("list-stops", "/v1/tenants/{tenant}/stops", "Stops by their ids", "fleet"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Stop]], error) {
-			return respondList(e.Onboarding.Stops(ctx, r.id(), r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(s Stop) string { return s.ID })(e.Onboarding.Stops(ctx, r.id(), r.After, r.more()))
 		})
 	register(e, post("put-stops", "/v1/tenants/{tenant}/stops", "Add stops, or give them another name and area", "fleet"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -182,8 +183,13 @@ func (e *Edge) onboardingRoutes() {
 
 func (e *Edge) keyRoutes() {
 	register(e, get("list-keys", "/v1/tenants/{tenant}/keys", "Public keys by purpose", "keys"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[TenantKey]], error) {
-			return respondList(e.Onboarding.Keys(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Purpose string `query:"purpose" maxLength:"40" example:"credential"`
+			State   string `query:"state" enum:"published,active,retiring,revoked"`
+		}) (*body[list[TenantKey]], error) {
+			keep := func(k TenantKey) bool { return wanted(r.Purpose, k.Purpose) && wanted(r.State, k.State) }
+			return cutPages(ctx, r.Paging, func(k TenantKey) string { return fmt.Sprintf("%s/%03d", k.Purpose, k.KeyID) }, keep)(e.Onboarding.Keys(ctx, r.id()))
 		})
 	register(e, put("ensure-key", "/v1/tenants/{tenant}/keys/{purpose}", "Have a key of a purpose: made in the key store unless it is there", "keys"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -231,8 +237,13 @@ func (e *Edge) keyLifeRoutes() {
 
 func (e *Edge) contractRoutes() {
 	register(e, get("list-contracts", "/v1/tenants/{tenant}/contracts", "Contracts with payment providers", "providers"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Contract]], error) {
-			return respondList(e.Onboarding.Contracts(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Adapter string `query:"adapter" maxLength:"40"`
+			State   string `query:"state" maxLength:"20"`
+		}) (*body[list[Contract]], error) {
+			keep := func(c Contract) bool { return wanted(r.Adapter, c.Adapter) && wanted(r.State, c.State) }
+			return cutPages(ctx, r.Paging, func(c Contract) string { return c.Name }, keep)(e.Onboarding.Contracts(ctx, r.id()))
 		})
 	register(e, put("put-contract", "/v1/tenants/{tenant}/contracts/{contract}", "Add a contract with a payment provider", "providers"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -257,8 +268,12 @@ func (e *Edge) contractRoutes() {
 
 func (e *Edge) tariffRoutes() {
 	register(e, get("list-tariffs", "/v1/tenants/{tenant}/tariffs", "Versions of the tenant's prices", "fares"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Tariff]], error) {
-			return respondList(e.Onboarding.Tariffs(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Between
+		}) (*body[list[Tariff]], error) {
+			keep := func(t Tariff) bool { return r.has(t.From) }
+			return cutPages(ctx, r.Paging, func(t Tariff) string { return ordered(t.Version) }, keep)(e.Onboarding.Tariffs(ctx, r.id()))
 		})
 	register(e, get("get-tariff", "/v1/tenants/{tenant}/tariffs/{version}", "One version of the tenant's prices", "fares"),
 		func(ctx context.Context, _ Caller, r *struct {

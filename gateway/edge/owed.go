@@ -77,7 +77,7 @@ func (e *Edge) owedRoutes() {
 					return nil, errBody.Explain("account: want the id of an account, such as acc_…")
 				}
 			}
-			return respondList(e.Debts(ctx, r.id(), r.State, account, page))
+			return inPages(ctx, r.Paging, func(d Debt) string { return d.ID })(e.Debts(ctx, r.id(), r.State, account, page))
 		})
 	register(e, post("write-off-debt", "/v1/tenants/{tenant}/debts/{debt}/write-off", "Give up what a rider owes, at the cost of those who bear it; for good", "money"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -111,7 +111,7 @@ func (e *Edge) owedRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Refunds(ctx, r.id(), r.State, page))
+			return inPages(ctx, r.Paging, func(f Refund) string { return f.ID })(e.Refunds(ctx, r.id(), r.State, page))
 		})
 	register(e, post("retry-refund", "/v1/tenants/{tenant}/refunds/{refund}/retry", "Ask again for a refund that the provider declined", "money"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -127,6 +127,6 @@ func (e *Edge) owedRoutes() {
 		})
 	register(e, get("list-carried", "/v1/tenants/{tenant}/carried", "What payees have to make good out of their next payouts", "money"),
 		func(ctx context.Context, _ Caller, r *Named) (*body[list[Carried]], error) {
-			return respondList(e.Carried(ctx, r.id(), r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(c Carried) string { return c.ID })(e.Carried(ctx, r.id(), r.After, r.more()))
 		})
 }

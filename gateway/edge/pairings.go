@@ -69,8 +69,12 @@ func (e *Edge) pairingRoutes() {
 			return respond(e.Pairings.Create(ctx, who.Subject, r.id(), r.Body))
 		})
 	register(e, get("list-pairing-codes", "/v1/tenants/{tenant}/pairing-codes", "Pairing codes that wait for a device", "fleet"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[PairingCode]], error) {
-			return respondList(e.Pairings.List(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			CreatedBy string `query:"created_by" maxLength:"200" example:"user:ada"`
+		}) (*body[list[PairingCode]], error) {
+			keep := func(p PairingCode) bool { return wanted(r.CreatedBy, p.CreatedBy) }
+			return cutPages(ctx, r.Paging, func(p PairingCode) string { return p.Pairing }, keep)(e.Pairings.List(ctx, r.id()))
 		})
 	register(e, remove("withdraw-pairing-code", "/v1/tenants/{tenant}/pairing-codes/{pairing}", "Take back a pairing code that waits for a device", "fleet"),
 		func(ctx context.Context, who Caller, r *InPairing) (*done, error) {

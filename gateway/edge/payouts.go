@@ -73,7 +73,7 @@ func (e *Edge) payoutRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Payouts.List(ctx, r.id(), r.State, page))
+			return inPages(ctx, r.Paging, func(p Payout) string { return p.ID })(e.Payouts.List(ctx, r.id(), r.State, page))
 		})
 	register(e, post("release-payout", "/v1/tenants/{tenant}/payouts/{payout}/release", "Let a payout go that waits: it is booked at once, and its file is written with what is due next", "money"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -88,6 +88,17 @@ func keyView(k access.APIKey) APIKeyDocument {
 	}
 }
 
+// state says whether the key can be used.
+func (d APIKeyDocument) state(now time.Time) string {
+	switch {
+	case d.RevokedAt != nil:
+		return "revoked"
+	case !now.Before(d.ExpiresAt):
+		return "expired"
+	}
+	return "usable"
+}
+
 // CreateAPIKey asks for an API key.
 type CreateAPIKey struct {
 	Name   string   `json:"name" minLength:"1" maxLength:"80"`
@@ -172,8 +183,11 @@ func (e *Edge) accessRoutes() {
 
 func (e *Edge) memberRoutes() {
 	register(e, get("list-members", "/v1/tenants/{tenant}/members", "The tenant's people and their roles", "access"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[MemberDocument]], error) {
-			return e.members(ctx, r.id())
+		func(ctx context.Context, _ Caller, r *struct {
+			InTenant
+			MemberQuery
+		}) (*body[list[MemberDocument]], error) {
+			return e.members(ctx, r.id(), r.MemberQuery)
 		})
 	register(e, post("add-member", "/v1/tenants/{tenant}/members", "Make a person a member", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -201,17 +215,12 @@ func (e *Edge) memberRoutes() {
 
 func (e *Edge) roleRoutes() {
 	register(e, get("list-roles", "/v1/tenants/{tenant}/roles", "Roles and what they may do", "access"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[RoleDocument]], error) {
-			own, err := e.Access.OwnRoles(ctx, r.id())
-			views := builtinRoles(authz.Roles())
-			for _, d := range own {
-				v := RoleDocument{Role: string(d.Role)}
-				for _, p := range d.Permissions {
-					v.Permissions = append(v.Permissions, p.String())
-				}
-				views = append(views, v)
-			}
-			return respondList(views, err)
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Own bool `query:"own" doc:"those that the tenant made, and not those that every tenant has"`
+		}) (*body[list[RoleDocument]], error) {
+			keep := func(d RoleDocument) bool { return !r.Own || !d.Builtin }
+			return cutPages(ctx, r.Paging, func(d RoleDocument) string { return d.Role }, keep)(e.roles(ctx, r.id()))
 		})
 	register(e, put("put-role", "/v1/tenants/{tenant}/roles/{role}", "Make a role of the tenant's own, or give it other permissions", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -240,6 +249,20 @@ func (e *Edge) roleRoutes() {
 		})
 }
 
+// roles gives the roles that every tenant has and those of the tenant's own.
+func (e *Edge) roles(ctx context.Context, tenant citygate.TenantID) ([]RoleDocument, error) {
+	own, err := e.Access.OwnRoles(ctx, tenant)
+	views := builtinRoles(authz.Roles())
+	for _, d := range own {
+		v := RoleDocument{Role: string(d.Role)}
+		for _, p := range d.Permissions {
+			v.Permissions = append(v.Permissions, p.String())
+		}
+		views = append(views, v)
+	}
+	return views, err
+}
+
 // builtinRoles shows roles that are not of a tenant's making.
 func builtinRoles(roles []authz.Role) []RoleDocument {
 	var views []RoleDocument
@@ -260,8 +283,11 @@ func builtinRoles(roles []authz.Role) []RoleDocument {
 
 func (e *Edge) apiKeyRoutes() {
 	register(e, get("list-api-keys", "/v1/tenants/{tenant}/api-keys", "API keys there ever were, oldest first", "access"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[APIKeyDocument]], error) {
-			return e.apiKeys(ctx, r.id())
+		func(ctx context.Context, _ Caller, r *struct {
+			InTenant
+			KeyQuery
+		}) (*body[list[APIKeyDocument]], error) {
+			return e.apiKeys(ctx, r.id(), r.KeyQuery)
 		})
 	register(e, post("create-api-key", "/v1/tenants/{tenant}/api-keys", "Make an API key; its text is shown once", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -281,8 +307,11 @@ func (e *Edge) apiKeyRoutes() {
 
 func (e *Edge) issuerRoutes() {
 	register(e, get("list-issuers", "/v1/tenants/{tenant}/issuers", "OpenID Connect issuers where the tenant's people sign in", "access"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[IssuerDocument]], error) {
-			return e.issuers(ctx, r.id())
+		func(ctx context.Context, _ Caller, r *struct {
+			InTenant
+			IssuerQuery
+		}) (*body[list[IssuerDocument]], error) {
+			return e.issuers(ctx, r.id(), r.IssuerQuery)
 		})
 	register(e, put("put-issuer", "/v1/tenants/{tenant}/issuers/{issuer}", "Add an issuer, or give it another client id", "access"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -343,22 +372,51 @@ func prove[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context, *
 // What follows is the same for the people of a tenant and for those of the
 // platform, which is tenant 0 here.
 
-func (e *Edge) members(ctx context.Context, tenant citygate.TenantID) (*body[list[MemberDocument]], error) {
+// MemberQuery says which members. Exported, or huma does not see its fields; so are
+// the others.
+type MemberQuery struct {
+	Paging
+	Role   string `query:"role" maxLength:"40"`
+	Issuer string `query:"issuer" maxLength:"31" doc:"where they sign in"`
+}
+
+// KeyQuery says which API keys.
+type KeyQuery struct {
+	Paging
+	Owner string `query:"owner" maxLength:"200" example:"user:ada@corp"`
+	State string `query:"state" enum:"usable,expired,revoked"`
+}
+
+// IssuerQuery says which issuers.
+type IssuerQuery struct {
+	Paging
+	URL string `query:"url" maxLength:"300" doc:"as its tokens say it"`
+}
+
+func (e *Edge) members(ctx context.Context, tenant citygate.TenantID, q MemberQuery) (*body[list[MemberDocument]], error) {
 	all, err := e.Access.Members(ctx, tenant)
 	views := make([]MemberDocument, len(all))
 	for i, m := range all {
 		views[i] = memberView(m)
 	}
-	return respondList(views, err)
+	keep := func(m MemberDocument) bool {
+		return (q.Role == "" || slices.Contains(m.Roles, q.Role)) && wanted(q.Issuer, m.Issuer)
+	}
+	return cutPages(ctx, q.Paging, func(m MemberDocument) string { return m.Subject }, keep)(views, err)
 }
 
-func (e *Edge) apiKeys(ctx context.Context, tenant citygate.TenantID) (*body[list[APIKeyDocument]], error) {
+func (e *Edge) apiKeys(ctx context.Context, tenant citygate.TenantID, q KeyQuery) (*body[list[APIKeyDocument]], error) {
+	now, err := e.DB.NowOf(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
 	all, err := e.Access.Keys(ctx, tenant)
 	views := make([]APIKeyDocument, len(all))
 	for i, k := range all {
 		views[i] = keyView(k)
 	}
-	return respondList(views, err)
+	keep := func(d APIKeyDocument) bool { return wanted(q.Owner, d.Owner) && wanted(q.State, d.state(now)) }
+	return cutPages(ctx, q.Paging, func(d APIKeyDocument) string { return d.ID }, keep)(views, err)
 }
 
 func (e *Edge) createKey(ctx context.Context, who Caller, tenant citygate.TenantID, b CreateAPIKey) (*body[NewAPIKey], error) {
@@ -384,13 +442,14 @@ func (e *Edge) revokeKey(ctx context.Context, who Caller, tenant citygate.Tenant
 	return respond(struct{}{}, e.Access.RevokeKey(ctx, who.Subject, tenant, id))
 }
 
-func (e *Edge) issuers(ctx context.Context, tenant citygate.TenantID) (*body[list[IssuerDocument]], error) {
+func (e *Edge) issuers(ctx context.Context, tenant citygate.TenantID, q IssuerQuery) (*body[list[IssuerDocument]], error) {
 	all, err := e.Access.Issuers(ctx, tenant)
 	views := make([]IssuerDocument, len(all))
 	for i, x := range all {
 		views[i] = IssuerDocument(x)
 	}
-	return respondList(views, err)
+	keep := func(d IssuerDocument) bool { return wanted(q.URL, d.URL) }
+	return cutPages(ctx, q.Paging, func(d IssuerDocument) string { return d.Name }, keep)(views, err)
 }
 
 func (e *Edge) exchange(ctx context.Context, tenant citygate.TenantID, idToken string) (*body[AccessToken], error) {

@@ -32,9 +32,10 @@ func PermissionOf(id string) (authz.Permission, bool) {
 // built. Who has which permission is in policies/authz.
 var permissions = map[string]authz.Permission{
 	// Tenants. What a caller may see of the list is decided tenant by tenant.
-	"list-tenants": {Resource: "tenant", Verb: "read"},
-	"get-tenant":   {Resource: "tenant", Verb: "read"},
-	"put-tenant":   {Resource: "platform", Verb: "write"},
+	"list-tenants":     {Resource: "tenant", Verb: "read"},
+	"get-tenant":       {Resource: "tenant", Verb: "read"},
+	"get-tenant-state": {Resource: "tenant", Verb: "read"},
+	"put-tenant":       {Resource: "platform", Verb: "write"},
 
 	"set-tenant-state": {Resource: "platform", Verb: "write"},
 	"list-served":      {Resource: "tenant", Verb: "read"},
@@ -51,6 +52,9 @@ var permissions = map[string]authz.Permission{
 	"advance-clock":    {Resource: "tenant", Verb: "write"},
 
 	// Onboarding.
+	"get-key":             {Resource: "key", Verb: "read"},
+	"get-contract":        {Resource: "provider", Verb: "read"},
+	"get-contract-secret": {Resource: "provider", Verb: "read"},
 	"list-keys":           {Resource: "key", Verb: "read"},
 	"ensure-key":          {Resource: "key", Verb: "rotate"},
 	"rotate-key":          {Resource: "key", Verb: "rotate"},
@@ -85,6 +89,9 @@ var permissions = map[string]authz.Permission{
 	"simulate-tariff":     {Resource: "tariff", Verb: "write"},
 	// People, their keys and where they sign in.
 	"list-members":   {Resource: "access", Verb: "read"},
+	"get-member":     {Resource: "access", Verb: "read"},
+	"get-role":       {Resource: "access", Verb: "read"},
+	"get-issuer":     {Resource: "access", Verb: "read"},
 	"add-member":     {Resource: "access", Verb: "write"},
 	"put-member":     {Resource: "access", Verb: "write"},
 	"remove-member":  {Resource: "access", Verb: "write"},
@@ -102,6 +109,8 @@ var permissions = map[string]authz.Permission{
 	"exchange-token": signsIn,
 
 	// The platform's own people.
+	"get-platform-member":            {Resource: "platform", Verb: "read"},
+	"get-platform-issuer":            {Resource: "platform", Verb: "read"},
 	"list-platform-members":          {Resource: "platform", Verb: "read"},
 	"add-platform-member":            {Resource: "platform", Verb: "access"},
 	"put-platform-member":            {Resource: "platform", Verb: "access"},
@@ -135,6 +144,8 @@ var permissions = map[string]authz.Permission{
 
 	// Fleet and trust.
 	"list-terminals":        {Resource: "fleet", Verb: "read"},
+	"get-terminal-state":    {Resource: "fleet", Verb: "read"},
+	"get-terminal-profile":  {Resource: "fleet", Verb: "read"},
 	"enrol-terminal":        {Resource: "fleet", Verb: "write"},
 	"set-terminal-state":    {Resource: "fleet", Verb: "write"},
 	"set-terminal-profile":  {Resource: "fleet", Verb: "write"},
@@ -168,6 +179,8 @@ var permissions = map[string]authz.Permission{
 	"deny-latency":        {Resource: "rider", Verb: "read"},
 	"get-account":         {Resource: "rider", Verb: "read"},
 	"close-account":       {Resource: "rider", Verb: "write"},
+	"get-payer":           {Resource: "rider", Verb: "read"},
+	"get-concession":      {Resource: "rider", Verb: "read"},
 	"put-payer":           {Resource: "rider", Verb: "write"},
 	"challenge-device":    {Resource: "rider", Verb: "write"},
 	"register-device":     {Resource: "rider", Verb: "write"},
@@ -183,6 +196,7 @@ var permissions = map[string]authz.Permission{
 	"put-issuance-policy": {Resource: "policy", Verb: "publish"},
 
 	// Codes of other schemes.
+	"get-code-scheme":         {Resource: "policy", Verb: "read"},
 	"put-code-scheme":         {Resource: "policy", Verb: "publish"},
 	"list-code-schemes":       {Resource: "policy", Verb: "read"},
 	"register-foreign-riders": {Resource: "rider", Verb: "write"},

@@ -59,8 +59,8 @@ func (e *Edge) platformRoutes() {
 
 func (e *Edge) platformMemberRoutes() {
 	register(e, get("list-platform-members", "/v1/platform/members", "The platform's people and their roles", "platform"),
-		func(ctx context.Context, _ Caller, _ *struct{}) (*body[list[MemberDocument]], error) {
-			return e.members(ctx, platform)
+		func(ctx context.Context, _ Caller, r *MemberQuery) (*body[list[MemberDocument]], error) {
+			return e.members(ctx, platform, *r)
 		})
 	register(e, post("add-platform-member", "/v1/platform/members", "Make a person one of the platform's", "platform"),
 		func(ctx context.Context, who Caller, r *struct{ Body AddPlatformMember }) (*body[MemberDocument], error) {
@@ -82,15 +82,15 @@ func (e *Edge) platformMemberRoutes() {
 			return respond(struct{}{}, e.Access.RemoveMember(ctx, who.Subject, platform, r.Member))
 		})
 	register(e, get("list-platform-roles", "/v1/platform/roles", "Roles of the platform's people and what they may do", "platform"),
-		func(context.Context, Caller, *struct{}) (*body[list[RoleDocument]], error) {
-			return respondList(builtinRoles(authz.PlatformRoles()), nil)
+		func(ctx context.Context, _ Caller, r *struct{ Paging }) (*body[list[RoleDocument]], error) {
+			return cutPages(ctx, r.Paging, func(d RoleDocument) string { return d.Role }, nil)(builtinRoles(authz.PlatformRoles()), nil)
 		})
 }
 
 func (e *Edge) platformKeyRoutes() {
 	register(e, get("list-platform-api-keys", "/v1/platform/api-keys", "The platform's API keys there ever were, oldest first", "platform"),
-		func(ctx context.Context, _ Caller, _ *struct{}) (*body[list[APIKeyDocument]], error) {
-			return e.apiKeys(ctx, platform)
+		func(ctx context.Context, _ Caller, r *KeyQuery) (*body[list[APIKeyDocument]], error) {
+			return e.apiKeys(ctx, platform, *r)
 		})
 	register(e, post("create-platform-api-key", "/v1/platform/api-keys", "Make an API key of the platform; its text is shown once", "platform"),
 		func(ctx context.Context, who Caller, r *struct{ Body CreateAPIKey }) (*body[NewAPIKey], error) {
@@ -106,8 +106,8 @@ func (e *Edge) platformKeyRoutes() {
 
 func (e *Edge) platformIssuerRoutes() {
 	register(e, get("list-platform-issuers", "/v1/platform/issuers", "OpenID Connect issuers where the platform's people sign in", "platform"),
-		func(ctx context.Context, _ Caller, _ *struct{}) (*body[list[IssuerDocument]], error) {
-			return e.issuers(ctx, platform)
+		func(ctx context.Context, _ Caller, r *IssuerQuery) (*body[list[IssuerDocument]], error) {
+			return e.issuers(ctx, platform, *r)
 		})
 	register(e, put("put-platform-issuer", "/v1/platform/issuers/{issuer}", "Add an issuer of the platform, or give it another client id", "platform"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -130,11 +130,10 @@ func (e *Edge) platformIssuerRoutes() {
 func (e *Edge) platformApprovalRoutes() {
 	register(e, get("list-platform-proposals", "/v1/platform/proposals", "Requests to the platform that wait for a second person, or had one, newest first", "platform"),
 		func(ctx context.Context, _ Caller, r *struct {
-			After string `query:"after" doc:"id of the last row seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+			Paging
 			State string `query:"state" enum:"open,approved,executed,refused,withdrawn,void,expired"`
 		}) (*body[list[ProposalDocument]], error) {
-			return e.proposals(ctx, platform, r.State, r.After, r.Limit)
+			return e.proposals(ctx, platform, r.State, r.Paging)
 		})
 	one := func(op huma.Operation, do deed) {
 		register(e, op, func(ctx context.Context, who Caller, r *struct {

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -105,12 +106,12 @@ type PolicyCheck struct {
 
 func (e *Edge) ruleSetRoutes() {
 	register(e, get("list-policies", "/v1/tenants/{tenant}/policies", "Versions of the tenant's rules, newest first", "policies"),
-		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
-			Before uint64 `query:"before" doc:"version of the last row seen"`
-			Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
-		}) (*body[list[PolicyVersion]], error) {
-			return respondList(e.Policies.List(ctx, r.id(), r.Before, r.Limit))
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[PolicyVersion]], error) {
+			before, err := r.number()
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(v PolicyVersion) string { return strconv.FormatUint(v.Version, 10) })(e.Policies.List(ctx, r.id(), before, r.more()))
 		})
 	register(e, get("get-policy", "/v1/tenants/{tenant}/policies/{version}", "One version with its rule set; 0 is the one in force", "policies"),
 		func(ctx context.Context, _ Caller, r *struct {

@@ -67,8 +67,12 @@ type JourneyFact struct {
 
 func (e *Edge) journeyReadingRoutes() {
 	register(e, get("list-journey-rules", "/v1/tenants/{tenant}/journey-rules", "How taps become journeys: every version", "policies"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[JourneyRules]], error) {
-			return respondList(e.JourneyReading.Rules(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Between
+		}) (*body[list[JourneyRules]], error) {
+			keep := func(v JourneyRules) bool { return r.has(v.From) }
+			return cutPages(ctx, r.Paging, func(v JourneyRules) string { return instant(v.From) }, keep)(e.JourneyReading.Rules(ctx, r.id()))
 		})
 	register(e, post("publish-journey-rules", "/v1/tenants/{tenant}/journey-rules", "Publish the next version of how taps become journeys", "policies"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -83,7 +87,7 @@ func (e *Edge) journeyReadingRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.JourneyReading.Facts(ctx, r.id(), page))
+			return inPages(ctx, r.Paging, func(f JourneyFact) string { return f.ID })(e.JourneyReading.Facts(ctx, r.id(), page))
 		})
 	register(e, huma.Operation{
 		OperationID: "record-journey-fact", Method: "POST", Path: "/v1/tenants/{tenant}/journey-facts", Tags: []string{"policies"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func TestRefusalsHaveTheirCodes(t *testing.T) {
 		status             int
 	}{
 		{"settle.no_file", "GET", bus.path("payout-files/none.csv"), nil, nil, 404},
-		{"recon.bad_id", "GET", bus.path("reconciliation?after=row"), nil, nil, 422},
+		{"recon.bad_id", "GET", bus.path("reconciliation?cursor=%s", edge.CursorOf(&url.URL{Path: bus.path("reconciliation")}, 0, "row")), nil, nil, 422},
 		{"pricing.no_tariff", "GET", bus.path("tariffs/9"), nil, nil, 404},
 		{"collect.secret", "PUT", bus.path("contracts/nobody/secrets/token"), map[string]any{"value": []byte("x")}, nil, 422},
 		{"collect.payer", "PUT", bus.path("accounts/%s/payers/pay-quiet-bus", account), map[string]any{"rider_ref": "somebody else"}, nil, 409},

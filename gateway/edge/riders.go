@@ -176,18 +176,17 @@ func (e *Edge) accountRoutes() {
 	register(e, get("list-denials", "/v1/tenants/{tenant}/accounts/{account}/denials", "Why an account or its credentials are denied, or were", "riders"),
 		func(ctx context.Context, _ Caller, r *struct {
 			InAccount
-			After string `query:"after" doc:"id of the last row seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+			Paging
 		}) (*body[list[Denial]], error) {
 			id, err := r.account()
 			if err != nil {
 				return nil, err
 			}
-			page, err := pageOf("dny_", r.After, r.Limit)
+			page, err := r.page("dny_")
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Denials(ctx, r.id(), id, page))
+			return inPages(ctx, r.Paging, func(d Denial) string { return d.ID })(e.Denials(ctx, r.id(), id, page))
 		})
 	register(e, post("retry-debts", "/v1/tenants/{tenant}/accounts/{account}/retry-debts", "Try to collect an account's open debts now", "riders"),
 		func(ctx context.Context, who Caller, r *InAccount) (*body[TriedDebts], error) {

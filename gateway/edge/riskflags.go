@@ -50,7 +50,7 @@ func (e *Edge) riskFlagRoutes() {
 					return nil, errBody.Explain("tap: want the id of a tap, such as tap_7_12")
 				}
 			}
-			return respondList(e.Risk.Flags(ctx, r.id(), f, page))
+			return inPages(ctx, r.Paging, func(f RiskFlag) string { return f.ID })(e.Risk.Flags(ctx, r.id(), f, page))
 		})
 	for _, c := range []struct{ id, path, state, summary string }{
 		{"acknowledge-risk-flag", "acknowledge", "acknowledged", "Say that somebody looks into a flag"},

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -61,8 +62,16 @@ type RoamingTerms struct {
 
 func (e *Edge) roamingRoutes() {
 	register(e, get("list-roaming", "/v1/tenants/{tenant}/roaming", "Terms with tenants of other trees, all versions", "policies"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[RoamingTerms]], error) {
-			return respondList(e.Roaming.List(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Partner int64  `query:"partner" minimum:"1" doc:"number of the other tenant"`
+			State   string `query:"state" enum:"proposed,withdrawn,agreed,in_force,ended"`
+		}) (*body[list[RoamingTerms]], error) {
+			key := func(t RoamingTerms) string { return fmt.Sprintf("%020d/%020d/%010d", t.Issuer, t.Host, t.Version) }
+			keep := func(t RoamingTerms) bool {
+				return (r.Partner == 0 || r.Partner == t.Issuer || r.Partner == t.Host) && wanted(r.State, t.State)
+			}
+			return cutPages(ctx, r.Paging, key, keep)(e.Roaming.List(ctx, r.id()))
 		})
 	register(e, post("propose-roaming", "/v1/tenants/{tenant}/roaming", "Propose terms to another tenant", "policies"),
 		func(ctx context.Context, who Caller, r *struct {

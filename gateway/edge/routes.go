@@ -28,8 +28,7 @@ func (r InTenant) id() citygate.TenantID { return citygate.TenantID(r.Tenant) }
 // Paged is a list in a tenant, page by page.
 type Paged struct {
 	InTenant
-	After string `query:"after" doc:"id of the last row seen"`
-	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+	Paging
 }
 
 // body wraps a response value for huma.
@@ -42,16 +41,10 @@ func respond[T any](v T, err error) (*body[T], error) {
 	return &body[T]{v}, nil
 }
 
-// list is the shape of every list: an object, so that fields can be added.
-type list[T any] struct {
-	Items []T `json:"items"`
-}
-
+// respondList answers with rows that are a whole, such as those that a change made.
+// Lists come page by page: inPages, cutPages.
 func respondList[T any](items []T, err error) (*body[list[T]], error) {
-	if items == nil {
-		items = []T{}
-	}
-	return respond(list[T]{items}, err)
+	return respond(list[T]{Items: append([]T{}, items...)}, err)
 }
 
 func get(id, path, summary, tag string) huma.Operation {
@@ -87,6 +80,7 @@ func (e *Edge) routes() {
 	e.approvalRoutes()
 	e.notifyRoutes()
 	e.platformRoutes()
+	e.singles()
 	e.signedRoutes()
 	e.problemRoutes()
 }
@@ -134,25 +128,28 @@ func (e *Edge) mayKnow(ctx context.Context, who Caller) ([]tenants.Tenant, error
 func (e *Edge) tenantRoutes() {
 	register(e, get("list-tenants", "/v1/tenants", "Tenants the token may see", "tenants"),
 		func(ctx context.Context, who Caller, r *struct {
-			After int64  `query:"after" minimum:"0" doc:"number of the last tenant seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+			Paging
 			Kind  string `query:"kind" enum:"authority,metro,rail,bus,minibus,taxi,ferry,parking,biller,clinic,merchant"`
 			State string `query:"state" enum:"draft,active,suspended,closing,closed"`
 			Mode  string `query:"mode" enum:"sandbox,live"`
 		}) (*body[list[NumberedTenant]], error) {
+			after, err := r.number()
+			if err != nil {
+				return nil, err
+			}
 			all, err := e.mayKnow(ctx, who)
 			all = slices.SortedFunc(slices.Values(all), func(a, b tenants.Tenant) int { return cmp.Compare(a.ID, b.ID) })
 			var seen []NumberedTenant
 			for _, t := range all {
-				wanted := (r.Kind == "" || r.Kind == string(t.Kind)) && (r.State == "" || r.State == string(t.State)) && (r.Mode == "" || r.Mode == string(t.Mode))
-				if int64(t.ID) <= r.After || !wanted || len(seen) == r.Limit {
+				fits := wanted(r.Kind, t.Kind) && wanted(r.State, t.State) && wanted(r.Mode, t.Mode)
+				if uint64(t.ID) <= after || !fits || len(seen) == r.more() {
 					continue
 				}
 				if e.Access.Authorize(ctx, access.Request{Caller: who, Tenant: t.ID, Operation: "list-tenants", Need: permissions["list-tenants"]}) == nil {
 					seen = append(seen, NumberedTenant{int64(t.ID), document(t)})
 				}
 			}
-			return respondList(seen, err)
+			return inPages(ctx, r.Paging, func(t NumberedTenant) string { return strconv.FormatInt(t.ID, 10) })(seen, err)
 		})
 	register(e, get("get-tenant", "/v1/tenants/{tenant}", "One tenant", "tenants"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[TenantDocument], error) {
@@ -204,7 +201,7 @@ func (e *Edge) moneyRoutes() {
 					return nil, errBody.Explain("rider: want issuer/list/index, such as 101/2944/17")
 				}
 			}
-			return respondList(e.Journeys(ctx, r.id(), r.State, rider, page))
+			return inPages(ctx, r.Paging, func(j Journey) string { return j.ID })(e.Journeys(ctx, r.id(), r.State, rider, page))
 		})
 	register(e, get("get-journey", "/v1/tenants/{tenant}/journeys/{journey}", "Why a journey cost what it cost", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -223,33 +220,33 @@ func (e *Edge) moneyRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Charges(ctx, r.id(), page))
+			return inPages(ctx, r.Paging, func(c Charge) string { return c.ID })(e.Charges(ctx, r.id(), page))
 		})
 	register(e, get("list-balances", "/v1/tenants/{tenant}/balances", "Balances of the tenant's book", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Named
 			Prefix string `query:"prefix" doc:"first letters of the account's name" example:"payable:"`
 		}) (*body[list[Balance]], error) {
-			return respondList(e.Balances(ctx, r.id(), r.Prefix, r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(b Balance) string { return b.ID })(e.Balances(ctx, r.id(), r.Prefix, r.After, r.more()))
 		})
 	register(e, get("list-windows", "/v1/tenants/{tenant}/windows", "Settlement windows, newest first", "money"),
-		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
-			After string `query:"after" format:"date" doc:"business date of the last window seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
-		}) (*body[list[Window]], error) {
+		func(ctx context.Context, _ Caller, r *Paged) (*body[list[Window]], error) {
 			var after citygate.Date
 			if r.After != "" {
 				var err error
 				if after, err = citygate.ParseDate(r.After); err != nil {
-					return nil, errBody.Explain("after: want a date, such as 2026-11-21")
+					return nil, errCursor
 				}
 			}
-			return respondList(e.Windows(ctx, r.id(), after, r.Limit))
+			return inPages(ctx, r.Paging, func(w Window) string { return w.BusinessDate })(e.Windows(ctx, r.id(), after, r.more()))
 		})
 	register(e, get("list-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "When windows close and are paid: every version, and the default", "money"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Terms]], error) {
-			return respondList(e.Terms(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Until string `query:"until" format:"date" doc:"those that hold from a business date before it on"`
+		}) (*body[list[Terms]], error) {
+			keep := func(t Terms) bool { return r.Until == "" || t.From < r.Until }
+			return cutPages(ctx, r.Paging, func(t Terms) string { return ordered(uint64(t.Version)) }, keep)(e.Terms(ctx, r.id()))
 		})
 	register(e, post("add-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "Add the next version of when windows close and are paid", "money"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -266,12 +263,10 @@ func (e *Edge) moneyRoutes() {
 func (e *Edge) reconRoutes() {
 	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation exceptions, each with an owner", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
-			InTenant
+			Paged
 			State string `query:"state" enum:"open,resolved" default:"open"`
-			After string `query:"after" doc:"id of the last row seen"`
-			Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 		}) (*body[list[ReconItem]], error) {
-			return respondList(e.ReconItems(ctx, r.id(), r.State, r.After, r.Limit))
+			return inPages(ctx, r.Paging, func(i ReconItem) string { return i.ID })(e.ReconItems(ctx, r.id(), r.State, r.After, r.more()))
 		})
 	register(e, post("resolve-reconciliation", "/v1/tenants/{tenant}/reconciliation/{item}/resolve", "End an exception by a decision: books it and lets the charge's money go on", "money"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -281,21 +276,6 @@ func (e *Edge) reconRoutes() {
 		}) (*body[struct{}], error) {
 			return respond(struct{}{}, e.ResolveRecon(ctx, who.Subject, r.id(), r.Item, r.Body))
 		})
-}
-
-func (r *Paged) page(prefix string) (Page, error) { return pageOf(prefix, r.After, r.Limit) }
-
-func pageOf(prefix, after string, limit int) (Page, error) {
-	p := Page{Limit: limit}
-	if after == "" {
-		return p, nil
-	}
-	id, err := citygate.ParseUUID(prefix, after)
-	if err != nil {
-		return Page{}, errBody.Explain("after: want the id of a row, such as %s…", prefix)
-	}
-	p.After = id
-	return p, nil
 }
 
 // signedRoutes are the routes that need no token: what terminals sign, and

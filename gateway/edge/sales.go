@@ -136,8 +136,12 @@ func saleNamed(text string) (citygate.UUID, error) {
 
 func (e *Edge) salesRoutes() {
 	register(e, get("list-catalogues", "/v1/tenants/{tenant}/product-catalogues", "What the tenant sells and gives: every version", "products"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Catalogue]], error) {
-			return respondList(e.Sales.Catalogues(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Between
+		}) (*body[list[Catalogue]], error) {
+			keep := func(c Catalogue) bool { return r.has(c.From) }
+			return cutPages(ctx, r.Paging, func(c Catalogue) string { return instant(c.From) }, keep)(e.Sales.Catalogues(ctx, r.id()))
 		})
 	register(e, post("publish-catalogue", "/v1/tenants/{tenant}/product-catalogues", "Publish the next version of what the tenant sells and gives", "products"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -163,7 +167,7 @@ func (e *Edge) salesRoutes() {
 					return nil, err
 				}
 			}
-			return respondList(e.Sales.List(ctx, r.id(), rider, r.State, page))
+			return inPages(ctx, r.Paging, func(s Sale) string { return s.ID })(e.Sales.List(ctx, r.id(), rider, r.State, page))
 		})
 	register(e, get("get-sale", "/v1/tenants/{tenant}/sales/{sale}", "What became of a product that was asked for", "products"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -221,7 +225,7 @@ func (e *Edge) rightRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Sales.Rights(ctx, r.id(), rider, page))
+			return inPages(ctx, r.Paging, func(g Right) string { return g.ID })(e.Sales.Rights(ctx, r.id(), rider, page))
 		})
 	register(e, post("give-right", "/v1/tenants/{tenant}/rights", "Give a rider a product, or record that a category was proved", "products"),
 		func(ctx context.Context, who Caller, r *struct {
@@ -252,10 +256,10 @@ func (e *Edge) rightRoutes() {
 func (e *Edge) riderSaleRoutes() {
 	prove(e, post("rider-products", "/v1/tenants/{tenant}/rider/products", "What the rider can buy", "self-service"),
 		func(ctx context.Context, r *struct {
-			InTenant
+			Paged
 			Body ByCode
 		}) (*body[list[OfferedProduct]], error) {
-			return respondList(e.Sales.RiderOffers(ctx, r.id(), r.Body.Code))
+			return cutPages(ctx, r.Paging, func(p OfferedProduct) string { return p.Product }, nil)(e.Sales.RiderOffers(ctx, r.id(), r.Body.Code))
 		})
 	prove(e, post("rider-buy", "/v1/tenants/{tenant}/rider/purchases", "Buy a product, through the account's provider", "self-service"),
 		func(ctx context.Context, r *struct {

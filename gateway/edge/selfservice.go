@@ -20,7 +20,7 @@ type Riders struct {
 	Trips   func(ctx context.Context, tenant citygate.TenantID, code []byte, page Page) ([]Trip, error)
 	Trip    func(ctx context.Context, tenant citygate.TenantID, code []byte, journey citygate.UUID) (Trip, error)
 	Claim   func(ctx context.Context, tenant citygate.TenantID, code []byte, journey citygate.UUID, stop string, at time.Time) (Trip, error)
-	Debts   func(ctx context.Context, tenant citygate.TenantID, code []byte) ([]OwnDebt, error)
+	Debts   func(ctx context.Context, tenant citygate.TenantID, code []byte, page Page) ([]OwnDebt, error)
 	Pay     func(ctx context.Context, tenant citygate.TenantID, code []byte) (int, error)
 	Inspect func(ctx context.Context, tenant citygate.TenantID, code []byte) (string, error)
 
@@ -49,6 +49,7 @@ type Trip struct {
 
 // An OwnDebt is what a rider owes.
 type OwnDebt struct {
+	ID           string         `json:"id" example:"dbt_0195e2…"`
 	Left         citygate.Money `json:"left"`
 	BusinessDate string         `json:"business_date" format:"date" doc:"of the rides"`
 	OpenedAt     time.Time      `json:"opened_at"`
@@ -99,7 +100,7 @@ func (e *Edge) selfServiceRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return respondList(e.Riders.Trips(ctx, r.id(), r.Body.Code, page))
+			return inPages(ctx, r.Paging, func(t Trip) string { return t.ID })(e.Riders.Trips(ctx, r.id(), r.Body.Code, page))
 		})
 	prove(e, post("rider-trip", "/v1/tenants/{tenant}/rider/trip", "Why a trip cost what it cost", "self-service"),
 		func(ctx context.Context, r *struct {
@@ -129,10 +130,14 @@ func (e *Edge) selfServiceRoutes() {
 		})
 	prove(e, post("rider-debts", "/v1/tenants/{tenant}/rider/debts", "What is owed for the credential, to the tenant that issued it", "self-service"),
 		func(ctx context.Context, r *struct {
-			InTenant
+			Paged
 			Body ByCode
 		}) (*body[list[OwnDebt]], error) {
-			return respondList(e.Riders.Debts(ctx, r.id(), r.Body.Code))
+			page, err := r.page("dbt_")
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(d OwnDebt) string { return d.ID })(e.Riders.Debts(ctx, r.id(), r.Body.Code, page))
 		})
 	prove(e, post("rider-pay", "/v1/tenants/{tenant}/rider/pay", "Have what is owed collected now", "self-service"),
 		func(ctx context.Context, r *struct {
@@ -185,8 +190,12 @@ type LiabilityLine struct {
 func (e *Edge) riskRoutes() {
 	e.riskFlagRoutes()
 	register(e, get("list-risk-terms", "/v1/tenants/{tenant}/risk-terms", "Terms about money that does not come: every version", "money"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[RiskTerms]], error) {
-			return respondList(e.Risk.Terms(ctx, r.id()))
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Between
+		}) (*body[list[RiskTerms]], error) {
+			keep := func(t RiskTerms) bool { return r.has(t.From) }
+			return cutPages(ctx, r.Paging, func(t RiskTerms) string { return instant(t.From) }, keep)(e.Risk.Terms(ctx, r.id()))
 		})
 	register(e, post("publish-risk-terms", "/v1/tenants/{tenant}/risk-terms", "Publish the next version of the terms about money that does not come", "money"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -145,13 +145,17 @@ func (e *Edge) settingsRoutes() {
 			return respond(r.Body, e.setQuota(ctx, who, r.id(), r.Body.quota()))
 		})
 	register(e, get("list-calendars", "/v1/tenants/{tenant}/calendars", "Versions of the tenant's settlement calendar", "settlement"),
-		func(ctx context.Context, _ Caller, r *InTenant) (*body[list[Calendar]], error) {
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Until string `query:"until" format:"date" doc:"those that hold from a business date before it on"`
+		}) (*body[list[Calendar]], error) {
 			all, err := e.Settings.Calendars(ctx, r.id())
 			views := make([]Calendar, len(all))
 			for i, v := range all {
 				views[i] = CalendarOf(v)
 			}
-			return respondList(views, err)
+			keep := func(c Calendar) bool { return r.Until == "" || c.From < r.Until }
+			return cutPages(ctx, r.Paging, func(c Calendar) string { return ordered(uint64(c.Version)) }, keep)(views, err)
 		})
 	register(e, post("add-calendar", "/v1/tenants/{tenant}/calendars", "Add the next version of the tenant's settlement calendar, from a business date on", "settlement"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -185,6 +185,16 @@ func setState(ctx context.Context, tx *pg.Tx, id citygate.UUID, state State) err
 	return err
 }
 
+// Category gives the category that an account is in, and until when its proof
+// holds; zero without one.
+func (o *Office) Category(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (category string, proof time.Time, err error) {
+	err = o.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		category, proof, err = categoryOf(ctx, tx, account)
+		return err
+	})
+	return category, proof, err
+}
+
 // categoryOf gives an account's concession, and until when it is proven.
 func categoryOf(ctx context.Context, tx *pg.Tx, account citygate.UUID) (category string, proof time.Time, err error) {
 	var until *time.Time

@@ -372,21 +372,19 @@ type Share struct {
 	Explanation  json.RawMessage // in the operator's book
 }
 
-// ListShares gives the shares of rides as they stand, in the order of journeys after
-// one: those that the transaction's tenant gives, and those that it gets. All shares
-// of a journey are on one page.
-func ListShares(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]Share, error) {
+// ListShares gives the shares of rides as they stand, in the order of journeys and
+// operators behind one: those that the transaction's tenant gives, and those that it
+// gets.
+func ListShares(ctx context.Context, tx *pg.Tx, after citygate.UUID, operator citygate.TenantID, limit int) ([]Share, error) {
 	rows, err := tx.Query(ctx, `
 		WITH all_shares AS (
 			SELECT DISTINCT ON (journey_id, operator_id) journey_id, tenant_id AS authority, operator_id, n, amount, currency, event_time, business_date, taps, '' AS explanation
-			FROM fare_shares WHERE tenant_id = $1 AND journey_id > $2 ORDER BY journey_id, operator_id, n DESC),
+			FROM fare_shares WHERE tenant_id = $1 AND journey_id >= $2 ORDER BY journey_id, operator_id, n DESC),
 		got AS (
 			SELECT DISTINCT ON (journey_id) journey_id, shared_by AS authority, tenant_id, n, amount, currency, event_time, business_date, taps, explanation::text
-			FROM fare_decisions WHERE tenant_id = $1 AND shared_by <> 0 AND journey_id > $2 ORDER BY journey_id, n DESC)
-		SELECT * FROM (SELECT * FROM all_shares UNION ALL SELECT * FROM got) AS s WHERE journey_id <= coalesce((
-			SELECT max(journey_id::text)::uuid FROM (
-				SELECT DISTINCT journey_id FROM (SELECT journey_id FROM all_shares UNION SELECT journey_id FROM got) AS x ORDER BY journey_id LIMIT $3) AS y), $2)
-		ORDER BY journey_id, operator_id`, int64(tx.Tenant), after, limit)
+			FROM fare_decisions WHERE tenant_id = $1 AND shared_by <> 0 AND journey_id >= $2 ORDER BY journey_id, n DESC)
+		SELECT * FROM (SELECT * FROM all_shares UNION ALL SELECT * FROM got) AS s WHERE (journey_id, operator_id) > ($2, $3)
+		ORDER BY journey_id, operator_id LIMIT $4`, int64(tx.Tenant), after, int64(operator), limit)
 	if err != nil {
 		return nil, err
 	}
