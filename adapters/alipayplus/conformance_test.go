@@ -158,8 +158,9 @@ func TestConformance(t *testing.T) {
 		"entry_code_in_the_sandbox": func(_ *alipayplussim.Config, c *alipayplus.Config) {
 			c.Collect, c.ClientID = alipayplus.EntryCode, "SANDBOX_VALLEY"
 		},
-		"dual_offline": func(_ *alipayplussim.Config, c *alipayplus.Config) { c.Collect = alipayplus.DualOffline },
-		"alipayplus":   func(_ *alipayplussim.Config, c *alipayplus.Config) { c.Family = alipayplus.AlipayPlus },
+		"between_currencies": crossing,
+		"dual_offline":       func(_ *alipayplussim.Config, c *alipayplus.Config) { c.Collect = alipayplus.DualOffline },
+		"alipayplus":         func(_ *alipayplussim.Config, c *alipayplus.Config) { c.Family = alipayplus.AlipayPlus },
 	} {
 		t.Run(name, func(t *testing.T) {
 			drivertest.Run(t, func(t *testing.T) drivertest.Harness { return harness{newWorld(t, change)} })

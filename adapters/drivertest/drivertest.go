@@ -109,7 +109,7 @@ func Run(t *testing.T, newHarness func(*testing.T) Harness) {
 	}
 }
 
-var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases)
+var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases)
 
 var firstCases = []testCase{
 	{"amounts", "the far side moves exactly the amount asked for, to the minor unit", always, amounts},

@@ -151,6 +151,29 @@ func refused(err error) bool { return err != nil && strings.Contains(err.Error()
 var errBusy = errors.New("toy: busy")
 
 var moreMutants = map[string]breakage{
+	"quote_whole": func(d *toyDriver) driver.Provider { // quotes a round amount for whatever it is asked
+		return &mutant{toyDriver: d, quote: func(context.Context, citygate.Money) (driver.Quote, error) {
+			return toyQuote(citygate.Money{Minor: 100, Currency: "HKD"}), nil
+		}}
+	},
+	"quote_moves_nothing": func(d *toyDriver) driver.Provider { // takes the money with the question
+		return &mutant{toyDriver: d, quote: func(ctx context.Context, m citygate.Money) (driver.Quote, error) {
+			_, err := d.Submit(ctx, []driver.Debit{{OurID: "early", Amount: m}})
+			return toyQuote(m), err
+		}}
+	},
+	"quote_paid": reads(func(_ context.Context, debits []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		for i := range results { // says the payer's amount for the fare's
+			results[i].Amount = debits[i].Quote.Pays
+		}
+		return results, err
+	}),
+	"quote_other": func(d *toyDriver) driver.Provider { // looks at the fare alone
+		return &mutant{toyDriver: d, query: func(ctx context.Context, ref driver.Ref) (driver.Result, error) {
+			ref.Quote = driver.Quote{}
+			return d.Query(ctx, ref)
+		}}
+	},
 	"describe_named":   describes(func(d *driver.Description) { d.Name = "" }),
 	"describe_limits":  describes(func(d *driver.Description) { d.Limits.AmountMin = d.Limits.AmountMax + 1 }),
 	"describe_notices": describes(func(d *driver.Description) { d.Limits.Notices = "always" }),

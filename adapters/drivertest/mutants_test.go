@@ -120,6 +120,14 @@ type mutant struct {
 	deny        func(context.Context) ([]string, error)
 	reverse     func(context.Context, driver.Ref) (driver.Reversal, string, error)
 	notify      func(context.Context, driver.Notification) (driver.Notice, driver.Ack, error)
+	quote       func(context.Context, citygate.Money) (driver.Quote, error)
+}
+
+func (m *mutant) Quote(ctx context.Context, asked citygate.Money) (driver.Quote, error) {
+	if m.quote == nil {
+		return m.toyDriver.Quote(ctx, asked)
+	}
+	return m.quote(ctx, asked)
 }
 
 func (m *mutant) Describe() driver.Description {

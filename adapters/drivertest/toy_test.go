@@ -287,7 +287,21 @@ func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver
 	return results, nil
 }
 
+// toyQuote is the toy's one rate, which never changes.
+func toyQuote(m citygate.Money) driver.Quote {
+	return driver.Quote{
+		Asked: m, Pays: citygate.Money{Minor: m.Minor * 2, Currency: "MOP"}, Rate: driver.Rate{ID: "two", Pair: "HKD/MOP", Price: "2", Guaranteed: true},
+	}
+}
+
+func (d *toyDriver) Quote(_ context.Context, m citygate.Money) (driver.Quote, error) {
+	return toyQuote(m), nil
+}
+
 func (d *toyDriver) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
+	if q := ref.Quote; q != (driver.Quote{}) && q != toyQuote(ref.Amount) {
+		return driver.Result{OurID: ref.OurID}, errors.New("toy: the payer paid another amount")
+	}
 	got, err := d.items(ctx, "/query?id="+ref.OurID, nil)
 	if len(got) == 1 && got[0].State == "done" && ref.Amount.Minor != 0 && got[0].Minor != ref.Amount.Minor {
 		return driver.Result{OurID: ref.OurID}, errors.New("toy: a payment of another amount")
