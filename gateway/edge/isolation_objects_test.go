@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"debt": "debt", "right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
 	"get-platform-member member": "platform member", "get-platform-issuer issuer": "platform issuer",
 	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
@@ -63,7 +63,7 @@ var nobodys = objects{
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
-	"payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
+	"debt": citygate.UUID{0xee, 13}.Text("dbt_"), "payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
@@ -86,7 +86,7 @@ var plain = map[string]any{
 	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example", "decision": nil, "simulate-tariff date": "2026-11-20",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "revoke-platform-tokens subject": "platform:somebody",
 	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
-	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "beyond": nil, "day_cap_minor": nil, "products": nil, // nobody's but two tenants'
+	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "beyond": nil, "day_cap_minor": nil, "pay_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",

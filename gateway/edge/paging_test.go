@@ -26,6 +26,7 @@ var wholes = map[string]string{
 	"list-updates":     "what a terminal has to fetch, one row for each list",
 	"get-bundle-reach": "what stands in the way of one bundle",
 	"get-journey":      "one journey",
+	"get-explanation":  "the taps, rules and caps of one fare, and its path in one batch",
 	"get-code-scheme":  "one scheme",
 	"get-contract":     "one contract",
 	"get-member":       "one person",
