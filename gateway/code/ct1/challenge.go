@@ -31,9 +31,10 @@ func VerifyChallenge(c *code.Code, keys code.KeySource, challenge, signature []b
 	msg, holds := ChallengeMessage(challenge), false
 	switch key := device.(type) {
 	case *ecdsa.PublicKey:
-		if c.Suite == SuiteSM2 {
+		switch c.Suite {
+		case SuiteSM2:
 			holds = sm2.Verify(key, nil, msg, signature)
-		} else if c.Suite == SuiteP256 || c.Suite == SuiteAllP256 {
+		case SuiteP256, SuiteAllP256:
 			digest := sha256.Sum256(msg)
 			holds = verifyP256(key, digest[:], signature)
 		}
