@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/deploy"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/policies"
+	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/cashlesscity/citygate/policies/ruleset"
 	"github.com/cashlesscity/citygate/tenants"
 )
@@ -308,6 +311,29 @@ func TestOnboardingByTheAPI(t *testing.T) {
 	if missing := missingOf(list); fmt.Sprint(missing) != "[terminal]" {
 		t.Errorf("the operator misses %v", missing)
 	}
+	// What needs two persons asks for two who may approve; an auditor is none of them.
+	o.must(o.Access.SetTwoPerson(t.Context(), actor, 2, []string{"payout_release"}, false))
+	for _, m := range []struct {
+		person  string
+		role    authz.Role
+		missing string
+	}{{"ada", authz.OperatorAdmin, "[terminal second person]"}, {"bea", authz.Auditor, "[terminal second person]"}, {"cyd", authz.Finance, "[terminal]"}} {
+		_, err := o.Access.AddMember(t.Context(), actor, 2, access.Member{External: m.person, Roles: []authz.Role{m.role}})
+		o.must(err)
+		list = edge.Checklist{} // members that are left out would keep what the last answer said
+		o.send(http.MethodGet, "/v1/tenants/2/checklist", nil, &list)
+		if missing := missingOf(list); fmt.Sprint(missing) != m.missing {
+			t.Errorf("with %s the operator misses %v, want %s", m.person, missing, m.missing)
+		}
+	}
+	for _, name := range []string{"journey rules", "quota", "retention", "administrator", "sign-in"} {
+		if !slices.ContainsFunc(list.Items, func(i edge.ChecklistItem) bool {
+			return i.Name == name && i.Optional && i.Detail != "" && (i.Done || i.Do != "")
+		}) {
+			t.Errorf("the operator's list says nothing of its %s: %+v", name, list.Items)
+		}
+	}
+	o.must(o.Access.SetTwoPerson(t.Context(), actor, 2, []string{}, true))
 	changes, err := o.Diff(t.Context(), file)
 	o.must(err)
 	if len(changes) > 0 {

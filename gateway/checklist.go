@@ -58,6 +58,13 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 			return list, err
 		}
 	}
+	if err := c.abroad(ctx); err != nil {
+		return list, err
+	}
+	c.rules()
+	if err := c.people(ctx); err != nil {
+		return list, err
+	}
 	c.add(edge.ChecklistItem{Name: "settlement", Optional: true, Done: len(c.have.Settlement) > 0,
 		Detail: "without terms of its own a window closes 2 hours after its business date and is paid after 32",
 		Do:     "POST /v1/tenants/{tenant}/settlement-terms, or settlement in the file"})
