@@ -27,7 +27,7 @@ func (g *Gateway) onboarding() edge.Onboarding {
 		SetState: g.setTenantState, Serves: g.serves, Serve: g.serve, Keys: g.tenantKeys, EnsureKey: g.ensureKey,
 		RotateKey: g.rotateKeyOf, ActivateKey: g.activateKeyOf, RevokeKey: g.revokeKeyOf,
 		Contracts: g.contractViews, PutContract: g.addContract, PutSecret: g.addSecret,
-		Tariffs: g.tariffs, Tariff: g.tariff, PublishTariff: g.publishTariff, Acceptance: g.acceptance, PutAcceptance: g.publishAcceptance,
+		Tariffs: g.tariffs, Tariff: g.tariff, PublishTariff: g.publishTariff, RestoreTariff: g.restoreTariff, Acceptance: g.acceptance, PutAcceptance: g.publishAcceptance,
 		Stops: g.stops, PutStops: g.putStops, Checklist: g.checklist,
 	}
 }
@@ -262,6 +262,22 @@ func (g *Gateway) publishTariff(ctx context.Context, actor string, tenant cityga
 		return edge.Tariff{}, err
 	}
 	return g.tariff(ctx, tenant, version)
+}
+
+// restoreTariff goes back to an earlier version by publishing it anew.
+func (g *Gateway) restoreTariff(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time) (edge.Tariff, error) {
+	if err := g.byHand(ctx, tenant, manifest.KindTariff, ""); err != nil {
+		return edge.Tariff{}, err
+	}
+	var p pricing.Published
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		p, err = pricing.RestoreTariff(ctx, tx, actor, version, from)
+		return err
+	})
+	if err != nil {
+		return edge.Tariff{}, err
+	}
+	return g.tariff(ctx, tenant, p.Tariff.Version)
 }
 
 func (g *Gateway) acceptance(ctx context.Context, tenant citygate.TenantID) (v edge.Acceptance, err error) {

@@ -37,6 +37,7 @@ var guards = map[string]access.Kind{
 
 	"publish-policy":        access.PolicyPublish,
 	"publish-tariff":        access.PolicyPublish,
+	"restore-tariff":        access.PolicyPublish,
 	"publish-journey-rules": access.PolicyPublish,
 	"publish-risk-terms":    access.PolicyPublish,
 	"publish-catalogue":     access.PolicyPublish,

@@ -139,6 +139,7 @@ func (w *world) changes(p *party) []call {
 		{op: "put-retention", method: "PUT", path: p.path("retention"), body: o{"keep_days": 200, "automatic": true}},
 		{op: "add-calendar", method: "POST", path: p.path("calendars"), body: o{"version": 2, "from": "2027-06-01", "time_zone": "Asia/Shanghai", "cut_minutes": 180}},
 		{op: "publish-journey-rules", method: "POST", path: p.path("journey-rules"), body: o{"from": w.now().Add(24 * time.Hour), "rules": worldJourneyRules}},
+		{op: "restore-tariff", method: "POST", path: p.path("tariffs/1/restore"), body: o{"from": w.now().Add(48 * time.Hour)}},
 		{op: "publish-risk-terms", method: "POST", path: p.path("risk-terms"), body: o{"from": w.now().Add(24 * time.Hour), "terms": o{"version": 1, "contracts": []any{}}}},
 		{op: "put-code-scheme", method: "PUT", path: p.path("code-schemes/token-defer"), body: o{"params": o{"issuer": p.issuer}, "operators": []int64{int64(quietTenant)}}},
 		{op: "put-contract", method: "PUT", path: p.path("contracts/other"), body: o{"adapter": "sandbox", "config": sandbox, "fee_ppm": 6000}},

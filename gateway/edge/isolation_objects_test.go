@@ -24,7 +24,7 @@ import (
 // word names different things, "operation parameter" comes before "parameter".
 var pathObjects = map[string]string{
 	"tenant": "tenant", "terminal": "terminal", "flag": "flag", "list": "list", "index": "index", "account": "account", "device": "device",
-	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff",
+	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff", "restore-tariff version": "tariff",
 	"get-policy version": "policy", "restore-policy version": "policy",
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",

@@ -27,6 +27,7 @@ type Onboarding struct {
 	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
 	Tariffs       func(ctx context.Context, tenant citygate.TenantID) ([]Tariff, error)
 	Tariff        func(ctx context.Context, tenant citygate.TenantID, version uint64) (Tariff, error)
+	RestoreTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time) (Tariff, error)
 	PublishTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, t Tariff) (Tariff, error)
 	Acceptance    func(ctx context.Context, tenant citygate.TenantID) (Acceptance, error)
 	PutAcceptance func(ctx context.Context, actor string, tenant citygate.TenantID, rules json.RawMessage) (Acceptance, error)
@@ -289,6 +290,16 @@ func (e *Edge) tariffRoutes() {
 			Body    Tariff
 		}) (*body[Tariff], error) {
 			return respond(e.Onboarding.PublishTariff(ctx, who.Subject, r.id(), r.Version, r.Body))
+		})
+	register(e, post("restore-tariff", "/v1/tenants/{tenant}/tariffs/{version}/restore", "Publish what an earlier version said as the next one", "fares"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Version uint64 `path:"version" minimum:"1"`
+			Body    struct {
+				From time.Time `json:"from" doc:"instant from which the prices hold: in the future, and after every version"`
+			}
+		}) (*body[Tariff], error) {
+			return respond(e.Onboarding.RestoreTariff(ctx, who.Subject, r.id(), r.Version, r.Body.From))
 		})
 	register(e, get("get-acceptance", "/v1/tenants/{tenant}/acceptance", "What the tenant's terminals accept", "policies"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[Acceptance], error) {

@@ -70,6 +70,7 @@ var permissions = map[string]authz.Permission{
 	"list-tariffs":        {Resource: "tariff", Verb: "read"},
 	"get-tariff":          {Resource: "tariff", Verb: "read"},
 	"publish-tariff":      {Resource: "tariff", Verb: "publish"},
+	"restore-tariff":      {Resource: "tariff", Verb: "publish"},
 	"get-acceptance":      {Resource: "policy", Verb: "read"},
 	"put-acceptance":      {Resource: "policy", Verb: "publish"},
 	"list-stops":          {Resource: "fleet", Verb: "read"},

@@ -118,3 +118,30 @@ func TestSmallCellsAreWithheld(t *testing.T) {
 		}
 	}
 }
+
+// Going back to an earlier version is a new one that says the same; rides from before
+// keep their price.
+func TestAnEarlierTariffIsRestored(t *testing.T) {
+	w := newWorld(t)
+	w.in(t, metro, func(tx *pg.Tx) error { return Publish(t.Context(), tx, "test", parse(t, draftText), w.now) })
+	w.upload(t, tapAt(2, 1, 1, 1, tap.Single, 0, ""))
+	at := w.now.Add(time.Hour)
+	w.in(t, metro, func(tx *pg.Tx) error {
+		if _, err := RestoreTariff(t.Context(), tx, "test", 7, at); !errors.Is(err, ErrNoVersion) {
+			t.Errorf("a version that never was: %v", err)
+		}
+		if _, err := RestoreTariff(t.Context(), tx, "test", 1, w.now.Add(-time.Hour)); !errors.Is(err, ErrTariffDate) {
+			t.Errorf("into the past: %v", err)
+		}
+		p, err := RestoreTariff(t.Context(), tx, "test", 1, at)
+		if err == nil && (p.Tariff.Version != 3 || !p.From.Equal(at)) {
+			t.Errorf("restored %+v", p)
+		}
+		return err
+	})
+	w.upload(t, tapAt(2, 2, 1, 2, tap.Single, 61, ""))
+	if got := -w.balance(t, "payable:operator"); got != 500+480 {
+		t.Errorf("payable %d", got)
+	}
+	w.check(t)
+}

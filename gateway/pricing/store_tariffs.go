@@ -3,6 +3,7 @@ package pricing
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -137,6 +138,45 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 	}
 	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.publish", Object: t.Name,
 		After: map[string]any{"version": t.Version, "valid_from": validFrom, "digest": hex.EncodeToString(digest[:])}})
+}
+
+// ErrNoVersion says that there is no such version to go back to.
+var ErrNoVersion = &citygate.Code{Name: "pricing.no_version", Kind: citygate.NotFound, Title: "The tenant has no tariff version of that number. Read the list of versions."}
+
+// RestoreTariff publishes what an earlier version said as the next one, valid from an
+// instant on: nothing that was published changes. It gives the new version.
+func RestoreTariff(ctx context.Context, tx *pg.Tx, actor string, version uint64, validFrom time.Time) (Published, error) {
+	all, err := Tariffs(ctx, tx)
+	if err != nil {
+		return Published{}, err
+	}
+	var found *fare.Tariff
+	last := uint64(0)
+	for i := range all {
+		if last = max(last, all[i].Tariff.Version); all[i].Tariff.Version == version {
+			found = all[i].Tariff
+		}
+	}
+	if found == nil {
+		return Published{}, ErrNoVersion.Because(nil, "version %d", version)
+	}
+	raw, err := found.Encode()
+	if err != nil {
+		return Published{}, err
+	}
+	next := new(fare.Tariff)
+	if err := json.Unmarshal(raw, next); err != nil {
+		return Published{}, err
+	}
+	next.Version = last + 1
+	if err := next.Compile(); err != nil {
+		return Published{}, err
+	}
+	if err := Publish(ctx, tx, actor, next, validFrom); err != nil {
+		return Published{}, err
+	}
+	return Published{validFrom.UTC().Truncate(time.Millisecond), next}, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.restore", Object: found.Name,
+		After: map[string]any{"restored": version, "version": next.Version, "valid_from": validFrom}})
 }
 
 // A Published is one version of a tenant's tariff.
