@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/archive"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
@@ -25,6 +26,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // export takes the bus out and gives the directory.
@@ -87,6 +89,12 @@ func (o *office) rideAndPay() {
 func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	o := open(t)
 	o.rideAndPay()
+	quota := tenants.Quota{Reads: tenants.Rate{PerSecond: 7, Burst: 70}}
+	o.must(o.Tenants.SetQuota(t.Context(), actor, bus, quota))
+	_, err := o.Tenants.AdvanceClock(t.Context(), actor, bus, 90*time.Minute)
+	o.must(err)
+	later := tenants.CalendarVersion{Version: 2, From: citygate.DateOf(o.now().Add(30 * 24 * time.Hour)), TimeZone: "Asia/Tokyo", CutMinutes: 180, Weekdays: []time.Weekday{time.Sunday}}
+	o.in(bus, func(tx *pg.Tx) error { return tenants.AddCalendar(t.Context(), tx, actor, later, false) })
 	dir := o.export()
 	names := []string{}
 	o.must(fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
@@ -114,6 +122,17 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	unchanged(t, "the way through an export", o.rows("device_challenges"), other.rows("device_challenges"))
 	if a, b := asJSON(t, o.balances()), asJSON(t, other.balances()); a != b {
 		t.Errorf("balances %s, elsewhere %s", a, b)
+	}
+	clock, err := other.Tenants.Clock(t.Context(), bus)
+	o.must(err)
+	got, err := other.Tenants.QuotaOf(t.Context(), bus)
+	o.must(err)
+	moved, err := other.Tenants.ByID(t.Context(), bus)
+	o.must(err)
+	calendar, err := moved.Calendar()
+	o.must(err)
+	if clock.Ahead != 90*time.Minute || got != quota || calendar.Version != 2 || calendar.From != later.From || calendar.Former == nil {
+		t.Errorf("elsewhere the clock is %s ahead, the quota %+v, the calendar %+v", clock.Ahead, got, calendar)
 	}
 	// A second time it is taken, and nothing changes.
 	before := other.rows()

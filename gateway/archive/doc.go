@@ -8,8 +8,11 @@
 // row that the tenant owns, one JSON object a line, in the order of its key,
 // with bytes as \x hexadecimal: taps with their evidence, journeys, fare
 // decisions, transfers, charges, payouts, tariffs, policies, terminals, audit
-// log. roaming_terms.jsonl is the terms with other tenants that the tenant is a party
-// of; what it agreed on with a tenant of the same export is imported. Names of tables and columns are explained in migrations/schema.sql.
+// log; also the later versions of its calendar, the authorities it serves, its terms
+// with other tenants and its part in integrated tariffs, of which what it has in common
+// with a tenant of the same export is imported; and settings.jsonl, its quota and how far
+// a sandbox's clock is ahead. Names of tables and columns are explained in
+// migrations/schema.sql.
 // Payout files lie beside them. Private keys and secrets are not in it, nor is
 // what lives for a day (answers of the API, challenges of devices).
 //

@@ -238,8 +238,8 @@ func (x Exporter) tenant(ctx context.Context, w *writer, id citygate.TenantID, f
 				return fmt.Errorf("%s: %w", t.name, err)
 			}
 		}
-		if err := w.rows(ctx, tx, path.Join(dir, termsTable+".jsonl"), exportTerms); err != nil {
-			return fmt.Errorf("%s: %w", termsTable, err)
+		if err := w.platformRows(ctx, tx, dir); err != nil {
+			return err
 		}
 		if payouts, err = payoutFiles(ctx, tx); err != nil {
 			return err
@@ -275,13 +275,6 @@ func (w *writer) table(ctx context.Context, tx *pg.Tx, dir string, t table) erro
 	// Safety: name and key come from the catalog, not from anybody's request.
 	return w.rows(ctx, tx, path.Join(dir, t.name+".jsonl"), `SELECT row_to_json(t)::text FROM `+t.name+` AS t WHERE t.tenant_id = $1 ORDER BY `+t.key)
 }
-
-// termsTable is the file of the roaming terms that a tenant is a party of. They lie in
-// the platform's schema, as two tenants share them.
-const termsTable = "roaming_terms"
-
-const exportTerms = `
-	SELECT row_to_json(t)::text FROM platform.roaming_terms AS t WHERE $1 IN (t.issuer_id, t.host_id) ORDER BY t.issuer_id, t.host_id, t.version`
 
 // rows writes what a statement gives for the tenant.
 func (w *writer) rows(ctx context.Context, tx *pg.Tx, name, sql string) error {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -56,6 +55,7 @@ func Import(ctx context.Context, db *pg.DB, directory *tenants.Directory, actor 
 			return r, fmt.Errorf("tenant %d: %w", id, err)
 		}
 	}
+	directory.Forget() // calendars and quotas came after the tenants
 	return r, nil
 }
 
@@ -68,11 +68,11 @@ func importTenant(ctx context.Context, tx *pg.Tx, files fs.FS, m Manifest) error
 	for _, f := range m.Files {
 		name, mine := strings.CutPrefix(f.Name, dir)
 		name, rows := strings.CutSuffix(name, ".jsonl")
-		if mine && rows && name != termsTable && !slices.ContainsFunc(all, func(t table) bool { return t.name == name }) {
+		if mine && rows && !isPlatform(name) && !slices.ContainsFunc(all, func(t table) bool { return t.name == name }) {
 			return ErrSchema.Explain("there is no table %s here", name)
 		}
 	}
-	if err := importTerms(ctx, tx, files, m, dir); err != nil {
+	if err := importPlatform(ctx, tx, files, m, dir); err != nil {
 		return err
 	}
 	for _, t := range all {
@@ -108,37 +108,4 @@ func importTenant(ctx context.Context, tx *pg.Tx, files fs.FS, m Manifest) error
 		}
 	}
 	return nil
-}
-
-// importTerms puts the roaming terms between tenants of the export back; both have
-// them, and the second finds what the first put there. Terms with a tenant that is
-// not in the export stay out: whoever has its number here has agreed to nothing.
-func importTerms(ctx context.Context, tx *pg.Tx, files fs.FS, m Manifest, dir string) error {
-	return lines(files, dir+termsTable+".jsonl", func(row json.RawMessage) error {
-		var parties struct {
-			Issuer  citygate.TenantID `json:"issuer_id"`
-			Host    citygate.TenantID `json:"host_id"`
-			Version int               `json:"version"`
-		}
-		if err := json.Unmarshal(row, &parties); err != nil {
-			return ErrTampered.Explain("%s%s.jsonl: %v", dir, termsTable, err)
-		}
-		if !slices.Contains(m.Tenants, parties.Issuer) || !slices.Contains(m.Tenants, parties.Host) {
-			return nil
-		}
-		if _, err := tx.Exec(ctx, `
-			INSERT INTO platform.roaming_terms SELECT r.* FROM json_populate_record(NULL::platform.roaming_terms, $2::json) AS r
-			WHERE $1 IN (r.issuer_id, r.host_id) ON CONFLICT DO NOTHING`, tx.Tenant, string(row)); err != nil {
-			return fmt.Errorf("%s: %w", termsTable, err)
-		}
-		var same bool
-		err := tx.QueryRow(ctx, `
-			SELECT coalesce((SELECT to_jsonb(t) = to_jsonb(r) FROM platform.roaming_terms t
-				WHERE $1 IN (t.issuer_id, t.host_id) AND t.issuer_id = r.issuer_id AND t.host_id = r.host_id AND t.version = r.version), false)
-			FROM json_populate_record(NULL::platform.roaming_terms, $2::json) AS r WHERE $1 IN (r.issuer_id, r.host_id)`, tx.Tenant, string(row)).Scan(&same)
-		if err == nil && !same {
-			err = ErrTampered.Explain("%s%s.jsonl: version %d between %d and %d is another in the other tenant's file", dir, termsTable, parties.Version, parties.Issuer, parties.Host)
-		}
-		return err
-	})
 }
