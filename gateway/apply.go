@@ -156,7 +156,8 @@ func putSecret(city *manifest.City, tenant int64, contract, name string, s manif
 //
 // It can be stopped anywhere and run again: every step is one of a vertical's
 // idempotent verbs, and what is done is no longer a difference. If one change
-// cannot be made ([ErrRefused]) none is.
+// cannot be made ([ErrRefused]) none is. What another file manages is
+// [tenants.ErrManaged], unless there is nothing to change: then it stays that file's.
 func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manifest.Change, error) {
 	changes, err := g.Diff(ctx, m)
 	if err != nil {
@@ -181,7 +182,10 @@ func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manife
 	// Tenants and their keys first, all of them: what one accepts names others.
 	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.versions, a.issuance, a.accept, a.riders, a.roaming, a.state} {
 		for _, t := range m.City.Tenants {
-			if err := phase(ctx, t); err != nil {
+			switch err := phase(ctx, t); {
+			case len(changes) == 0 && errors.Is(err, tenants.ErrManaged):
+				return nil, nil // a dump, or a copy: what the other file manages stays the other's
+			case err != nil:
 				return changes, fmt.Errorf("%s: %w", t.Slug, err)
 			}
 		}

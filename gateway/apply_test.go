@@ -170,6 +170,13 @@ func TestManagedIsRefusedByTheAPI(t *testing.T) {
 	// Another file may not take them, and when the file lets go the API may.
 	other := exampleFile(t)
 	other.Name = "other.yaml"
+	if changes, err := o.Apply(ctx, actor, other); err != nil || len(changes) > 0 {
+		t.Errorf("a copy of the file is not what is there: %v, %v", changes, err)
+	}
+	if w := o.ask(http.MethodPost, "/v1/tenants/2/vehicles", "application/json", []byte(`{"vehicles":[{"id":"bus-1","kind":"minibus"}]}`)); !strings.Contains(w.Body.String(), "managed by city.yaml") {
+		t.Errorf("a copy took over: %s", w.Body)
+	}
+	other.City.Tenants[1].Stops[0].Name = "Another pier"
 	if _, err := o.Apply(ctx, actor, other); !errors.Is(err, tenants.ErrManaged) {
 		t.Errorf("another file took over: %v", err)
 	}

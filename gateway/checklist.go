@@ -66,7 +66,7 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 		return list, err
 	}
 	c.add(edge.ChecklistItem{Name: "settlement", Optional: true, Done: len(c.have.Settlement) > 0,
-		Detail: "without terms of its own a window closes 2 hours after its business date and is paid after 32",
+		Detail: said(len(c.have.Settlement), versions, "without terms of its own a window closes 2 hours after its business date and is paid after 32"),
 		Do:     "POST /v1/tenants/{tenant}/settlement-terms, or settlement in the file"})
 	c.add(edge.ChecklistItem{Name: "state", Done: t.State == tenants.Active, Detail: "the tenant is " + string(t.State),
 		Do: "PUT /v1/tenants/{tenant}/state {\"state\":\"active\"} when the rest is done"})

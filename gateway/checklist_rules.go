@@ -39,15 +39,14 @@ func (c *checker) abroad(ctx context.Context) error {
 // rules says whether riders are told what happens when money or a tap does not
 // come.
 func (c *checker) rules() {
-	last := func(n int) string { return plural(n, "version") }
 	if c.tenant.Kind != tenants.Authority {
 		c.add(edge.ChecklistItem{Name: "journey rules", Optional: true, Done: len(c.have.JourneyRules) > 0,
-			Detail: said(len(c.have.JourneyRules), last, "without them no missing tap is inferred: it is charged as incomplete"),
+			Detail: said(len(c.have.JourneyRules), versions, "without them no missing tap is inferred: it is charged as incomplete"),
 			Do:     "POST /v1/tenants/{tenant}/journey-rules, or journey_rules in the file"})
 	}
 	if c.tenant.Issuer != 0 {
 		c.add(edge.ChecklistItem{Name: "risk terms", Optional: true, Done: len(c.have.RiskTerms) > 0,
-			Detail: said(len(c.have.RiskTerms), last, "without them charges and retries are bounded by what is built in, and GET /v1/tenants/{tenant}/liability has nothing to say about who bears late records"),
+			Detail: said(len(c.have.RiskTerms), versions, "without them charges and retries are bounded by what is built in, and GET /v1/tenants/{tenant}/liability has nothing to say about who bears late records"),
 			Do:     "POST /v1/tenants/{tenant}/risk-terms, or risk_terms in the file"})
 	}
 	quota := edge.ChecklistItem{Name: "quota", Optional: true, Done: c.have.Quota != nil, Detail: "the usual one of a process holds", Do: "PUT /v1/tenants/{tenant}/quota by those above the tenant, or quota in the file"}
@@ -62,6 +61,8 @@ func (c *checker) rules() {
 	}
 	c.add(keep)
 }
+
+func versions(n int) string { return plural(n, "version") }
 
 func said(n int, what func(int) string, otherwise string) string {
 	if n == 0 {

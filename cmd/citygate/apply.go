@@ -112,7 +112,8 @@ Applying the same file again changes nothing; an apply that was stopped half-way
 What the file names is managed by it from then on: the API refuses to change it (409, with the file's
 name). What a file no longer names stays as it is and may be changed by the API again. Nothing is deleted.
 If one of the changes is not possible none is made: diff shows which. What another file manages is refused
-unless --take-over says that it is this file's from now on.
+unless --take-over says that it is this file's from now on; a file that says what is there already, such as
+a dump, changes nothing and takes nothing over.
 
 Secrets are not in the file. It says where each comes from: {env: NAME}, {file: PATH} or {stdin: true}.
 The installation is made if there is none: "citygate init" writes a file to begin with.`,
