@@ -197,6 +197,9 @@ func TestRightsGoDownTheTree(t *testing.T) {
 	wants(t, "a scope below", may(t, g, scoped, metro, "fleet.read"), access.ErrHidden)
 	platform := access.Caller{Subject: "user:root", Scopes: []string{access.ScopePlatform}, Issued: w.clock()}
 	wants(t, "the platform", may(t, g, platform, stranger, "settlement.release"), nil)
+	wants(t, "the platform in nobody's tenant", may(t, g, platform, 99, "money.read"), access.ErrHidden)
+	wants(t, "a tenant is made under a number that is nobody's",
+		g.Authorize(t.Context(), access.Request{Caller: platform, Tenant: 99, Operation: "put-tenant", Need: authz.Permission{Resource: "platform", Verb: "write"}, Write: true}), nil)
 
 	err := may(t, g, fay, bus, "recon.write")
 	if text := err.Error(); !strings.Contains(text, "recon.write") || !strings.Contains(text, "user:ann") || strings.Contains(text, "max") {

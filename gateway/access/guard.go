@@ -58,7 +58,7 @@ func (g *Guard) Authorize(ctx context.Context, r Request) error {
 	if err := home.admits(r.Caller, now); err != nil {
 		return err
 	}
-	domain, err := g.domain(ctx, r.Caller, r.Tenant)
+	domain, err := g.domain(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -138,13 +138,24 @@ func (s *snapshot) whoGrants() string {
 	return "given by " + strings.Join(names, ", ")
 }
 
-// domain says how tenant is related to the caller's own. Scopes without a
-// membership do not reach into other tenants.
-func (g *Guard) domain(ctx context.Context, c Caller, tenant citygate.TenantID) (authz.Domain, error) {
+// creates is the operation whose path names a tenant that need not be there.
+const creates = "put-tenant"
+
+// domain says how the request's tenant is related to the caller's own. Scopes
+// without a membership do not reach into other tenants. The platform reaches into
+// every tenant there is.
+func (g *Guard) domain(ctx context.Context, r Request) (authz.Domain, error) {
+	c, tenant := r.Caller, r.Tenant
 	switch {
 	case tenant == 0 || tenant == c.Tenant:
 		return authz.Own, nil
+	case c.Tenant == 0 && r.Operation == creates:
+		return authz.Below, nil
 	case c.Tenant == 0:
+		// Its right does not hang on the directory: while that cannot be read the request goes on.
+		if _, err := g.Directory.ByID(ctx, tenant); errors.Is(err, tenants.ErrNotFound) {
+			return "", errNotFound
+		}
 		return authz.Below, nil
 	case !c.member():
 		return "", errNotFound
