@@ -45,17 +45,8 @@ func simAlipay(ctx context.Context, sys *system, dir partyDir, listen string) (r
 	if err != nil {
 		return runningSim{}, err
 	}
-	go func() { // notifications go out, and are repeated, while it runs
-		for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; {
-			select {
-			case <-ctx.Done():
-				tick.Stop()
-			case <-tick.C:
-				sim.Deliver(ctx)
-			}
-		}
-	}()
-	return runningSim{sim.Base(), sim.Close}, nil
+	stop := announcing(ctx, 200*time.Millisecond, func(ctx context.Context) { sim.Deliver(ctx) })
+	return runningSim{sim.Base(), func() { stop(); sim.Close() }}, nil
 }
 
 // The files of certificate mode, beside the keys.

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"net/url"
-	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/alipayplus"
@@ -43,21 +42,8 @@ func simAlipayplus(ctx context.Context, sys *system, dir partyDir, listen string
 	if err != nil {
 		return runningSim{}, err
 	}
-	announcing, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for tick := time.NewTicker(announceEvery); ; {
-			select {
-			case <-announcing.Done():
-				tick.Stop()
-				return
-			case <-tick.C:
-				sim.Deliver(announcing, callClient(), "")
-			}
-		}
-	}()
-	return runningSim{sim.URL(), func() { stop(); <-done; sim.Close() }}, nil
+	stop := announcing(ctx, announceEvery, func(ctx context.Context) { sim.Deliver(ctx, callClient(), "") })
+	return runningSim{sim.URL(), func() { stop(); sim.Close() }}, nil
 }
 
 func callAlipayplus(ctx context.Context, sys *system, dir partyDir, c adapterCall) (adapterAnswer, error) {

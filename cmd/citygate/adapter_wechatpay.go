@@ -29,6 +29,27 @@ var wechatpayProduct = adapterProduct{
 // announceEvery is how often the simulator looks which notifications are due.
 const announceEvery = time.Second
 
+// announcing has a simulator deliver, and repeat, the notifications that are due, until
+// stop; stop waits for a delivery under way.
+func announcing(ctx context.Context, every time.Duration, deliver func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				deliver(ctx)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
 func simWechatpay(ctx context.Context, sys *system, dir partyDir, listen string) (runningSim, error) {
 	own, err := dir.private(partyProvider)
 	if err != nil {
@@ -49,21 +70,8 @@ func simWechatpay(ctx context.Context, sys *system, dir partyDir, listen string)
 	if err != nil {
 		return runningSim{}, err
 	}
-	announcing, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for tick := time.NewTicker(announceEvery); ; {
-			select {
-			case <-announcing.Done():
-				tick.Stop()
-				return
-			case <-tick.C:
-				sim.Deliver(announcing, callClient())
-			}
-		}
-	}()
-	return runningSim{sim.URL(), func() { stop(); <-done; sim.Close() }}, nil
+	stop := announcing(ctx, announceEvery, func(ctx context.Context) { sim.Deliver(ctx, callClient()) })
+	return runningSim{sim.URL(), func() { stop(); sim.Close() }}, nil
 }
 
 func callWechatpay(ctx context.Context, sys *system, dir partyDir, c adapterCall) (adapterAnswer, error) {
