@@ -110,7 +110,7 @@ func (c *checker) people(ctx context.Context) error {
 		return err
 	}
 	const two = 2
-	second := edge.ChecklistItem{Name: "second person", Done: len(able) >= two, Do: "POST /v1/tenants/{tenant}/members: a role with " + approve.String() + " for a second person, who signs in at an issuer of the tenant",
+	second := edge.ChecklistItem{Name: "second person", Done: len(able) >= two, Do: "POST /v1/tenants/{tenant}/members: a role with " + approve.String() + " for a second person, who signs in at an issuer of the tenant; until there is one, those above the tenant approve, or citygate access approve",
 		Detail: fmt.Sprintf("%s need two persons, and %s may approve", strings.Join(kinds, ", "), plural(len(able), "member"))}
 	c.add(second)
 	if second.Done {

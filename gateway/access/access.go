@@ -1,9 +1,11 @@
 package access
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +50,24 @@ func (c Caller) Person() string {
 		return c.Owner
 	}
 	return c.Subject
+}
+
+// In gives the caller as it acts in a tenant. Whoever is of another one, an
+// authority's people in what it owns, is named with it there: names are each
+// tenant's own, so "user:ada" of two of them are two persons.
+func (c Caller) In(tenant citygate.TenantID) Caller {
+	prefix := fmt.Sprintf("tenant:%d/", c.Tenant)
+	switch {
+	case tenant == c.Tenant, c.Tenant == 0 && strings.HasPrefix(c.Person(), PlatformPrefix):
+		return c
+	case c.Tenant == 0:
+		prefix = PlatformPrefix // of a token that a command made
+	}
+	c.Subject = prefix + c.Subject
+	if c.Owner != "" {
+		c.Owner = prefix + c.Owner
+	}
+	return c
 }
 
 func (c Caller) member() bool { return c.Owner != "" || slices.Contains(c.Scopes, ScopeMember) }

@@ -27,6 +27,11 @@ const (
 	PlatformAccess Kind = "platform_access" // who its people are, and where they sign in
 	TenantState    Kind = "tenant_state"    // suspending, closing and opening tenants, and whom they serve
 
+	// AccessChange is of who a tenant's people are, what they may and where they
+	// sign in. It is not chosen: it needs a second person wherever anything does, or
+	// one could make the other.
+	AccessChange Kind = "access_change"
+
 	// ApprovalSettings is of the setting itself: to lower it needs a second person
 	// wherever anything does.
 	ApprovalSettings Kind = "approval_settings"
@@ -183,7 +188,8 @@ func (g *Guard) TwoPerson(ctx context.Context, tenant citygate.TenantID) ([]stri
 // NeedsSecond reports whether operations of a kind need a second person.
 func (g *Guard) NeedsSecond(ctx context.Context, tenant citygate.TenantID, kind Kind) (bool, error) {
 	kinds, err := g.TwoPerson(ctx, tenant)
-	return slices.Contains(kinds, string(kind)) || (kind == ApprovalSettings && len(kinds) > 0), err
+	follows := kind == ApprovalSettings || kind == AccessChange
+	return slices.Contains(kinds, string(kind)) || (follows && len(kinds) > 0), err
 }
 
 func lowers(from, to []string) bool {

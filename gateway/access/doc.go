@@ -35,6 +35,13 @@
 // proposal in the change's own transaction, so a proposal has its effect once,
 // whoever races and wherever a process dies. The audit log has both names.
 //
+// Wherever anything needs a second person, so do changes of members, roles and
+// issuers ([AccessChange]): who could make a member alone could approve as that
+// one. A tenant that has nobody else yet has its next people approved by those
+// above it, or by command. People are told apart by names that say whose they are
+// ([Caller.In]): those of an authority are other persons in what it owns, whatever
+// they are called there.
+//
 // What is approved stays so when its approver loses the right to approve;
 // anybody else who may approve can refuse it until it has run. Commands of
 // whoever runs the installation ask nobody: they are the way out when there is

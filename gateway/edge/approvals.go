@@ -62,6 +62,14 @@ var guards = map[string]access.Kind{
 	"remove-platform-issuer":  access.PlatformAccess,
 	"revoke-platform-api-key": access.KeyRevocation,
 
+	"add-member":    access.AccessChange, // or the proposer makes the one who approves
+	"put-member":    access.AccessChange,
+	"remove-member": access.AccessChange,
+	"put-role":      access.AccessChange,
+	"remove-role":   access.AccessChange,
+	"put-issuer":    access.AccessChange,
+	"remove-issuer": access.AccessChange,
+
 	"put-contract":        access.ProviderCredential,
 	"put-contract-secret": access.ProviderCredential,
 
@@ -80,7 +88,7 @@ var secretBodies = map[string]bool{"put-contract-secret": true}
 // A ProposalDocument is a request that waits for a second person, or had one.
 type ProposalDocument struct {
 	ID        string     `json:"id" example:"apr_0195e2…"`
-	Kind      string     `json:"kind" enum:"key_revocation,payout_release,policy_publish,provider_credential,platform_access,tenant_state,approval_settings"`
+	Kind      string     `json:"kind" enum:"key_revocation,payout_release,policy_publish,provider_credential,platform_access,tenant_state,access_change,approval_settings"`
 	Operation string     `json:"operation" example:"publish-policy"`
 	Method    string     `json:"method"`
 	Path      string     `json:"path"`
@@ -203,7 +211,7 @@ type InProposal struct {
 
 // ApprovalSettings says what needs a second person.
 type ApprovalSettings struct {
-	TwoPerson []string `json:"two_person" maxItems:"4" doc:"of key_revocation, payout_release, policy_publish, provider_credential; until a tenant says otherwise, all in live mode and none in a sandbox. The platform's are key_revocation, platform_access, tenant_state; until it says otherwise, all while it has two administrators"`
+	TwoPerson []string `json:"two_person" maxItems:"4" doc:"of key_revocation, payout_release, policy_publish, provider_credential; until a tenant says otherwise, all in live mode and none in a sandbox. Where any of them does, so do this setting's lowering and changes of members, roles and issuers. The platform's are key_revocation, platform_access, tenant_state; until it says otherwise, all while it has two administrators"`
 }
 
 func (e *Edge) approvalRoutes() {

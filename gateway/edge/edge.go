@@ -185,7 +185,7 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		e.write(c, err)
 		return
 	}
-	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller))
+	c.Request = c.Request.WithContext(context.WithValue(ctx, callerKey{}, caller.In(tenant)))
 	if err := follow(c, caller.Tenant); err != nil {
 		e.write(c, err)
 		return
