@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -128,6 +129,39 @@ func TestKeptAnswersAreCasbins(t *testing.T) {
 		}
 		if allowed == 0 {
 			t.Error("nobody may anything: nothing was tried")
+		}
+	}
+}
+
+// A member is who the whole name says: names that begin alike, end alike or are
+// a part of another are different people, at every number of members.
+func TestMembersAreToldApartByTheWholeName(t *testing.T) {
+	long := "user:" + strings.Repeat("0f3c9a7é-", 20) // longer than what stands beside the answers
+	need := perm(t, "access.write")
+	for _, many := range []int{0, 1, 2, 3, 50, 400} {
+		policy := authz.Policy{Tenant: 1, Members: map[string][]authz.Role{}}
+		for i := range many {
+			name := fmt.Sprintf("user:%d", i/2)
+			if i%2 == 1 {
+				name = fmt.Sprintf("%s%d", long, i/2)
+			}
+			policy.Members[name] = []authz.Role{authz.Auditor}
+			if i%3 == 0 {
+				policy.Members[name] = []authz.Role{authz.OperatorAdmin}
+			}
+		}
+		e := compile(t, authz.NewBook(), policy)
+		for range 2 { // asked, then remembered
+			for name, roles := range policy.Members {
+				if got, want := e.Allows(name, authz.Own, need), roles[0] == authz.OperatorAdmin; got != want {
+					t.Errorf("%d members: %s may: %t, want %t", many, name, got, want)
+				}
+			}
+			for _, stranger := range []string{"", "user:", "user", "user:0 ", "user:999", "user:0\x00", long, long[:30], long + "999", long + "0x", "user:0" + strings.Repeat("\x00", 1<<16)} {
+				if _, member := policy.Members[stranger]; !member && e.Allows(stranger, authz.Own, need) {
+					t.Errorf("%d members: %q is none of them and may", many, stranger)
+				}
+			}
 		}
 	}
 }

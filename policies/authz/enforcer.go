@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/casbin/casbin/v2"
 	"github.com/casbin/casbin/v2/model"
@@ -45,17 +44,11 @@ var bits = func() map[Permission]uint {
 	return numbered
 }()
 
-// answers are what casbin said of one role in one domain, a bit for each
-// permission. What it said is written before that it said something.
-type answers struct{ known, allowed atomic.Uint64 }
-
-// A memo keeps what casbin said of roles under rules that never change. It is a
-// few words in a row: a tenant that nobody asked about for a while costs a miss
-// or two of the cache, and not one for each part of a question.
+// A memo keeps what casbin said of roles under rules that never change.
 type memo struct {
 	rules []Rule
 	roles []Role
-	said  [][2]answers // by role and domain
+	said  []desk // by role
 
 	mu     sync.Mutex // casbin is asked by one at a time
 	casbin *casbin.Enforcer
@@ -68,42 +61,34 @@ func newMemo(rules []Rule) *memo {
 			m.roles = append(m.roles, r.Role)
 		}
 	}
-	m.said = make([][2]answers, len(m.roles))
+	m.said = make([]desk, len(m.roles))
 	return m
 }
 
-// ask gives casbin's answer about role number i. A failure of casbin is a refusal.
-func (m *memo) ask(i int, domain Domain, need Permission, bit uint) bool {
-	at := &m.said[i][0]
-	switch domain {
-	case Own:
-	case Below:
-		at = &m.said[i][1]
-	default:
-		return false
-	}
-	if at.known.Load()>>bit&1 == 1 {
-		return at.allowed.Load()>>bit&1 == 1
+// ask gives casbin's answer about role number i. A failure of casbin is none.
+func (m *memo) ask(i, domain int, need Permission, bit uint) (allowed, said bool) {
+	if allowed, known := m.said[i].recall(domain, bit); known {
+		return allowed, true
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.casbin == nil {
 		made, err := compile(m.rules, nil)
 		if err != nil {
-			return false
+			return false, false
 		}
 		m.casbin = made
 	}
-	allowed, err := m.casbin.Enforce(string(m.roles[i]), string(domain), need.Resource, need.Verb)
+	allowed, err := m.casbin.Enforce(string(m.roles[i]), string(domains[domain]), need.Resource, need.Verb)
 	if err != nil {
-		return false
+		return false, false
 	}
-	if allowed {
-		at.allowed.Or(1 << bit)
-	}
-	at.known.Or(1 << bit)
-	return allowed
+	m.said[i].keep(domain, bit, allowed)
+	return allowed, true
 }
+
+// domains numbers the domains.
+var domains = [...]Domain{Own, Below}
 
 // compile makes a casbin enforcer that is never changed afterwards.
 func compile(rules []Rule, members map[string][]Role) (*casbin.Enforcer, error) {
@@ -189,10 +174,10 @@ func CheckSubject(subject string) error {
 // An Enforcer decides for one tenant at one version. It never changes and is
 // safe for concurrent use.
 type Enforcer struct {
+	desks  desks // first, as every decision reads it
 	policy Policy
 	book   *Book
-	own    *memo              // roles of the tenant's own making
-	held   map[string]roleSet // by subject
+	own    *memo // roles of the tenant's own making
 
 	explain sync.Once
 	whole   *casbin.Enforcer // all rules and members, for Explain
@@ -205,11 +190,7 @@ func (b *Book) Compile(p Policy) (*Enforcer, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	e := &Enforcer{policy: p, book: b, own: newMemo(ownRules(p.Grants)), held: make(map[string]roleSet, len(p.Members))}
-	for subject, roles := range p.Members {
-		e.held[subject] = e.set(roles)
-	}
-	return e, nil
+	return &Enforcer{desks: newDesks(p.Members), policy: p, book: b, own: newMemo(ownRules(p.Grants))}, nil
 }
 
 // A roleSet has a bit for each role: the built-in ones first, as the book's memo
@@ -249,29 +230,49 @@ func (e *Enforcer) RolesOf(subject string) []Role { return e.policy.Members[subj
 
 // Allows decides whether a member may do what needs need.
 func (e *Enforcer) Allows(subject string, domain Domain, need Permission) bool {
-	return e.allows(e.held[subject], domain, need)
+	bit, valid := bits[need]
+	in := slices.Index(domains[:], domain)
+	d := e.desks.of(subject)
+	if !valid || in < 0 || d == nil {
+		return false
+	}
+	if allowed, known := d.recall(in, bit); known {
+		return allowed
+	}
+	allowed, said := e.ask(e.set(e.policy.Members[subject]), in, need, bit)
+	if said {
+		d.keep(in, bit, allowed)
+	}
+	return allowed
 }
 
 // RolesAllow decides for somebody who shows roles: a token that carries them.
 func (e *Enforcer) RolesAllow(roles []Role, domain Domain, need Permission) bool {
-	return e.allows(e.set(roles), domain, need)
-}
-
-func (e *Enforcer) allows(set roleSet, domain Domain, need Permission) bool {
 	bit, valid := bits[need]
-	if !valid {
+	in := slices.Index(domains[:], domain)
+	if !valid || in < 0 {
 		return false
 	}
+	allowed, _ := e.ask(e.set(roles), in, need, bit)
+	return allowed
+}
+
+// ask gives what the roles of a set allow together. A failure of casbin about
+// one is a refusal by it, and said is false: it is asked again next time.
+func (e *Enforcer) ask(set roleSet, domain int, need Permission, bit uint) (allowed, said bool) {
+	said = true
 	for ; set != 0; set &= set - 1 {
 		m, i := e.book.builtin, mathbits.TrailingZeros64(uint64(set))
 		if i >= ownFrom {
 			m, i = e.own, i-ownFrom
 		}
-		if m.ask(i, domain, need, bit) {
-			return true
+		yes, clear := m.ask(i, domain, need, bit)
+		if yes {
+			return true, true
 		}
+		said = said && clear
 	}
-	return false
+	return false, said
 }
 
 // HoldersOf gives the roles that have a permission, in order.
