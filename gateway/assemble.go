@@ -184,9 +184,17 @@ func (g *Gateway) contracts(ctx context.Context, tenant citygate.TenantID) (list
 // readers finds terminals for intake.
 type readers struct{ g *Gateway }
 
-// modes says what mode of transport a tenant's readers are.
-var modes = map[tenants.Kind]accept.Mode{
-	tenants.Metro: accept.Metro, tenants.Rail: accept.Metro, tenants.Bus: accept.Bus, tenants.Minibus: accept.Minibus, tenants.Taxi: accept.Taxi,
+// modesOf says what modes of transport a tenant's readers are set up for when no
+// profile says otherwise: that of its kind's name, and either name of a railway,
+// whose readers are set up as a metro's as often as not. An authority's have none.
+func modesOf(k tenants.Kind) (usual accept.Mode, others []accept.Mode) {
+	switch k {
+	case tenants.Authority:
+		return "", nil
+	case tenants.Rail:
+		return accept.Metro, []accept.Mode{accept.Rail}
+	}
+	return accept.Mode(k), nil
 }
 
 func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID uint32) (intake.Terminal, error) {
@@ -213,7 +221,8 @@ func (r readers) Terminal(ctx context.Context, tenant citygate.TenantID, keyID u
 		return intake.Terminal{}, err
 	}
 	key, err := found.Key()
-	terminal := intake.Terminal{Key: key, Mode: modes[t.Kind]}
+	terminal := intake.Terminal{Key: key}
+	terminal.Mode, terminal.Modes = modesOf(t.Kind)
 	for _, mode := range given {
 		terminal.Modes = append(terminal.Modes, accept.Mode(mode))
 	}

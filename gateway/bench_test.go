@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -30,6 +31,7 @@ import (
 	"github.com/cashlesscity/citygate/keys/local"
 	"github.com/cashlesscity/citygate/keys/sentinel"
 	"github.com/cashlesscity/citygate/policies/accept"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/cashlesscity/citygate/tenants/pg/pglocal"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
@@ -52,6 +54,8 @@ type office struct {
 	owner *pgtest.Conn // changes them behind the gateway's back
 	token string       // of a platform administrator
 	calls int
+	kind  tenants.Kind // of the operator; "" = bus
+	mode  accept.Mode  // of its readers; "" = bus
 
 	secrets sentinel.Set // what no log, table or file may have; see noSecretIsOut
 	super   *pgtest.Conn // held by nothing
@@ -221,7 +225,7 @@ func (o *office) onboard() {
 	o.t.Helper()
 	ctx := o.t.Context()
 	o.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", bus), edge.TenantDocument{
-		Slug: "valley-bus", Name: "Valley Bus", Kind: "bus", Mode: "sandbox", Issuer: uint16(issuer), Currency: "CNY", TimeZone: "Asia/Shanghai",
+		Slug: "valley-bus", Name: "Valley Bus", Kind: string(cmp.Or(o.kind, tenants.Bus)), Mode: "sandbox", Issuer: uint16(issuer), Currency: "CNY", TimeZone: "Asia/Shanghai",
 		CutMinutes: 240, CapUnit: 100,
 	}, nil)
 	for _, p := range []keys.Purpose{keys.Policy, keys.Audit, keys.Credential, keys.DenyList} {
@@ -245,7 +249,9 @@ func (o *office) onboard() {
 		}
 		return pricing.Publish(ctx, tx, actor, tariff, o.now().Add(-24*time.Hour))
 	})
-	_, err := o.PublishPolicy(ctx, actor, rules(1))
+	r := rules(1)
+	r.Modes[0].Mode = cmp.Or(o.mode, accept.Bus)
+	_, err := o.PublishPolicy(ctx, actor, r)
 	o.must(err)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
+	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -173,6 +174,7 @@ func (c *checker) acceptance(ctx context.Context) error {
 		return err
 	}
 	c.add(edge.ChecklistItem{Name: "acceptance", Done: len(rules.Issuers) > 0, Detail: fmt.Sprintf("version %d admits %s", rules.Version, plural(len(rules.Issuers), "issuer")), Do: do})
+	c.modes(rules)
 	for _, r := range rules.Issuers {
 		issuer, err := c.Tenants.ByIssuer(ctx, r.Issuer)
 		if err != nil {
@@ -233,4 +235,22 @@ func (c *checker) terminals(ctx context.Context) error {
 	})
 	c.add(edge.ChecklistItem{Name: "first tap", Optional: true, Done: taps, Do: "in a sandbox: citygate tenant try " + c.tenant.Slug})
 	return err
+}
+
+// modes finds those that the rules name and no reader has: a device that is set up
+// for one opens, and its taps are refused here.
+func (c *checker) modes(rules *accept.Rules) {
+	usual, known := modesOf(c.tenant.Kind)
+	known = append(known, usual)
+	for _, t := range c.have.Terminals {
+		if t.Profile != nil {
+			known = append(known, accept.Mode(t.Profile.Mode))
+		}
+	}
+	for _, m := range rules.Modes {
+		if !slices.Contains(known, m.Mode) {
+			c.add(edge.ChecklistItem{Name: "mode " + string(m.Mode), Detail: fmt.Sprintf("readers of a tenant of kind %s are of mode %s: what others take is refused when it is uploaded", c.tenant.Kind, usual),
+				Do: "PUT /v1/tenants/{tenant}/terminals/{terminal}/profile with this mode, or name the readers' own in the acceptance rules"})
+		}
+	}
 }

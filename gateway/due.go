@@ -220,10 +220,12 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 		steps = append(steps, g.announceNext)
 	}
 	steps = append(steps, g.Settler.CloseDue)
-	if _, priced := modes[t.Kind]; priced && t.State.Allows(tenants.Pricing) {
-		steps = append(steps, g.Intake.Due, g.priceDue, g.Flagger.Run)
-	} else if t.Kind == tenants.Authority && t.State.Allows(tenants.Pricing) {
-		steps = append(steps, g.Pricing.RunDue) // rides of an integrated tariff
+	if t.State.Allows(tenants.Pricing) { // whoever has readers, and an authority for its integrated tariff
+		price := g.priceDue
+		if t.Kind == tenants.Authority {
+			price = g.Pricing.RunDue
+		}
+		steps = append(steps, g.Intake.Due, price, g.Flagger.Run)
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
@@ -83,7 +84,7 @@ func (o *office) startAs(id uint32, named, path string, boot uint32) *terminal.V
 	dir, err := os.OpenRoot(path)
 	o.must(err)
 	v, err := terminal.Open(terminal.Config{
-		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: accept.Bus, Software: "test/1",
+		Files: terminal.Dir(dir), Tenant: bus, KeyID: id, Mode: cmp.Or(o.mode, accept.Bus), Software: "test/1",
 		Sign:    func(m []byte) ([]byte, error) { return ed25519.Sign(key(named), m), nil },
 		Schemes: code.NewDispatcher(ct1.Scheme{}), Credentials: code.NewCredentials(16), Roots: roots.Roots, Threshold: int(roots.Threshold), BootID: boot,
 	})

@@ -166,6 +166,7 @@ type replaying struct {
 	tenant          tenants.Tenant
 	set             *ruleset.Set
 	rules           *accept.Rules
+	mode            accept.Mode // of the tenant's readers, as the draft names it
 	schemes         *code.Dispatcher
 	out             Replay
 	refused, admits map[ruleReason]*ReplayLine
@@ -185,6 +186,13 @@ func (g *Gateway) newReplay(ctx context.Context, tenant citygate.TenantID, set *
 	}
 	r := &replaying{Gateway: g, tenant: t, set: set, rules: rules, out: Replay{Day: day},
 		refused: map[ruleReason]*ReplayLine{}, admits: map[ruleReason]*ReplayLine{}, moved: map[routeKey]*ReplayRoute{}}
+	var others []accept.Mode
+	r.mode, others = modesOf(t.Kind)
+	for _, m := range rules.Modes {
+		if slices.Contains(others, m.Mode) {
+			r.mode = m.Mode
+		}
+	}
 	// What was read that day and what the draft would read: codes of a scheme that the
 	// draft leaves out are still codes.
 	read := *rules
@@ -240,7 +248,7 @@ func (r *replaying) taps(ctx context.Context, limit int) (more bool, err error) 
 			r.out.Unread++
 			continue
 		}
-		reason, rule := r.rules.Judge(&c, accept.Facts{At: d.At.UnixMilli(), ClockOK: !d.ClockSuspect, Mode: modes[r.tenant.Kind], Kind: d.Kind, Fare: d.Entered,
+		reason, rule := r.rules.Judge(&c, accept.Facts{At: d.At.UnixMilli(), ClockOK: !d.ClockSuspect, Mode: r.mode, Kind: d.Kind, Fare: d.Entered,
 			Stop: d.Stop, Route: d.Route})
 		switch {
 		case d.Accepted && reason != "":

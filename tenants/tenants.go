@@ -34,9 +34,9 @@ const (
 	Merchant  Kind = "merchant"
 )
 
-var kinds = map[Kind]bool{
-	Authority: true, Metro: true, Rail: true, Bus: true, Minibus: true, Taxi: true,
-	Ferry: true, Parking: true, Biller: true, Clinic: true, Merchant: true,
+// Kinds gives every kind there is.
+func Kinds() []Kind {
+	return []Kind{Authority, Metro, Rail, Bus, Minibus, Taxi, Ferry, Parking, Biller, Clinic, Merchant}
 }
 
 // A Mode says whether a tenant's money is real. It never changes.
@@ -119,7 +119,7 @@ func (t Tenant) Check() error {
 		return ErrInvalid.Explain("slug %q: want 3 to 40 lower-case letters, digits and hyphens, starting with a letter", t.Slug)
 	case t.Name == "":
 		return ErrInvalid.Explain("name is empty")
-	case !kinds[t.Kind]:
+	case !slices.Contains(Kinds(), t.Kind):
 		return ErrInvalid.Explain("kind %q is not known", t.Kind)
 	case t.Mode != Sandbox && t.Mode != Live:
 		return ErrInvalid.Explain("mode %q: want sandbox or live", t.Mode)

@@ -154,6 +154,31 @@ func TestRevocationReachesEveryInstance(t *testing.T) {
 	wants(t, "the platform's", may(t, there, root, metro, "tenant.read"), access.ErrToken)
 }
 
+// What was given at one instance counts at the others at once: somebody who is
+// about to be refused is looked at again.
+func TestWhatWasJustGivenCountsEverywhere(t *testing.T) {
+	w, here := newWorld(t)
+	there := w.instance(t, pgtest.Reopen(t, w.db, pgtest.WithClock(w.clock)))
+	ada := w.as(metro, "ada")
+	wants(t, "nobody yet", may(t, there, ada, metro, "fleet.read"), access.ErrToken)
+	w.pass(time.Second / 5)
+	member(t, here, metro, "ada", authz.Support)
+	wants(t, "a member", may(t, there, ada, metro, "fleet.read"), nil)
+	w.pass(time.Second / 5)
+	if _, err := here.SetMember(t.Context(), "user:test", metro, "user:ada", "", []authz.Role{authz.OperatorAdmin}); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "another role", may(t, there, ada, metro, "fleet.write"), nil)
+	w.pass(time.Second / 5)
+	_, text, err := here.CreateKey(t.Context(), "user:ada", metro, "user:ada", "new", []string{"fleet.read"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.KeyCaller(t.Context(), string(text.Reveal())); err != nil {
+		t.Errorf("a new key: %v", err)
+	}
+}
+
 // An instance that does not hear of the database any more changes nothing after
 // 30 s, and goes on reading.
 func TestAnInstanceThatCannotConfirmChangesNothing(t *testing.T) {

@@ -44,7 +44,18 @@ type Request struct {
 // [ErrToken] says that the credential is none any more, [ErrHidden] that the
 // tenant is none of the caller's business, [ErrForbidden] which permission is
 // missing and who could give it, [ErrStale] that a change cannot be decided now.
+//
+// Before it refuses it looks again: a role that somebody was just given at another
+// instance, or by a command, counts with the next request.
 func (g *Guard) Authorize(ctx context.Context, r Request) error {
+	err := g.authorize(ctx, r)
+	if (errors.Is(err, ErrToken) || errors.Is(err, ErrForbidden)) && g.lookAgain(ctx) {
+		err = g.authorize(ctx, r)
+	}
+	return err
+}
+
+func (g *Guard) authorize(ctx context.Context, r Request) error {
 	home, err := g.current(ctx, r.Caller.Tenant)
 	if err != nil {
 		return err
@@ -217,11 +228,25 @@ func (g *Guard) age() time.Duration {
 // than a second old, and drops the snapshots that are not of today any more. One
 // request looks; others go on meanwhile unless the last look is old. A look that
 // fails leaves everything as it was.
-func (g *Guard) look(ctx context.Context) {
+func (g *Guard) look(ctx context.Context) { g.lookIfOlder(ctx, lookEvery) }
+
+// lookAgain looks for a refusal, and reports whether there was a newer look to
+// decide by. Who is refused again and again does not make more looks than that.
+func (g *Guard) lookAgain(ctx context.Context) bool {
+	g.mu.Lock()
+	before := g.looked
+	g.mu.Unlock()
+	g.lookIfOlder(ctx, lookAgainEvery)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.looked.Equal(before)
+}
+
+func (g *Guard) lookIfOlder(ctx context.Context, every time.Duration) {
 	now := g.Clock()
 	within := func(t time.Time, d time.Duration) bool { age := now.Sub(t); return age >= 0 && age < d }
 	g.mu.Lock()
-	if within(g.looked, lookEvery) || within(g.tried, lookEvery/2) {
+	if within(g.looked, every) || within(g.tried, every/2) {
 		g.mu.Unlock()
 		return
 	}

@@ -154,6 +154,12 @@ func (g *Guard) KeyCaller(ctx context.Context, text string) (Caller, error) {
 	}
 	hash := sha256.Sum256(raw)
 	k, known := s.keys[id]
+	if !known && g.lookAgain(ctx) { // it may have been made at another instance just now
+		if s, err = g.current(ctx, tenant); err != nil {
+			return Caller{}, err
+		}
+		k, known = s.keys[id]
+	}
 	if !known || subtle.ConstantTimeCompare(hash[:], k.hash[:]) != 1 {
 		return Caller{}, ErrToken.Because(nil, "API key of tenant %d", tenant)
 	}

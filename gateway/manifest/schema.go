@@ -47,8 +47,7 @@ var (
 var narrowed = map[string]rule{
 	"City.citygate": {"const": Form},
 	"Tenant.id":     positive, "Tenant.slug": isSlug, "Tenant.name": filled,
-	"Tenant.kind": oneOf(tenants.Authority, tenants.Metro, tenants.Rail, tenants.Bus, tenants.Minibus, tenants.Taxi, tenants.Ferry, tenants.Parking,
-		tenants.Biller, tenants.Clinic, tenants.Merchant),
+	"Tenant.kind": oneOf(tenants.Kinds()...),
 	"Tenant.mode": oneOf(tenants.Sandbox, tenants.Live), "Tenant.state": oneOf(tenants.States()...), "Tenant.time_zone": filled, "Tenant.cut": isTime,
 	"Tenant.cap_unit": natural, "Tenant.currency": {"pattern": "^[A-Z]{3}$"},
 	"Key.algorithm": oneOf("ed25519", "ecdsa-p256", "rsa-2048"), "Key.purpose": filled,

@@ -23,15 +23,18 @@ const (
 // ErrRules says that bytes are no rule set, or a rule set contradicts itself.
 var ErrRules = &citygate.Code{Name: "accept.rules", Kind: citygate.Invalid, Title: "The acceptance rules are not valid; correct the named field."}
 
-// A Mode is a mode of transport, as a terminal is set up for it.
+// A Mode is a mode of transport, as a terminal is set up for it. There may be
+// others: a policy names them.
 type Mode string
 
 // The modes.
 const (
 	Metro   Mode = "metro"
+	Rail    Mode = "rail"
 	Bus     Mode = "bus"
 	Minibus Mode = "minibus"
 	Taxi    Mode = "taxi"
+	Ferry   Mode = "ferry"
 )
 
 // Rules is one version of what a tenant's terminals accept. It is not changed
