@@ -201,6 +201,7 @@ type Calendar struct {
 type RestDays struct {
 	Weekdays []time.Weekday
 	Holidays []Date // in order
+	Workdays []Date // in order: worked although their weekday rests, as days moved for a holiday are
 }
 
 // On gives the version that holds for the business date d.
@@ -236,7 +237,7 @@ func (c Calendar) Window(d Date) (start, end time.Time) {
 // WorkingDay reports whether the date d is no rest day.
 func (c Calendar) WorkingDay(d Date) bool {
 	rest := c.On(d).Rest
-	return rest == nil || !slices.Contains(rest.Weekdays, d.Time().Weekday()) && !slices.Contains(rest.Holidays, d)
+	return rest == nil || slices.Contains(rest.Workdays, d) || !slices.Contains(rest.Weekdays, d.Time().Weekday()) && !slices.Contains(rest.Holidays, d)
 }
 
 // restMost bounds how long rest days may follow each other.

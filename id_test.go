@@ -142,3 +142,23 @@ func TestCalendarsFollowEachOther(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkingDay: a rest day of the week or a holiday is none, a day moved to be
+// worked is one, by the version that holds on the date.
+func TestWorkingDay(t *testing.T) {
+	day := func(d int) citygate.Date { return citygate.Date{Year: 2026, Month: time.October, Day: d} }
+	first := citygate.Calendar{Version: 1, Location: time.UTC}
+	c := citygate.Calendar{Version: 2, Location: time.UTC, From: day(5), Former: &first,
+		Rest: &citygate.RestDays{Weekdays: []time.Weekday{time.Saturday, time.Sunday}, Holidays: []citygate.Date{day(7)}, Workdays: []citygate.Date{day(10)}}}
+	for d, want := range map[int]bool{3: true, 4: true, 5: true, 7: false, 10: true, 11: false, 17: false} {
+		if c.WorkingDay(day(d)) != want {
+			t.Errorf("%s: working %t, want %t", day(d), !want, want)
+		}
+	}
+	if got := c.WorkingTime(time.Date(2026, 10, 11, 12, 0, 0, 0, time.UTC)); citygate.DateOf(got) != day(12) {
+		t.Errorf("paid on %s", got)
+	}
+	if got := c.WorkingTime(time.Date(2026, 10, 10, 12, 0, 0, 0, time.UTC)); citygate.DateOf(got) != day(10) {
+		t.Errorf("paid on %s, though the Saturday is worked", got)
+	}
+}

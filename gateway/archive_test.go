@@ -93,7 +93,8 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	o.must(o.Tenants.SetQuota(t.Context(), actor, bus, quota))
 	_, err := o.Tenants.AdvanceClock(t.Context(), actor, bus, 90*time.Minute)
 	o.must(err)
-	later := tenants.CalendarVersion{Version: 2, From: citygate.DateOf(o.now().Add(30 * 24 * time.Hour)), TimeZone: "Asia/Tokyo", CutMinutes: 180, Weekdays: []time.Weekday{time.Sunday}}
+	later := tenants.CalendarVersion{Version: 2, From: citygate.DateOf(o.now().Add(30 * 24 * time.Hour)), TimeZone: "Asia/Tokyo", CutMinutes: 180, Weekdays: []time.Weekday{time.Sunday},
+		Workdays: []citygate.Date{citygate.DateOf(o.now().Add(31 * 24 * time.Hour))}}
 	o.in(bus, func(tx *pg.Tx) error { return tenants.AddCalendar(t.Context(), tx, actor, later, false) })
 	dir := o.export()
 	names := []string{}

@@ -121,7 +121,7 @@ func TestSettingsAreInTheFile(t *testing.T) {
 	o.rideAndPay()
 	o.send(http.MethodPut, busPath("quota"), edge.QuotaDocument{Taps: edge.QuotaRate{PerSecond: 70_000}}, nil)
 	o.send(http.MethodPut, busPath("retention"), map[string]any{"keep_days": 200, "automatic": true}, nil)
-	o.send(http.MethodPost, busPath("calendars"), edge.Calendar{Version: 2, From: "2026-12-01", TimeZone: "Asia/Shanghai", CutMinutes: 180, Holidays: []string{"2027-01-01"}}, nil)
+	o.send(http.MethodPost, busPath("calendars"), edge.Calendar{Version: 2, From: "2026-12-01", TimeZone: "Asia/Shanghai", CutMinutes: 180, Holidays: []string{"2027-01-01"}, Workdays: []string{"2027-01-02"}}, nil)
 	o.send(http.MethodPut, busPath("terminals/1/profile"), map[string]any{"route": "13", "kinds": []string{"single"}}, nil)
 	city, err := o.Describe(t.Context())
 	o.must(err)

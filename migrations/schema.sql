@@ -2426,6 +2426,7 @@ CREATE TABLE platform.calendars (
     rest_weekdays smallint[] NOT NULL,
     holidays date[] NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    workdays date[] NOT NULL DEFAULT '{}'::date[],
     CONSTRAINT calendars_pkey PRIMARY KEY (tenant_id, version),
     CONSTRAINT calendars_cut_minutes_check CHECK (((cut_minutes >= 0) AND (cut_minutes <= 1439))),
     CONSTRAINT calendars_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES platform.tenants(tenant_id),
@@ -2434,6 +2435,7 @@ CREATE TABLE platform.calendars (
 );
 COMMENT ON TABLE platform.calendars IS 'Later versions of tenants'' settlement calendars, each from a business date on; the first one is in the row of the tenant. A version never changes.';
 COMMENT ON COLUMN platform.calendars.rest_weekdays IS 'Days of the week on which nothing is paid out: 0 Sunday to 6 Saturday.';
+COMMENT ON COLUMN platform.calendars.workdays IS 'Dates that are worked although their weekday rests.';
 GRANT INSERT, SELECT ON platform.calendars TO citygate_app;
 GRANT SELECT ON platform.calendars TO citygate_auditor;
 

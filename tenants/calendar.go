@@ -21,6 +21,7 @@ type CalendarVersion struct {
 	CutMinutes int    // local minutes after midnight at which a business date starts
 	Weekdays   []time.Weekday
 	Holidays   []citygate.Date
+	Workdays   []citygate.Date // worked although their weekday rests
 }
 
 // ErrCalendar refuses a version of a calendar.
@@ -42,12 +43,19 @@ func (v CalendarVersion) Check() error {
 		return ErrCalendar.Explain("time_zone %q: want the name of an IANA time zone, such as Asia/Shanghai", v.TimeZone)
 	case len(v.Holidays) > holidaysMost:
 		return ErrCalendar.Explain("holidays: at most %d in a version", holidaysMost)
+	case len(v.Workdays) > holidaysMost:
+		return ErrCalendar.Explain("workdays: at most %d in a version", holidaysMost)
 	case len(v.Weekdays) > 6:
 		return ErrCalendar.Explain("rest_weekdays: a week has a working day")
 	}
 	for _, d := range v.Weekdays {
 		if d < time.Sunday || d > time.Saturday {
 			return ErrCalendar.Explain("rest_weekdays: %d is no day of the week", d)
+		}
+	}
+	for _, d := range v.Workdays {
+		if slices.Contains(v.Holidays, d) {
+			return ErrCalendar.Explain("workdays: %s is a holiday too", d)
 		}
 	}
 	if _, err := time.LoadLocation(v.TimeZone); err != nil {
@@ -59,14 +67,15 @@ func (v CalendarVersion) Check() error {
 // Equal reports whether two versions say the same.
 func (v CalendarVersion) Equal(o CalendarVersion) bool {
 	return v.Version == o.Version && v.From == o.From && v.TimeZone == o.TimeZone && v.CutMinutes == o.CutMinutes &&
-		slices.Equal(v.Weekdays, o.Weekdays) && slices.Equal(v.Holidays, o.Holidays)
+		slices.Equal(v.Weekdays, o.Weekdays) && slices.Equal(v.Holidays, o.Holidays) && slices.Equal(v.Workdays, o.Workdays)
 }
 
 func (v CalendarVersion) ordered() CalendarVersion {
-	v.Weekdays, v.Holidays = slices.Clone(v.Weekdays), slices.Clone(v.Holidays)
+	v.Weekdays, v.Holidays, v.Workdays = slices.Clone(v.Weekdays), slices.Clone(v.Holidays), slices.Clone(v.Workdays)
 	slices.Sort(v.Weekdays)
 	slices.SortFunc(v.Holidays, citygate.Date.Compare)
-	v.Weekdays, v.Holidays = slices.Compact(v.Weekdays), slices.Compact(v.Holidays)
+	slices.SortFunc(v.Workdays, citygate.Date.Compare)
+	v.Weekdays, v.Holidays, v.Workdays = slices.Compact(v.Weekdays), slices.Compact(v.Holidays), slices.Compact(v.Workdays)
 	return v
 }
 
@@ -78,11 +87,11 @@ func (v CalendarVersion) after(former citygate.Calendar) (citygate.Calendar, err
 	}
 	return citygate.Calendar{
 		Version: v.Version, Location: loc, Cut: time.Duration(v.CutMinutes) * time.Minute, From: v.From, Former: &former,
-		Rest: &citygate.RestDays{Weekdays: v.Weekdays, Holidays: v.Holidays},
+		Rest: &citygate.RestDays{Weekdays: v.Weekdays, Holidays: v.Holidays, Workdays: v.Workdays},
 	}, nil
 }
 
-const selectCalendars = `SELECT tenant_id, version, from_date, time_zone, cut_minutes, rest_weekdays, holidays FROM platform.calendars`
+const selectCalendars = `SELECT tenant_id, version, from_date, time_zone, cut_minutes, rest_weekdays, holidays, workdays FROM platform.calendars`
 
 func scanCalendars(rows pgx.Rows, err error) (map[citygate.TenantID][]CalendarVersion, error) {
 	if err != nil {
@@ -93,19 +102,32 @@ func scanCalendars(rows pgx.Rows, err error) (map[citygate.TenantID][]CalendarVe
 	var v CalendarVersion
 	var from time.Time
 	var weekdays []int16
-	var holidays []time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.Version, &from, &v.TimeZone, &v.CutMinutes, &weekdays, &holidays}, func() error {
-		v.From, v.Weekdays, v.Holidays = citygate.DateOf(from), nil, nil
+	var holidays, workdays []time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.Version, &from, &v.TimeZone, &v.CutMinutes, &weekdays, &holidays, &workdays}, func() error {
+		v.From, v.Weekdays = citygate.DateOf(from), nil
 		for _, d := range weekdays {
 			v.Weekdays = append(v.Weekdays, time.Weekday(d))
 		}
-		for _, d := range holidays {
-			v.Holidays = append(v.Holidays, citygate.DateOf(d))
-		}
+		v.Holidays, v.Workdays = datesOf(holidays), datesOf(workdays)
 		all[id] = append(all[id], v)
 		return nil
 	})
 	return all, err
+}
+
+func datesOf(times []time.Time) (dates []citygate.Date) {
+	for _, t := range times {
+		dates = append(dates, citygate.DateOf(t))
+	}
+	return dates
+}
+
+func timesOf(dates []citygate.Date) []time.Time {
+	times := make([]time.Time, len(dates))
+	for i, d := range dates {
+		times[i] = d.Time()
+	}
+	return times
 }
 
 // Calendars gives the later versions of the calendar of the transaction's tenant,
@@ -165,17 +187,14 @@ func AddCalendar(ctx context.Context, tx *pg.Tx, actor string, v CalendarVersion
 	if start, end := next.Window(last); end.Sub(start) < shortest {
 		return ErrCalendar.Explain("%s would have no business day of an hour: choose another cut or date", last)
 	}
-	weekdays, holidays := make([]int16, len(v.Weekdays)), make([]time.Time, len(v.Holidays))
+	weekdays := make([]int16, len(v.Weekdays))
 	for i, d := range v.Weekdays {
 		weekdays[i] = int16(d)
 	}
-	for i, d := range v.Holidays {
-		holidays[i] = d.Time()
-	}
 	if _, err := tx.Exec(ctx, `
-		INSERT INTO platform.calendars (tenant_id, version, from_date, time_zone, cut_minutes, rest_weekdays, holidays, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6::smallint[], $7::date[], $8)`,
-		tx.Tenant, v.Version, v.From, v.TimeZone, v.CutMinutes, weekdays, holidays, tx.Now); err != nil {
+		INSERT INTO platform.calendars (tenant_id, version, from_date, time_zone, cut_minutes, rest_weekdays, holidays, workdays, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6::smallint[], $7::date[], $8::date[], $9)`,
+		tx.Tenant, v.Version, v.From, v.TimeZone, v.CutMinutes, weekdays, timesOf(v.Holidays), timesOf(v.Workdays), tx.Now); err != nil {
 		return err
 	}
 	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "calendar.add", Object: "calendar", After: v})

@@ -29,10 +29,10 @@ func newFareCommand(sys *system) *cobra.Command {
 
 // fareFlags are the flags of fare price: one journey.
 type fareFlags struct {
-	tariff, from, to, route, category, kind, at, currency string
-	product                                               uint16
-	party                                                 uint8
-	amount                                                int64
+	tariff, from, to, route, category, kind, at, currency, medium string
+	product                                                       uint16
+	party                                                         uint8
+	amount                                                        int64
 }
 
 func newFarePriceCommand(sys *system) *cobra.Command {
@@ -91,7 +91,8 @@ what the journey costs: an unknown fare is never 0.`,
 	flags.StringVar(&f.category, "category", "", "rider category (default: what --product maps to)")
 	flags.Uint16Var(&f.product, "product", 0, "product number of the credential")
 	flags.StringVar(&f.kind, "kind", "", "ride, single, on or off")
-	flags.StringVar(&f.at, "at", "", "time of the first tap, RFC 3339 (default now)")
+	flags.StringVar(&f.at, "at", "", "time of the first tap, RFC 3339; its offset is the wall clock of peaks (default now, UTC)")
+	flags.StringVar(&f.medium, "medium", "", "what the code is shown on, for prices by medium: phone, band, server, other, or a code scheme")
 	flags.Uint8Var(&f.party, "party", 1, "riders on the code, 1 to 16")
 	flags.Int64Var(&f.amount, "amount", 0, "amount the driver entered, in minor units")
 	flags.StringVar(&f.currency, "currency", "", "currency of --amount (default the tariff's), and of mtr (default HKD)")
@@ -113,11 +114,16 @@ func farePrice(sys *system, f fareFlags, hasAmount, hasProduct bool) error {
 	case category == "":
 		category, _ = tariff.Category(f.product)
 	}
-	j, err := f.journey(sys, tariff, hasAmount)
+	at, err := f.time(sys)
 	if err != nil {
 		return err
 	}
-	d := tariff.Price(j, category)
+	j, err := f.journey(at, tariff, hasAmount)
+	if err != nil {
+		return err
+	}
+	d := tariff.PriceTrip(&fare.Trip{Journey: j, Category: category, Medium: f.medium},
+		fare.Calendar{Calendar: citygate.Calendar{Version: 1, Location: at.Location()}})
 	if !d.Known {
 		return fmt.Errorf("the fare is unknown: %s (tariff %s version %d)", d.Reason, tariff.Name, tariff.Version)
 	}
@@ -144,15 +150,21 @@ func readTariff(f fareFlags) (*fare.Tariff, error) {
 	return fare.ParseTariff(raw)
 }
 
-// journey makes the journey the flags describe.
-func (f fareFlags) journey(sys *system, tariff *fare.Tariff, hasAmount bool) (*journey.Journey, error) {
-	at := sys.Now()
-	if f.at != "" {
-		var err error
-		if at, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return nil, &usageError{fmt.Errorf("--at %q: want a time such as 2026-11-21T08:30:00+08:00", f.at)}
-		}
+// time gives the time of the first tap, in the time zone whose wall clock prices it.
+func (f fareFlags) time(sys *system) (time.Time, error) {
+	if f.at == "" {
+		return sys.Now().UTC(), nil
 	}
+	at, err := time.Parse(time.RFC3339, f.at)
+	if err != nil {
+		return at, &usageError{fmt.Errorf("--at %q: want a time such as 2026-11-21T08:30:00+08:00", f.at)}
+	}
+	_, offset := at.Zone()
+	return at.In(time.FixedZone("", offset)), nil
+}
+
+// journey makes the journey the flags describe.
+func (f fareFlags) journey(at time.Time, tariff *fare.Tariff, hasAmount bool) (*journey.Journey, error) {
 	if f.party < 1 || f.party > 16 {
 		return nil, &usageError{fmt.Errorf("--party %d: want 1 to 16", f.party)}
 	}

@@ -93,7 +93,7 @@ var plain = map[string]any{
 	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "next": "", "replay-policy limit": 100,
 	"resolve-notice note": "seen",
 	"now":                 nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
-	"rest_weekdays": nil, "holidays": nil, "keep_days": nil, "automatic": nil,
+	"rest_weekdays": nil, "holidays": nil, "workdays": nil, "keep_days": nil, "automatic": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }
 

@@ -37,8 +37,9 @@ type Calendar struct {
 	From         string   `json:"from,omitempty" format:"date" doc:"first business date it holds for; version 1 holds from the beginning"`
 	TimeZone     string   `json:"time_zone" minLength:"1" maxLength:"64" example:"Asia/Shanghai"`
 	CutMinutes   int      `json:"cut_minutes" minimum:"0" maximum:"1439" doc:"local minutes after midnight at which a business date starts"`
-	RestWeekdays []int    `json:"rest_weekdays,omitempty" maxItems:"6" doc:"0 Sunday to 6 Saturday: nothing is paid out"`
-	Holidays     []string `json:"holidays,omitempty" maxItems:"1000" doc:"dates on which nothing is paid out"`
+	RestWeekdays []int    `json:"rest_weekdays,omitempty" maxItems:"6" doc:"0 Sunday to 6 Saturday: nothing is paid out, and to tariffs it is weekend"`
+	Holidays     []string `json:"holidays,omitempty" maxItems:"1000" doc:"dates on which nothing is paid out, and which are holidays to tariffs"`
+	Workdays     []string `json:"workdays,omitempty" maxItems:"1000" doc:"dates that are worked although their weekday rests, as days moved for a holiday are"`
 }
 
 // Retention is how long a tenant keeps taps and rider detail.
@@ -110,6 +111,9 @@ func CalendarOf(v tenants.CalendarVersion) Calendar {
 	for _, d := range v.Holidays {
 		c.Holidays = append(c.Holidays, d.String())
 	}
+	for _, d := range v.Workdays {
+		c.Workdays = append(c.Workdays, d.String())
+	}
 	return c
 }
 
@@ -127,6 +131,13 @@ func (c Calendar) version() (v tenants.CalendarVersion, err error) {
 			return v, tenants.ErrCalendar.Explain("holidays: %q is no date such as 2026-11-23", text)
 		}
 		v.Holidays = append(v.Holidays, d)
+	}
+	for _, text := range c.Workdays {
+		d, err := citygate.ParseDate(text)
+		if err != nil {
+			return v, tenants.ErrCalendar.Explain("workdays: %q is no date such as 2026-11-23", text)
+		}
+		v.Workdays = append(v.Workdays, d)
 	}
 	return v, nil
 }

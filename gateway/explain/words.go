@@ -57,6 +57,16 @@ func (d *Document) Words(money func(int64) string) ([]string, error) {
 	if e.Tariff != "" {
 		say("tariff %s, version %d%s", e.Tariff, e.Version, place(", category ", string(e.Category)))
 	}
+	if e.Medium != "" {
+		say("shown on: %s", e.Medium)
+	}
+	if day := e.Day; day != nil {
+		moved := ""
+		if day.Moved {
+			moved = ", a rest day moved to be worked"
+		}
+		say("day of the fare: %s, %s%s; the first tap was at %s", day.Date, day.Type, moved, day.Time)
+	}
 	for i := range e.Steps {
 		s := &e.Steps[i]
 		verb := verbs[s.Op]

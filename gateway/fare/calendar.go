@@ -10,10 +10,10 @@ import (
 )
 
 // A Calendar says what day and time of day an instant is: the tenant's business
-// dates and its holidays. The zero Calendar is UTC, cut at midnight.
+// dates, rest days and holidays, each by the version of its calendar that holds on
+// the date. The zero Calendar is UTC, cut at midnight, without holidays.
 type Calendar struct {
 	citygate.Calendar
-	Holidays []citygate.Date // ascending
 }
 
 // A moment is what a price may depend on of an instant.
@@ -21,31 +21,63 @@ type moment struct {
 	date    citygate.Date // business date: the fare day, from cut to cut
 	minute  int           // of the wall clock
 	holiday bool
-}
-
-func (c Calendar) location() *time.Location {
-	if c.Location == nil {
-		return time.UTC
-	}
-	return c.Location
+	rest    bool // no working day
+	moved   bool // a working day although its weekday rests
+	version int  // of the calendar
 }
 
 // business is the calendar of business dates, with another cut if one is given.
 func (c Calendar) business(cut *int) citygate.Calendar {
-	out := citygate.Calendar{Version: c.Version, Location: c.location(), Cut: c.Cut}
+	out := c.Calendar
+	if out.Location == nil {
+		out.Location = time.UTC
+	}
 	if cut != nil {
-		out.Cut = time.Duration(*cut) * time.Minute
+		out = recut(out, time.Duration(*cut)*time.Minute)
 	}
 	return out
 }
 
-func (c Calendar) moment(ms int64, also []citygate.Date) moment {
-	at := time.UnixMilli(ms)
-	m := moment{date: c.business(nil).BusinessDate(at)}
-	local := at.In(c.location())
-	m.minute = local.Hour()*60 + local.Minute()
-	m.holiday = holds(c.Holidays, m.date) || holds(also, m.date)
+// recut gives every version of a calendar another cut.
+func recut(c citygate.Calendar, cut time.Duration) citygate.Calendar {
+	c.Cut = cut
+	if c.Former != nil {
+		former := recut(*c.Former, cut)
+		c.Former = &former
+	}
+	return c
+}
+
+// moment judges an instant by the calendar and by the tariff's own dates, which
+// come before it.
+func (c Calendar) moment(ms int64, t *Tariff) moment {
+	at, business := time.UnixMilli(ms), c.business(nil)
+	m := moment{date: business.BusinessDate(at)}
+	on := business.On(m.date)
+	local := at.In(on.Location)
+	m.minute, m.version = local.Hour()*60+local.Minute(), on.Version
+	weekday := m.date.Time().Weekday()
+	off := weekday == time.Saturday || weekday == time.Sunday
+	if on.Rest != nil {
+		if len(on.Rest.Weekdays) > 0 {
+			off = slices.Contains(on.Rest.Weekdays, weekday)
+		}
+		m.holiday, m.moved = holds(on.Rest.Holidays, m.date), holds(on.Rest.Workdays, m.date)
+	}
+	if holds(t.holidays, m.date) {
+		m.holiday, m.moved = true, false
+	}
+	if holds(t.workdays, m.date) {
+		m.holiday, m.moved = false, true
+	}
+	m.rest, m.moved = (off || m.holiday) && !m.moved, m.moved && off
 	return m
+}
+
+// usual gives whether a date of that weekday rests where nobody says otherwise.
+func (m moment) usual() bool {
+	weekday := m.date.Time().Weekday()
+	return weekday == time.Saturday || weekday == time.Sunday || m.holiday
 }
 
 func holds(sorted []citygate.Date, d citygate.Date) bool {
@@ -53,9 +85,12 @@ func holds(sorted []citygate.Date, d citygate.Date) bool {
 	return found
 }
 
-// A When is a part of the week or the year. Days are mon to sun, weekday (Monday
-// to Friday, no holiday), weekend (Saturday, Sunday or holiday) and holiday; none means every
-// day. A day is the business date of the first tap, so a ride after midnight and
+// A When is a part of the week or the year. Days are mon to sun, weekday, weekend
+// and holiday; none means every day. weekend is a rest day of the week (of the
+// tenant's calendar; Saturday and Sunday where that names none) or a holiday,
+// weekday is any other, and a day moved to be worked (workdays of the calendar or
+// of the tariff) is a weekday whatever day of the week it is. mon to sun are days
+// of the week alone. A day is the business date of the first tap, so a ride after midnight and
 // before the tenant's cut still belongs to the evening before. From and Until are
 // wall clock, "07:30", the first included, the second not; Until not after From
 // reaches past midnight. First and Last are business dates, both included.
@@ -146,17 +181,37 @@ func (w *When) holds(m moment) bool {
 }
 
 func (m moment) is(day string) bool {
-	wd := m.date.Time().Weekday()
-	weekend := wd == time.Saturday || wd == time.Sunday
 	switch day {
 	case "weekday":
-		return !weekend && !m.holiday
+		return !m.rest
 	case "weekend":
-		return weekend || m.holiday
+		return m.rest
 	case "holiday":
 		return m.holiday
 	}
-	return weekdays[wd] == day
+	return weekdays[m.date.Time().Weekday()] == day
+}
+
+// A Day is what a tariff with prices by time took the first tap for. Type is
+// weekday, weekend or holiday, Moved a working day whose weekday rests, Calendar the
+// version of the tenant's calendar.
+type Day struct {
+	Date     string `json:"date"` // business date
+	Time     string `json:"time"` // wall clock, "08:30"
+	Type     string `json:"type"`
+	Moved    bool   `json:"moved,omitempty"`
+	Calendar int    `json:"calendar,omitempty"`
+}
+
+func (m moment) day() *Day {
+	d := &Day{Date: m.date.String(), Time: fmt.Sprintf("%02d:%02d", m.minute/60, m.minute%60), Type: "weekday", Moved: m.moved, Calendar: m.version}
+	if m.rest {
+		d.Type = "weekend"
+	}
+	if m.holiday {
+		d.Type = "holiday"
+	}
+	return d
 }
 
 // during reports whether one of whens holds; none means always.

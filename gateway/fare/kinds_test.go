@@ -54,7 +54,8 @@ func berlin(t testing.TB) fare.Calendar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fare.Calendar{Calendar: citygate.Calendar{Version: 1, Location: zone, Cut: 4 * time.Hour}, Holidays: []citygate.Date{{Year: 2026, Month: 11, Day: 23}}}
+	return fare.Calendar{Calendar: citygate.Calendar{Version: 1, Location: zone, Cut: 4 * time.Hour, Rest: &citygate.RestDays{
+		Holidays: []citygate.Date{{Year: 2026, Month: 11, Day: 23}}, Workdays: []citygate.Date{{Year: 2026, Month: 11, Day: 28}}}}}
 }
 
 // clock gives a local time of the calendar as a journey's time.
@@ -111,7 +112,8 @@ func TestZonesTimePeaksAndMedia(t *testing.T) {
 		{"peak", "2026-11-24 07:30", fare.Trip{Journey: single("P", "")}, 500, ""},
 		{"peak is over on the minute", "2026-11-24 09:30", fare.Trip{Journey: single("P", "")}, 400, ""},
 		{"no peak on a holiday of the tenant", "2026-11-23 08:00", fare.Trip{Journey: single("P", "")}, 400, ""},
-		{"no peak on a Saturday", "2026-11-28 08:00", fare.Trip{Journey: single("P", "")}, 400, ""},
+		{"no peak on a Saturday", "2026-11-21 08:00", fare.Trip{Journey: single("P", "")}, 400, ""},
+		{"peak on a Saturday that is worked for the holiday", "2026-11-28 08:00", fare.Trip{Journey: single("P", "")}, 500, ""},
 		{"past midnight", "2026-11-25 00:30", fare.Trip{Journey: single("P", "")}, 700, ""},
 		{"a date of the season", "2026-12-25 12:00", fare.Trip{Journey: single("P", "")}, 100, ""},
 		{"after midnight the day before goes on until the cut", "2026-12-27 02:00", fare.Trip{Journey: single("P", "")}, 100, ""},

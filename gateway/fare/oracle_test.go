@@ -197,6 +197,10 @@ func slowPeriod(p fare.Period, cal citygate.Calendar, earlier []done, at int64) 
 			panic(err)
 		}
 		cal.Cut = time.Duration(c.Hour()*60+c.Minute()) * time.Minute
+		if cal.Former != nil { // drawCalendar makes two versions at most
+			former := *cal.Former
+			former.Cut, cal.Former = cal.Cut, &former
+		}
 	}
 	date := func(ms int64) citygate.Date { return cal.BusinessDate(time.UnixMilli(ms)) }
 	today := date(at)
@@ -361,7 +365,13 @@ func drawCalendar(t *rapid.T) fare.Calendar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fare.Calendar{Calendar: citygate.Calendar{Version: 1, Location: zone, Cut: time.Duration(rapid.IntRange(0, 6).Draw(t, "cut")) * time.Hour}}
+	c := citygate.Calendar{Version: 1, Location: zone, Cut: time.Duration(rapid.IntRange(0, 6).Draw(t, "cut")) * time.Hour}
+	if rapid.Bool().Draw(t, "a later version") {
+		former := c
+		c = citygate.Calendar{Version: 2, Location: zone, Cut: time.Duration(rapid.IntRange(0, 6).Draw(t, "later cut")) * time.Hour, Former: &former,
+			From: citygate.Date{Year: 2026, Month: 10, Day: rapid.IntRange(20, 31).Draw(t, "from")}}
+	}
+	return fare.Calendar{Calendar: c}
 }
 
 // TestFoldAgreesWithTheOracle: random tariffs and rides over the end of summer

@@ -41,8 +41,10 @@ type Tariff struct {
 	Zones map[string][]string `json:"zones,omitempty"`
 	// Operators are the routes of each operator of an integrated tariff.
 	Operators map[string][]string `json:"operators,omitempty"`
-	// Holidays are business dates beside those of the tenant's calendar.
+	// Holidays, and Workdays that are worked although their weekday rests, are
+	// business dates beside those of the tenant's calendar, and come before it.
 	Holidays []string `json:"holidays,omitempty"`
+	Workdays []string `json:"workdays,omitempty"`
 	// Discounts and Minimum change the price of one ride.
 	Discounts []Discount `json:"discounts,omitempty"`
 	Minimum   Amounts    `json:"minimum,omitempty"`
@@ -60,7 +62,9 @@ type Tariff struct {
 	digest   [32]byte
 	ready    bool
 	timed    bool // some price depends on the day or the time of day
+	media    bool // some price depends on the medium
 	holidays []citygate.Date
+	workdays []citygate.Date
 	operator map[string]string // by route
 }
 
@@ -297,8 +301,20 @@ func (t *Tariff) Compile() error {
 	}
 	t.timed = slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.When) > 0 }) ||
 		slices.ContainsFunc(t.Discounts, func(d Discount) bool { return len(d.When) > 0 })
+	t.media = t.asksMedium()
 	t.digest, t.ready = sha256.Sum256(raw), true
 	return nil
+}
+
+// asksMedium reports whether some price depends on what a code was shown on.
+func (t *Tariff) asksMedium() bool {
+	by := func(m *Match) bool { return len(m.Media) > 0 }
+	return slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.Media) > 0 }) ||
+		slices.ContainsFunc(t.Discounts, func(d Discount) bool { return by(&d.Match) }) ||
+		slices.ContainsFunc(t.Transfers, func(x Transfer) bool { return by(&x.From) || by(&x.To) }) ||
+		slices.ContainsFunc(t.Cumulative, func(c Cumulative) bool { return by(&c.Match) }) ||
+		slices.ContainsFunc(t.NthRide, func(n NthRide) bool { return by(&n.Match) }) ||
+		slices.ContainsFunc(t.Caps, func(c Cap) bool { return by(&c.Match) })
 }
 
 func (t *Tariff) check() error {
@@ -378,16 +394,35 @@ func (t *Tariff) checkNames() error {
 			t.operator[route] = operator
 		}
 	}
-	t.holidays = nil
-	for _, h := range t.Holidays {
-		d, err := day(h)
-		if err != nil || h == "" {
-			return fmt.Errorf("holidays: %w", err)
-		}
-		t.holidays = append(t.holidays, d)
+	var err error
+	if t.holidays, err = dates(t.Holidays); err != nil {
+		return fmt.Errorf("holidays: %w", err)
 	}
-	slices.SortFunc(t.holidays, citygate.Date.Compare)
+	if t.workdays, err = dates(t.Workdays); err != nil {
+		return fmt.Errorf("workdays: %w", err)
+	}
+	for _, d := range t.workdays {
+		if holds(t.holidays, d) {
+			return fmt.Errorf("workdays: %s is a holiday too", d)
+		}
+	}
 	return nil
+}
+
+// dates reads dates and puts them in order.
+func dates(texts []string) (out []citygate.Date, err error) {
+	for _, text := range texts {
+		d, err := day(text)
+		if err == nil && text == "" {
+			err = errors.New("a date is empty")
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, citygate.Date.Compare)
+	return out, nil
 }
 
 // maxAmount bounds every amount of a tariff so that no step of a decision can

@@ -153,8 +153,9 @@ type Calendar struct {
 	From     string   `json:"from"` // business date
 	TimeZone string   `json:"time_zone"`
 	Cut      string   `json:"cut,omitempty"`       // absent = 00:00
-	RestDays []string `json:"rest_days,omitempty"` // sunday to saturday: nothing is paid out
-	Holidays []string `json:"holidays,omitempty"`  // dates on which nothing is paid out
+	RestDays []string `json:"rest_days,omitempty"` // sunday to saturday: nothing is paid out, and to tariffs it is weekend
+	Holidays []string `json:"holidays,omitempty"`  // dates on which nothing is paid out, and which are holidays to tariffs
+	Workdays []string `json:"workdays,omitempty"`  // dates that are worked although their weekday rests
 }
 
 // Retention is how long taps and rider detail are kept.

@@ -105,7 +105,7 @@ tenants:
       - {id: 5, name: front, public_key: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=, kind: validator, stop: S, route: "12", vehicle: V, state: active,
          profile: {mode: bus, kinds: [single], max_fare_minor: 500}}
     settlement: [{from: "2026-11-23", close_after_minutes: 60, pay_after_minutes: 600}]
-    calendars: [{from: "2026-12-01", time_zone: Asia/Shanghai, cut: "04:00", rest_days: [sunday], holidays: ["2027-01-01"]}]
+    calendars: [{from: "2026-12-01", time_zone: Asia/Shanghai, cut: "04:00", rest_days: [sunday], holidays: ["2027-01-01"], workdays: ["2027-01-03"]}]
     retention: {keep_days: 200, automatic: true}
     quota: {reads: {per_second: 100, burst: 200}}
     code_schemes: [{scheme: token-defer, params: {providers: [palm]}, contract: pay, asks: true, keys: [{kind: root_ca, id: 1, key: AAAA}]}]

@@ -102,8 +102,16 @@ func (c Calendar) Version(number int) (v tenants.CalendarVersion, err error) {
 		}
 		v.Holidays = append(v.Holidays, d)
 	}
+	for _, text := range c.Workdays {
+		d, err := citygate.ParseDate(text)
+		if err != nil {
+			return v, tenants.ErrCalendar.Explain("workdays: %q: want a date such as 2026-11-23", text)
+		}
+		v.Workdays = append(v.Workdays, d)
+	}
 	slices.Sort(v.Weekdays)
 	slices.SortFunc(v.Holidays, citygate.Date.Compare)
+	slices.SortFunc(v.Workdays, citygate.Date.Compare)
 	return v, v.Check()
 }
 
@@ -123,6 +131,9 @@ func CalendarOf(v tenants.CalendarVersion) Calendar {
 	}
 	for _, d := range v.Holidays {
 		c.Holidays = append(c.Holidays, d.String())
+	}
+	for _, d := range v.Workdays {
+		c.Workdays = append(c.Workdays, d.String())
 	}
 	return c
 }
