@@ -188,10 +188,10 @@ type readers struct{ g *Gateway }
 // profile says otherwise: that of its kind's name, and either name of a railway,
 // whose readers are set up as a metro's as often as not. An authority's have none.
 func modesOf(k tenants.Kind) (usual accept.Mode, others []accept.Mode) {
-	switch k {
-	case tenants.Authority:
+	if k == tenants.Authority {
 		return "", nil
-	case tenants.Rail:
+	}
+	if k == tenants.Rail {
 		return accept.Metro, []accept.Mode{accept.Rail}
 	}
 	return accept.Mode(k), nil

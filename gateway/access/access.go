@@ -104,11 +104,11 @@ var ErrHidden = errNotFound
 
 // The times of the package.
 const (
-	lookEvery      = time.Second           // how old a look at the versions may be
+	lookEvery      = time.Second            // how old a look at the versions may be
 	lookAgainEvery = 100 * time.Millisecond // and before somebody is refused
-	waitBeyond     = 3 * time.Second       // a look this old is waited for when one is under way
-	staleAfter     = 30 * time.Second      // without a look no changes
-	lookWithin     = 2 * time.Second       // one look
+	waitBeyond     = 3 * time.Second        // a look this old is waited for when one is under way
+	staleAfter     = 30 * time.Second       // without a look no changes
+	lookWithin     = 2 * time.Second        // one look
 )
 
 // Held is how many tenants' snapshots are kept; the least used give way.
