@@ -1293,7 +1293,6 @@ CREATE TABLE external_lines (
     CONSTRAINT external_lines_tenant_id_contract_day_fkey FOREIGN KEY (tenant_id, contract, day) REFERENCES external_files(tenant_id, contract, day)
 );
 COMMENT ON TABLE external_lines IS 'The rows of providers'' bills, as they were read. Append-only.';
-CREATE INDEX external_lines_our_id ON external_lines USING btree (tenant_id, our_id);
 ALTER TABLE external_lines ENABLE ROW LEVEL SECURITY;
 ALTER TABLE external_lines FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON external_lines
@@ -3002,7 +3001,7 @@ CREATE TABLE recon_items (
 COMMENT ON TABLE recon_items IS 'What became of every row of every bill and of every payment without a row: matched, or an exception with an owner.';
 COMMENT ON COLUMN recon_items.resolution IS 'How a person ended the exception; its transfers follow from it.';
 CREATE INDEX recon_items_charge ON recon_items USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
-CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, contract, day, line_no) WHERE (line_no IS NOT NULL);
+CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, day, contract, line_no) WHERE (line_no IS NOT NULL);
 CREATE INDEX recon_items_open ON recon_items USING btree (tenant_id, opened_at, contract, item) WHERE (state = 'open'::text);
 ALTER TABLE recon_items ENABLE ROW LEVEL SECURITY;
 ALTER TABLE recon_items FORCE ROW LEVEL SECURITY;

@@ -81,12 +81,7 @@ func InterbookID(operator citygate.TenantID, journey citygate.UUID) citygate.UUI
 // version 7 UUID: the time, and in place of the randomness a hash of the parts.
 // Give it a name of the kind first, so that two kinds never share an id.
 func DeriveID(at time.Time, parts ...string) citygate.UUID {
-	room := make([]byte, 0, 192)
-	for _, p := range parts {
-		room = binary.AppendUvarint(room, uint64(len(p)))
-		room = append(room, p...)
-	}
-	sum := sha256.Sum256(room)
+	sum := sha256.Sum256(appendParts(make([]byte, 0, 192), parts...))
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
 	var u citygate.UUID
@@ -95,6 +90,15 @@ func DeriveID(at time.Time, parts ...string) citygate.UUID {
 	u[6] = u[6]&0x0f | 0x70
 	u[8] = u[8]&0x3f | 0x80
 	return u
+}
+
+// appendParts appends each part behind its length.
+func appendParts(room []byte, parts ...string) []byte {
+	for _, p := range parts {
+		room = binary.AppendUvarint(room, uint64(len(p)))
+		room = append(room, p...)
+	}
+	return room
 }
 
 // check refuses what must never reach a book.

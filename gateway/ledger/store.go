@@ -77,16 +77,22 @@ func Post(ctx context.Context, tx *pg.Tx, transfers []Transfer) error {
 		return err
 	}
 	for chunk := range slices.Chunk(net, rowsMax) {
-		var accounts, currencies = make([]string, len(chunk)), make([]string, len(chunk))
-		var debits, credits = make([]int64, len(chunk)), make([]int64, len(chunk))
-		for i, b := range chunk {
-			accounts[i], currencies[i], debits[i], credits[i] = b.Account, string(b.Currency), b.Debit, b.Credit
-		}
-		if _, err := tx.Exec(ctx, addBalances, int64(tx.Tenant), accounts, currencies, debits, credits); err != nil {
+		if err := addNet(ctx, tx, chunk); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addNet moves balances, which come sorted by account and currency.
+func addNet(ctx context.Context, tx *pg.Tx, net []Balance) error {
+	var accounts, currencies = make([]string, len(net)), make([]string, len(net))
+	var debits, credits = make([]int64, len(net)), make([]int64, len(net))
+	for i, b := range net {
+		accounts[i], currencies[i], debits[i], credits[i] = b.Account, string(b.Currency), b.Debit, b.Credit
+	}
+	_, err := tx.Exec(ctx, addBalances, int64(tx.Tenant), accounts, currencies, debits, credits)
+	return err
 }
 
 // attemptFrom is the number of transfers from which it pays to try whether all of

@@ -11,10 +11,17 @@
 // bill rows + payments without a row = matched + exceptions, always
 // ([Count]).
 //
+// Matching joins sets in the database. Rows that say exactly what a succeeded payment
+// says become matched items and transfers without leaving it, fifty thousand to a
+// transaction ([ledger.PostFrom]); payments of the day without an item are named
+// missing by the anti-join the other way. What is left, a row that is off by a cent, of
+// another currency or state, or one too many, is read and judged row by row.
+//
 // A row is matched with the payment that has its id, wherever the day fell:
 // a payment made at 23:59 there and known here at 00:01 is no exception. A
 // second row for the same payment is a duplicate in the same bill and a
-// date_diff in another. A row for a payment whose outcome is not known here
+// date_diff in another; of several rows the payment's is the one that says what our
+// book says. A row for a payment whose outcome is not known here
 // decides it ([Book.Resolve]), for the bill is the last arbiter, and is then
 // matched like any other. A payment is missing at the provider when the day on
 // which it became final is imported, as all touched days before it are, and

@@ -71,7 +71,7 @@ func TestExchangeExplainsOnlyWhatItCan(t *testing.T) {
 		if c.row == 1 {
 			p = &refund
 		}
-		if got := judge(&rows[c.row], p, &charge); got != c.want {
+		if got := verdict(&rows[c.row], p, &charge); got != c.want {
 			t.Errorf("%s: %s; want %s", name, got, c.want)
 		}
 	}

@@ -1,7 +1,6 @@
 package recon
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -112,9 +111,9 @@ func key(refund bool, ourID string) string {
 // again is the natural key of the item for a row that is one too many.
 func again(l *Line) string { return fmt.Sprintf("row/%s/%d", l.Day, l.No) }
 
-// judge compares a row with the payment that has its id, nil if none has. charge is
+// verdict compares a row with the payment that has its id, nil if none has. charge is
 // the charge that a refund row names.
-func judge(l *Line, p, charge *Payment) Kind {
+func verdict(l *Line, p, charge *Payment) Kind {
 	switch {
 	case p == nil || p.State != Succeeded:
 		if l.Refund {
@@ -211,7 +210,7 @@ func (i *Item) stamp(now time.Time) {
 // charge a refund row names, to be held if we know nothing of the refund.
 func outcome(contract string, l *Line, p, charge *Payment, now time.Time) Item {
 	i := Item{
-		Contract: contract, Item: key(l.Refund, l.names()), Kind: judge(l, p, charge), OurID: l.OurID,
+		Contract: contract, Item: key(l.Refund, l.names()), Kind: verdict(l, p, charge), OurID: l.OurID,
 		Day: l.Day, Line: l.No, Currency: l.Currency, Actual: l.Amount, ActualFee: l.Fee,
 	}
 	switch {
@@ -235,17 +234,6 @@ func surplus(i Item, l *Line, first citygate.Date, now time.Time) Item {
 		i.Kind = DateDiff
 	}
 	i.Expected, i.ExpectedFee, i.ResolvedAt = 0, 0, time.Time{}
-	i.stamp(now)
-	return i
-}
-
-// missing is the item of a payment that no bill has.
-func missing(contract string, p *Payment, day citygate.Date, now time.Time) Item {
-	i := Item{
-		Contract: contract, Item: key(p.IsRefund(), p.OurID), Kind: MissingProvider, OurID: cmp.Or(p.ChargeOurID, p.OurID),
-		ChargeID: p.ChargeID, RefundID: p.RefundID, Day: day, Currency: p.Currency,
-		Expected: p.signed(), ExpectedFee: p.Fee,
-	}
 	i.stamp(now)
 	return i
 }

@@ -43,20 +43,6 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 	return payments, nil
 }
 
-// SucceededIn implements [Book].
-func (Payments) SucceededIn(ctx context.Context, tx *pg.Tx, contract string, refunds bool, from, to time.Time, after string, limit int) ([]Payment, error) {
-	read := collect.ChargesForBill
-	if refunds {
-		read = collect.RefundsForBill
-	}
-	entries, err := read(ctx, tx, contract, from, to, after, limit)
-	payments := make([]Payment, len(entries))
-	for i, e := range entries {
-		payments[i] = payment(e)
-	}
-	return payments, err
-}
-
 // Resolve implements [Book]. What the collector will not take (a payment that
 // was declined in the meantime) stays as it is and becomes an exception.
 func (p Payments) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error {

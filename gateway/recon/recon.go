@@ -1,6 +1,7 @@
 package recon
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +25,12 @@ var (
 	ErrNotOpen  = &citygate.Code{Name: "recon.not_open", Kind: citygate.Conflict, Title: "There is no such open exception. List the open ones."}
 )
 
-// chunk is the number of rows matched in one transaction.
-const chunk = 2_000
+// chunk is the number of rows stored in one statement, and of those judged in one
+// transaction; joinRows the number of rows joined in one.
+const (
+	chunk    = 2_000
+	joinRows = 50_000
+)
 
 // A Book is what this package needs of the charges and refunds of a tenant.
 // Every method speaks of one contract and runs in the caller's transaction.
@@ -35,10 +40,6 @@ type Book interface {
 	Touched(ctx context.Context, tx *pg.Tx, contract string, since time.Time) ([]time.Time, error)
 	// Named gives the charges and refunds with these ids of ours, in any state.
 	Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []string) ([]Payment, error)
-	// SucceededIn gives the charges, or the refunds, that became final in [from, to)
-	// and moved money, by our id behind after, at most limit: fewer are the last
-	// ones. Others among them are passed over.
-	SucceededIn(ctx context.Context, tx *pg.Tx, contract string, refunds bool, from, to time.Time, after string, limit int) ([]Payment, error)
 	// Resolve decides payments whose outcome is not known here: the provider's
 	// bill has them, so they succeeded. Doing it again changes nothing.
 	Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error
@@ -62,10 +63,15 @@ type Config struct {
 
 // A Reconciler imports and matches for every tenant. It is safe for concurrent
 // use: two runs for one tenant do the work once.
-type Reconciler struct{ Config }
+type Reconciler struct {
+	Config
+	rows int // joined in one transaction; 0 = joinRows
+}
 
 // New makes a Reconciler.
-func New(c Config) *Reconciler { return &Reconciler{c} }
+func New(c Config) *Reconciler { return &Reconciler{Config: c} }
+
+func (r *Reconciler) part() int { return cmp.Or(r.rows, joinRows) }
 
 // ImportDue imports and matches every bill that is due and ready. A contract
 // whose provider fails does not keep the others from being reconciled.
@@ -191,34 +197,61 @@ func fileName(tenant citygate.TenantID, contract string, bill driver.Bill, sum [
 	return "bills/" + tenant.String() + "/" + safe(contract) + "/" + bill.Day.String() + "_" + hex.EncodeToString(sum[:4]) + "_" + safe(bill.Name)
 }
 
-// process matches the rows of a stored bill and then looks for payments that
-// have none.
+// process gives every row of a stored bill its outcome: the rows that are plainly
+// right by joining them to the payments, part by part; then, few by few, the others;
+// and at last it looks for payments that have no row.
 func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, day citygate.Date) error {
 	for more := true; more; {
-		var open []Line
-		wait := true
-		match := func(tx *pg.Tx) (err error) {
-			more, open, err = r.match(ctx, tx, contract, day, wait)
+		err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			more, err = r.join(ctx, tx, contract, day)
 			return err
-		}
-		if err := r.DB.InTenant(ctx, tenant, match); err != nil {
-			return err
-		}
-		if len(open) == 0 {
-			continue
-		}
-		// Deciding posts to the books and so does matching, and a transaction posts
-		// once: so this is one of its own, and then the rows are matched.
-		err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, contract, open) })
+		})
 		if err != nil {
 			return err
 		}
-		wait = false
-		if err := r.DB.InTenant(ctx, tenant, match); err != nil {
+	}
+	for behind, more := 0, true; more; {
+		var open []Line
+		last, wait := behind, true
+		judge := func(tx *pg.Tx) (err error) {
+			last, open, err = r.judge(ctx, tx, contract, day, behind, wait)
 			return err
 		}
+		if err := r.DB.InTenant(ctx, tenant, judge); err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			// Deciding posts to the books and so does matching, and a transaction posts
+			// once: so this is one of its own, and then the rows are matched.
+			err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, contract, open) })
+			if err != nil {
+				return err
+			}
+			wait = false
+			if err := r.DB.InTenant(ctx, tenant, judge); err != nil {
+				return err
+			}
+		}
+		more, behind = last > behind, last
 	}
 	return r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.finish(ctx, tx, contract, biller, day) })
+}
+
+// join matches the next part of a bill's rows and reports whether there was one. The
+// file's row is locked first, so that two runs take turns.
+func (r *Reconciler) join(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date) (more bool, err error) {
+	from, processed, err := file(ctx, tx, contract, day, forUpdate)
+	if err != nil || processed {
+		return false, err
+	}
+	last, err := partEnd(ctx, tx, contract, day, from, r.part())
+	if err != nil || last == 0 {
+		return false, err
+	}
+	if err := advance(ctx, tx, contract, day, last); err != nil {
+		return false, err
+	}
+	return true, matchPart(ctx, tx, contract, day, from, last)
 }
 
 // undecided gives the rows that speak of payments whose outcome is open here.
@@ -253,51 +286,61 @@ func (r *Reconciler) known(ctx context.Context, tx *pg.Tx, contract string, line
 	return known, nil
 }
 
-// match gives the next rows their outcomes and reports whether there may be
-// more of them. If wait, and rows speak of payments that are open, it gives
-// these and does nothing else. The file's row is locked first, so that two runs
-// take turns.
-func (r *Reconciler) match(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, wait bool) (more bool, open []Line, err error) {
-	from, processed, err := file(ctx, tx, contract, day, forUpdate)
+// judge gives the next rows behind one that have no outcome theirs, and gives the
+// last of them. If wait, and rows speak of payments that are open, it gives these and
+// does nothing else. The file's row is locked first, so that two runs take turns.
+func (r *Reconciler) judge(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, behind int, wait bool) (last int, open []Line, err error) {
+	_, processed, err := file(ctx, tx, contract, day, forUpdate)
 	if err != nil || processed {
-		return false, nil, err
+		return behind, nil, err
 	}
-	lines, err := next(ctx, tx, contract, day, from)
+	lines, err := rest(ctx, tx, contract, day, behind)
 	if err != nil || len(lines) == 0 {
-		return false, nil, err
+		return behind, nil, err
 	}
 	known, err := r.known(ctx, tx, contract, lines)
 	if err != nil {
-		return false, nil, err
+		return behind, nil, err
 	}
 	if open = undecided(lines, known); wait && len(open) > 0 {
-		return true, open, nil
+		return behind, open, nil
 	}
 	items, err := place(ctx, tx, contract, lines, known)
 	if err != nil {
-		return false, nil, err
+		return behind, nil, err
 	}
 	var transfers []ledger.Transfer
 	for i := range items {
 		transfers = append(transfers, transfersOf(tx.Tenant, &items[i])...)
 	}
-	if err := advance(ctx, tx, contract, day, lines[len(lines)-1].No); err != nil {
-		return false, nil, err
+	return lines[len(lines)-1].No, nil, ledger.Post(ctx, tx, transfers)
+}
+
+// plain orders what says the same as our book before what does not.
+func plain(i Item) int {
+	if i.Kind == Matched {
+		return 0
 	}
-	return true, nil, ledger.Post(ctx, tx, transfers)
+	return 1
 }
 
 // place stores the items of rows and gives them as they were stored. The first
-// row of a payment is its item; what the item of an earlier one is in the way of
+// row of a payment that says what our book says, or else its first, is its item; what the item of an earlier one is in the way of
 // is either late, where no bill had a row before, or one too many. A row for a
 // payment that a person has settled meanwhile is one too many as well: its money
 // is booked, and what the row brings has to be looked at.
 func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known map[string]*Payment) ([]Item, error) {
 	first, repeated := make([]Item, 0, len(lines)), []Item(nil)
 	at := make(map[string]*Line, len(lines))
+	outcomes := make([]Item, len(lines))
+	order := make([]int, len(lines))
 	for i := range lines {
 		l := &lines[i]
-		item := outcome(contract, l, known[key(l.Refund, l.names())], known[key(false, l.OurID)], tx.Now)
+		outcomes[i], order[i] = outcome(contract, l, known[key(l.Refund, l.names())], known[key(false, l.OurID)], tx.Now), i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(outcomes[a]), plain(outcomes[b])) })
+	for _, n := range order {
+		l, item := &lines[n], outcomes[n]
 		if at[item.Item] != nil {
 			repeated = append(repeated, surplus(item, l, l.Day, tx.Now))
 			continue
@@ -346,13 +389,9 @@ func (r *Reconciler) finish(ctx context.Context, tx *pg.Tx, contract string, bil
 	if err != nil || processed {
 		return err
 	}
-	// A provider's day is somewhere within these instants, whatever its zone and
-	// cut; BillDay says which of them are its own.
-	from, to := day.AddDays(-1).Time(), day.AddDays(2).Time()
-	for _, refunds := range []bool{false, true} {
-		if err := r.absent(ctx, tx, contract, biller, day, refunds, from, to); err != nil {
-			return err
-		}
+	from, to := span(biller, day)
+	if err := nameMissing(ctx, tx, contract, day, from, to); err != nil {
+		return err
 	}
 	return markProcessed(ctx, tx, contract, day)
 }

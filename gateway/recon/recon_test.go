@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -319,27 +321,68 @@ func large(w *world, n int) {
 	w.at(morning(monday))
 }
 
-// A process that dies between two chunks leaves what the next one needs to go
-// on behind the last row that has its outcome.
-func TestMatchingGoesOnWhereItStopped(t *testing.T) {
-	const n = 10_000
+// A process that dies at any statement, of storing, joining, judging, deciding or
+// naming what is missing, leaves what the next one needs to go on. Here every
+// statement dies the first two times that it is run.
+func TestDyingAtEveryStatementHasOneEffect(t *testing.T) {
+	const n = 30
 	w := newWorld(t)
 	large(w, n)
-	dying := *w.r
-	dying.Book = mortal{asked: new(int)}
-	if err := dying.ImportDue(t.Context(), tenant); !errors.Is(err, errDied) {
-		t.Fatalf("ImportDue = %v; want the death", err)
+	w.charges(charge{"open", 1000, 6, "unknown", noon}, ok("silent"), ok("cent"))
+	w.refund("back", "cent", 300, "succeeded", noon)
+	w.biller.bills[monday] = append(w.biller.bills[monday], row(100, "open", 1000, 6), row(101, "cent", 1001, 6), back(102, "cent", "back", 300), row(103, "open", 1000, 6))
+	died := map[string]int{}
+	var die context.CancelFunc
+	r := *w.r
+	r.DB = pgtest.Reopen(t, w.db, pgtest.WithClock(func() time.Time { return morning(monday) }), pgtest.WithStatements(func(sql string) {
+		if died[sql]++; died[sql] <= 2 {
+			die()
+		}
+	}))
+	recon.JoinRows(&r, 7)
+	deaths := 0
+	for ; ; deaths++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		die = cancel
+		err := r.ImportDue(ctx, tenant)
+		cancel()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) || deaths > 200 {
+			t.Fatalf("after %d deaths: %v", deaths, err)
+		}
 	}
-	if c := w.count(); c.Lines != n || c.Matched == 0 || c.Matched == n {
-		t.Errorf("before the death: %+v; want a part of the rows matched", c)
+	for _, step := range []string{"INSERT INTO external_lines", "SELECT DISTINCT ON (item)", "INSERT INTO transfers", "INSERT INTO balances", "missing_provider", "state = 'processed'"} {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(died)), func(sql string) bool { return strings.Contains(sql, step) }) {
+			t.Errorf("nothing died at %q", step)
+		}
 	}
-	w.importAt(morning(monday))
-	c := w.count()
-	if c.Matched != n-1 || c.Exceptions[recon.MissingLedger] != 1 || c.Exceptions[recon.MissingProvider] != 1 || c.Lines != n+1 {
+	want := "amount_diff cent finance, duplicate open provider, missing_ledger stranger operator, missing_provider C00000015 provider, missing_provider silent provider"
+	if got := joined(w.exceptions()); got != want {
+		t.Errorf("after %d deaths:\n%s\nwant\n%s", deaths, got, want)
+	}
+	if c := w.count(); c.Matched != n-1+2 || c.Lines != n+4+2 {
 		t.Errorf("counts %+v", c)
 	}
-	if got := w.balance("bank"); got != int64(n-1)*994 {
-		t.Errorf("the bank has %d", got)
+	if got := w.balance("bank"); got != int64(n)*994-300 {
+		t.Errorf("the bank has %d; want %d", got, n*994-300)
+	}
+	w.settled()
+}
+
+// The row that says what our book says is the payment's, wherever it stands; any other
+// is one too many.
+func TestPlainRowIsThePayments(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), charge{"u", 1000, 6, "unknown", noon})
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 999, 6), row(2, "a", 1000, 6), row(3, "u", 999, 6), row(4, "u", 1000, 6)}
+	w.importAt(morning(monday))
+	if got := joined(w.exceptions()); got != "duplicate a provider, duplicate u provider" {
+		t.Errorf("exceptions %q", got)
+	}
+	if c := w.count(); c.Matched != 2 {
+		t.Errorf("counts %+v; want 2 matched", c)
 	}
 	w.settled()
 }

@@ -102,30 +102,6 @@ func file(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, lo
 	return matchedTo, state == "processed", err
 }
 
-const nextSQL = `
-	SELECT day, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at
-	FROM external_lines
-	WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no > $4
-	ORDER BY tenant_id, contract, day, line_no
-	LIMIT $5`
-
-// next gives the first rows of a bill behind a line number: those that have no
-// outcome yet.
-func next(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, after int) ([]Line, error) {
-	rows, err := tx.Query(ctx, nextSQL, int64(tx.Tenant), contract, day, after, chunk)
-	if err != nil {
-		return nil, err
-	}
-	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
-		err = row.Scan(&l.Day, &l.No, &l.Refund, &l.OurID, &l.RefundID, &l.ProviderRef, &l.Amount, &l.Currency, &l.Fee, &l.At)
-		return l, err
-	})
-	if err != nil || len(lines) == 0 {
-		return nil, err
-	}
-	return lines, exchangesOf(ctx, tx, contract, day, lines)
-}
-
 // A holder is an item that exists already.
 type holder struct {
 	day     citygate.Date
@@ -151,22 +127,6 @@ func taken(ctx context.Context, tx *pg.Tx, contract string, keys []string) (map[
 		return nil
 	})
 	return list, err
-}
-
-// withoutItem gives the items that are not stored under their keys yet.
-func withoutItem(ctx context.Context, tx *pg.Tx, contract string, items []Item) ([]Item, error) {
-	if len(items) == 0 {
-		return nil, nil
-	}
-	keys := make([]string, len(items))
-	for i := range items {
-		keys[i] = items[i].Item
-	}
-	there, err := taken(ctx, tx, contract, keys)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(items, func(i Item) bool { _, stored := there[i.Item]; return stored }), nil
 }
 
 const insertItemsSQL = `

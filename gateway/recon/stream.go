@@ -2,6 +2,7 @@ package recon
 
 import (
 	"context"
+	"sort"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -55,29 +56,16 @@ func readBill(biller driver.Biller, bill driver.Bill, visit func(driver.BillLine
 	return nil
 }
 
-// absent stores the exceptions of payments that no bill has, page by page.
-func (r *Reconciler) absent(ctx context.Context, tx *pg.Tx, contract string, biller driver.Biller, day citygate.Date, refunds bool, from, to time.Time) error {
-	for after := ""; ; {
-		payments, err := r.Book.SucceededIn(ctx, tx, contract, refunds, from, to, after, chunk)
-		if err != nil {
-			return err
-		}
-		var items []Item
-		for i := range payments {
-			p := &payments[i]
-			after = p.OurID
-			if p.State == Succeeded && biller.BillDay(p.FinalAt) == day {
-				items = append(items, missing(contract, p, day, tx.Now))
-			}
-		}
-		if items, err = withoutItem(ctx, tx, contract, items); err != nil {
-			return err
-		}
-		if _, err := insertItems(ctx, tx, items); err != nil {
-			return err
-		}
-		if len(payments) < chunk {
-			return nil
-		}
+// span gives the instants [from, to) that a provider counts to a day. A day lies
+// within these three calendar days whatever the provider's zone and cut, and days
+// follow each other, so its ends are found by halving.
+func span(biller driver.Biller, day citygate.Date) (from, to time.Time) {
+	first, last := day.AddDays(-1).Time().UnixMicro(), day.AddDays(2).Time().UnixMicro()
+	begins := func(of citygate.Date) time.Time {
+		n := sort.Search(int(last-first), func(n int) bool {
+			return biller.BillDay(time.UnixMicro(first+int64(n)).UTC()).Compare(of) >= 0
+		})
+		return time.UnixMicro(first + int64(n)).UTC()
 	}
+	return begins(day), begins(day.AddDays(1))
 }

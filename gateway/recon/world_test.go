@@ -3,7 +3,6 @@ package recon_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -348,30 +347,30 @@ func (book) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []rec
 		if l.Refund {
 			table, ourID = "refunds", l.RefundID
 		}
-		tag, err := tx.Exec(ctx, `UPDATE `+table+` SET state = 'succeeded', final_at = $3 WHERE tenant_id = $1 AND our_id = $2 AND state IN ('sent', 'unknown')`, int64(tx.Tenant), ourID, tx.Now)
+		fee := "fee"
+		if l.Refund {
+			fee = "0::bigint"
+		}
+		rows, err := tx.Query(ctx, `UPDATE `+table+` SET state = 'succeeded', final_at = $3 WHERE tenant_id = $1 AND our_id = $2 AND state IN ('sent', 'unknown')
+			RETURNING our_id, amount, `+fee, int64(tx.Tenant), ourID, tx.Now)
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 1 && !l.Refund {
-			transfers = append(transfers, collected(ourID, l.Amount, l.Fee)...)
+		type paid struct {
+			ID          string
+			Amount, Fee int64
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[paid])
+		if err != nil {
+			return err
+		}
+		for _, p := range list {
+			if !l.Refund {
+				transfers = append(transfers, collected(p.ID, p.Amount, p.Fee)...)
+			}
 		}
 	}
 	return ledger.Post(ctx, tx, transfers)
 }
 
 func joined(list []string) string { return strings.Join(list, ", ") }
-
-// mortal is a book whose process dies when it is asked for the fourth time.
-type mortal struct {
-	book
-	asked *int
-}
-
-var errDied = errors.New("the process died")
-
-func (m mortal) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []string) ([]recon.Payment, error) {
-	if *m.asked++; *m.asked == 4 {
-		return nil, errDied
-	}
-	return m.book.Named(ctx, tx, contract, ourIDs)
-}

@@ -1,0 +1,135 @@
+package recon
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// This file is the part of matching that the database does by joining sets: it reads
+// the collector's charges and refunds and never changes them. Rows are joined to
+// payments by a look-up of each, so that a bill costs what its rows cost, however
+// many payments there are behind it and whatever the planner knows of them.
+
+// partEnd gives the number of the last row of the next part of a bill behind a row, 0
+// if there is none.
+func partEnd(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, after, rows int) (last int, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT coalesce(max(line_no), 0) FROM (
+			SELECT line_no FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no > $4 ORDER BY line_no LIMIT $5) AS l`,
+		int64(tx.Tenant), contract, day, after, rows).Scan(&last)
+	return last, err
+}
+
+// matchSQL gives the rows of a part that say exactly what a succeeded payment says
+// their items; of several such rows the first. Amounts of refunds are negative.
+const matchSQL = `
+	INSERT INTO recon_items (tenant_id, contract, item, kind, state, owner, charge_id, refund_id, our_id, day, line_no, currency,
+	                         expected, expected_fee, actual, actual_fee, diff, note, opened_at, resolved_at)
+	SELECT DISTINCT ON (item) $1::bigint, $2, item, 'matched', 'matched', '', charge_id, refund_id, our_id, $3::date, line_no, currency,
+	       amount, fee, amount, fee, 0, '', $6::timestamptz, $6::timestamptz
+	FROM (
+		SELECT 'charge/' || l.our_id AS item, c.charge_id, NULL::uuid AS refund_id, l.our_id, l.line_no, l.currency, l.amount, l.fee
+		FROM external_lines AS l CROSS JOIN LATERAL (
+			SELECT charge_id, contract, state, currency, amount, fee FROM charges WHERE tenant_id = $1 AND our_id = l.our_id LIMIT 1) AS c
+		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.line_no > $4 AND l.line_no <= $5 AND NOT l.is_refund
+		  AND c.contract = $2 AND c.state = 'succeeded' AND c.currency = l.currency AND c.amount = l.amount AND c.fee = l.fee
+		UNION ALL
+		SELECT 'refund/' || l.refund_id, r.charge_id, r.refund_id, l.our_id, l.line_no, l.currency, l.amount, l.fee
+		FROM external_lines AS l CROSS JOIN LATERAL (
+			SELECT charge_id, refund_id, contract, state, currency, amount FROM refunds WHERE tenant_id = $1 AND our_id = l.refund_id LIMIT 1) AS r
+		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.line_no > $4 AND l.line_no <= $5 AND l.is_refund
+		  AND r.contract = $2 AND r.state = 'succeeded' AND r.currency = l.currency AND r.amount = -l.amount AND l.fee = 0) AS m
+	ORDER BY item, line_no
+	ON CONFLICT (tenant_id, contract, item) DO NOTHING`
+
+// matchedSQL is what matchSQL moves: what [transfersOf] gives for its items.
+const matchedSQL = `
+	SELECT $6::text AS debit, $7::text AS credit, actual - actual_fee AS amount, currency, 'provider_settled' AS code,
+	       'bill:' || contract || '/' || item AS event, day AS business_date
+	FROM recon_items
+	WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no > $4 AND line_no <= $5 AND state = 'matched' AND actual <> actual_fee`
+
+// matchPart matches the rows of a part that are plainly right, and books them. No row
+// of the part has an item before.
+func matchPart(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, after, last int) error {
+	tag, err := tx.Exec(ctx, matchSQL, int64(tx.Tenant), contract, day, after, last, tx.Now)
+	if err != nil || tag.RowsAffected() == 0 {
+		return err
+	}
+	return ledger.PostFrom(ctx, tx, tx.Now, matchedSQL, int64(tx.Tenant), contract, day, after, last, ledger.Bank(), ledger.ProviderReceivable(contract))
+}
+
+// restSQL gives the rows of a bill that have no item.
+const restSQL = `
+	SELECT l.day, l.line_no, l.is_refund, l.our_id, l.refund_id, l.provider_ref, l.amount, l.currency, l.fee, l.at
+	FROM (
+		SELECT line_no FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no > $4
+		EXCEPT SELECT line_no FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no > $4
+		ORDER BY line_no LIMIT $5) AS r
+	CROSS JOIN LATERAL (
+		SELECT day, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at FROM external_lines
+		WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no = r.line_no LIMIT 1) AS l
+	ORDER BY l.line_no`
+
+// rest gives the first rows of a bill behind a row that have no outcome yet.
+func rest(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, after int) ([]Line, error) {
+	rows, err := tx.Query(ctx, restSQL, int64(tx.Tenant), contract, day, after, chunk)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l Line, err error) {
+		err = row.Scan(&l.Day, &l.No, &l.Refund, &l.OurID, &l.RefundID, &l.ProviderRef, &l.Amount, &l.Currency, &l.Fee, &l.At)
+		return l, err
+	})
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	return lines, exchangesOf(ctx, tx, contract, day, lines)
+}
+
+// missingSQL names the payments that became final in [$4, $5) and that no bill has:
+// those without an item.
+const missingSQL = `
+	INSERT INTO recon_items (tenant_id, contract, item, kind, state, owner, charge_id, refund_id, our_id, day, line_no, currency,
+	                         expected, expected_fee, actual, actual_fee, diff, note, opened_at, resolved_at)
+	SELECT $1::bigint, $2, p.item, 'missing_provider', 'open', $6, p.charge_id, p.refund_id, p.our_id, $3::date, NULL, p.currency,
+	       p.amount, p.fee, 0, 0, -p.amount, '', $7::timestamptz, NULL
+	FROM (
+		SELECT 'charge/' || our_id AS item, charge_id, NULL::uuid AS refund_id, our_id, currency, amount, fee
+		FROM charges WHERE tenant_id = $1 AND contract = $2 AND state = 'succeeded' AND sent_at IS NOT NULL AND final_at >= $4 AND final_at < $5
+		UNION ALL
+		SELECT 'refund/' || r.our_id, r.charge_id, r.refund_id, c.our_id, r.currency, -r.amount, 0
+		FROM refunds AS r JOIN charges AS c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.contract = $2 AND r.state = 'succeeded' AND r.sent_at IS NOT NULL AND r.final_at >= $4 AND r.final_at < $5) AS p
+	LEFT JOIN LATERAL (SELECT true AS there FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = p.item LIMIT 1) AS i ON true
+	WHERE i.there IS NULL
+	ORDER BY p.item
+	ON CONFLICT (tenant_id, contract, item) DO NOTHING`
+
+// missingPart is about how many charges one statement looks at.
+const missingPart = 200_000
+
+// nameMissing stores the exceptions of payments that no bill has, some instants at a
+// time: no statement takes as long as a day is large.
+func nameMissing(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, from, to time.Time) error {
+	for from.Before(to) {
+		var next time.Time
+		err := tx.QueryRow(ctx, `
+			SELECT coalesce((SELECT final_at FROM charges WHERE tenant_id = $1 AND contract = $2 AND final_at > $3 AND final_at < $4
+				ORDER BY final_at OFFSET $5 LIMIT 1), $4::timestamptz)`, int64(tx.Tenant), contract, from, to, missingPart).Scan(&next)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, missingSQL, int64(tx.Tenant), contract, day, from, next, owners[MissingProvider], tx.Now); err != nil {
+			return err
+		}
+		from = next
+	}
+	return nil
+}
