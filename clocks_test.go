@@ -39,10 +39,6 @@ var platformTime = map[string]string{
 	"gateway/notify.go notify":            "a notification comes from the world",
 	"gateway/notify_code.go requestCode":  "likewise",
 	"gateway/passes.go secretsFor":        "how old a secret in this process is",
-	"gateway/products.go Products":        "the sandbox's is its tenant's, by provider",
-	"gateway/product_http.go openHTTP":    "the real provider refuses requests that are not of now",
-	"gateway/products.go openAlipay":      "the real provider refuses requests that are not of now",
-	"gateway/products.go openWechatpay":   "the real provider refuses requests that are not of now",
 	"gateway/products.go provider":        "a real provider is in the world",
 	"gateway/roaming.go readVisits":       "how old what this process holds is",
 	"gateway/roaming.go visits":           "how old what this process holds is",
@@ -55,9 +51,6 @@ var platformTime = map[string]string{
 	"tenants/pg/db.go newID":              "an id's time is the platform's and how far the tenant is ahead",
 	"tenants/pg/db.go once":               "a transaction's time is the platform's and how far the tenant is ahead",
 	"tenants/store.go Snapshot":           "how old what this process holds of the directory is",
-
-	"gateway/products_alipayplus.go openAlipayplus": "the real provider refuses requests that are not of now",
-	"gateway/products_openloop.go openOpenloop":     "the real provider refuses requests that are not of now",
 }
 
 // ownTime are devices, what plays a city, and key stores, whose waiting and files
@@ -67,7 +60,7 @@ var ownTime = []string{"gateway/city", "gateway/code", "gateway/terminal", "gate
 // Every timestamp that is made for a tenant comes from its clock.
 func TestClocks(t *testing.T) {
 	found := map[string][]string{}                                           // by "file function"
-	for _, top := range []string{"tenants", "keys", "policies", "gateway"} { // adapters get theirs from gateway/products.go
+	for _, top := range []string{"tenants", "keys", "policies", "gateway"} { // adapters get theirs from Gateway.provider
 		err := fs.WalkDir(os.DirFS("."), top, func(name string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:

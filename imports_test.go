@@ -1,8 +1,10 @@
 package citygate_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +40,7 @@ var doors = map[string][]string{
 	"github.com/goccy/go-yaml":                 {"policies/ruleset", "gateway/manifest"},
 	"golang.org/x/time":                        {"gateway/edge"}, // token buckets
 	"github.com/dunglas/httpsfv":               {"adapters/httpsig"},
-	"github.com/santhosh-tekuri/jsonschema/v6": {"adapters/remote", "gateway/edge/conform"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"adapters/schema", "gateway/edge/conform"},
 	"pgregory.net/rapid":                       {},
 	"github.com/google/go-cmp":                 {},
 	"github.com/rogpeppe/go-internal":          {},
@@ -96,15 +98,17 @@ var ours = map[string][]string{
 	"policies/accept":                {"gateway/code", "gateway/tap"},
 	"policies/policytest":            {"policies/accept", "policies/ruleset"},
 	"policies/ruleset":               {"policies/accept", "gateway/code", "gateway/tap"},
-	"adapters":                       {"adapters/driver"},
+	"adapters":                       {"adapters/driver", "adapters/party", "adapters/schema"},
+	"adapters/builtin":               {"adapters"},
+	"adapters/schema":                nil,
+	"adapters/party":                 {"adapters/driver"},
 	"adapters/wire":                  {"adapters/driver"},
 	"adapters/sandbox":               {"adapters/driver"},
 	"adapters/httpsig":               nil,
-	"adapters/remote":                {"adapters/driver", "adapters/httpsig", "adapters/wire"},
+	"adapters/remote":                {"adapters/driver", "adapters/httpsig", "adapters/schema", "adapters/wire"},
 	"adapters/scaffold":              {"adapters/remote"},
 	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/remote"},
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
-	"adapters/alipay":                {"adapters/driver", "adapters/wire"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
@@ -143,15 +147,8 @@ var ours = map[string][]string{
 	"gateway/access/issuertest":      {},
 	"gateway/edge/conform":           {}, // for tests
 
-	"adapters/wechatpay":              {"adapters/driver", "adapters/wire", "gateway/code/motsm2", "gateway/code/sm2"}, // it makes the operator's part of ministry codes
-	"adapters/wechatpay/wechatpaysim": {},
-	"adapters/unionpay":               {"adapters/driver", "adapters/wire"},
-	"adapters/unionpay/unionpaysim":   {},
-
-	"adapters/alipayplus":               {"adapters/driver", "adapters/wire"},
-	"adapters/alipayplus/alipayplussim": {},
-	"adapters/openloop":                 {"adapters/driver", "adapters/wire"},
-	"adapters/openloop/openloopsim":     {},
+	"adapters/wechatpay":                  {"adapters/driver", "adapters/wire", "gateway/code/motsm2", "gateway/code/sm2"}, // it makes the operator's part of ministry codes
+	"adapters/wechatpay/wechatpayproduct": {"adapters", "adapters/driver", "adapters/party", "adapters/schema", "adapters/wechatpay", "adapters/wechatpay/wechatpaysim", "gateway/code", "gateway/code/motsm2"},
 }
 
 // A code scheme is a folder of gateway/code and needs no entry: all of them are
@@ -176,6 +173,47 @@ func init() {
 	ours[schemeFolder+"schemes"] = append(ours[schemeFolder+"schemes"], "gateway/code")
 }
 
+// A payment product is a folder of adapters and needs no entry above unless it
+// imports more than every product may: the adapter has the contract and package
+// wire, its simulator NAMEsim nothing of ours, and NAMEproduct puts the two together
+// for the program. Package builtin alone lists them.
+var kit = []string{"builtin", "driver", "drivertest", "httpsig", "interop", "party", "remote", "scaffold", "schema", "wire"}
+
+// productPart says which product's folder a package is in, and what it is there: ""
+// for the adapter, sim or product; another one has none of the rights.
+func productPart(pkg string) (name, part string, ok bool) {
+	parts := strings.Split(pkg, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] != "adapters" || (len(parts) == 2 && slices.Contains(kit, parts[1])) {
+		return "", "", false
+	}
+	if len(parts) == 3 {
+		if part, ok = strings.CutPrefix(parts[2], parts[1]); !ok || (part != "sim" && part != "product") {
+			return "", "", false
+		}
+	}
+	return parts[1], part, true
+}
+
+// mayImport lists what a package of ours may import of ours.
+func mayImport(from string) []string {
+	if list, said := ours[from]; said {
+		return list
+	}
+	name, part, ok := productPart(from)
+	adapter := "adapters/" + name
+	switch {
+	case ok && part == "":
+		return []string{"adapters/driver", "adapters/wire"}
+	case ok && part == "product":
+		return []string{"adapters", "adapters/driver", "adapters/party", "adapters/schema", adapter, adapter + "/" + name + "sim"}
+	}
+	return nil
+}
+
+// players may import adapters and simulators: they stand before the gateway or
+// play its providers. In cmd/citygate these are the benchmarks alone.
+var players = []string{"gateway/city", "gateway/city/load", "cmd/citygate"}
+
 // above are the packages that put the others together.
 var above = []string{"gateway", "gateway/edge", "gateway/console", "gateway/city", "cmd/citygate"}
 
@@ -189,6 +227,13 @@ func allowed(from, imp string) string {
 		return ""
 	}
 	if to, mine := strings.CutPrefix(imp, module+"/"); mine {
+		if name, part, product := productPart(to); product && !slices.Contains(players, from) {
+			own, _, inside := productPart(from)
+			if inside && own == name && slices.Contains(mayImport(from), to) || from == "adapters/builtin" && part == "product" {
+				return ""
+			}
+			return "a payment product is reached by package builtin"
+		}
 		switch {
 		case strings.HasPrefix(from, "cmd/"):
 			return ""
@@ -215,7 +260,7 @@ func allowed(from, imp string) string {
 				return "public packages import the standard library, root and public packages alone"
 			}
 		}
-		if !slices.Contains(ours[from], to) {
+		if !slices.Contains(mayImport(from), to) {
 			return "the table in imports_test.go does not allow it"
 		}
 		return ""
@@ -284,11 +329,16 @@ func TestImportsRefuses(t *testing.T) {
 		{"gateway/code/ct1", "github.com/emmansun/gmsm/sm2"},
 		{"gateway/recon", module + "/cmd/citygate"},
 		{"gateway", module + "/gateway/city"},
-		{"adapters/alipay/alipaysim", module + "/adapters/alipay"},
-		{"adapters/wechatpay/wechatpaysim", module + "/adapters/wechatpay"},
-		{"adapters/unionpay/unionpaysim", module + "/adapters/unionpay"},
-		{"adapters/alipayplus/alipayplussim", module + "/adapters/alipayplus"},
-		{"adapters/openloop/openloopsim", module + "/adapters/openloop"},
+		{"adapters/acme/acmesim", module + "/adapters/acme"},
+		{"adapters/acme/acmesim", module + "/adapters/wire"},
+		{"adapters/acme", module + "/adapters/acme/acmesim"},
+		{"adapters/acme", module + "/adapters/alipay"},
+		{"adapters/acme/acmeproduct", module + "/adapters/alipay"},
+		{"adapters/acme/acmeproduct", module + "/gateway/collect"},
+		{"adapters/acme/acmehelp", module + "/adapters/acme"},
+		{"adapters/builtin", module + "/adapters/acme"},
+		{"gateway", module + "/adapters/acme/acmeproduct"},
+		{"gateway/collect", module + "/adapters/acme"},
 		{"keys", "github.com/hashicorp/vault/api"},
 		{"", "github.com/google/uuid"},
 	} {
@@ -296,10 +346,35 @@ func TestImportsRefuses(t *testing.T) {
 			t.Errorf("%s may import %s", c.from, c.imp)
 		}
 	}
-	if why := allowed("gateway/intake", module+"/gateway/tap"); why != "" {
-		t.Errorf("gateway/intake may not import gateway/tap: %s", why)
+	for _, c := range []struct{ from, imp string }{
+		{"gateway/intake", "gateway/tap"}, {"adapters/builtin", "adapters/acme/acmeproduct"}, {"adapters/acme/acmeproduct", "adapters/acme/acmesim"}, {"adapters/acme", "adapters/wire"},
+	} {
+		if why := allowed(c.from, module+"/"+c.imp); why != "" {
+			t.Errorf("%s may not import %s: %s", c.from, c.imp, why)
+		}
 	}
 }
+
+// No command but a benchmark names a product.
+func TestCommandsNameNoProduct(t *testing.T) {
+	files, err := filepath.Glob("cmd/*/*.go")
+	if err != nil || len(files) < 50 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range ourImports.FindAllStringSubmatch(string(text), -1) {
+			if _, _, product := productPart(m[1]); product && !strings.HasPrefix(filepath.Base(file), "bench_") && !strings.HasSuffix(file, "_test.go") {
+				t.Errorf("%s imports %s", file, m[1])
+			}
+		}
+	}
+}
+
+var ourImports = regexp.MustCompile(`"` + regexp.QuoteMeta(module) + `/(adapters/[^"]+)"`)
 
 // Every package says what it is for, main packages included.
 func TestEveryPackageHasADoc(t *testing.T) {

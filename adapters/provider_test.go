@@ -208,18 +208,22 @@ func TestAbilitiesAreFoundOnTheDriver(t *testing.T) {
 }
 
 func TestSetOpensWhatItKnows(t *testing.T) {
-	set := Set{"fake": func(d Deps) (driver.Provider, error) {
+	set := Set{"tool": {Name: "tool"}}
+	set.Replace("fake", func(d Deps) (driver.Provider, error) {
 		if string(d.Config) != "{}" {
 			return nil, errors.New("no such configuration")
 		}
 		return &fake{about: about}, nil
-	}}
+	})
 	deps := Deps{Config: json.RawMessage("{}"), Clock: still}
 	if p, err := set.Open("fake", deps); err != nil || p.Describe().Name != "fake" {
 		t.Errorf("Open = %v, %v", p, err)
 	}
 	if _, err := set.Open("fame", deps); !errors.Is(err, ErrUnknownProduct) || !strings.Contains(err.Error(), "fake") {
 		t.Errorf("err = %v; want ErrUnknownProduct that names fake", err)
+	}
+	if _, err := set.Open("tool", deps); !errors.Is(err, ErrUnknownProduct) || strings.Contains(err.Error(), "are tool") {
+		t.Errorf("a product that no contract can be of: %v", err)
 	}
 	if _, err := set.Open("fake", Deps{}); err == nil {
 		t.Error("opened without a clock")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/alipayplus"
+	"github.com/cashlesscity/citygate/adapters/alipayplus/alipayplusproduct"
 	"github.com/cashlesscity/citygate/adapters/alipayplus/alipayplussim"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -23,7 +24,7 @@ import (
 // hongkong signs a contract with a simulated Antom for the bus, whose riders pay
 // from wallets in Hong Kong dollars. Nothing is guaranteed: what they pay is settled
 // at the rate of then, rounded down.
-func (o *office) hongkong() (*alipayplussim.Server, AlipayplusContract) {
+func (o *office) hongkong() (*alipayplussim.Server, alipayplusproduct.Contract) {
 	o.t.Helper()
 	held, err := o.Ring.Ensure(o.t.Context(), actor, bus, keys.ProviderPurpose("alipayplus"), keys.RSA2048)
 	o.must(err)
@@ -35,7 +36,7 @@ func (o *office) hongkong() (*alipayplussim.Server, AlipayplusContract) {
 	})
 	o.must(err)
 	o.t.Cleanup(sim.Close)
-	contract := AlipayplusContract{
+	contract := alipayplusproduct.Contract{
 		Base: sim.URL(), Files: sim.URL(), Collect: "agreement", ClientID: "VALLEY_0001", PlatformKeys: map[string][]byte{}, Merchant: "valley",
 		Method: "ALIPAY_HK", NotifyURL: "https://city.example/notify", Currency: "CNY", PayCurrency: "HKD",
 	}
@@ -113,10 +114,10 @@ func TestAlipayplusContractsAreChecked(t *testing.T) {
 	o := open(t)
 	o.onboard()
 	_, contract := o.hongkong()
-	for names, change := range map[string]func(*AlipayplusContract){
-		"platform_keys": func(c *AlipayplusContract) { c.PlatformKeys = map[string][]byte{"1": {1}} },
-		"zone":          func(c *AlipayplusContract) { c.Zone = "Elsewhere" },
-		"pay_currency":  func(c *AlipayplusContract) { c.PayCurrency = c.Currency },
+	for names, change := range map[string]func(*alipayplusproduct.Contract){
+		"platform_keys": func(c *alipayplusproduct.Contract) { c.PlatformKeys = map[string][]byte{"1": {1}} },
+		"zone":          func(c *alipayplusproduct.Contract) { c.Zone = "Elsewhere" },
+		"pay_currency":  func(c *alipayplusproduct.Contract) { c.PayCurrency = c.Currency },
 	} {
 		c := contract
 		change(&c)

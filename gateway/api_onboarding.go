@@ -26,7 +26,7 @@ func (g *Gateway) onboarding() edge.Onboarding {
 	return edge.Onboarding{
 		SetState: g.setTenantState, Serves: g.serves, Serve: g.serve, Keys: g.tenantKeys, EnsureKey: g.ensureKey,
 		RotateKey: g.rotateKeyOf, ActivateKey: g.activateKeyOf, RevokeKey: g.revokeKeyOf,
-		Contracts: g.contractViews, PutContract: g.addContract, PutSecret: g.addSecret,
+		Contracts: g.contractViews, Adapters: g.adapterViews, PutContract: g.addContract, PutSecret: g.addSecret,
 		Tariffs: g.tariffs, Tariff: g.tariff, PublishTariff: g.publishTariff, RestoreTariff: g.restoreTariff, Acceptance: g.acceptance, PutAcceptance: g.publishAcceptance,
 		Stops: g.stops, PutStops: g.putStops, Checklist: g.checklist,
 	}
@@ -181,6 +181,22 @@ func (g *Gateway) contractViews(ctx context.Context, tenant citygate.TenantID) (
 		return err
 	})
 	return list, err
+}
+
+func (g *Gateway) adapterViews() []edge.Adapter {
+	var list []edge.Adapter
+	for _, name := range g.Products.Names() {
+		p := g.Products[name]
+		a := edge.Adapter{Name: name, Title: p.Title, Config: p.Config, Secrets: []edge.AdapterSecret{}}
+		for _, s := range p.Secrets {
+			a.Secrets = append(a.Secrets, edge.AdapterSecret(s))
+		}
+		if p.Signed {
+			a.Key = string(keys.ProviderPurpose(name))
+		}
+		list = append(list, a)
+	}
+	return list
 }
 
 func (g *Gateway) addContract(ctx context.Context, actor string, tenant citygate.TenantID, name string, c edge.PutContract) (edge.Contract, error) {

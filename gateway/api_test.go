@@ -191,15 +191,15 @@ func TestRiderByTheAPI(t *testing.T) {
 // change it after that.
 func (o *office) scripted(s sandbox.Script) (change func(sandbox.Script)) {
 	var box *sandbox.Provider
-	open := o.Products["sandbox"]
-	o.Products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var open adapters.Constructor
+	open = o.Products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := open(d)
 		if err == nil {
 			box = p.(*sandbox.Provider)
 			box.SetScript(s)
 		}
 		return p, err
-	}
+	})
 	return func(s sandbox.Script) { box.SetScript(s) }
 }
 

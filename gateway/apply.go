@@ -324,6 +324,9 @@ func (g *Gateway) putContract(ctx context.Context, actor string, tenant citygate
 	if !slices.Contains(g.Products.Names(), c.Adapter) {
 		return collect.ErrContract.Explain("there is no adapter %q here; there are %s", c.Adapter, strings.Join(g.Products.Names(), ", "))
 	}
+	if err := g.Products.CheckConfig(c.Adapter, c.Config); err != nil {
+		return err
+	}
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return collect.AddContract(ctx, tx, actor, c) })
 }
 

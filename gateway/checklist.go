@@ -104,7 +104,7 @@ func (c *checker) keys(ctx context.Context) error {
 		purposes = append(purposes, keys.Credential, keys.DenyList)
 	}
 	for _, k := range c.have.Contracts {
-		if signed[k.Adapter] {
+		if c.Products[k.Adapter].Signed {
 			purposes = append(purposes, keys.ProviderPurpose(k.Adapter))
 		}
 	}
@@ -124,7 +124,7 @@ func (c *checker) contract() {
 	item := edge.ChecklistItem{Name: "provider contract", Do: "PUT /v1/tenants/{tenant}/contracts/{contract}, or contracts in the file"}
 	var names []string
 	for _, k := range c.have.Contracts {
-		if c.tenant.Mode == tenants.Live && k.Adapter == "sandbox" {
+		if c.tenant.Mode == tenants.Live && c.Products[k.Adapter].InProcess {
 			item.Detail = "the sandbox moves no money: a live tenant needs a contract with a payment provider"
 			continue
 		}

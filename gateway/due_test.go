@@ -51,15 +51,15 @@ func (m *moody) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 // moodily puts a moody provider in the sandbox's place.
 func (o *office) moodily() *moody {
 	m := &moody{}
-	open := o.Products["sandbox"]
-	o.Products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var open adapters.Constructor
+	open = o.Products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := open(d)
 		if err != nil {
 			return nil, err
 		}
 		m.Provider, m.Refunder, m.Biller = p, p.(driver.Refunder), p.(driver.Biller)
 		return m, nil
-	}
+	})
 	return m
 }
 

@@ -37,7 +37,7 @@ func (l *lister) PullDeny(context.Context) ([]string, error) {
 func TestProvidersListIsFollowed(t *testing.T) {
 	o := open(t)
 	l := &lister{}
-	o.Products["listed"] = func(d adapters.Deps) (driver.Provider, error) { return l, nil }
+	o.Products.Replace("listed", func(d adapters.Deps) (driver.Provider, error) { return l, nil })
 	o.onboard()
 	o.settleDown()
 	var ann credential.Account

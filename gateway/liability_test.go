@@ -18,15 +18,15 @@ import (
 func (o *office) declines() (say func(bool)) {
 	var boxes []*sandbox.Provider
 	var script sandbox.Script
-	open := o.Products["sandbox"]
-	o.Products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var open adapters.Constructor
+	open = o.Products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := open(d)
 		if err == nil {
 			boxes = append(boxes, p.(*sandbox.Provider))
 			p.(*sandbox.Provider).SetScript(script)
 		}
 		return p, err
-	}
+	})
 	return func(all bool) {
 		script = sandbox.Script{}
 		for n := range 40 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpayproduct"
 	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpaysim"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
@@ -54,14 +55,14 @@ func TestOperatorSignsCodesForWechat(t *testing.T) {
 	server := o.reachable()
 	sim, contract := o.wechat(func(c *wechatpaysim.Config) { c.Merchants[0].APIv2Key = []byte(wechatAPIv2) })
 	contract.NotifyURL = ""
-	contract.RideCode = &WechatpayRideCode{
+	contract.RideCode = &wechatpayproduct.RideCode{
 		Scheme: json.RawMessage(`{"certificate":"absent"}`), Version: 0x80, CardIssuer: "31047700", Platform: "00000002", CapMinor: 1500,
 		LifetimeSeconds: 24 * 3600, ValiditySeconds: 60,
 	}
 	raw, err := json.Marshal(contract)
 	o.must(err)
 	o.send(http.MethodPut, busPath("contracts/codes"), map[string]any{"adapter": "wechatpay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
-	for name, value := range map[string]string{WechatpayAPIv3Key: wechatAPIv3, WechatpayAPIv2Key: wechatAPIv2, WechatpayRideCodeKey: rideCodeKey} {
+	for name, value := range map[string]string{wechatpayproduct.APIv3Key: wechatAPIv3, wechatpayproduct.APIv2Key: wechatAPIv2, wechatpayproduct.RideCodeKey: rideCodeKey} {
 		o.secrets.AddText(name, value)
 		o.send(http.MethodPut, busPath("contracts/codes/secrets/"+name), map[string]any{"value": []byte(value)}, nil)
 	}

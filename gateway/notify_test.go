@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpaysim"
@@ -154,7 +155,7 @@ func (o *office) alipayWithholding() *alipaysim.Server {
 	der, err := x509.MarshalPKIXPublicKey(sim.Public())
 	o.must(err)
 	for name, m := range map[string]alipaysim.Merchant{"alipay": merchants[0], "alipay-2": merchants[1]} {
-		raw, err := json.Marshal(AlipayContract{Gateway: sim.URL(), AppID: m.AppID, Account: m.Account, PlatformKeys: [][]byte{der}, Collect: "withholding"})
+		raw, err := json.Marshal(alipayproduct.Contract{Gateway: sim.URL(), AppID: m.AppID, Account: m.Account, PlatformKeys: [][]byte{der}, Collect: "withholding"})
 		o.must(err)
 		o.send(http.MethodPut, busPath("contracts/"+name), map[string]any{"adapter": "alipay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
 		_, err = o.provider(o.t.Context(), bus, collect.Contract{Name: name, Adapter: "alipay", Config: raw})

@@ -1,12 +1,7 @@
 package gateway
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,117 +12,15 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
-	"github.com/cashlesscity/citygate/adapters/alipay"
-	"github.com/cashlesscity/citygate/adapters/driver"
-	"github.com/cashlesscity/citygate/adapters/sandbox"
-	"github.com/cashlesscity/citygate/adapters/wechatpay"
+	"github.com/cashlesscity/citygate/adapters/builtin"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// AlipayContract is the configuration of a contract of the product "alipay".
-type AlipayContract struct {
-	Gateway      string   `json:"gateway"` // URL of the v2 gateway
-	AppID        string   `json:"app_id"`
-	Account      string   `json:"account"`       // partner id of the signed merchant
-	PlatformKeys [][]byte `json:"platform_keys"` // PKIX DER, base64; more than one while the platform rotates
-
-	// In certificate mode, PEM instead of platform_keys.
-	AppCert       string `json:"app_cert,omitempty"`
-	PlatformCerts string `json:"platform_certs,omitempty"`
-	RootCerts     string `json:"root_certs,omitempty"`
-
-	Collect    string `json:"collect,omitempty"` // "" for records of the platform's own codes, withholding or barcode
-	NotifyURL  string `json:"notify_url,omitempty"`
-	SignScene  string `json:"sign_scene,omitempty"` // of agreements
-	CardType   string `json:"card_type,omitempty"`  // of the operator's cards in the wallet
-	CardAction string `json:"card_action,omitempty"`
-
-	DenyEvery string `json:"deny_every,omitempty"` // how often the platform's black list is read, such as 1h; not at all if empty
-}
-
 // Products gives the payment products built into this program. An installation
 // with an adapter of its own adds it to a copy.
-func Products() adapters.Set {
-	return adapters.Set{
-		"alipay":     openAlipay,
-		"alipayplus": openAlipayplus,
-		"http":       openHTTP,
-		"openloop":   openOpenloop,
-		"sandbox": func(d adapters.Deps) (driver.Provider, error) {
-			if d.Files == nil {
-				return nil, errors.New("the sandbox needs a directory for its book")
-			}
-			return sandbox.Open(d.Files, d.Clock, d.Config)
-		},
-		"wechatpay": openWechatpay,
-	}
-}
-
-func openAlipay(d adapters.Deps) (driver.Provider, error) {
-	var c AlipayContract
-	dec := json.NewDecoder(bytes.NewReader(d.Config))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return nil, alipay.ErrConfig.Explain("the contract's configuration: %v", err)
-	}
-	platform := make([]*rsa.PublicKey, len(c.PlatformKeys))
-	for i, der := range c.PlatformKeys {
-		public, err := x509.ParsePKIXPublicKey(der)
-		if err != nil {
-			return nil, alipay.ErrConfig.Explain("platform_keys[%d] is not a PKIX public key", i)
-		}
-		key, ok := public.(*rsa.PublicKey)
-		if !ok {
-			return nil, alipay.ErrConfig.Explain("platform_keys[%d] is not an RSA key", i)
-		}
-		platform[i] = key
-	}
-	config := alipay.Config{
-		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, HTTP: d.HTTP, Clock: d.Clock,
-		Collect: alipay.Collect(c.Collect), NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), SignScene: c.SignScene, CardType: c.CardType, CardAction: c.CardAction,
-	}
-	if c.AppCert != "" || c.PlatformCerts != "" || c.RootCerts != "" {
-		config.Certificates = &alipay.Certificates{App: []byte(c.AppCert), Platform: []byte(c.PlatformCerts), Roots: []byte(c.RootCerts)}
-	}
-	return alipay.New(config)
-}
-
-func openWechatpay(d adapters.Deps) (driver.Provider, error) {
-	var c WechatpayContract
-	dec := json.NewDecoder(bytes.NewReader(d.Config))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return nil, wechatpay.ErrConfig.Explain("the contract's configuration: %v", err)
-	}
-	platform := make(map[string]*rsa.PublicKey, len(c.PlatformKeys))
-	for id, der := range c.PlatformKeys {
-		public, err := x509.ParsePKIXPublicKey(der)
-		if err != nil {
-			return nil, wechatpay.ErrConfig.Explain("platform_keys[%.64q] is not a PKIX public key", id)
-		}
-		key, ok := public.(*rsa.PublicKey)
-		if !ok {
-			return nil, wechatpay.ErrConfig.Explain("platform_keys[%.64q] is not an RSA key", id)
-		}
-		platform[id] = key
-	}
-	codes, err := c.RideCode.rideCode(d.Secrets[WechatpayRideCodeKey])
-	if err != nil {
-		return nil, err
-	}
-	return wechatpay.New(wechatpay.Config{
-		RideCode: codes,
-		Base:     c.Base, Product: wechatpay.Product(c.Product), AppID: c.AppID, MchID: c.MchID, SubMchID: c.SubMchID, Serial: c.Serial, Signer: d.Signer,
-		APIv3Key: d.Secrets[WechatpayAPIv3Key], APIv2Key: d.Secrets[WechatpayAPIv2Key], PlatformKeys: platform, AnswerKey: c.AnswerKey,
-		NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), Scene: c.Scene, Line: c.Line, ClientIP: c.ClientIP, V2Version: c.V2Version, ArrearsPath: c.ArrearsPath,
-		Currency: c.Currency, MCC: c.MCC, Store: c.Store, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random,
-	})
-}
-
-// signed names the products whose requests are signed with a key of the tenant.
-var signed = map[string]bool{"alipay": true, "alipayplus": true, "wechatpay": true, "http": true}
+func Products() adapters.Set { return builtin.Products() }
 
 // A providerCache keeps one opened provider per contract.
 type providerCache struct {
@@ -183,14 +76,14 @@ func (g *Gateway) provider(ctx context.Context, tenant citygate.TenantID, c coll
 	if deps.Secrets, err = g.secretsOf(ctx, tenant, c.Name, noted); err != nil {
 		return nil, err
 	}
-	if signed[c.Adapter] {
+	if g.Products[c.Adapter].Signed {
 		if deps.Signer, err = keys.CryptoSigner(ctx, g.Signer, tenant, keys.ProviderPurpose(c.Adapter), version); err != nil {
 			return nil, err
 		}
 	}
-	if c.Adapter == "sandbox" {
+	if g.Products[c.Adapter].InProcess {
 		deps.Clock = g.DB.ClockOf(tenant) // it is in this process, and moves with its tenant's clock; others are in the world
-		dir, err := subdirectory(g.Files, fmt.Sprintf("sandbox-%d-%s", tenant, c.Name))
+		dir, err := subdirectory(g.Files, fmt.Sprintf("%s-%d-%s", c.Adapter, tenant, c.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -215,7 +108,7 @@ func (g *Gateway) versionsOf(ctx context.Context, tenant citygate.TenantID, c co
 		return "", nil, 0, err
 	}
 	noted = slices.DeleteFunc(noted, func(s collect.ContractSecret) bool { return s.Contract != c.Name || g.provesCodes(s.Name) })
-	if signed[c.Adapter] {
+	if g.Products[c.Adapter].Signed {
 		if _, key, err = g.Ring.Active(ctx, tenant, keys.ProviderPurpose(c.Adapter)); err != nil {
 			return "", nil, 0, err
 		}

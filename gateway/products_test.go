@@ -8,13 +8,16 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/alipay"
+	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
 )
@@ -36,8 +39,8 @@ func TestBadContractIsRefusedByTheFieldsName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := AlipayContract{Gateway: "https://pay.example/gateway.do", AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der}}
-	alipayConfig := func(change func(*AlipayContract)) string {
+	good := alipayproduct.Contract{Gateway: "https://pay.example/gateway.do", AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der}}
+	alipayConfig := func(change func(*alipayproduct.Contract)) string {
 		c := good
 		change(&c)
 		raw, err := json.Marshal(c)
@@ -53,12 +56,12 @@ func TestBadContractIsRefusedByTheFieldsName(t *testing.T) {
 	defer func() { _ = root.Close() }()
 	deps := adapters.Deps{Signer: own, HTTP: http.DefaultClient, Clock: func() time.Time { return pgtest.Epoch }, Files: root}
 	for _, c := range []struct{ product, config, names string }{
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.Gateway = "pay.example" }), "gateway"},
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.AppID = "" }), "app id"},
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.Account = "valley" }), "account"},
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = nil }), "platform keys"},
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = [][]byte{der, []byte("x")} }), "platform_keys[1]"},
-		{"alipay", alipayConfig(func(c *AlipayContract) { c.PlatformKeys = [][]byte{edwards} }), "platform_keys[0]"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.Gateway = "pay.example" }), "gateway"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.AppID = "" }), "app id"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.Account = "valley" }), "account"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.PlatformKeys = nil }), "platform keys"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.PlatformKeys = [][]byte{der, []byte("x")} }), "platform_keys[1]"},
+		{"alipay", alipayConfig(func(c *alipayproduct.Contract) { c.PlatformKeys = [][]byte{edwards} }), "platform_keys[0]"},
 		{"alipay", `{"gateway":"https://pay.example","secret":"x"}`, `"secret"`},
 		{"alipay", ``, "configuration"},
 		{"sandbox", `{"fee_ppm":1000001}`, "fee_ppm"},
@@ -73,7 +76,7 @@ func TestBadContractIsRefusedByTheFieldsName(t *testing.T) {
 			t.Errorf("%s: %v is not %s", c.config, err, alipay.ErrConfig.Name)
 		}
 	}
-	deps.Config = json.RawMessage(alipayConfig(func(*AlipayContract) {}))
+	deps.Config = json.RawMessage(alipayConfig(func(*alipayproduct.Contract) {}))
 	if _, err := Products().Open("alipay", deps); err != nil {
 		t.Errorf("a good contract: %v", err)
 	}
@@ -106,5 +109,20 @@ func TestProviderOfAContract(t *testing.T) {
 	o.must(err)
 	if first != again || first == foreign {
 		t.Error("want one provider per tenant and contract")
+	}
+	// What the schema of its configuration does not have is refused where it stands,
+	// before a contract is kept; the value is not repeated.
+	said := o.ask(http.MethodPut, busPath("contracts/ap"), "application/json", []byte(`{"adapter":"alipay","fee_ppm":0,"config":{`+
+		`"gateway":"https://pay.example","app_id":"1","account":"2088","platform_keys":["hunter2!"]}}`)).Body.String()
+	if !strings.Contains(said, "adapter.config") || !strings.Contains(said, "/config/platform_keys/0") || strings.Contains(said, "hunter2") {
+		t.Errorf("refused with %s", said)
+	}
+	var list struct {
+		Items []edge.Adapter `json:"items"`
+	}
+	o.send(http.MethodGet, busPath("adapters"), nil, &list)
+	i := slices.IndexFunc(list.Items, func(a edge.Adapter) bool { return a.Name == "wechatpay" })
+	if i < 0 || list.Items[i].Key != "provider-wechatpay" || len(list.Items[i].Secrets) != 3 || !strings.Contains(string(list.Items[i].Config), `"ride_code"`) {
+		t.Errorf("adapters: %+v", list.Items)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/wechatpay"
+	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpayproduct"
 	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpaysim"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -29,7 +30,7 @@ const (
 )
 
 // wechat signs a contract with a simulated WeChat Pay for the bus, by the API.
-func (o *office) wechat(change func(*wechatpaysim.Config)) (*wechatpaysim.Server, WechatpayContract) {
+func (o *office) wechat(change func(*wechatpaysim.Config)) (*wechatpaysim.Server, wechatpayproduct.Contract) {
 	o.t.Helper()
 	held, err := o.Ring.Ensure(o.t.Context(), actor, bus, keys.ProviderPurpose("wechatpay"), keys.RSA2048)
 	o.must(err)
@@ -44,7 +45,7 @@ func (o *office) wechat(change func(*wechatpaysim.Config)) (*wechatpaysim.Server
 	sim, err := wechatpaysim.Start(config)
 	o.must(err)
 	o.t.Cleanup(sim.Close)
-	contract := WechatpayContract{
+	contract := wechatpayproduct.Contract{
 		Base: sim.URL(), Product: "ride", AppID: "wx01", MchID: wechatMchID, Serial: "0A0B0C", PlatformKeys: map[string][]byte{},
 		NotifyURL: "https://city.example/notify", Scene: "BUS",
 	}
@@ -57,7 +58,7 @@ func (o *office) wechat(change func(*wechatpaysim.Config)) (*wechatpaysim.Server
 	o.must(err)
 	o.send(http.MethodPut, busPath("contracts/wechat"), map[string]any{"adapter": "wechatpay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
 	o.secrets.AddText("the APIv3 key", wechatAPIv3)
-	o.send(http.MethodPut, busPath("contracts/wechat/secrets/"+WechatpayAPIv3Key), map[string]any{"value": []byte(wechatAPIv3)}, nil)
+	o.send(http.MethodPut, busPath("contracts/wechat/secrets/"+wechatpayproduct.APIv3Key), map[string]any{"value": []byte(wechatAPIv3)}, nil)
 	return sim, contract
 }
 
@@ -171,15 +172,15 @@ func TestBadWechatContractIsRefusedByTheFieldsName(t *testing.T) {
 	if err != nil || p.Describe().Name != "wechatpay" {
 		t.Fatalf("a good contract: %v", err)
 	}
-	for names, change := range map[string]func(*WechatpayContract){
-		"base":           func(c *WechatpayContract) { c.Base = "pay.example" },
-		"product":        func(c *WechatpayContract) { c.Product = "cash" },
-		"mch_id":         func(c *WechatpayContract) { c.MchID = "" },
-		"serial":         func(c *WechatpayContract) { c.Serial = "valley" },
-		"platform_keys":  func(c *WechatpayContract) { c.PlatformKeys = nil },
-		`platform_keys[`: func(c *WechatpayContract) { c.PlatformKeys = map[string][]byte{"PUB_KEY_ID_1": []byte("x")} },
-		"scene":          func(c *WechatpayContract) { c.Scene = "" },
-		"apiv2_key":      func(c *WechatpayContract) { c.Product = "ride_v2" },
+	for names, change := range map[string]func(*wechatpayproduct.Contract){
+		"base":           func(c *wechatpayproduct.Contract) { c.Base = "pay.example" },
+		"product":        func(c *wechatpayproduct.Contract) { c.Product = "cash" },
+		"mch_id":         func(c *wechatpayproduct.Contract) { c.MchID = "" },
+		"serial":         func(c *wechatpayproduct.Contract) { c.Serial = "valley" },
+		"platform_keys":  func(c *wechatpayproduct.Contract) { c.PlatformKeys = nil },
+		`platform_keys[`: func(c *wechatpayproduct.Contract) { c.PlatformKeys = map[string][]byte{"PUB_KEY_ID_1": []byte("x")} },
+		"scene":          func(c *wechatpayproduct.Contract) { c.Scene = "" },
+		"apiv2_key":      func(c *wechatpayproduct.Contract) { c.Product = "ride_v2" },
 	} {
 		c := good
 		change(&c)

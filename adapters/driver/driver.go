@@ -75,6 +75,10 @@ var ErrNotPerformed = errors.New("driver: not performed")
 // ErrCurrencyUnsupported refuses a currency the provider does not settle.
 var ErrCurrencyUnsupported = errors.New("driver: currency_unsupported")
 
+// ErrConfig refuses the configuration of a contract, by the field that is wrong.
+var ErrConfig = &citygate.Code{Name: "adapter.config", Kind: citygate.Invalid,
+	Title: "The contract's configuration is incomplete or wrong; correct the named field."}
+
 // ErrBillNotReady says that the bill of that day does not exist yet.
 var ErrBillNotReady = errors.New("driver: bill not ready")
 

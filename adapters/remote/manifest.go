@@ -1,17 +1,13 @@
 package remote
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/schema"
 )
 
 // The bounds on what a manifest may say.
@@ -95,62 +91,14 @@ func (m *Manifest) Accepts(config json.RawMessage) error {
 	if len(m.ConfigSchema) == 0 {
 		return nil
 	}
-	schema, err := m.schema()
+	form, err := schema.Compile(m.ConfigSchema)
 	if err != nil {
-		return err
+		return ErrConfig.Explain("manifest.config_schema: %s", err)
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(config))
-	if err != nil {
-		return ErrConfig.Explain("config: not JSON")
-	}
-	if err := schema.Validate(value); err != nil {
-		return ErrConfig.Explain("config: %s", firstFault(err))
+	if err := form.Check(config, "/config"); err != nil {
+		return ErrConfig.Explain("%s", err)
 	}
 	return nil
-}
-
-// noLoader keeps schemas from fetching others: a manifest comes from outside.
-type noLoader struct{}
-
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("a reference to %q, and schemas stand alone", url)
-}
-
-func (m *Manifest) schema() (*jsonschema.Schema, error) {
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(m.ConfigSchema))
-	if err != nil {
-		return nil, ErrConfig.Explain("manifest.config_schema: not JSON")
-	}
-	c := jsonschema.NewCompiler()
-	c.UseLoader(noLoader{})
-	if err := c.AddResource("config.json", value); err != nil {
-		return nil, ErrConfig.Explain("manifest.config_schema: not a JSON Schema")
-	}
-	schema, err := c.Compile("config.json")
-	if err != nil {
-		return nil, ErrConfig.Explain("manifest.config_schema: not a JSON Schema that stands alone")
-	}
-	return schema, nil
-}
-
-// firstFault names the deepest place that a schema refuses. The value there is
-// not repeated: it may be a secret in the wrong field.
-func firstFault(err error) string {
-	var v *jsonschema.ValidationError
-	if !errors.As(err, &v) {
-		return "it does not fit the schema"
-	}
-	for len(v.Causes) > 0 {
-		v = v.Causes[0]
-	}
-	place := ""
-	for _, p := range v.InstanceLocation {
-		place += "/" + p
-	}
-	if place == "" {
-		place = "/"
-	}
-	return fmt.Sprintf("%s does not fit the rule %v of the manifest's schema", place, v.ErrorKind.KeywordPath())
 }
 
 // describe gives the limits as the driver states them.

@@ -36,22 +36,22 @@ import (
 
 // A Config is a contract with the sandbox.
 type Config struct {
-	FeePPM           int64  `json:"fee_ppm"`            // of each charge, in millionths; kept on refunds
-	UTCOffsetMinutes int    `json:"utc_offset_minutes"` // where the bill's day is cut
-	BillDelayMinutes int    `json:"bill_delay_minutes"` // from the end of the day to its bill
-	BatchMax         int    `json:"batch_max"`          // 0 = 100
-	PollSeconds      int    `json:"poll_seconds"`       // 0 = 60
-	FirstRide        bool   `json:"first_ride"`         // it pays insured first rides of riders it declines
-	Script           Script `json:"script"`
+	FeePPM           int64  `json:"fee_ppm" optional:"1"`            // of each charge, in millionths; kept on refunds
+	UTCOffsetMinutes int    `json:"utc_offset_minutes" optional:"1"` // where the bill's day is cut
+	BillDelayMinutes int    `json:"bill_delay_minutes" optional:"1"` // from the end of the day to its bill
+	BatchMax         int    `json:"batch_max" optional:"1"`          // 0 = 100
+	PollSeconds      int    `json:"poll_seconds" optional:"1"`       // 0 = 60
+	FirstRide        bool   `json:"first_ride" optional:"1"`         // it pays insured first rides of riders it declines
+	Script           Script `json:"script" optional:"1"`
 }
 
 // A Script says how the sandbox fails.
 type Script struct {
-	Decline   []Refusal `json:"decline"`
-	LoseReply []string  `json:"lose_reply"` // riders: acts, but the first answer about each of their payments is lost
-	Unsure    []string  `json:"unsure"`     // riders: the first attempt of each of their payments is not acted upon and nobody can say
-	Outages   []Span    `json:"outages"`    // nothing connects
-	Codes     []Code    `json:"codes"`      // codes of its own that it knows the riders of
+	Decline   []Refusal `json:"decline" optional:"1"`
+	LoseReply []string  `json:"lose_reply" optional:"1"` // riders: acts, but the first answer about each of their payments is lost
+	Unsure    []string  `json:"unsure" optional:"1"`     // riders: the first attempt of each of their payments is not acted upon and nobody can say
+	Outages   []Span    `json:"outages" optional:"1"`    // nothing connects
+	Codes     []Code    `json:"codes" optional:"1"`      // codes of its own that it knows the riders of
 }
 
 // A Refusal declines a rider, for good or between two instants.

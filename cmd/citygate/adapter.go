@@ -1,58 +1,23 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/builtin"
+	"github.com/cashlesscity/citygate/adapters/party"
 )
-
-// adapterProducts are the products that citygate adapter knows, one line each;
-// each lives in a file adapter_<name>.go.
-var adapterProducts = []adapterProduct{
-	alipayProduct,
-	alipayplusProduct,
-	openloopProduct,
-	unionpayProduct,
-	wechatpayProduct,
-}
-
-// An adapterProduct is what the tools for outsiders know of one product.
-type adapterProduct struct {
-	name    string
-	account map[string]string // what account.json says when it is made
-
-	// sim starts the product's simulator with the provider's side of dir.
-	sim func(ctx context.Context, sys *system, dir partyDir, listen string) (runningSim, error)
-	// call sends one method with the merchant's side of dir. biz is what the
-	// caller wants in the request, as JSON; nil if nothing.
-	call func(ctx context.Context, sys *system, dir partyDir, c adapterCall) (adapterAnswer, error)
-}
-
-// A runningSim is a simulator that takes requests.
-type runningSim struct {
-	address string // base URL
-	stop    func()
-}
-
-type adapterCall struct {
-	endpoint, op string
-	biz          json.RawMessage
-}
-
-// An adapterAnswer is what came of a call. Body was proven to be the provider's.
-type adapterAnswer struct {
-	body    []byte
-	unknown string // why the outcome is open; "" if it is not
-	refused string // why the provider said a final no; "" if it did not
-}
 
 func newAdapterCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{
@@ -92,16 +57,17 @@ GET /sim/book shows what it moved; POST /sim/arm?next=lose makes the next reques
 		Example: `  citygate adapter sim alipay --listen 127.0.0.1:0 --keys ./keys`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, d, err := openAdapter(sys, args[0], dir)
+			tools, m, done, err := openAdapter(sys, args[0], dir)
 			if err != nil {
 				return err
 			}
-			sim, err := p.sim(cmd.Context(), sys, d, listen)
+			defer done()
+			sim, err := tools.Sim(cmd.Context(), m, listen)
 			if err != nil {
 				return err
 			}
-			defer sim.stop()
-			if _, err := fmt.Fprintf(sys.Stdout, "%s simulator ready at %s\n", p.name, sim.address); err != nil {
+			defer sim.Stop()
+			if _, err := fmt.Fprintf(sys.Stdout, "%s simulator ready at %s\n", args[0], sim.Address); err != nil {
 				return err
 			}
 			<-cmd.Context().Done()
@@ -141,15 +107,16 @@ that is not signed as it must be is never printed.
 			if err != nil {
 				return err
 			}
-			p, d, err := openAdapter(sys, args[0], dir)
+			tools, m, done, err := openAdapter(sys, args[0], dir)
 			if err != nil {
 				return err
 			}
-			a, err := p.call(cmd.Context(), sys, d, adapterCall{endpoint: endpoint, op: args[1], biz: content})
+			defer done()
+			a, err := tools.Call(cmd.Context(), m, party.Call{Endpoint: endpoint, Op: args[1], Biz: content})
 			if err != nil {
 				return err
 			}
-			return a.print(sys)
+			return printAnswer(sys, a)
 		},
 	}
 	flags := c.Flags()
@@ -167,21 +134,21 @@ that is not signed as it must be is never printed.
 	return c
 }
 
-// print gives the answer and the exit code of what it means.
-func (a adapterAnswer) print(sys *system) error {
-	if len(a.body) > 0 {
-		if _, err := fmt.Fprintf(sys.Stdout, "%s\n", a.body); err != nil {
+// printAnswer gives the answer and the exit code of what it means.
+func printAnswer(sys *system, a party.Answer) error {
+	if len(a.Body) > 0 {
+		if _, err := fmt.Fprintf(sys.Stdout, "%s\n", a.Body); err != nil {
 			return err
 		}
 	}
 	switch {
-	case a.unknown != "":
-		if _, err := fmt.Fprintf(sys.Stdout, "unknown: %s\n", a.unknown); err != nil {
+	case a.Unknown != "":
+		if _, err := fmt.Fprintf(sys.Stdout, "unknown: %s\n", a.Unknown); err != nil {
 			return err
 		}
 		return &exitError{3, errors.New("the outcome is unknown: ask what became of it, or send the same again under the same number")}
-	case a.refused != "":
-		return errors.New("refused: " + a.refused)
+	case a.Refused != "":
+		return errors.New("refused: " + a.Refused)
 	}
 	return nil
 }
@@ -219,20 +186,34 @@ func bizOf(text string, params []string) (json.RawMessage, error) {
 // ErrNoProduct says that no product of that name is built in.
 var errNoProduct = &citygate.Code{Name: "adapter.unknown_product", Kind: citygate.NotFound, Title: "There is no such product here; name one of the list."}
 
-func openAdapter(sys *system, name, dir string) (adapterProduct, partyDir, error) {
+// openAdapter gives a product's tools and the directory dir to meet over.
+func openAdapter(sys *system, name, dir string) (tools *party.Tools, m party.Meeting, done func(), err error) {
 	if dir == "" {
-		return adapterProduct{}, partyDir{}, &usageError{errors.New("adapter: --keys DIR is missing")}
+		return nil, m, nil, &usageError{errors.New("adapter: --keys DIR is missing")}
 	}
-	var names []string
-	for _, p := range adapterProducts {
-		if p.name == name {
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return p, partyDir{}, err
+	products := builtin.Products()
+	tools = products[name].Tools
+	if tools == nil {
+		var names []string
+		for _, n := range slices.Sorted(maps.Keys(products)) {
+			if products[n].Tools != nil {
+				names = append(names, n)
 			}
-			d, err := openPartyDir(dir, p.account, sys.Random)
-			return p, d, err
 		}
-		names = append(names, p.name)
+		return nil, m, nil, errNoProduct.Explain("%q; there are %s", name, strings.Join(names, ", "))
 	}
-	return adapterProduct{}, partyDir{}, errNoProduct.Explain("%q; there are %s", name, strings.Join(names, ", "))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, m, nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, m, nil, err
+	}
+	done = func() { _ = root.Close() } // nothing was left unwritten
+	opened, err := party.Open(root, tools.Account, sys.Random)
+	if err != nil {
+		done()
+		return nil, m, nil, err
+	}
+	return tools, party.Meeting{Dir: opened, Clock: sys.Now, Random: sys.Random, HTTP: &http.Client{Timeout: 15 * time.Second}}, done, nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cashlesscity/citygate/adapters/remote"
-	"github.com/cashlesscity/citygate/adapters/scaffold"
 )
 
 // The tutorial is run as it stands: its files written, its commands run in order.
@@ -98,35 +97,4 @@ func freePort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return port
-}
-
-// The Go scaffold compiles and passes the kit as it stands, in a module of its
-// own that has this one's dependencies.
-func TestTheGoScaffoldPassesTheKit(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := scaffold.Write(filepath.Join(dir, "acme"), "acme", scaffold.Go, "example.test/acme"); err != nil {
-		t.Fatal(err)
-	}
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod := fmt.Sprintf("module example.test/acme\n\ngo 1.26.0\n\nrequire github.com/cashlesscity/citygate v0.0.0\n\nreplace github.com/cashlesscity/citygate => %s\n", root)
-	for name, content := range map[string][]byte{"go.mod": []byte(mod), "go.sum": sum} {
-		if err := os.WriteFile(filepath.Join(dir, "acme", name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{{"vet", "./..."}, {"test", "./..."}} {
-		cmd := exec.CommandContext(t.Context(), "go", args...)
-		cmd.Dir = filepath.Join(dir, "acme")
-		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %v: %v\n%s", args, err, out)
-		}
-	}
 }

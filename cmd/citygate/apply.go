@@ -10,11 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/builtin"
 	"github.com/cashlesscity/citygate/deploy"
 	"github.com/cashlesscity/citygate/gateway"
 	"github.com/cashlesscity/citygate/gateway/manifest"
@@ -262,12 +264,33 @@ whether a change is possible there says "citygate diff".`,
 			if err != nil {
 				return err
 			}
+			if err := checkContracts(m.City); err != nil {
+				return err
+			}
 			say(sys, fmt.Sprintf("%s describes %d tenants and is valid", m.Name, len(m.City.Tenants)))
 			return nil
 		},
 	}
 	c.Flags().StringVarP(&f.file, "file", "f", "", "the file; - is standard input (required)")
 	return c
+}
+
+// checkContracts holds configurations of contracts to the schemas of this build's
+// products; a gateway with others checks those itself.
+func checkContracts(city *manifest.City) error {
+	products := builtin.Products()
+	var failed error
+	for _, t := range city.Tenants {
+		for _, c := range t.Contracts {
+			if !slices.Contains(products.Names(), c.Adapter) {
+				continue
+			}
+			if err := products.CheckConfig(c.Adapter, json.RawMessage(c.Config)); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("tenant %s, contract %s: %w", t.Slug, c.Name, err))
+			}
+		}
+	}
+	return failed
 }
 
 func newInitCommand(sys *system) *cobra.Command {

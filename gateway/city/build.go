@@ -87,15 +87,15 @@ func (w *world) build(ctx context.Context) error {
 	}
 	w.sim.SetOutage(w.outage())
 	products := gateway.Products()
-	openSandbox := products["sandbox"]
-	products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var openSandbox adapters.Constructor
+	openSandbox = products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := openSandbox(d)
 		if book, ok := p.(*sandbox.Provider); ok && err == nil {
 			w.sandbox = book // the score compares its book with ours
 			w.sandbox.SetScript(w.sandboxScript())
 		}
 		return p, err
-	}
+	})
 	w.gateway, err = gateway.New(ctx, gateway.Config{
 		AppURL: w.AppURL, JobsURL: w.JobsURL, Clock: w.clock.now, Random: rand.Reader, Signer: store, Secrets: store,
 		Files: w.files, Products: products, HTTP: &http.Client{Timeout: 10 * time.Second}, Collect: collectRules,

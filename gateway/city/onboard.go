@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
-	"github.com/cashlesscity/citygate/gateway"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -142,7 +142,7 @@ func (w *world) contractOf(ctx context.Context, t tenants.Tenant) error {
 		if err != nil {
 			return err
 		}
-		config = gateway.AlipayContract{Gateway: w.sim.URL(), AppID: appID(t.ID), Account: account(t.ID), PlatformKeys: [][]byte{platform}}
+		config = alipayproduct.Contract{Gateway: w.sim.URL(), AppID: appID(t.ID), Account: account(t.ID), PlatformKeys: [][]byte{platform}}
 	}
 	raw, err := json.Marshal(config)
 	if err != nil {

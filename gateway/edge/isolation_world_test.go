@@ -147,8 +147,8 @@ const faultPolls = 61
 
 func faultyProducts() adapters.Set {
 	products := gateway.Products()
-	open := products["sandbox"]
-	products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var open adapters.Constructor
+	open = products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := open(d)
 		box, isBox := p.(*sandbox.Provider)
 		if err == nil && isBox && bytes.Contains(d.Config, fmt.Appendf(nil, `"poll_seconds": %d`, faultPolls)) {
@@ -161,7 +161,7 @@ func faultyProducts() adapters.Set {
 			box.SetBillFaults(faults)
 		}
 		return p, err
-	}
+	})
 	return products
 }
 

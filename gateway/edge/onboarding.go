@@ -23,6 +23,7 @@ type Onboarding struct {
 	ActivateKey   func(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, anyway string) (TenantKey, error)
 	RevokeKey     func(ctx context.Context, actor string, tenant citygate.TenantID, purpose string, kid uint8, r RevokeKey) (RevokedKey, error)
 	Contracts     func(ctx context.Context, tenant citygate.TenantID) ([]Contract, error)
+	Adapters      func() []Adapter
 	PutContract   func(ctx context.Context, actor string, tenant citygate.TenantID, name string, c PutContract) (Contract, error)
 	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
 	Tariffs       func(ctx context.Context, tenant citygate.TenantID) ([]Tariff, error)
@@ -72,6 +73,21 @@ type Contract struct {
 	Down    *ContractDown    `json:"down,omitempty" doc:"routing takes the provider to be down; absent = it does not"`
 }
 
+// An Adapter is a payment product that contracts can be of.
+type Adapter struct {
+	Name    string          `json:"name"`
+	Title   string          `json:"title"`
+	Config  json.RawMessage `json:"config" doc:"JSON Schema (2020-12) of a contract's configuration"`
+	Secrets []AdapterSecret `json:"secrets" doc:"that a contract can have; an adapter program names its own in its manifest"`
+	Key     string          `json:"key,omitempty" doc:"the purpose of the tenant's key that signs its requests"`
+}
+
+// An AdapterSecret is a secret that a contract can have.
+type AdapterSecret struct {
+	Name string `json:"name"`
+	Doc  string `json:"doc"`
+}
+
 // A ContractDown says since when a contract's provider is taken to be down.
 type ContractDown struct {
 	Since    time.Time `json:"since"`
@@ -83,7 +99,7 @@ type ContractDown struct {
 type PutContract struct {
 	Adapter string          `json:"adapter" minLength:"1" doc:"a payment product of this build"`
 	FeePPM  int64           `json:"fee_ppm" minimum:"0" maximum:"1000000" doc:"of each succeeded charge, in millionths"`
-	Config  json.RawMessage `json:"config,omitempty" doc:"what the adapter documents; no secrets"`
+	Config  json.RawMessage `json:"config,omitempty" doc:"by the schema that list-adapters gives; no secrets"`
 }
 
 // A ContractSecret is the name of a secret that was given.
@@ -245,6 +261,10 @@ func (e *Edge) contractRoutes() {
 		}) (*body[list[Contract]], error) {
 			keep := func(c Contract) bool { return wanted(r.Adapter, c.Adapter) && wanted(r.State, c.State) }
 			return cutPages(ctx, r.Paging, func(c Contract) string { return c.Name }, keep)(e.Onboarding.Contracts(ctx, r.id()))
+		})
+	register(e, get("list-adapters", "/v1/tenants/{tenant}/adapters", "Payment products that a contract can be of, with the schemas of their configurations", "providers"),
+		func(ctx context.Context, _ Caller, r *struct{ Paged }) (*body[list[Adapter]], error) {
+			return cutPages(ctx, r.Paging, func(a Adapter) string { return a.Name }, nil)(e.Onboarding.Adapters(), nil)
 		})
 	register(e, put("put-contract", "/v1/tenants/{tenant}/contracts/{contract}", "Add a contract with a payment provider", "providers"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -61,6 +61,7 @@ var permissions = map[string]authz.Permission{
 	"activate-key":        {Resource: "key", Verb: "rotate"},
 	"revoke-key":          {Resource: "key", Verb: "revoke"},
 	"list-contracts":      {Resource: "provider", Verb: "read"},
+	"list-adapters":       {Resource: "provider", Verb: "read"},
 	"put-contract":        {Resource: "provider", Verb: "write"},
 	"put-contract-secret": {Resource: "provider", Verb: "write"},
 	"list-notices":        {Resource: "recon", Verb: "read"},

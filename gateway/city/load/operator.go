@@ -118,8 +118,8 @@ func (o *Operator) open(ctx context.Context) error {
 		return err
 	}
 	products := gateway.Products()
-	openSandbox := products["sandbox"]
-	products["sandbox"] = func(d adapters.Deps) (driver.Provider, error) {
+	var openSandbox adapters.Constructor
+	openSandbox = products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := openSandbox(d)
 		if book, ok := p.(*sandbox.Provider); ok && err == nil {
 			o.Sandbox = book
@@ -128,7 +128,7 @@ func (o *Operator) open(ctx context.Context) error {
 			}
 		}
 		return p, err
-	}
+	})
 	o.Gateway, err = gateway.New(ctx, gateway.Config{
 		AppURL: o.AppURL, JobsURL: o.JobsURL, Clock: o.Clock, Random: rand.Reader, Signer: store, Secrets: store, Files: o.files,
 		Products: products, HTTP: http.DefaultClient, Collect: o.Collect, Connections: o.Connections, Workers: o.Workers, Exclusive: true, Log: o.Log, Served: o.Served,
