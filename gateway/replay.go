@@ -248,7 +248,7 @@ func (r *replaying) taps(ctx context.Context, limit int) (more bool, err error) 
 			r.out.Unread++
 			continue
 		}
-		reason, rule := r.rules.Judge(&c, accept.Facts{At: d.At.UnixMilli(), ClockOK: !d.ClockSuspect, Mode: r.mode, Kind: d.Kind, Fare: d.Entered,
+		reason, rule := r.rules.Judge(&c, accept.Facts{At: d.At.UnixMilli(), ClockOK: !d.ClockSuspect, Mode: r.mode, Kind: d.Kind, Fare: d.Entered, Riders: d.Party,
 			Stop: d.Stop, Route: d.Route})
 		switch {
 		case d.Accepted && reason != "":

@@ -64,7 +64,7 @@ func priced(found []intake.Tap) []pricing.Tap {
 		list[i] = pricing.Tap{
 			Tap: journey.Tap{
 				ID: t.ID, Rider: t.Rider, Kind: t.Kind, At: t.At.UnixMilli(), Stop: t.Stop, Route: t.Route, Vehicle: t.Vehicle, Driver: t.Driver,
-				Party: t.Party, Entered: t.Entered, Product: t.Product,
+				Party: t.Party, Shown: t.Shown, Medium: t.Medium, Entered: t.Entered, Product: t.Product,
 			},
 			Counter: t.Counter, Accepted: t.Accepted, Received: t.Received, Digest: t.Evidence,
 		}

@@ -1425,6 +1425,8 @@ CREATE TABLE fare_facts (
     refusal text COLLATE "C" NOT NULL,
     evidence bytea NOT NULL,
     received_at timestamp with time zone NOT NULL,
+    medium text NOT NULL DEFAULT ''::text,
+    party_shown smallint NOT NULL DEFAULT 0,
     CONSTRAINT fare_facts_pkey PRIMARY KEY (tenant_id, terminal, seq),
     CONSTRAINT fare_facts_kind_check CHECK (((kind >= 1) AND (kind <= 3))),
     CONSTRAINT fare_facts_party_check CHECK ((party >= 0)),
@@ -1749,6 +1751,8 @@ CREATE TABLE foreign_taps (
     state text COLLATE "C" NOT NULL,
     decided_at timestamp with time zone,
     rule text COLLATE "C" NOT NULL,
+    medium text NOT NULL DEFAULT ''::text,
+    party_shown smallint NOT NULL DEFAULT 0,
     CONSTRAINT foreign_taps_pkey PRIMARY KEY (tenant_id, terminal, seq),
     CONSTRAINT foreign_taps_decided CHECK (((state = 'waiting'::text) = (decided_at IS NULL))),
     CONSTRAINT foreign_taps_seen FOREIGN KEY (tenant_id, terminal, seq) REFERENCES tap_seen(tenant_id, terminal, seq),
@@ -3486,6 +3490,8 @@ CREATE TABLE taps (
     evidence_digest bytea NOT NULL,
     record bytea NOT NULL,
     rule text COLLATE "C" NOT NULL,
+    medium text NOT NULL DEFAULT ''::text,
+    party_shown smallint NOT NULL DEFAULT 0,
     CONSTRAINT taps_pkey PRIMARY KEY (tenant_id, terminal, seq, received_at),
     CONSTRAINT taps_entered CHECK (((entered_minor IS NULL) = (entered_currency IS NULL))),
     CONSTRAINT taps_entered_currency_check CHECK ((entered_currency ~ '^[A-Z]{3}$'::text)),
@@ -3498,6 +3504,8 @@ COMMENT ON COLUMN taps.opened IS 'What the terminal decided; accepted and reason
 COMMENT ON COLUMN taps.clock_suspect IS 'The terminal was not sure of its time, or its time is far from the codes it reads.';
 COMMENT ON COLUMN taps.issuer IS 'Issuer, list and idx are the rider as the code says it; not proven on a refused tap.';
 COMMENT ON COLUMN taps.rule IS 'The rule of the policy version that decided beyond its fixed checks; empty = none did.';
+COMMENT ON COLUMN taps.medium IS 'What the code was shown on: phone, band, server, other, or the code scheme where that is not CT1; empty where no code could be read.';
+COMMENT ON COLUMN taps.party_shown IS 'Riders the code itself states, 0 = unknown; party is at least that, and more where the reader was told of companions.';
 CREATE INDEX taps_rider ON ONLY taps USING btree (tenant_id, issuer, list, idx, event_time) WHERE (accepted AND (kind < 3));
 ALTER TABLE taps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE taps FORCE ROW LEVEL SECURITY;

@@ -73,6 +73,12 @@ func (d *Document) Words(money func(int64) string) ([]string, error) {
 		if verb == "" {
 			verb = string(s.Op)
 		}
+		if s.Op == fare.OpParty {
+			verb = fmt.Sprintf("for all %d who rode on the code", s.Factor)
+			if s.Counted > 0 {
+				verb += fmt.Sprintf(", %d of them counted at the reader", s.Counted)
+			}
+		}
 		say("%s%s%s%s: %s", verb, place(", rule ", s.Rule), place(", from ", s.From), place(" to ", s.To), money(s.Minor))
 	}
 	for _, a := range e.Adjustments {

@@ -52,7 +52,12 @@
 //     are priced again; money given back on top ([Trip.Goodwill]) changes no
 //     other ride.
 //   - Transfers, caps and products are the holder's. Companions on the same code
-//     pay what one such ride costs by itself.
+//     pay what one such ride costs by itself. How many ride says the code, which its
+//     holder signed, or the operator, who can count more at the reader and never
+//     fewer; an explanation tells the two apart.
+//   - Media are the words of policies/accept.MediumOf: phone, band, server (codes
+//     made ahead) or other by what a CT1 code says, else the code's scheme. A medium
+//     that nobody knows matches no list of media.
 //
 // Start with [ParseTariff], [Tariff.Price] and [Folder.Fold].
 package fare

@@ -78,8 +78,9 @@ type Step struct {
 	Section string `json:"section,omitempty"`
 	Metres  int64  `json:"metres,omitempty"`
 	Minutes int64  `json:"minutes,omitempty"`
-	Via     string `json:"via,omitempty"`    // where a cheaper split breaks the journey, comma separated
-	Factor  int64  `json:"factor,omitempty"` // permille of a share, step of a rounding, riders of a party
+	Via     string `json:"via,omitempty"`     // where a cheaper split breaks the journey, comma separated
+	Factor  int64  `json:"factor,omitempty"`  // permille of a share, step of a rounding, riders of a party
+	Counted int64  `json:"counted,omitempty"` // of the riders of a party, those the operator entered beyond what the code states
 	Minor   int64  `json:"minor"`
 }
 

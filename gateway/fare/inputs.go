@@ -32,6 +32,10 @@ func (p *pricing) inputsHash(f *folding) [32]byte {
 		b = binary.AppendVarint(b, tp.Entered.Minor)
 		text(string(tp.Entered.Currency))
 	}
+	if counted := j.Counted(); counted > 0 {
+		text("counted")
+		b = binary.AppendVarint(b, counted)
+	}
 	if j.SameStation != "" {
 		text(string(j.SameStation))
 	}

@@ -123,7 +123,7 @@ func (p *pricing) price(f *folding) (int64, Reason) {
 		companion.steps = nil // they would be written over the holder's
 		amount += companion.round() * (party - 1)
 		p.merge(companion.lines, party-1)
-		p.step(Step{Op: OpParty, Factor: party, Minor: amount + p.taken()})
+		p.step(Step{Op: OpParty, Factor: party, Counted: p.Journey.Counted(), Minor: amount + p.taken()})
 	}
 	return p.returned(amount), ""
 }

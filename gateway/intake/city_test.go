@@ -64,6 +64,9 @@ func (toy) Parse(raw []byte, c *code.Code) error {
 	*c = code.Code{Scheme: "toy", Raw: raw, Rider: citygate.Rider{Issuer: issuer, List: 1, Index: binary.BigEndian.Uint32(raw[1:])},
 		Counter: binary.BigEndian.Uint16(raw[5:]), IssuedAt: base - 40*24*3600, ExpiresAt: base + 40*24*3600,
 		GeneratedAt: int64(binary.BigEndian.Uint32(raw[7:])), Window: 30, Cap: 10, Party: 1, Product: 5}
+	if raw[12] > 100 {
+		c.Party = raw[12] - 100
+	}
 	return nil
 }
 

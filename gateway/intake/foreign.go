@@ -92,15 +92,15 @@ const (
 	insertWaiting = `
 		INSERT INTO foreign_taps (tenant_id, terminal, seq, received_at, kind, opened, event_time, generated_at, business_date, calendar_version,
 			policy_version, clock_suspect, issuer, product, party, stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record,
-			scheme, deferred, give_up_at, rule, state)
+			scheme, deferred, give_up_at, rule, state, medium, party_shown)
 		SELECT $1, $2, u.seq, $3, u.kind, u.opened, u.event_time, u.generated_at, u.business_date, u.calendar_version,
 			u.policy_version, u.clock_suspect, u.issuer, u.product, u.party, u.stop, u.route, u.vehicle, u.driver, u.entered_minor, u.entered_currency,
-			u.evidence_digest, u.record, u.scheme, u.deferred, u.give_up_at, u.rule, 'waiting'
+			u.evidence_digest, u.record, u.scheme, u.deferred, u.give_up_at, u.rule, 'waiting', u.medium, u.party_shown
 		FROM unnest($4::int[], $5::bigint[], $6::smallint[], $7::boolean[], $8::timestamptz[], $9::timestamptz[], $10::date[], $11::bigint[], $12::boolean[],
 			$13::int[], $14::int[], $15::smallint[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[],
-			$23::bytea[], $24::text[], $25::boolean[], $26::timestamptz[], $27::text[])
+			$23::bytea[], $24::text[], $25::boolean[], $26::timestamptz[], $27::text[], $28::text[], $29::smallint[])
 			AS u (calendar_version, seq, kind, opened, event_time, generated_at, business_date, policy_version, clock_suspect, issuer, product, party,
-			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, scheme, deferred, give_up_at, rule)
+			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, scheme, deferred, give_up_at, rule, medium, party_shown)
 		RETURNING seq`
 
 	lockWaiting = `
@@ -115,10 +115,10 @@ const (
 	insertNamedTaps = `
 		INSERT INTO taps (tenant_id, terminal, seq, received_at, kind, accepted, reason, opened, event_time, generated_at,
 			business_date, calendar_version, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
-			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
+			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule, medium, party_shown)
 		SELECT $1, f.terminal, f.seq, f.received_at, f.kind, u.reason = '', u.reason, f.opened, f.event_time, f.generated_at,
 			f.business_date, f.calendar_version, f.policy_version, f.clock_suspect, f.issuer, u.list, u.idx, u.ctr, f.product, f.party,
-			f.stop, f.route, f.vehicle, f.driver, f.entered_minor, f.entered_currency, f.evidence_digest, f.record, f.rule
+			f.stop, f.route, f.vehicle, f.driver, f.entered_minor, f.entered_currency, f.evidence_digest, f.record, f.rule, f.medium, f.party_shown
 		FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::bigint[], $7::int[]) AS u (terminal, seq, reason, list, idx, ctr)
 		JOIN foreign_taps f ON f.tenant_id = $1 AND f.terminal = u.terminal AND f.seq = u.seq AND f.state = 'waiting'
 		RETURNING seq`
@@ -147,7 +147,7 @@ func queueWaiting(q *pgx.Batch, tx *pg.Tx, in *batch, c *columns, waiting []stor
 	q.Queue(insertSeen, tx.Tenant, in.Terminal, tx.Now, c.seq, c.digest, c.reason)
 	q.Queue(insertWaiting, tx.Tenant, in.Terminal, tx.Now, c.calendar, c.seq, c.kind, c.opened, c.eventTime, c.generatedAt, c.businessDate,
 		c.policy, c.suspect, c.issuer, c.product, c.party, c.stop, c.route, c.vehicle, c.driver, c.enteredMinor, c.enteredCurrency, c.evidence,
-		c.record, schemes, deferred, giveUp, c.rule)
+		c.record, schemes, deferred, giveUp, c.rule, c.medium, c.shown)
 	q.Queue(insertEvidence, tx.Tenant, tx.Now, c.evidence, c.raw)
 }
 

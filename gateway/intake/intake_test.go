@@ -457,3 +457,28 @@ func TestAPartIsMissing(t *testing.T) {
 		t.Errorf("put together of nothing: %v", err)
 	}
 }
+
+// TestRidersAreNeverFewerThanShown: a tap counts those whom the code states, which
+// its holder signed, and more only where the operator counted them, up to a bound;
+// what the code was shown on and what it stated are kept with the tap.
+func TestRidersAreNeverFewerThanShown(t *testing.T) {
+	g, d := newGateway(t), newDevice(1)
+	with := func(counter uint16, record, shown uint8) tap.Record {
+		r := ok(uint32(counter), counter)
+		r.Party, r.Evidence = record, toyCode(uint32(counter), counter, base+int64(counter), 1, 100+shown)
+		return r
+	}
+	g.want(t, d.batch(t, with(1, 1, 3), with(2, 4, 1), with(3, 20, 20), with(4, tap.PartyMax+1, 1), with(5, 0, 2)),
+		"recorded", "recorded", "recorded", "refused over_limit", "recorded")
+	var got []string
+	g.tx(t, func(tx *pg.Tx) error {
+		taps, err := intake.BatchTaps(t.Context(), tx, 1, 1, 5)
+		for _, x := range taps {
+			got = append(got, fmt.Sprintf("%d %d %s %t", x.Party, x.Shown, x.Medium, x.Accepted))
+		}
+		return err
+	})
+	if want := []string{"3 3 toy true", "4 1 toy true", "20 20 toy true", "16 1 toy false", "2 2 toy true"}; !slices.Equal(got, want) {
+		t.Errorf("taps %q, want %q", got, want)
+	}
+}

@@ -28,6 +28,8 @@ type Tap struct {
 	Vehicle  string
 	Driver   string
 	Party    uint8
+	Shown    uint8          // riders the code itself states, 0 = unknown
+	Medium   string         // what it was shown on, "" = unknown
 	Entered  citygate.Money // zero currency = none
 	Accepted bool
 	Reason   code.Reason // "" when accepted
@@ -39,7 +41,7 @@ type Tap struct {
 const (
 	tapColumns = `t.terminal, t.seq, coalesce(t.issuer, 0), coalesce(t.list, 0), coalesce(t.idx, 0), coalesce(t.ctr, 0), coalesce(t.product, 0),
 		t.kind, t.event_time, t.stop, t.route, t.vehicle, t.driver, t.party, coalesce(t.entered_minor, 0), coalesce(t.entered_currency, ''),
-		coalesce(v.reason, t.reason), t.business_date, t.received_at, t.evidence_digest`
+		coalesce(v.reason, t.reason), t.business_date, t.received_at, t.evidence_digest, t.medium, t.party_shown`
 
 	withVerdicts = ` LEFT JOIN tap_verdicts v ON v.tenant_id = $1 AND v.terminal = t.terminal AND v.seq = t.seq`
 
@@ -228,7 +230,7 @@ func collect(rows pgx.Rows, err error, what string) ([]Tap, error) {
 		var digest []byte
 		err = row.Scan(&t.ID.Terminal, &t.ID.Seq, &t.Rider.Issuer, &t.Rider.List, &t.Rider.Index, &t.Counter, &t.Product,
 			&t.Kind, &t.At, &t.Stop, &t.Route, &t.Vehicle, &t.Driver, &t.Party, &t.Entered.Minor, &t.Entered.Currency,
-			&t.Reason, &t.Date, &t.Received, &digest)
+			&t.Reason, &t.Date, &t.Received, &digest, &t.Medium, &t.Shown)
 		t.Accepted = t.Reason == ""
 		copy(t.Evidence[:], digest)
 		return t, err

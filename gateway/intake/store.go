@@ -165,16 +165,16 @@ const (
 	insertTaps = `
 		INSERT INTO taps (tenant_id, terminal, seq, received_at, kind, accepted, reason, opened, event_time, generated_at,
 			business_date, calendar_version, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
-			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
+			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule, medium, party_shown)
 		SELECT $1, $2, u.seq, $3, u.kind, u.reason = '', u.reason, u.opened, u.event_time, u.generated_at,
 			u.business_date, u.calendar_version, u.policy_version, u.clock_suspect, u.issuer, u.list, u.idx, u.ctr, u.product, u.party,
-			u.stop, u.route, u.vehicle, u.driver, u.entered_minor, u.entered_currency, u.evidence_digest, u.record, u.rule
+			u.stop, u.route, u.vehicle, u.driver, u.entered_minor, u.entered_currency, u.evidence_digest, u.record, u.rule, u.medium, u.party_shown
 		FROM unnest($4::int[], $5::bigint[], $6::smallint[], $7::text[], $8::boolean[], $9::timestamptz[], $10::timestamptz[],
 			$11::date[], $12::bigint[], $13::boolean[], $14::int[], $15::int[], $16::bigint[], $17::int[], $18::int[], $19::smallint[],
-			$20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::bytea[], $27::bytea[], $28::text[])
+			$20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::text[], $26::bytea[], $27::bytea[], $28::text[], $29::text[], $30::smallint[])
 			AS u (calendar_version, seq, kind, reason, opened, event_time, generated_at,
 			business_date, policy_version, clock_suspect, issuer, list, idx, ctr, product, party,
-			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule)
+			stop, route, vehicle, driver, entered_minor, entered_currency, evidence_digest, record, rule, medium, party_shown)
 		RETURNING kind`
 
 	insertEvidence = `
@@ -272,7 +272,7 @@ func queueFresh(q *pgx.Batch, tx *pg.Tx, in *batch, part []stored, clockOff bool
 	q.Queue(insertTaps, tx.Tenant, terminal, tx.Now, c.calendar,
 		c.seq, c.kind, c.reason, c.opened, c.eventTime, c.generatedAt,
 		c.businessDate, c.policy, c.suspect, c.issuer, c.list, c.idx, c.ctr, c.product, c.party,
-		c.stop, c.route, c.vehicle, c.driver, c.enteredMinor, c.enteredCurrency, c.evidence, c.record, c.rule)
+		c.stop, c.route, c.vehicle, c.driver, c.enteredMinor, c.enteredCurrency, c.evidence, c.record, c.rule, c.medium, c.shown)
 	q.Queue(insertEvidence, tx.Tenant, tx.Now, c.evidence, c.raw)
 }
 
@@ -281,9 +281,9 @@ type columns struct {
 	seq, policy                   []int64
 	calendar                      []int32
 	digest, evidence, raw, record [][]byte
-	kind, party                   []int16
+	kind, party, shown            []int16
 	opened, suspect               []bool
-	reason, rule                  []string
+	reason, rule, medium          []string
 	eventTime, businessDate       []time.Time
 	generatedAt                   []*time.Time
 	issuer, list, ctr, product    []*int32
@@ -301,7 +301,7 @@ func newColumns(n int) *columns {
 	return &columns{
 		calendar: make([]int32, 0, n), seq: make([]int64, 0, n), policy: make([]int64, 0, n),
 		digest: make([][]byte, 0, n), evidence: make([][]byte, 0, n), raw: make([][]byte, 0, n), record: make([][]byte, 0, n),
-		kind: make([]int16, 0, n), party: make([]int16, 0, n), opened: make([]bool, 0, n), suspect: make([]bool, 0, n),
+		kind: make([]int16, 0, n), party: make([]int16, 0, n), shown: make([]int16, 0, n), medium: make([]string, 0, n), opened: make([]bool, 0, n), suspect: make([]bool, 0, n),
 		reason: make([]string, 0, n), rule: make([]string, 0, n), eventTime: make([]time.Time, 0, n), businessDate: make([]time.Time, 0, n),
 		generatedAt: make([]*time.Time, 0, n), issuer: make([]*int32, 0, n), list: make([]*int32, 0, n),
 		ctr: make([]*int32, 0, n), product: make([]*int32, 0, n), idx: make([]*int64, 0, n),
@@ -322,6 +322,7 @@ func (c *columns) add(s stored, in *batch, suspect bool) {
 	}
 	c.raw, c.record = append(c.raw, raw), append(c.record, s.meta)
 	c.kind, c.party = append(c.kind, int16(s.Kind)), append(c.party, int16(s.Party))
+	c.medium, c.shown = append(c.medium, s.medium), append(c.shown, int16(s.shown))
 	c.opened, c.suspect = append(c.opened, s.Accepted), append(c.suspect, suspect)
 	c.reason, c.rule = append(c.reason, string(s.final)), append(c.rule, s.rule)
 	date := in.calendar.BusinessDate(at)

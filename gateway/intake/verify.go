@@ -42,8 +42,10 @@ type item struct {
 	rider    citygate.Rider
 	counter  uint16
 	product  uint16
-	madeAt   int64 // code time, unix milliseconds
-	issuedAt int64 // of the credential, unix seconds
+	shown    uint8  // riders the code itself states
+	medium   string // what it was shown on
+	madeAt   int64  // code time, unix milliseconds
+	issuedAt int64  // of the credential, unix seconds
 	policy   *accept.Rules
 	schemes  *code.Dispatcher
 	days     int64       // after the event in which the terms with its issuer take it; 0 = nothing is said
@@ -146,6 +148,10 @@ func (r *Recorder) check(in *batch, it *item) {
 	}
 	c.Place(it.EventTime / 1000)
 	it.parsed, it.rider, it.counter, it.product, it.madeAt, it.issuedAt = true, c.Rider, c.Counter, c.Product, c.GeneratedAt*1000, c.IssuedAt
+	// Riders are those of the code, which its holder signed, and those that the
+	// operator counted beyond them: never fewer than were shown.
+	it.shown, it.medium = c.Party, accept.MediumOf(&c)
+	it.Party = max(it.Party, c.Party)
 	foreign := c.Account != [32]byte{}
 	if !it.Accepted {
 		it.reason, it.rule = it.Reason, it.Rule
@@ -155,8 +161,12 @@ func (r *Recorder) check(in *batch, it *item) {
 		}
 		return
 	}
+	if it.Party > max(c.Party, tap.PartyMax) {
+		it.reason = code.OverLimit
+		return
+	}
 	facts := accept.Facts{At: it.EventTime, ClockOK: it.Clock != tap.ClockUnknown, Mode: in.terminal.Mode, Kind: it.Kind,
-		Fare: it.Entered, Context: in.terminal.Context, Stop: it.Stop, Route: it.Route}
+		Fare: it.Entered, Riders: it.Party, Context: in.terminal.Context, Stop: it.Stop, Route: it.Route}
 	it.reason, it.rule = it.policy.Judge(&c, facts)
 	for _, mode := range in.terminal.Modes { // it may have decided by a bundle that gave it another
 		if it.reason == "" {

@@ -205,6 +205,8 @@ type Fact struct {
 	Stop     string         `json:"stop,omitempty"`
 	Route    string         `json:"route,omitempty"`
 	Party    uint8          `json:"party"`
+	Shown    uint8          `json:"shown,omitempty"`
+	Medium   string         `json:"medium,omitempty"`
 	Product  uint16         `json:"product"`
 	Entered  citygate.Money `json:"entered"`
 	Accepted bool           `json:"accepted"`

@@ -66,6 +66,8 @@ type Tap struct {
 	Vehicle string
 	Driver  string
 	Party   uint8          // riders on the code; 0 counts as 1
+	Shown   uint8          // how many of them the code states, the operator counted the others; 0 = all
+	Medium  string         // what the code was shown on, "" = unknown
 	Product uint16         // of the credential: decides the rider's category
 	Entered citygate.Money // amount entered by the driver; zero currency = none
 }
@@ -138,6 +140,15 @@ func (j *Journey) Party() int64 {
 		return 1
 	}
 	return int64(j.Taps[0].Party)
+}
+
+// Counted gives how many of the party the operator entered beyond what the code of
+// the first tap states.
+func (j *Journey) Counted() int64 {
+	if len(j.Taps) == 0 || j.Taps[0].Shown == 0 {
+		return 0
+	}
+	return max(j.Party()-int64(j.Taps[0].Shown), 0)
 }
 
 // At gives the event time of the first tap in unix milliseconds.

@@ -120,7 +120,7 @@ func (r *run) outcome(ctx context.Context, c change) (outcome, fare.Decision, er
 	if f := r.folded[c.id]; f != nil {
 		d, o.retold = f.decision, f.retold
 	} else if t := r.prices.at(c.built.At()); t != nil && why == "" {
-		trip := fare.Trip{Journey: &c.built, Category: r.category(t, &c)}
+		trip := fare.Trip{Journey: &c.built, Category: r.category(t, &c), Medium: mediumOf(&c.built)}
 		r.gifts[c.id].apply(&trip)
 		d = t.PriceTrip(&trip, fare.Calendar{Calendar: r.home.calendar})
 	}

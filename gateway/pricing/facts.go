@@ -77,7 +77,7 @@ func (r *run) handOver(ctx context.Context, taps []Tap) ([]Tap, error) {
 		to := r.circle.holder(t)
 		facts[to] = append(facts[to], interbook.Fact{
 			ClaimTap: interbook.ClaimTap{Terminal: t.ID.Terminal, Seq: t.ID.Seq, Counter: t.Counter, Evidence: evidence[t.ID], EventTime: time.UnixMilli(t.At).UTC()},
-			Rider:    t.Rider, Kind: uint8(t.Kind), Stop: t.Stop, Route: t.Route, Party: t.Party, Product: t.Product, Entered: t.Entered, Accepted: t.Accepted,
+			Rider:    t.Rider, Kind: uint8(t.Kind), Stop: t.Stop, Route: t.Route, Party: t.Party, Shown: t.Shown, Medium: t.Medium, Product: t.Product, Entered: t.Entered, Accepted: t.Accepted,
 		})
 	}
 	for _, to := range slices.Sorted(maps.Keys(facts)) {

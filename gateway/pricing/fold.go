@@ -205,7 +205,7 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c
 	if err != nil {
 		return nil, err
 	}
-	trip := fare.Trip{Journey: &c.built}
+	trip := fare.Trip{Journey: &c.built, Medium: mediumOf(&c.built)}
 	if t := r.prices.at(c.built.At()); t != nil {
 		trip.Category = r.category(t, c)
 	}
@@ -245,6 +245,14 @@ func (r *run) step(ctx context.Context, folder *fare.Folder, state *foldState, c
 func (r *run) category(t *fare.Tariff, c *change) fare.Category {
 	category, _ := t.CategoryOf(c.built.Taps[0].Product, r.rights[c.built.Rider].proofs, c.built.At())
 	return category
+}
+
+// mediumOf gives what the code of a journey's first tap was shown on.
+func mediumOf(j *journey.Journey) string {
+	if len(j.Taps) == 0 {
+		return ""
+	}
+	return j.Taps[0].Medium
 }
 
 func compareJourneys(a, b *journey.Journey) int {

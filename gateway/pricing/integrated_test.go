@@ -108,6 +108,11 @@ type land struct {
 
 func newLand(t testing.TB, pool string) *land {
 	t.Helper()
+	return newLandOf(t, strings.Replace(integratedText, "POOL", pool, 1))
+}
+
+func newLandOf(t testing.TB, text string) *land {
+	t.Helper()
 	l := &land{taps: perTenant{}, refuse: map[citygate.TapID]bool{}, advice: map[citygate.TenantID][]interbook.AdviceItem{}}
 	l.now, l.held, l.payees = pgtest.Epoch.Add(-time.Hour), held{}, map[string]string{}
 	l.db = pgtest.New(t, pgtest.WithClock(func() time.Time { return l.now }), pgtest.WithEnqueuer(nowhere{}))
@@ -117,7 +122,7 @@ func newLand(t testing.TB, pool string) *land {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tariff, err := fare.ParseTariff([]byte(strings.Replace(integratedText, "POOL", pool, 1)))
+	tariff, err := fare.ParseTariff([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

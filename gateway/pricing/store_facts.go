@@ -74,12 +74,14 @@ func keepFacts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, facts []i
 		riders := make([]citygate.Rider, n)
 		ctrs, kinds, parties, products := make([]int32, n), make([]int16, n), make([]int16, n), make([]int32, n)
 		times, stops, routes := make([]time.Time, n), make([]string, n), make([]string, n)
+		media, shown := make([]string, n), make([]int16, n)
 		entered, currencies, accepted, evidence := make([]int64, n), make([]string, n), make([]bool, n), make([][]byte, n)
 		for i := range chunk {
 			f := &chunk[i]
 			riders[i], ctrs[i], kinds[i], parties[i], products[i] = f.Rider, int32(f.Counter), int16(f.Kind), int16(f.Party), int32(f.Product)
 			times[i], stops[i], routes[i] = f.EventTime.UTC().Truncate(time.Millisecond), f.Stop, f.Route
 			entered[i], currencies[i], accepted[i], evidence[i] = f.Entered.Minor, string(f.Entered.Currency), f.Accepted, f.Evidence
+			media[i], shown[i] = f.Medium, int16(f.Shown)
 			if evidence[i] == nil {
 				evidence[i] = []byte{}
 			}
@@ -87,13 +89,13 @@ func keepFacts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, facts []i
 		issuers, lists, indices := riderColumns(riders)
 		if _, err := tx.Exec(ctx, `
 			INSERT INTO fare_facts (tenant_id, operator_id, received_at, refusal, terminal, seq, issuer, list, idx, ctr, kind, event_time, stop, route, party, product,
-				entered, entered_currency, accepted, evidence)
+				entered, entered_currency, accepted, evidence, medium, party_shown)
 			SELECT $1, $2, $3, '', * FROM unnest($4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::bigint[], $9::int[], $10::smallint[], $11::timestamptz[],
-				$12::text[], $13::text[], $14::smallint[], $15::int[], $16::bigint[], $17::text[], $18::boolean[], $19::bytea[])
-				AS u (terminal, seq, issuer, list, idx, ctr, kind, event_time, stop, route, party, product, entered, entered_currency, accepted, evidence)
+				$12::text[], $13::text[], $14::smallint[], $15::int[], $16::bigint[], $17::text[], $18::boolean[], $19::bytea[], $20::text[], $21::smallint[])
+				AS u (terminal, seq, issuer, list, idx, ctr, kind, event_time, stop, route, party, product, entered, entered_currency, accepted, evidence, medium, party_shown)
 			ON CONFLICT (tenant_id, terminal, seq) DO UPDATE SET accepted = excluded.accepted`,
 			int64(tx.Tenant), int64(from), tx.Now, terminals, seqs, issuers, lists, indices, ctrs, kinds, times, stops, routes, parties, products,
-			entered, currencies, accepted, evidence); err != nil {
+			entered, currencies, accepted, evidence, media, shown); err != nil {
 			return err
 		}
 	}
@@ -101,7 +103,7 @@ func keepFacts(ctx context.Context, tx *pg.Tx, from citygate.TenantID, facts []i
 }
 
 const factColumns = `f.terminal, f.seq, f.issuer, f.list, f.idx, f.ctr, f.kind, f.event_time, f.stop, f.route, f.party, f.product, f.entered,
-	f.entered_currency, f.accepted AND f.refusal = ''`
+	f.entered_currency, f.accepted AND f.refusal = '', f.medium, f.party_shown`
 
 func collectFacts(rows pgx.Rows, err error) ([]Tap, error) {
 	if err != nil {
@@ -112,7 +114,7 @@ func collectFacts(rows pgx.Rows, err error) ([]Tap, error) {
 		var issuer, list, ctr, product int32
 		var kind, party int16
 		var at time.Time
-		err = row.Scan(&terminal, &seq, &issuer, &list, &index, &ctr, &kind, &at, &t.Stop, &t.Route, &party, &product, &t.Entered.Minor, &t.Entered.Currency, &t.Accepted)
+		err = row.Scan(&terminal, &seq, &issuer, &list, &index, &ctr, &kind, &at, &t.Stop, &t.Route, &party, &product, &t.Entered.Minor, &t.Entered.Currency, &t.Accepted, &t.Medium, &t.Shown)
 		t.ID = citygate.TapID{Terminal: uint32(terminal), Seq: uint64(seq)}
 		t.Rider = citygate.Rider{Issuer: citygate.Issuer(issuer), List: uint16(list), Index: uint32(index)}
 		t.Kind, t.At, t.Party, t.Product, t.Counter = tap.Kind(kind), at.UnixMilli(), uint8(party), uint16(product), uint16(ctr)

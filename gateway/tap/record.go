@@ -14,6 +14,7 @@ import (
 const (
 	EvidenceMax = 4096 // bytes of raw code; a QR code holds at most 2,953
 	RecordMax   = 8192 // bytes of an encoded record
+	PartyMax    = 15   // riders that an operator can enter for one code, as many as a CT1 code can state
 	textMax     = 64
 )
 

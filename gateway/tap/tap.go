@@ -51,6 +51,8 @@ type Record struct {
 	Driver  string
 	Shift   string
 
+	// Party is how many ride: what the code says, or more where the operator entered
+	// so, at most PartyMax then.
 	Party   uint8
 	Entered citygate.Money // amount entered by the driver or known fare; zero currency = none
 

@@ -59,6 +59,10 @@ type Input struct {
 	Fare          citygate.Money
 	TariffVersion uint64
 	Context       uint16 // vehicle binding, 0 = none
+	// Riders is how many the operator says ride on the code, for codes that cannot say
+	// it themselves: at most [tap.PartyMax], 0 = as the code says. A code that states
+	// more counts for more. Fare is what all of them cost.
+	Riders uint8
 }
 
 // A Decision is the answer to one tap.
@@ -182,7 +186,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 	var c code.Code
 	r.Reason, r.Rule = v.decide(&c, &r, scanned, in)
 	r.Accepted = r.Reason == ""
-	r.Party = c.Party
+	r.Party = max(c.Party, in.Riders)
 
 	var err error
 	if v.encoded, err = r.AppendTo(v.encoded[:0]); err != nil {
@@ -223,6 +227,9 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if len(scanned) > tap.EvidenceMax {
 		return code.Malformed, ""
 	}
+	if in.Riders > tap.PartyMax {
+		return code.OverLimit, ""
+	}
 	raw, err := v.schemes.Binary(v.buffer[:0], scanned)
 	if err != nil {
 		return code.ReasonOf(err), ""
@@ -233,7 +240,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	t := v.trust
 	d := Decider{Schemes: v.schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.mode(), Kind: in.Kind,
-		Fare: in.Fare, Context: in.Context, Stop: in.Stop, Route: in.Route}
+		Fare: in.Fare, Riders: in.Riders, Context: in.Context, Stop: in.Stop, Route: in.Route}
 	if t.bundle != nil {
 		d.Rules, d.Keys = t.rules, v.keys
 		facts.TrustExpired = r.EventTime >= t.bundle.Expires*1000

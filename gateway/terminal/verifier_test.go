@@ -326,3 +326,29 @@ func phone(t testing.TB) func(counter uint16) []byte {
 		return raw
 	}
 }
+
+// TestRidersCountedAtTheReader: the operator can count more riders than the code
+// states, never fewer, and no more than a code could state.
+func TestRidersCountedAtTheReader(t *testing.T) {
+	disk := newDisk()
+	ready(t, disk)
+	c := config(disk)
+	c.Schemes = code.NewDispatcher(ct1.Scheme{})
+	v, err := terminal.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	show := phone(t) // a party of 2
+	for i, tt := range []struct {
+		riders, want uint8
+		reason       code.Reason
+	}{{0, 2, ""}, {1, 2, ""}, {5, 5, ""}, {tap.PartyMax, tap.PartyMax, ""}, {tap.PartyMax + 1, tap.PartyMax + 1, code.OverLimit}} {
+		d, err := v.Tap(start*1000, show(uint16(i+1)), terminal.Input{MonotonicMS: uint64(i+1) * 1000, Clock: tap.ClockGNSS, Kind: tap.Single, Riders: tt.riders})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Reason != tt.reason || d.Record.Party != tt.want {
+			t.Errorf("%d counted: %q with a party of %d, want %q with %d", tt.riders, d.Reason, d.Record.Party, tt.reason, tt.want)
+		}
+	}
+}

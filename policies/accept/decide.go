@@ -19,6 +19,9 @@ type Facts struct {
 	// Fare is what the tap will cost when that is known at the reader (a flat
 	// fare, or the amount a driver entered). No currency means not known.
 	Fare citygate.Money
+	// Riders is how many the operator counted at the reader, 0 = as the code says; the
+	// higher number counts.
+	Riders uint8
 	// Context is the vehicle binding of this reader, 0 = none.
 	Context uint16
 	// TrustExpired says that the terminal's trust bundle has run out.
@@ -79,7 +82,7 @@ func situation(c *code.Code, f Facts) Situation {
 	s := Situation{
 		At: f.At, ClockOK: f.ClockOK, Scheme: string(c.Scheme), Mode: string(f.Mode), Kind: kindName(f.Kind), Medium: mediumName(c.Medium),
 		Currency: string(f.Fare.Currency), Stop: f.Stop, Route: f.Route,
-		Issuer: int64(c.Rider.Issuer), Product: int64(c.Product), Party: int64(c.Party), Counter: int64(c.Counter), Memory: f.Memory,
+		Issuer: int64(c.Rider.Issuer), Product: int64(c.Product), Party: int64(max(c.Party, f.Riders)), Counter: int64(c.Counter), Memory: f.Memory,
 		CredentialAge: max(0, (floor(f.At, 1000)-c.IssuedAt)/60),
 	}
 	if s.Currency != "" {
@@ -99,6 +102,18 @@ func kindName(k tap.Kind) string {
 	}
 	return ""
 }
+
+// MediumOf names what a code was shown on: phone, band, server (made ahead) or other
+// as a CT1 code says, else the code's scheme, as nothing in it tells more.
+func MediumOf(c *code.Code) string {
+	if c.Scheme != ct1 {
+		return string(c.Scheme)
+	}
+	return mediumName(c.Medium)
+}
+
+// ct1 is the scheme whose codes say what they are shown on.
+const ct1 code.SchemeID = "ct1"
 
 func mediumName(m uint8) string {
 	switch m {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/policies/accept"
 )
 
@@ -109,8 +110,10 @@ func nightTable(t testing.TB) *accept.Table {
 	t.Helper()
 	all := []accept.Test{{Fact: accept.FactMedium, In: []accept.Span{{Lo: 0, Hi: 0}}}, {Fact: accept.FactMinute, In: []accept.Span{{Lo: 0, Hi: 299}, {Lo: 1380, Hi: 1439}}}}
 	gap := []accept.Test{{Fact: accept.FactSinceLast, In: []accept.Span{{Lo: math.MinInt64, Hi: 59}}}}
+	crowd := []accept.Test{{Fact: accept.FactParty, In: []accept.Span{{Lo: 6, Hi: math.MaxInt64}}}}
 	table, err := accept.NewTable([]accept.Shift{{At: 0, Offset: 8 * 3600}}, []string{"band"}, []accept.Row{
 		{ID: "no-bands-at-night", Effect: accept.Refuse, Any: [][]accept.Test{all}},
+		{ID: "crowd", Effect: accept.Refuse, Any: [][]accept.Test{crowd}},
 		{ID: "gap", Effect: accept.Limit, Any: [][]accept.Test{gap}},
 	})
 	if err != nil {
@@ -140,6 +143,9 @@ func TestRulesDecideByTheTableInForce(t *testing.T) {
 		{"by day", func(*code.Code, *accept.Facts) {}, "", ""},
 		{"band by night", func(c *code.Code, f *accept.Facts) { night(c, f); f.At += 0; c.Medium = code.MediumBand }, code.PolicyRefused, "no-bands-at-night"},
 		{"phone by night", night, "", ""},
+		{"five ride", func(c *code.Code, f *accept.Facts) { c.Party, f.Riders = 2, 5 }, "", ""},
+		{"six by the reader's count", func(c *code.Code, f *accept.Facts) { c.Party, f.Riders = 2, 6 }, code.PolicyRefused, "crowd"},
+		{"six by the code, one by the reader", func(c *code.Code, f *accept.Facts) { c.Party, f.Riders = 6, 1 }, code.PolicyRefused, "crowd"},
 		{"again after 59 s", func(_ *code.Code, f *accept.Facts) { f.Memory = accept.Memory{Known: true, SinceLast: 59} }, code.OverLimit, "gap"},
 		{"again after 60 s", func(_ *code.Code, f *accept.Facts) { f.Memory = accept.Memory{Known: true, SinceLast: 60} }, "", ""},
 		{"nobody remembers", func(_ *code.Code, f *accept.Facts) { f.Memory = accept.Memory{SinceLast: 1} }, "", ""},
@@ -189,7 +195,7 @@ func TestRulesWithTablesAreCanonical(t *testing.T) {
 	if again, err := back.Encode(); err != nil || !bytes.Equal(again, raw) {
 		t.Errorf("%v\n%s\n%s", err, raw, again)
 	}
-	if back.InForce(0).Version != 3 || len(back.Table.Rows()) != 2 {
+	if back.InForce(0).Version != 3 || len(back.Table.Rows()) != 3 {
 		t.Errorf("%+v", back)
 	}
 	for name, break_ := range map[string]func(*accept.Rules){
@@ -281,5 +287,18 @@ func TestBadTablesAreRefused(t *testing.T) {
 		if _, err := accept.ParseTable(raw); !errors.Is(err, accept.ErrTable) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestMediumOf: a CT1 code says what it is shown on; of others the scheme is all
+// that is known. The word of the scheme is that of its package.
+func TestMediumOf(t *testing.T) {
+	for medium, want := range map[uint8]string{code.MediumPhone: "phone", code.MediumBand: "band", code.MediumServerBatch: "server", code.MediumOther: "other"} {
+		if got := accept.MediumOf(&code.Code{Scheme: ct1.ID, Medium: medium}); got != want {
+			t.Errorf("medium %d is %q, want %q", medium, got, want)
+		}
+	}
+	if got := accept.MediumOf(&code.Code{Scheme: "emv-cpm"}); got != "emv-cpm" {
+		t.Errorf("another scheme is %q", got)
 	}
 }

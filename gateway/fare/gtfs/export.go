@@ -100,7 +100,7 @@ func refusedParts(t *fare.Tariff) []string {
 			refuse(at+".when", "the tenant's calendar is not part of the tariff")
 		}
 		if len(r.Media) > 0 {
-			refuse(at+".media", "our media are schemes of codes, not fare media of a feed")
+			refuse(at+".media", "our media are what codes are shown on, not fare media of a feed")
 		}
 		everywhere := len(r.Routes) == 0 && len(r.Operators) == 0
 		if everywhere && pairs != "" {

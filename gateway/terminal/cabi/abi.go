@@ -246,7 +246,7 @@ func citygate_terminal_tap(h C.citygate_handle, in *C.citygate_tap, into *C.city
 		d, err := s.verifier.Tap(int64(in.at_ms), scanned, terminal.Input{
 			MonotonicMS: uint64(in.monotonic_ms), Clock: tap.ClockSource(in.clock), Kind: tap.Kind(in.kind),
 			Stop: text(in.stop), Route: text(in.route), Trip: text(in.trip), Vehicle: text(in.vehicle), Driver: text(in.driver), Shift: text(in.shift),
-			Fare: fare(in), TariffVersion: uint64(in.tariff_version), Context: uint16(in.context),
+			Fare: fare(in), TariffVersion: uint64(in.tariff_version), Context: uint16(in.context), Riders: uint8(in.riders),
 		})
 		if err != nil {
 			return err

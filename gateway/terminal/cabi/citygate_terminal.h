@@ -67,6 +67,7 @@ typedef struct {
   uint64_t tariff_version;
   uint16_t context;      /* vehicle binding, 0 = none */
   uint8_t trust_expired; /* deciders only: a terminal knows */
+  uint8_t riders;        /* entered by the operator, at most 15; 0 = as the code says */
   const char *stop, *route; /* where the reader is: rules may ask */
   const char *trip, *vehicle, *driver, *shift; /* deciders do not use them */
 } citygate_tap;

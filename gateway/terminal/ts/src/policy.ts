@@ -18,7 +18,7 @@ export function byTable(rules: Rules, c: Code, tap: Tap): Answer {
   return table.decide({
     at: BigInt(Math.floor(tap.at)), clockOK: tap.clockOK, scheme: "ct1", mode: tap.mode, kind: tap.kind,
     medium: ["phone", "band", "server"][c.medium] ?? "other", currency: tap.fare?.currency ?? "", stop: tap.stop ?? "", route: tap.route ?? "",
-    issuer: BigInt(c.issuer), product: BigInt(c.product), party: BigInt(c.party), amount: BigInt(tap.fare?.minor ?? 0), counter: BigInt(c.counter),
+    issuer: BigInt(c.issuer), product: BigInt(c.product), party: BigInt(Math.max(c.party, tap.riders ?? 0)), amount: BigInt(tap.fare?.minor ?? 0), counter: BigInt(c.counter),
     credentialAge: BigInt(Math.max(0, Math.trunc((Math.floor(tap.at / 1000) - c.issuedAt) / 60))),
     ...(tap.memory && { memory: tap.memory }),
   });

@@ -118,6 +118,8 @@ export interface Tap {
   kind: string;
   /** In minor units; left out when it is not known at the reader. */
   fare?: { minor: number; currency: string };
+  /** How many ride, entered by the operator, at most 15; left out or 0 = as the code says. */
+  riders?: number;
   /** Vehicle binding of the reader, 0 = none. */
   context?: number;
   trustExpired?: boolean;
