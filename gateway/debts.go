@@ -10,10 +10,14 @@ import (
 )
 
 func debtView(d collect.DebtView) edge.Debt {
-	return edge.Debt{
+	v := edge.Debt{
 		ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), Opened: d.Opened, Left: d.Left, BusinessDate: d.BusinessDate.String(), State: d.State,
-		Tries: d.Tries, RetryAt: orNever(d.RetryAt), RetryBy: d.RetryBy, Insured: d.Insured, OpenedAt: d.OpenedAt, ClosedAt: orNever(d.ClosedAt), RepaidAt: orNever(d.RepaidAt),
+		Tries: d.Tries, RetryAt: orNever(d.RetryAt), RetryBy: d.RetryBy, Insured: d.Insured, OpenedAt: d.OpenedAt, ClosedAt: orNever(d.ClosedAt), RepaidAt: orNever(d.RepaidAt), Blocks: d.Blocks,
 	}
+	if !d.Reversal.IsZero() {
+		v.Reversal = d.Reversal.Text("rvs_")
+	}
+	return v
 }
 
 func (g *Gateway) writeOffDebt(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID, w edge.WriteOffDebt) (edge.Debt, error) {

@@ -41,7 +41,15 @@ var ownQueries = []string{
 		UNION ALL
 		SELECT r.contract, r.currency, -r.amount FROM refunds r
 		WHERE r.tenant_id = $1 AND r.state = 'succeeded' AND NOT EXISTS (
-			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.refund_id = r.refund_id AND (i.kind = 'matched' OR i.expected <> 0))) AS m
+			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.refund_id = r.refund_id AND (i.kind = 'matched' OR i.expected <> 0))
+		UNION ALL
+		SELECT v.contract, v.currency, -v.amount - v.fee FROM reversals v
+		WHERE v.tenant_id = $1 AND v.applied_at IS NOT NULL AND NOT EXISTS (
+			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.refund_id = v.reversal_id AND (i.kind = 'matched' OR i.expected <> 0))
+		UNION ALL
+		SELECT v.contract, v.currency, o.amount - o.fee FROM reversal_outcomes o JOIN reversals v ON v.tenant_id = $1 AND v.reversal_id = o.reversal_id
+		WHERE o.tenant_id = $1 AND o.applied_at IS NOT NULL AND NOT EXISTS (
+			SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.refund_id = o.outcome_id AND (i.kind = 'matched' OR i.expected <> 0))) AS m
 	GROUP BY contract, currency`,
 
 	`SELECT 'provider_fee_expense:' || contract, currency, sum(fee)::bigint, 'fees to be passed back'
@@ -115,6 +123,10 @@ const owedSharesSQL = `
 		UNION ALL
 		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM refunds
 		WHERE tenant_id = $1 AND state IN ('created', 'sent', 'unknown', 'succeeded', 'declined') AND charge_id = ANY($2::uuid[])
+		UNION ALL
+		SELECT s.operator_id, v.currency, -s.amount, 'charges held or waiting for their bill'
+		FROM reversal_shares s JOIN reversals v ON v.tenant_id = $1 AND v.reversal_id = s.reversal_id
+		WHERE s.tenant_id = $1 AND s.charge_id = ANY($2::uuid[])
 		UNION ALL
 		SELECT operator_id, currency, -amount, 'charges held or waiting for their bill' FROM advices
 		WHERE tenant_id = $1 AND kind = 'cleared' AND ref_id = ANY($2::uuid[])

@@ -597,12 +597,12 @@ CREATE TABLE claim_lines (
     at timestamp with time zone NOT NULL,
     CONSTRAINT claim_lines_pkey PRIMARY KEY (tenant_id, operator_id, journey_id, n, part),
     CONSTRAINT claim_lines_check CHECK (((kind = 'refund'::text) = (refund_id IS NOT NULL))),
-    CONSTRAINT claim_lines_check1 CHECK (((kind = 'fare'::text) OR (delta < 0))),
+    CONSTRAINT claim_lines_check1 CHECK (((kind = ANY (ARRAY['fare'::text, 'reversal'::text])) OR (delta < 0))),
     CONSTRAINT claim_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT claim_lines_delta_check CHECK ((delta <> 0)),
-    CONSTRAINT claim_lines_kind_check CHECK ((kind = ANY (ARRAY['fare'::text, 'refund'::text, 'debt'::text])))
+    CONSTRAINT claim_lines_kind_check CHECK ((kind = ANY (ARRAY['fare'::text, 'refund'::text, 'debt'::text, 'reversal'::text])))
 );
-COMMENT ON TABLE claim_lines IS 'Every change of what is accepted, and the aggregation, refund or debt it went to.';
+COMMENT ON TABLE claim_lines IS 'Every change of what is accepted, and the aggregation, refund or debt it went to. Lines of kind reversal move a fare between the aggregation that collected it and that of the debt which a reversal opened; together they are zero.';
 CREATE INDEX claim_lines_aggregation ON claim_lines USING btree (tenant_id, aggregation_id);
 ALTER TABLE claim_lines ENABLE ROW LEVEL SECURITY;
 ALTER TABLE claim_lines FORCE ROW LEVEL SECURITY;
@@ -970,6 +970,8 @@ CREATE TABLE debts (
     repaid_at timestamp with time zone,
     retry_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
     insured boolean NOT NULL DEFAULT false,
+    reversal_id uuid,
+    blocks boolean NOT NULL DEFAULT true,
     CONSTRAINT debts_pkey PRIMARY KEY (tenant_id, aggregation_id),
     CONSTRAINT debts_amount_check CHECK ((amount >= 0)),
     CONSTRAINT debts_check CHECK (
@@ -985,11 +987,13 @@ END),
     CONSTRAINT debts_retry_by_check CHECK ((retry_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
     CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text, 'written_off'::text])))
 );
-COMMENT ON TABLE debts IS 'What riders owe after a declined charge; amount is what is still owed, of one that is written off what was given up and not paid since.';
+COMMENT ON TABLE debts IS 'What riders owe after a declined charge, or after a payment was taken back; amount is what is still owed, of one that is written off what was given up and not paid since.';
 COMMENT ON COLUMN debts.bear_at IS 'When others than the operator pay it what they bear; null: there is nothing to pay, or it is paid.';
 COMMENT ON COLUMN debts.repaid_at IS 'When the rider paid a debt that had been written off.';
 COMMENT ON COLUMN debts.retry_by IS 'Who asked for the try at retry_at; of a debt without one, for the last.';
 COMMENT ON COLUMN debts.insured IS 'The scheme paid it as an insured first ride; the rider owes nothing of it any more.';
+COMMENT ON COLUMN debts.reversal_id IS 'The reversal that opened it; null: a charge was declined.';
+COMMENT ON COLUMN debts.blocks IS 'Whether its rider is on the deny list while it is open, by the risk terms when it was opened.';
 CREATE INDEX debts_account ON debts USING btree (tenant_id, account_id) WHERE (state = 'open'::text);
 CREATE INDEX debts_bear ON debts USING btree (tenant_id, bear_at) WHERE (bear_at IS NOT NULL);
 CREATE INDEX debts_due ON debts USING btree (tenant_id, retry_at) WHERE ((state = 'open'::text) AND (retry_at IS NOT NULL));
@@ -3090,6 +3094,127 @@ CREATE POLICY tenant ON retention
 GRANT INSERT, SELECT ON retention TO citygate_app;
 GRANT SELECT ON retention TO citygate_auditor;
 GRANT UPDATE (keep_days, automatic, erased_before, taps, journeys, changed_at) ON retention TO citygate_app;
+
+CREATE TABLE reversal_outcomes (
+    tenant_id bigint NOT NULL,
+    reversal_id uuid NOT NULL,
+    reference text COLLATE "C" NOT NULL,
+    outcome_id uuid NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    fee bigint NOT NULL,
+    to_debt bigint NOT NULL DEFAULT 0,
+    to_rider bigint NOT NULL DEFAULT 0,
+    to_suspense bigint NOT NULL DEFAULT 0,
+    reason text NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    recorded_by text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    applied_at timestamp with time zone,
+    business_date date,
+    CONSTRAINT reversal_outcomes_pkey PRIMARY KEY (tenant_id, reversal_id, reference),
+    CONSTRAINT reversal_outcomes_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT reversal_outcomes_check CHECK (((outcome = 'lost'::text) OR (amount > 0))),
+    CONSTRAINT reversal_outcomes_check1 CHECK (((applied_at IS NULL) = (business_date IS NULL))),
+    CONSTRAINT reversal_outcomes_check2 CHECK ((((to_debt + to_rider) + to_suspense) =
+CASE
+    WHEN ((outcome = 'won'::text) AND (applied_at IS NOT NULL)) THEN amount
+    ELSE to_suspense
+END)),
+    CONSTRAINT reversal_outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['won'::text, 'lost'::text]))),
+    CONSTRAINT reversal_outcomes_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
+    CONSTRAINT reversal_outcomes_source_check CHECK ((source = ANY (ARRAY['bill'::text, 'notice'::text, 'person'::text]))),
+    CONSTRAINT reversal_outcomes_tenant_id_reversal_id_fkey FOREIGN KEY (tenant_id, reversal_id) REFERENCES reversals(tenant_id, reversal_id),
+    CONSTRAINT reversal_outcomes_to_debt_check CHECK ((to_debt >= 0)),
+    CONSTRAINT reversal_outcomes_to_rider_check CHECK ((to_rider >= 0)),
+    CONSTRAINT reversal_outcomes_to_suspense_check CHECK ((to_suspense >= 0))
+);
+COMMENT ON TABLE reversal_outcomes IS 'What became of reversals that were disputed with the provider: won is money that came back (off the debt, to the rider who had paid it meanwhile, or off the suspense account), lost ends it. One that is not applied waits for a payment under way.';
+CREATE INDEX reversal_outcomes_waiting ON reversal_outcomes USING btree (tenant_id, reversal_id) WHERE (applied_at IS NULL);
+ALTER TABLE reversal_outcomes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reversal_outcomes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON reversal_outcomes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON reversal_outcomes TO citygate_app;
+GRANT SELECT ON reversal_outcomes TO citygate_auditor;
+GRANT UPDATE (to_debt, to_rider, to_suspense, applied_at, business_date) ON reversal_outcomes TO citygate_app;
+
+CREATE TABLE reversal_shares (
+    tenant_id bigint NOT NULL,
+    reversal_id uuid NOT NULL,
+    operator_id bigint NOT NULL,
+    journey_id uuid NOT NULL,
+    part integer NOT NULL,
+    charge_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT reversal_shares_pkey PRIMARY KEY (tenant_id, reversal_id, operator_id, journey_id, part),
+    CONSTRAINT reversal_shares_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT reversal_shares_tenant_id_reversal_id_fkey FOREIGN KEY (tenant_id, reversal_id) REFERENCES reversals(tenant_id, reversal_id)
+);
+COMMENT ON TABLE reversal_shares IS 'What of a reversal is whose fare; negative: came back.';
+CREATE INDEX reversal_shares_charge ON reversal_shares USING btree (tenant_id, charge_id);
+ALTER TABLE reversal_shares ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reversal_shares FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON reversal_shares
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON reversal_shares TO citygate_app;
+GRANT SELECT ON reversal_shares TO citygate_auditor;
+
+CREATE TABLE reversals (
+    tenant_id bigint NOT NULL,
+    reversal_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    reference text COLLATE "C" NOT NULL,
+    charge_our_id text COLLATE "C" NOT NULL,
+    charge_id uuid,
+    debt_id uuid,
+    amount bigint NOT NULL,
+    fee bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    owed bigint NOT NULL DEFAULT 0,
+    returned bigint NOT NULL DEFAULT 0,
+    account_id uuid,
+    state text COLLATE "C" NOT NULL,
+    reason text NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    recorded_by text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    applied_at timestamp with time zone,
+    business_date date,
+    closed_at timestamp with time zone,
+    CONSTRAINT reversals_pkey PRIMARY KEY (tenant_id, reversal_id),
+    CONSTRAINT reversals_amount_check CHECK ((amount > 0)),
+    CONSTRAINT reversals_check CHECK (((owed <= amount) AND (returned <= amount))),
+    CONSTRAINT reversals_check1 CHECK (((state = 'waiting'::text) = (applied_at IS NULL))),
+    CONSTRAINT reversals_check2 CHECK ((((applied_at IS NULL) = (charge_id IS NULL)) AND ((applied_at IS NULL) = (account_id IS NULL)) AND ((applied_at IS NULL) = (business_date IS NULL)))),
+    CONSTRAINT reversals_check3 CHECK (((debt_id IS NULL) = (owed = 0))),
+    CONSTRAINT reversals_check4 CHECK (((state = ANY (ARRAY['won'::text, 'lost'::text])) = (closed_at IS NOT NULL))),
+    CONSTRAINT reversals_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT reversals_fee_check CHECK ((fee >= 0)),
+    CONSTRAINT reversals_owed_check CHECK ((owed >= 0)),
+    CONSTRAINT reversals_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
+    CONSTRAINT reversals_returned_check CHECK ((returned >= 0)),
+    CONSTRAINT reversals_source_check CHECK ((source = ANY (ARRAY['bill'::text, 'notice'::text, 'person'::text]))),
+    CONSTRAINT reversals_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'open'::text, 'won'::text, 'lost'::text]))),
+    CONSTRAINT reversals_tenant_id_contract_reference_key UNIQUE (tenant_id, contract, reference)
+);
+COMMENT ON TABLE reversals IS 'Collected payments, or parts of them, that the provider of a contract took back. One that waits speaks of a payment that is not known to have succeeded yet. owed is what riders owe again by it, the rest was not theirs any more when it was taken.';
+COMMENT ON COLUMN reversals.reference IS 'What the provider calls the reversal: the same again is the same.';
+COMMENT ON COLUMN reversals.fee IS 'What the provider keeps for it, in minor units.';
+COMMENT ON COLUMN reversals.returned IS 'What the provider gave back of it since.';
+CREATE INDEX reversals_charge ON reversals USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
+CREATE INDEX reversals_waiting ON reversals USING btree (tenant_id, charge_our_id) WHERE (state = 'waiting'::text);
+ALTER TABLE reversals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reversals FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON reversals
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON reversals TO citygate_app;
+GRANT SELECT ON reversals TO citygate_auditor;
+GRANT UPDATE (charge_id, debt_id, owed, returned, account_id, state, applied_at, business_date, closed_at) ON reversals TO citygate_app;
 
 CREATE TABLE rider_proofs (
     tenant_id bigint NOT NULL,

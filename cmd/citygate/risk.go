@@ -17,10 +17,11 @@ import (
 func newRiskCommand(sys *system) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "risk",
-		Short: "Taps that cannot be one person's",
+		Short: "Taps that cannot be one person's, and payments that were taken back",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newRiskFlagsCommand(sys), newRiskChangeCommand(sys, "acknowledge", risk.FlagAcknowledged), newRiskChangeCommand(sys, "close", risk.FlagClosed))
+	c.AddCommand(newRiskFlagsCommand(sys), newRiskChangeCommand(sys, "acknowledge", risk.FlagAcknowledged), newRiskChangeCommand(sys, "close", risk.FlagClosed),
+		newRiskReversalsCommand(sys), newRiskReverseCommand(sys), newRiskConcludeCommand(sys))
 	return c
 }
 

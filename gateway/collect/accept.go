@@ -291,7 +291,7 @@ type line struct {
 	claim       *claim
 	part        int
 	aggregation citygate.UUID
-	kind        string // fare, refund, debt
+	kind        string // fare, refund, debt, reversal
 	refund      citygate.UUID
 	delta       int64
 }
@@ -301,6 +301,8 @@ const (
 	lineFare   = "fare"
 	lineRefund = "refund"
 	lineDebt   = "debt"
+
+	lineReversal = "reversal" // moves a fare to the debt that a reversal opens, or back
 )
 
 // A booking gathers what a batch of accepted claims writes.

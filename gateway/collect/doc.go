@@ -105,6 +105,24 @@
 // [PayWrittenOff] collects it once more as the rider offers to; then operator, provider
 // and platform get back what they bore, and the issuer's part is recovery_income.
 //
+// # Payments that are taken back
+//
+// [Collector.Reverse] records that a provider took a payment back, or a part of it, by
+// the provider's reference; it waits while the payment is not known to have succeeded.
+// What the payment still held of each fare, in proportion, moves to an aggregation of
+// its own that is a debt from the beginning (claim lines of kind reversal, which
+// together are zero): all that holds for debts holds for it, corrections of the fares
+// come off it first, and several reversals of one payment are several debts. It is tried
+// only when somebody asks. The operator gives back what it was paid of the fare and is
+// paid in the same message what others bear of it. What is taken beyond what the payment
+// held, as it had been refunded, is nobody's debt: it is claimed from the provider on the
+// contract's suspense account. The provider's fee is the issuer's.
+//
+// [Collector.Conclude] records what became of a dispute. What is won comes off the debt
+// as far as that is open; the rest is refunded to the rider, who has paid it or owes it no
+// more. While a try to collect the debt is under way it waits. What is lost leaves the
+// debt as it is, and gives up what was claimed from the provider.
+//
 // [owedJourney.aim] says what should be told and booked of each fare in a debt, and
 // only differences to what was are, so that corrections, payments, write-offs and time
 // may come in any order.

@@ -84,6 +84,9 @@ type run struct {
 // nothing is due. It may run any number of times, also at once.
 func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error {
 	r := &run{Collector: c, tenant: tenant, touched: map[string]int{}}
+	if err := c.reverseDue(ctx, tenant); err != nil {
+		return err
+	}
 	if err := r.closeDue(ctx); err != nil {
 		return err
 	}

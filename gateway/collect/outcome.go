@@ -132,11 +132,11 @@ func (c *Collector) finish(ctx context.Context, tx *pg.Tx, rules Rules, about dr
 			less += voided[i].Amount
 			transfers = append(transfers, voided[i].transfers(tx.Tenant)...)
 		}
-		left, err := owe(ctx, tx, by, ch, less, insured[ch.ID])
+		left, blocks, err := owe(ctx, tx, by, ch, less, insured[ch.ID])
 		if err != nil {
 			return nil, err
 		}
-		if left > 0 {
+		if left > 0 && blocks {
 			deny = append(deny, ch.Account)
 		} else {
 			paid = append(paid, ch.Account)

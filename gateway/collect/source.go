@@ -32,6 +32,12 @@ const (
 	codeOwnFee         = "provider_fee_borne"
 	codeWriteOff       = "debt_written_off"
 	codeWrittenOffPaid = "written_off_recovered"
+	codeReversal       = "reversal"
+	codeReversalMore   = "reversal_unowed" // beyond what was left of the payment
+	codeReversalFee    = "reversal_fee"
+	codeReversalWon    = "reversal_won"
+	codeReversalRider  = "reversal_won_refund" // what is the rider's of it
+	codeReversalLost   = "reversal_lost"
 )
 
 // A lineRow is one row of claim_lines.
@@ -53,6 +59,9 @@ type lineRow struct {
 func (r *lineRow) transfers(tenant citygate.TenantID) []ledger.Transfer {
 	t := ledger.Transfer{Event: fmt.Sprintf("claim:%d/%s/%d", r.Operator, r.Journey, r.N), Currency: r.Currency,
 		EffectiveAt: r.At, BusinessDate: r.BusinessDate, Amount: r.Delta}
+	if r.Kind == lineReversal {
+		return nil // the reversal posts
+	}
 	var out []ledger.Transfer
 	if r.Operator != tenant {
 		fare := t
@@ -205,7 +214,7 @@ func (a *advice) item(tenant citygate.TenantID) interbook.AdviceItem {
 	return it
 }
 
-// Source derives the transfers of claims, charges, refunds, debts and advices.
+// Source derives the transfers of claims, charges, refunds, reversals, debts and advices.
 func (c *Collector) Source() ledger.Source { return source{} }
 
 type source struct{}
@@ -233,6 +242,9 @@ func (source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 		return err
 	}
 	if err := deriveWriteOffs(ctx, tx, all); err != nil {
+		return err
+	}
+	if err := deriveReversals(ctx, tx, all); err != nil {
 		return err
 	}
 	return deriveAdvices(ctx, tx, all)

@@ -39,7 +39,8 @@ type owedJourney struct {
 	currency citygate.Currency
 	date     citygate.Date
 	at       time.Time // of the journey
-	opened   time.Time // when the charge was declined
+	opened   time.Time // when the charge was declined, or taken back
+	reversal bool      // it was taken back
 }
 
 // targets is what should have been told and booked of a journey's part of a debt.
@@ -106,6 +107,9 @@ func (c *Collector) spread(ctx context.Context, tx *pg.Tx, debts []citygate.UUID
 		if o.owed > 0 && (o.state == debtOpen || o.state == debtWrittenOff && !o.repaid) {
 			if b, err = bear.of(ctx, tx, o); err != nil {
 				return nil, err
+			}
+			if o.reversal { // the operator had the money
+				b.PayDays = 0
 			}
 			decided = append(decided, b)
 		}

@@ -63,6 +63,7 @@ func Count(ctx context.Context, tx *pg.Tx) (Counters, error) {
 			SELECT currency, amount AS claimed, 0::bigint AS collected, 0::bigint AS fees, 0::bigint AS debt FROM claims WHERE tenant_id = $1
 			UNION ALL SELECT currency, 0, amount, fee, 0 FROM charges WHERE tenant_id = $1 AND state = 'succeeded'
 			UNION ALL SELECT currency, 0, -amount, 0, 0 FROM refunds WHERE tenant_id = $1 AND state = 'succeeded'
+			UNION ALL SELECT r.currency, 0, -s.amount, 0, 0 FROM reversal_shares s JOIN reversals r ON r.tenant_id = $1 AND r.reversal_id = s.reversal_id WHERE s.tenant_id = $1
 			UNION ALL SELECT currency, 0, 0, 0, amount FROM debts WHERE tenant_id = $1 AND state = 'open') AS m
 		GROUP BY currency`, tx.Tenant)
 	if err != nil {

@@ -43,11 +43,12 @@ func setAggregation(ctx context.Context, tx *pg.Tx, id citygate.UUID, state stri
 
 // owe opens the debt of a declined charge, or keeps it open when a recovery was
 // declined. less is what was corrected while the charge was under way. What is
-// insured is asked for once more at once. It gives what is owed.
-func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int64, insured bool) (left int64, err error) {
+// insured is asked for once more at once. It gives what is owed, and whether that
+// blocks the rider.
+func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int64, insured bool) (left int64, blocks bool, err error) {
 	retry, err := by.next(ctx, tx, ch)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	var state string
 	if ch.Kind == kindCharge {
@@ -65,24 +66,25 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 			                   unpassed, opened_at, closed_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, false, true, $11, $12)`,
 			tx.Tenant, ch.Aggregation, ch.Account, ch.Amount, left, string(ch.Currency), ch.BusinessDate, state, retryAt, string(retryBy), tx.Now, closed); err != nil {
-			return 0, err
+			return 0, false, err
 		}
+		blocks = true
 	} else if err := tx.QueryRow(ctx, `
 		UPDATE debts SET amount = amount - $3, tries = tries + $6, unpassed = unpassed OR $3 > 0,
 		       state = CASE WHEN amount = $3 AND state = 'open' THEN 'corrected' ELSE state END,
 		       closed_at = CASE WHEN state = 'written_off' THEN closed_at WHEN amount = $3 THEN $4::timestamptz END,
 		       retry_at = CASE WHEN amount > $3 AND state <> 'written_off' THEN $5::timestamptz END, retry_by = 'schedule'
-		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING CASE state WHEN 'written_off' THEN 0 ELSE amount END, state`,
-		tx.Tenant, ch.Aggregation, less, tx.Now, retry, ch.counts()).Scan(&left, &state); err != nil {
-		return 0, err
+		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING CASE state WHEN 'written_off' THEN 0 ELSE amount END, state, blocks`,
+		tx.Tenant, ch.Aggregation, less, tx.Now, retry, ch.counts()).Scan(&left, &state, &blocks); err != nil {
+		return 0, false, err
 	}
 	if state == debtWrittenOff { // nobody waits for it
-		return 0, setAggregation(ctx, tx, ch.Aggregation, aggregationWrittenOff)
+		return 0, false, setAggregation(ctx, tx, ch.Aggregation, aggregationWrittenOff)
 	}
 	if left == 0 {
-		return 0, setAggregation(ctx, tx, ch.Aggregation, aggregationCorrected)
+		return 0, false, setAggregation(ctx, tx, ch.Aggregation, aggregationCorrected)
 	}
-	return left, setAggregation(ctx, tx, ch.Aggregation, aggregationInDebt)
+	return left, blocks, setAggregation(ctx, tx, ch.Aggregation, aggregationInDebt)
 }
 
 // closeDebt notes that the debt of a charge was paid, by the rider or as an insured

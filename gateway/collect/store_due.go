@@ -100,10 +100,10 @@ func (r *run) startRecoveries(ctx context.Context) error {
 func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
-		       1 + c.attempt, d.retry_by, c.contract, c.payer_ref, a.account_id
+		       1 + coalesce(c.attempt, 0), d.retry_by, coalesce(c.contract, a.contract), coalesce(c.payer_ref, a.payer_ref), a.account_id
 		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
-		CROSS JOIN LATERAL (
-			SELECT attempt, contract, payer_ref FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c
+		LEFT JOIN LATERAL ( -- the debt of a reversal has none at first
+			SELECT attempt, contract, payer_ref FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c ON true
 		WHERE a.tenant_id = $1 AND d.state IN ('open', 'written_off') AND d.retry_at <= $2 AND NOT EXISTS (
 			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
 		ORDER BY d.aggregation_id LIMIT $3 FOR UPDATE OF a, d SKIP LOCKED`, tx.Tenant, tx.Now, closeBatch)
@@ -164,7 +164,7 @@ func storeIntents(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 		                     route_version, route_rule, route_finding, started_by)
 		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, CASE u.contract WHEN '' THEN a.contract ELSE u.contract END, a.account_id, a.account_key,
 		       CASE u.contract WHEN '' THEN a.payer_ref ELSE u.payer END, u.amount, a.currency, 0,
-		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind = 'fare'),
+		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind IN ('fare', 'reversal')),
 		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding, u.starter
 		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[])
 		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding, starter)
@@ -287,7 +287,7 @@ func loadEvidence(ctx context.Context, tx *pg.Tx, batch []charge) error {
 	rows, err := tx.Query(ctx, `
 		SELECT l.aggregation_id, u.evidence FROM (
 			SELECT aggregation_id, operator_id, journey_id, max(n) AS n FROM claim_lines
-			WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[]) AND kind = 'fare' GROUP BY aggregation_id, operator_id, journey_id) AS l
+			WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[]) AND (kind = 'fare' OR kind = 'reversal' AND delta > 0) GROUP BY aggregation_id, operator_id, journey_id) AS l
 		CROSS JOIN LATERAL (
 			SELECT evidence, event_time, operator_id, terminal, seq FROM code_use
 			WHERE tenant_id = $1 AND operator_id = l.operator_id AND journey_id = l.journey_id AND n <= l.n OFFSET 0) AS u

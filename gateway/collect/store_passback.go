@@ -94,10 +94,10 @@ const owedOfDebts = `
 	SELECT d.aggregation_id, l.operator_id, l.journey_id, l.amount, d.state, d.repaid_at IS NOT NULL, a.account_id,
 	       t.told, t.told_parts, t.borne, t.borne_parts, t.provider, t.provider_parts, t.platform, t.platform_parts,
 	       w.operator, w.issuer, w.provider, w.platform, w.recovered, w.parts,
-	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0)
+	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0), d.reversal_id IS NOT NULL
 	FROM unnest($2::uuid[]) AS u (id)
 	CROSS JOIN LATERAL (
-		SELECT aggregation_id, state, opened_at, repaid_at FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
+		SELECT aggregation_id, state, opened_at, repaid_at, reversal_id FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
 	CROSS JOIN LATERAL (
 		SELECT account_id, contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 	CROSS JOIN LATERAL (
@@ -131,7 +131,7 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.state, &o.repaid, &o.account,
 			&o.told.amount, &o.told.parts, &o.borne.amount, &o.borne.parts, &o.provider.amount, &o.provider.parts, &o.platform.amount, &o.platform.parts,
 			&o.off.operator, &o.off.issuer, &o.off.provider, &o.off.platform, &o.off.recovered, &o.offParts,
-			&o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond)
+			&o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond, &o.reversal)
 		return o, err
 	})
 }
@@ -149,7 +149,7 @@ func Unreleased(ctx context.Context, tx *pg.Tx) ([]citygate.UUID, error) {
 
 // clearedNow gives the differences between what is cleared of each journey in
 // the charges and what was told, and marks the charges as released. What was
-// corrected away is the rider's from then on, whether or not the provider has
+// taken back from us is cleared no more. What was corrected away is the rider's from then on, whether or not the provider has
 // given it back: an operator is never paid a fare that does not stand.
 func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advice, error) {
 	// Two releases of one charge at once must not tell the same difference twice.
@@ -169,7 +169,7 @@ func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advi
 	// compares all refunds with all shares on tables it has no statistics of.
 	rows, err := tx.Query(ctx, `
 		SELECT s.operator_id, s.journey_id, u.charge, coalesce(t.parts, 0),
-		       s.amount - s.fee - p.borne - coalesce(b.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
+		       s.amount - s.fee - p.borne - v.reversed - coalesce(b.amount, 0) - coalesce(t.amount, 0), c.contract, c.currency, c.business_date
 		FROM unnest($2::uuid[]) AS u (charge)
 		CROSS JOIN LATERAL (
 			SELECT kind, aggregation_id, contract, currency, business_date FROM charges WHERE tenant_id = $1 AND charge_id = u.charge OFFSET 0) AS c
@@ -178,13 +178,16 @@ func clearedNow(ctx context.Context, tx *pg.Tx, charges []citygate.UUID) ([]advi
 		CROSS JOIN LATERAL ( -- what a recovery brings in of it is the issuer's
 			SELECT coalesce(sum(amount), 0)::bigint AS borne FROM advices
 			WHERE c.kind IN ('recovery', 'first_ride') AND tenant_id = $1 AND ref_id = c.aggregation_id AND operator_id = s.operator_id AND journey_id = s.journey_id AND kind = 'borne') AS p
+		CROSS JOIN LATERAL ( -- what the provider took back of it, and did not return
+			SELECT coalesce(sum(amount), 0)::bigint AS reversed FROM reversal_shares
+			WHERE tenant_id = $1 AND charge_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id) AS v
 		LEFT JOIN LATERAL (
 			SELECT sum(amount)::bigint AS amount FROM refunds
 			WHERE tenant_id = $1 AND charge_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND state NOT IN ('void', 'replaced')) AS b ON true
 		LEFT JOIN LATERAL (
 			SELECT sum(amount)::bigint AS amount, count(*)::int AS parts FROM advices
 			WHERE tenant_id = $1 AND ref_id = u.charge AND operator_id = s.operator_id AND journey_id = s.journey_id AND kind = 'cleared') AS t ON true
-		WHERE s.amount - s.fee - p.borne - coalesce(b.amount, 0) <> coalesce(t.amount, 0)
+		WHERE s.amount - s.fee - p.borne - v.reversed - coalesce(b.amount, 0) <> coalesce(t.amount, 0)
 		ORDER BY s.operator_id, u.charge, s.journey_id`, tx.Tenant, ready)
 	if err != nil {
 		return nil, err

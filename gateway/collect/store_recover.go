@@ -16,21 +16,23 @@ type debtRow struct {
 	risk.Debt
 	aggregation citygate.UUID
 	account     citygate.UUID
-	contract    string // that declined last
+	contract    string // that declined last, or took the payment back
 }
 
 // debtRows is what a debt's charges say of it; d and u are the debt and what is asked for.
 const debtRows = `
-	SELECT d.aggregation_id, d.account_id, c.contract, d.amount, d.state, d.opened_at, ARRAY(
+	SELECT d.aggregation_id, d.account_id, c.contract, d.amount, d.state, d.opened_at, d.reversal_id IS NOT NULL, ARRAY(
 		SELECT coalesce(sent_at, created_at) FROM charges
 		WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id AND kind = 'recovery' AND state NOT IN ('created', 'moved') ORDER BY 1)`
 
 const lastOfDebt = `
 	CROSS JOIN LATERAL (
-		SELECT contract FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c `
+		SELECT coalesce(
+			(SELECT contract FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1),
+			(SELECT contract FROM aggregations WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id)) AS contract) AS c `
 
 func scanDebtRow(row pgx.CollectableRow) (d debtRow, err error) {
-	err = row.Scan(&d.aggregation, &d.account, &d.contract, &d.Amount, &d.State, &d.Since, &d.Tries)
+	err = row.Scan(&d.aggregation, &d.account, &d.contract, &d.Amount, &d.State, &d.Since, &d.Reversal, &d.Tries)
 	return d, err
 }
 
@@ -128,11 +130,11 @@ func dropFirstRides(ctx context.Context, tx *pg.Tx) error {
 	return err
 }
 
-// withoutDebt gives those of the accounts that have no open debt.
+// withoutDebt gives those of the accounts that have no open debt that blocks.
 func withoutDebt(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) ([]citygate.UUID, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT u.id FROM unnest($2::uuid[]) AS u (id)
-		WHERE NOT EXISTS (SELECT FROM debts d WHERE d.tenant_id = $1 AND d.account_id = u.id AND d.state = 'open') ORDER BY u.id`, tx.Tenant, accounts)
+		WHERE NOT EXISTS (SELECT FROM debts d WHERE d.tenant_id = $1 AND d.account_id = u.id AND d.state = 'open' AND d.blocks) ORDER BY u.id`, tx.Tenant, accounts)
 	if err != nil {
 		return nil, err
 	}

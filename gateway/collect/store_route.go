@@ -99,7 +99,7 @@ func loadPayments(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 		FROM unnest($2::uuid[]) AS u (id)
 		CROSS JOIN LATERAL (SELECT * FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 		CROSS JOIN LATERAL (
-			SELECT min(at) AS at FROM claim_lines WHERE tenant_id = $1 AND aggregation_id = u.id AND kind = 'fare') AS l`,
+			SELECT min(at) AS at FROM claim_lines WHERE tenant_id = $1 AND aggregation_id = u.id AND kind IN ('fare', 'reversal')) AS l`,
 		tx.Tenant, ids, adapters.ErrCurrencyUnsupported.Name)
 	if err != nil {
 		return err

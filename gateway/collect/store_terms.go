@@ -61,6 +61,11 @@ func (c *Collector) declines(ctx context.Context, tx *pg.Tx, rules Rules, declin
 
 // next gives when a declined charge is tried again; nil for never by schedule.
 func (by *declineRules) next(ctx context.Context, tx *pg.Tx, ch *charge) (*time.Time, error) {
+	if ch.Kind == kindRecovery {
+		if reversal, err := ofReversal(ctx, tx, ch.Aggregation); err != nil || reversal {
+			return nil, err
+		}
+	}
 	terms := by.terms.Contract(ch.Contract)
 	if terms == nil {
 		return by.untermed(ctx, tx, ch)

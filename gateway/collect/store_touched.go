@@ -17,7 +17,9 @@ const touchedSQL = `
 			AND (created_at >= $3 OR sent_at >= $3 OR final_at >= $3)
 		UNION ALL
 		SELECT created_at, sent_at, final_at FROM refunds WHERE tenant_id = $1 AND contract = $2 AND sent_at IS NOT NULL
-			AND (created_at >= $3 OR sent_at >= $3 OR final_at >= $3))
+			AND (created_at >= $3 OR sent_at >= $3 OR final_at >= $3)
+		UNION ALL
+		SELECT applied_at, applied_at, applied_at FROM reversals WHERE tenant_id = $1 AND contract = $2 AND applied_at >= $3)
 	SELECT DISTINCT date_bin('15 minutes', at, timestamptz '2000-01-01 00:00:00Z') AS quarter FROM (
 		SELECT created_at AS at FROM sent
 		UNION ALL SELECT sent_at FROM sent

@@ -82,8 +82,10 @@ type DebtView struct {
 	RetryBy      string    // who asked for that try: schedule, tap, rider, person, first_ride
 	Insured      bool      // the scheme paid it as an insured first ride
 	OpenedAt     time.Time
-	ClosedAt     time.Time // zero while it is open
-	RepaidAt     time.Time // paid after it was written off; zero: not
+	ClosedAt     time.Time     // zero while it is open
+	RepaidAt     time.Time     // paid after it was written off; zero: not
+	Reversal     citygate.UUID // that opened it; zero: a charge was declined
+	Blocks       bool          // its rider is denied while it is open
 }
 
 // Debts lists debts in one state, or in any for "", of one account, or of all for
@@ -99,15 +101,20 @@ func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate
 		args = append(args, account)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at, repaid_at FROM debts
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at, repaid_at, reversal_id, blocks FROM debts
 		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
 		var retry, closed, repaid *time.Time
-		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed, &repaid)
+		var reversal *citygate.UUID
+		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed, &repaid,
+			&reversal, &d.Blocks)
 		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
+		if reversal != nil {
+			d.Reversal = *reversal
+		}
 		if retry != nil {
 			d.RetryAt = retry.UTC()
 		}

@@ -29,7 +29,7 @@ var pathObjects = map[string]string{
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"debt": "debt", "right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"debt": "debt", "reversal": "reversal", "right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
 	"get-platform-member member": "platform member", "get-platform-issuer issuer": "platform issuer",
 	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
@@ -47,7 +47,7 @@ var references = map[string]string{
 	// A tenant's own numbers: that another tenant has the same must not show.
 	"enrol-terminal id": "terminal", "create-pairing-code id": "terminal", "release-payout payee": "payee", "cancel-payout payee": "payee", "redirect-payout payee": "payee", "redirect-payout to": "payee", "put-vehicles id": "vehicle", "put-payees id": "payee", "put-stops id": "stop", "put-served authorities": "tenant",
 	"record-journey-fact terminal": "terminal",
-	"put-code-scheme operators":    "tenant", "partner": "tenant", "operator": "tenant",
+	"payment":                      "payment", "put-code-scheme operators": "tenant", "partner": "tenant", "operator": "tenant",
 }
 
 // worldJourneyRules are the least that journey rules can say.
@@ -63,7 +63,7 @@ var nobodys = objects{
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
-	"debt": citygate.UUID{0xee, 13}.Text("dbt_"), "payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
+	"debt": citygate.UUID{0xee, 13}.Text("dbt_"), "reversal": citygate.UUID{0xee, 14}.Text("rvs_"), "payment": "NOBODYS", "payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
@@ -91,8 +91,9 @@ var plain = map[string]any{
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",
 	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "next": "", "replay-policy limit": 100,
-	"resolve-notice note": "seen",
-	"now":                 nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
+	"resolve-notice note":       "seen",
+	"record-reversal reference": "CB-1", "conclude-reversal reference": "RP-1", "fee_minor": nil, "conclude-reversal outcome": "lost", "amount_minor": 0,
+	"now": nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",
 	"rest_weekdays": nil, "holidays": nil, "workdays": nil, "keep_days": nil, "automatic": nil,
 	"close_after_minutes": 60, "pay_after_minutes": 600, "add-settlement-terms from": "2026-12-24",
 }

@@ -489,6 +489,9 @@ func (w *world) live(p *party, terminalID uint32) {
 	var sale edge.Sale
 	w.send(http.MethodPost, p.path("sales"), map[string]any{"rider": rides, "product": "two", "order": "first"}, &sale)
 	w.tick()
+	var reversal edge.Reversal
+	w.send(http.MethodPost, p.path("reversals"), edge.RecordReversal{Contract: charge.Contract, Reference: "CB-of-" + p.slug, Payment: charge.OurID,
+		Amount: citygate.Money{Minor: 1, Currency: charge.Amount.Currency}, Reason: "a chargeback"}, &reversal)
 	refund := citygate.UUID{0xbb, 1}
 	w.owner.Exec(p.id, `INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
 			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)
@@ -509,7 +512,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"risk flag": flags[0].ID.Text(risk.FlagPrefix), "tap": "tap_7_1",
 		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
-		"charge": charge.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
+		"charge": charge.ID, "payment": charge.OurID, "reversal": reversal.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
 		"end to end": payouts[0].EndToEndID, "right": right.ID, "sale": sale.ID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {

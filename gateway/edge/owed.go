@@ -7,11 +7,11 @@ import (
 	"github.com/cashlesscity/citygate"
 )
 
-// A Debt is what a rider owes after a declined charge.
+// A Debt is what a rider owes after a declined charge, or after a payment was taken back.
 type Debt struct {
 	ID           string         `json:"id"`
 	Account      string         `json:"account"`
-	Opened       citygate.Money `json:"opened" doc:"what was declined"`
+	Opened       citygate.Money `json:"opened" doc:"what was declined or taken back"`
 	Left         citygate.Money `json:"left" doc:"what is still owed of it"`
 	BusinessDate string         `json:"business_date" format:"date"`
 	State        string         `json:"state" enum:"open,recovered,corrected,written_off"`
@@ -22,6 +22,8 @@ type Debt struct {
 	OpenedAt     time.Time      `json:"opened_at"`
 	ClosedAt     *time.Time     `json:"closed_at,omitempty"`
 	RepaidAt     *time.Time     `json:"repaid_at,omitempty" doc:"when the rider paid it after it was written off"`
+	Reversal     string         `json:"reversal,omitempty" doc:"the reversal that opened it; absent: a charge was declined"`
+	Blocks       bool           `json:"blocks" doc:"its rider is denied while it is open"`
 }
 
 // WriteOffDebt says what is given up, and why.
@@ -61,7 +63,7 @@ type RetriedRefund struct {
 
 // owedRoutes are about money that somebody still owes.
 func (e *Edge) owedRoutes() {
-	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges", "money"),
+	register(e, get("list-debts", "/v1/tenants/{tenant}/debts", "What riders owe after declined charges and payments that were taken back", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged
 			State   string `query:"state" enum:"open,recovered,corrected,written_off" doc:"absent: any"`

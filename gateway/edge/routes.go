@@ -257,6 +257,7 @@ func (e *Edge) moneyRoutes() {
 		})
 	e.payoutRoutes()
 	e.owedRoutes()
+	e.reversalRoutes()
 	e.reconRoutes()
 }
 

@@ -77,6 +77,8 @@ type Verticals struct {
 	WriteOffDebt      func(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID, w WriteOffDebt) (Debt, error)
 	CollectWrittenOff func(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID) (Debt, error)
 
+	Reversals Reversals
+
 	Refunds     func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Refund, error)
 	RetryRefund func(ctx context.Context, actor string, tenant citygate.TenantID, refund citygate.UUID) (citygate.UUID, error)
 	// Carried gives what payees have to make good, behind a row's id.

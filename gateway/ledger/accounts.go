@@ -101,6 +101,10 @@ func SalesFee(contract string) string { return "sales_fee:" + contract }
 // ProductIncome is what was left of products that nobody used to the end.
 func ProductIncome() string { return "product_income" }
 
+// ReversalFee is what the provider of a contract kept for payments that it took back.
+// It is the issuer's, whose contract it is.
+func ReversalFee(contract string) string { return "reversal_fee:" + contract }
+
 // Bank is the tenant's bank account.
 func Bank() string { return "bank" }
 

@@ -52,9 +52,10 @@ func (c *Contract) Opened(amount int64, p Past, reversal bool, at time.Time) Deb
 
 // Next gives when a debt is tried again by schedule: on a day that had no try
 // yet, where days are those of the zone, evenly over what the terms allow. False
-// means never by schedule any more.
+// means never by schedule any more. A payment that the bank took back is never
+// asked for again by itself: schemes forbid it.
 func (c *Contract) Next(d *Debt, zone *time.Location) (time.Time, bool) {
-	if c == nil || d.State != Open || len(d.Tries) >= c.Retries {
+	if c == nil || d.State != Open || d.Reversal || len(d.Tries) >= c.Retries {
 		return time.Time{}, false
 	}
 	end := d.Since.AddDate(0, 0, c.WithinDay)
@@ -77,7 +78,7 @@ func (c *Contract) May(d *Debt, by Source, now time.Time, zone *time.Location) b
 	case ByRider:
 		return !named || slices.Contains(c.Recovery, ByRider)
 	case ByTap:
-		return named && slices.Contains(c.Recovery, ByTap) && !d.triedOn(now, zone)
+		return named && !d.Reversal && slices.Contains(c.Recovery, ByTap) && !d.triedOn(now, zone)
 	default:
 		at, ok := c.Next(d, zone)
 		return ok && !now.Before(at)
@@ -102,7 +103,7 @@ func (c *Contract) Blocked(debts []Debt, lastApproval time.Time) bool {
 	var lastDecline time.Time
 	for i := range debts {
 		d := &debts[i]
-		if d.State == Open && d.Amount > 0 {
+		if d.State == Open && d.Amount > 0 && !(d.Reversal && c != nil && c.Reversed == ReversedOwed) {
 			return true
 		}
 		if !d.Reversal && d.State != Corrected {

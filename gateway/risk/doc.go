@@ -23,7 +23,8 @@
 // corrected or written off.
 // [Contract.Next] gives the next try, [Contract.Blocked] whether its rider is blocked. A bank
 // reversal of a charge is a debt of that charge alone: it blocks like one, and no
-// longer than until it is paid.
+// longer than until it is paid, or not at all where the terms say so
+// ([ReversedOwed]). It is never tried again by schedule or by a tap.
 //
 // # Flags
 //

@@ -73,6 +73,7 @@ type Contract struct {
 	Recovery  []Source `json:"recovery,omitempty"`             // who may start a try besides the schedule
 	Unblock   Unblock  `json:"unblock,omitempty"`              // "" = OnPayment
 	BlockMin  int      `json:"block_within_minutes,omitempty"` // what the scheme asks; published for people
+	Reversed  Reversed `json:"on_reversal,omitempty"`          // "" = ReversedBlocks
 }
 
 // A Window bounds what is gathered into one charge. Zero is no bound.
@@ -106,6 +107,15 @@ type Unblock string
 const (
 	OnPayment  Unblock = "payment"  // no debt is open any more
 	OnApproval Unblock = "approval" // and the provider approved something since the decline
+)
+
+// A Reversed says what a payment that the bank took back does to its rider.
+type Reversed string
+
+// The rules for reversed payments.
+const (
+	ReversedBlocks Reversed = "block" // he is denied until it is paid
+	ReversedOwed   Reversed = "owe"   // he owes it, and rides
 )
 
 // Late says who bears records that arrive so many days after their event.
@@ -171,6 +181,8 @@ func (t *Terms) check() error {
 			return fmt.Errorf("contract %s: want retries on as many different days within retry_within_days", c.Name)
 		case !slices.Contains([]Unblock{"", OnPayment, OnApproval}, c.Unblock):
 			return fmt.Errorf("contract %s: no unblock %q", c.Name, c.Unblock)
+		case !slices.Contains([]Reversed{"", ReversedBlocks, ReversedOwed}, c.Reversed):
+			return fmt.Errorf("contract %s: on_reversal is block or owe, not %q", c.Name, c.Reversed)
 		}
 		for _, s := range c.Recovery {
 			if s != ByTap && s != ByRider {

@@ -1,0 +1,487 @@
+package collect
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/risk"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// The refusals of reversals.
+var (
+	ErrReversal      = &citygate.Code{Name: "reversal.invalid", Kind: citygate.Invalid, Title: "The reversal cannot be recorded as it is written. Correct the named field."}
+	ErrReversalOther = &citygate.Code{Name: "reversal.other_content", Kind: citygate.Conflict, Title: "The provider's reference was recorded with other content. Compare the two; nothing was changed."}
+	ErrNoReversal    = &citygate.Code{Name: "reversal.not_found", Kind: citygate.NotFound, Title: "There is no such reversal. List the reversals of the tenant."}
+	ErrNoCharge      = &citygate.Code{Name: "reversal.no_charge", Kind: citygate.NotFound, Title: "No payment of that contract has this id. Name it as the provider's bill does."}
+	ErrReversalOver  = &citygate.Code{Name: "reversal.closed", Kind: citygate.Conflict, Title: "The reversal has its outcome. A further one is recorded under its own reference."}
+)
+
+// The states of a reversal.
+const (
+	reversalWaiting = "waiting" // its payment is not known to have succeeded
+	reversalOpen    = "open"
+	ReversalWon     = "won"
+	ReversalLost    = "lost"
+)
+
+// The sources of what is heard of reversals.
+const (
+	FromBill   = "bill"
+	FromPerson = "person"
+)
+
+// A Reversal is a collected payment, or a part of one, that the provider took back:
+// a chargeback, a returned debit.
+type Reversal struct {
+	Contract  string
+	Reference string // the provider's own; the same again is the same reversal
+	Charge    string // what the provider knows the payment by: our id
+	Amount    citygate.Money
+	Fee       int64 // what the provider keeps for it
+	Reason    string
+	Source    string
+}
+
+// A ReversalOutcome is what became of a reversal that was disputed with the provider.
+type ReversalOutcome struct {
+	Reversal  citygate.UUID
+	Reference string // the provider's own for it
+	Outcome   string // ReversalWon or ReversalLost
+	Amount    int64  // of a won one what came back, perhaps a part
+	Fee       int64  // what the provider keeps for it; negative: gave back
+	Reason    string
+	Source    string
+}
+
+// A ReversalView is a reversal as it is kept.
+type ReversalView struct {
+	Reversal
+	ID         citygate.UUID
+	State      string
+	Account    citygate.UUID // zero while it waits
+	Debt       citygate.UUID // zero: nobody owes anything by it
+	Owed       int64         // what riders owe again; the rest was not theirs when it was taken
+	Returned   int64
+	RecordedBy string
+	RecordedAt time.Time
+	AppliedAt  time.Time
+	ClosedAt   time.Time
+	Pending    bool // an outcome waits for a payment under way
+
+	charge citygate.UUID
+	date   citygate.Date // of the books
+}
+
+// beyond is what was taken and is not owed by a rider.
+func (v *ReversalView) beyond() int64 { return v.Amount.Minor - v.Owed }
+
+// transfers gives what an applied reversal does: the rider owes again what was taken;
+// what was more than the payment still held is claimed from the provider.
+func (v *ReversalView) transfers(tenant citygate.TenantID) (out []ledger.Transfer) {
+	if v.State == reversalWaiting {
+		return nil
+	}
+	t := ledger.Transfer{Event: "reversal:" + v.Contract + "/" + v.Reference, Credit: ledger.ProviderReceivable(v.Contract), Currency: v.Amount.Currency,
+		EffectiveAt: v.AppliedAt, BusinessDate: v.date}
+	for _, part := range []struct {
+		debit, code string
+		amount      int64
+	}{
+		{ledger.RiderDebt(v.Account), codeReversal, v.Owed},
+		{ledger.Suspense(v.Contract), codeReversalMore, v.beyond()},
+		{ledger.ReversalFee(v.Contract), codeReversalFee, v.Fee},
+	} {
+		if part.amount != 0 {
+			t.Debit, t.Code, t.Amount = part.debit, part.code, part.amount
+			out = append(out, ledger.NewTransfer(tenant, 0, t))
+		}
+	}
+	return out
+}
+
+// An outcomeRow is one row of reversal_outcomes with its reversal.
+type outcomeRow struct {
+	ReversalOutcome
+	id         citygate.UUID
+	toDebt     int64 // off the open debt
+	toRider    int64 // refunded, as the rider has paid or owes no more
+	toSuspense int64 // of what was not owed; of a lost one what is given up of it
+	at         time.Time
+	date       citygate.Date
+	of         ReversalView
+}
+
+// transfers gives what an applied outcome does.
+func (o *outcomeRow) transfers(tenant citygate.TenantID) (out []ledger.Transfer) {
+	contract, receivable := o.of.Contract, ledger.ProviderReceivable(o.of.Contract)
+	t := ledger.Transfer{Event: "reversal:" + contract + "/" + o.of.Reference + "/" + o.Reference, Currency: o.of.Amount.Currency, EffectiveAt: o.at, BusinessDate: o.date}
+	add := func(debit, credit, code string, leg int, amount int64) {
+		if amount != 0 {
+			t.Debit, t.Credit, t.Code, t.Amount = debit, credit, code, amount
+			out = append(out, ledger.NewTransfer(tenant, leg, t))
+		}
+	}
+	if o.Outcome == ReversalLost {
+		add(ledger.WriteOff(contract), ledger.Suspense(contract), codeReversalLost, 0, o.toSuspense)
+	} else {
+		add(receivable, ledger.RiderDebt(o.of.Account), codeReversalWon, 0, o.toDebt)
+		add(receivable, ledger.RiderReceivable(o.of.Account), codeReversalRider, 0, o.toRider)
+		add(receivable, ledger.Suspense(contract), codeReversalMore, 0, o.toSuspense)
+	}
+	add(ledger.ReversalFee(contract), receivable, codeReversalFee, 0, o.Fee)
+	return out
+}
+
+func reasonable(reason string) bool {
+	n := len([]rune(strings.TrimSpace(reason)))
+	return n >= 3 && n <= 500
+}
+
+func referable(reference string) bool {
+	return reference != "" && len(reference) <= 64 && strings.TrimSpace(reference) == reference
+}
+
+// Reverse records that a payment was taken back. As soon as the payment is known to
+// have succeeded, which may be at once, its rider owes that much again: a debt of its
+// own, of the fares that the payment held, borne by whom rules and terms name. The same
+// reference again changes nothing.
+func (c *Collector) Reverse(ctx context.Context, actor string, tenant citygate.TenantID, r Reversal) (ReversalView, error) {
+	switch {
+	case !referable(r.Reference):
+		return ReversalView{}, ErrReversal.Explain("reference: want the provider's own, of 1 to 64 characters")
+	case r.Amount.Minor <= 0 || r.Fee < 0 || !r.Amount.Currency.Valid():
+		return ReversalView{}, ErrReversal.Explain("want a positive amount, and a fee that is not negative")
+	case !reasonable(r.Reason):
+		return ReversalView{}, ErrReversal.Explain("reason: want 3 to 500 characters")
+	}
+	if err := c.PassBack(ctx, tenant); err != nil { // what is told of its fares comes first
+		return ReversalView{}, err
+	}
+	var v ReversalView
+	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		if err := chargeable(ctx, tx, &r); err != nil {
+			return err
+		}
+		fresh, err := insertReversal(ctx, tx, actor, &r)
+		if err != nil {
+			return err
+		}
+		if v, err = lockReversal(ctx, tx, r.Contract, r.Reference); err != nil || !fresh {
+			if err == nil && v.Reversal != (Reversal{r.Contract, r.Reference, r.Charge, r.Amount, r.Fee, v.Reason, v.Source}) {
+				err = ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
+			}
+			return err
+		}
+		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.record", Object: "reversal:" + v.ID.Text("rvs_"),
+			After: map[string]any{"contract": r.Contract, "reference": r.Reference, "payment": r.Charge, "amount": r.Amount, "fee": r.Fee, "reason": r.Reason}}); err != nil {
+			return err
+		}
+		return c.applyReversal(ctx, tx, &v)
+	})
+	return v, err
+}
+
+// Conclude records what became of a reversal that was disputed with the provider. Won
+// money comes off the debt that is open for it; a rider who has paid that meanwhile
+// gets it back. The same reference again changes nothing.
+func (c *Collector) Conclude(ctx context.Context, actor string, tenant citygate.TenantID, o ReversalOutcome) (ReversalView, error) {
+	won := o.Outcome == ReversalWon
+	switch {
+	case !referable(o.Reference):
+		return ReversalView{}, ErrReversal.Explain("reference: want the provider's own, of 1 to 64 characters")
+	case !won && o.Outcome != ReversalLost:
+		return ReversalView{}, ErrReversal.Explain("outcome: want won or lost")
+	case won != (o.Amount > 0) || o.Amount < 0:
+		return ReversalView{}, ErrReversal.Explain("amount: what came back, of a won one alone")
+	case !reasonable(o.Reason):
+		return ReversalView{}, ErrReversal.Explain("reason: want 3 to 500 characters")
+	}
+	if err := c.PassBack(ctx, tenant); err != nil {
+		return ReversalView{}, err
+	}
+	var v ReversalView
+	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		if v, err = lockReversalID(ctx, tx, o.Reversal); err != nil {
+			return err
+		}
+		was, found, err := outcomeOf(ctx, tx, o.Reversal, o.Reference)
+		if err != nil || found {
+			if err == nil && (was.Outcome != o.Outcome || was.Amount != o.Amount || was.Fee != o.Fee) {
+				err = ErrReversalOther.Explain("it was recorded as %s, %d with a fee of %d", was.Outcome, was.Amount, was.Fee)
+			}
+			return err
+		}
+		pending, err := promised(ctx, tx, o.Reversal)
+		switch {
+		case err != nil:
+			return err
+		case v.State == ReversalWon || v.State == ReversalLost:
+			return ErrReversalOver.Explain("it is %s", v.State)
+		case o.Amount > v.Amount.Minor-v.Returned-pending:
+			return ErrReversal.Explain("amount: %d of it are still with the provider", v.Amount.Minor-v.Returned-pending)
+		}
+		if err := insertOutcome(ctx, tx, actor, &o); err != nil {
+			return err
+		}
+		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.conclude", Object: "reversal:" + v.ID.Text("rvs_"),
+			Before: map[string]any{"state": v.State, "returned": v.Returned},
+			After:  map[string]any{"outcome": o.Outcome, "reference": o.Reference, "amount": o.Amount, "fee": o.Fee, "reason": o.Reason}}); err != nil {
+			return err
+		}
+		return c.applyOutcomes(ctx, tx, &v)
+	})
+	return v, err
+}
+
+// reverseDue applies what waited for a payment's outcome.
+func (c *Collector) reverseDue(ctx context.Context, tenant citygate.TenantID) error {
+	var waiting []citygate.UUID
+	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		waiting, err = reversalsDue(ctx, tx)
+		return err
+	})
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	if err := c.PassBack(ctx, tenant); err != nil {
+		return err
+	}
+	for _, id := range waiting {
+		err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+			v, err := lockReversalID(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			if v.State == reversalWaiting {
+				return c.applyReversal(ctx, tx, &v)
+			}
+			return c.applyOutcomes(ctx, tx, &v)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A held is one journey's part of what a payment, or a debt, still holds.
+type held struct {
+	operator citygate.TenantID
+	journey  citygate.UUID
+	n        int // the decision its evidence goes by
+	amount   int64
+	at       time.Time
+	date     citygate.Date
+}
+
+// applyReversal books a reversal whose payment has succeeded. Of the fares that the
+// payment still holds, that much moves to a debt of its own; what is taken beyond them
+// (they were refunded already) is nobody's debt and is claimed from the provider.
+func (c *Collector) applyReversal(ctx context.Context, tx *pg.Tx, v *ReversalView) error {
+	ch, released, err := lockPaid(ctx, tx, v.Contract, v.Charge)
+	if err != nil || ch == nil {
+		return err // it waits
+	}
+	settings, err := c.Settings(ctx, tx.Tenant)
+	if err != nil {
+		return err
+	}
+	all, err := heldBy(ctx, tx, ch.Aggregation)
+	if err != nil {
+		return err
+	}
+	parts, err := divide(all, v.Amount.Minor)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		v.Owed += p.amount
+	}
+	v.charge, v.Account, v.State, v.AppliedAt, v.date = ch.ID, ch.Account, reversalOpen, tx.Now.UTC().Truncate(time.Microsecond), settings.Calendar.BusinessDate(tx.Now)
+	blocks := false
+	if v.Owed > 0 {
+		if v.Debt, err = openReversed(ctx, tx, ch, v.Owed); err != nil {
+			return err
+		}
+		terms, err := c.terms.At(ctx, tx, tx.Now)
+		if err != nil {
+			return err
+		}
+		of := terms.Contract(ch.Contract)
+		blocks = of.Blocked([]risk.Debt{of.Opened(v.Owed, risk.Past{}, true, tx.Now)}, tx.Now)
+		if err := oweAgain(ctx, tx, v, ch, blocks); err != nil {
+			return err
+		}
+		if err := moveHeld(ctx, tx, v, ch.Aggregation, v.Debt, parts, 1); err != nil {
+			return err
+		}
+	}
+	if err := storeApplied(ctx, tx, v); err != nil {
+		return err
+	}
+	if err := ledger.Post(ctx, tx, v.transfers(tx.Tenant)); err != nil || v.Owed == 0 {
+		return err
+	}
+	if err := c.tellReversed(ctx, tx, ch.ID, v.Debt, released); err != nil {
+		return err
+	}
+	if blocks {
+		if err := c.Accounts.DenyAccounts(ctx, tx, []citygate.UUID{v.Account}, DenyDeclined); err != nil {
+			return err
+		}
+	}
+	return c.applyOutcomes(ctx, tx, v)
+}
+
+// tellReversed tells operators what a change of a payment and of the debt it left means
+// to them, both in one message: what was paid over of it goes back or comes again, and
+// whoever bears the debt bears more or less.
+func (c *Collector) tellReversed(ctx context.Context, tx *pg.Tx, charge, debt citygate.UUID, released bool) error {
+	if err := unrelease(ctx, tx, charge); err != nil {
+		return err
+	}
+	var advices []advice
+	var err error
+	if released {
+		if advices, err = clearedNow(ctx, tx, []citygate.UUID{charge}); err != nil {
+			return err
+		}
+	}
+	borne, err := c.spread(ctx, tx, []citygate.UUID{debt})
+	if err != nil {
+		return err
+	}
+	return c.tell(ctx, tx, append(advices, borne...))
+}
+
+// applyOutcomes books the outcomes of an applied reversal that are not booked yet. One
+// that comes while its debt is being collected waits until that is over.
+func (c *Collector) applyOutcomes(ctx context.Context, tx *pg.Tx, v *ReversalView) error {
+	waiting, err := outcomesDue(ctx, tx, v.ID)
+	if err != nil || len(waiting) == 0 || v.State == reversalWaiting {
+		v.Pending = len(waiting) > 0
+		return err
+	}
+	settings, err := c.Settings(ctx, tx.Tenant)
+	if err != nil {
+		return err
+	}
+	for i := range waiting {
+		o := &waiting[i]
+		o.of, o.at, o.date = *v, tx.Now.UTC().Truncate(time.Microsecond), settings.Calendar.BusinessDate(tx.Now)
+		applied := true
+		if o.Outcome == ReversalLost {
+			o.toSuspense = v.beyond() - max(0, v.Returned-v.Owed)
+			v.State, v.ClosedAt = ReversalLost, o.at
+		} else if applied, err = c.giveBack(ctx, tx, v, o); err != nil {
+			return err
+		}
+		if !applied {
+			v.Pending = true
+			return nil
+		}
+		if v.Returned == v.Amount.Minor {
+			v.State, v.ClosedAt = ReversalWon, o.at
+		}
+		if err := storeConcluded(ctx, tx, v, o); err != nil {
+			return err
+		}
+		if err := ledger.Post(ctx, tx, o.transfers(tx.Tenant)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack takes what the provider returned off the debt, as far as that is open, and
+// has the rest refunded: its rider has paid again, or owes less since.
+func (c *Collector) giveBack(ctx context.Context, tx *pg.Tx, v *ReversalView, o *outcomeRow) (bool, error) {
+	fares := min(o.Amount, max(0, v.Owed-v.Returned))
+	o.toSuspense = o.Amount - fares
+	v.Returned += o.Amount
+	if fares == 0 {
+		return true, nil
+	}
+	ch, released, err := lockPaid(ctx, tx, v.Contract, v.Charge)
+	if err != nil || ch == nil {
+		return false, err
+	}
+	d, busy, err := lockDebt(ctx, tx, v.Debt)
+	if err != nil {
+		return false, err
+	}
+	if busy { // being collected, or divided
+		v.Returned -= o.Amount
+		return false, nil
+	}
+	left, err := sharesLeft(ctx, tx, v.ID)
+	if err != nil {
+		return false, err
+	}
+	parts, err := divide(left, fares)
+	if err != nil {
+		return false, err
+	}
+	open := map[citygate.UUID]int64{} // what of each fare is in the debt
+	if d.State == debtOpen || d.State == debtWrittenOff && d.RepaidAt.IsZero() {
+		still, err := heldBy(ctx, tx, v.Debt)
+		if err != nil {
+			return false, err
+		}
+		for _, h := range still {
+			open[h.journey] = h.amount
+		}
+	}
+	var off, rest []held
+	for _, p := range parts {
+		x := min(p.amount, open[p.journey])
+		o.toDebt, o.toRider = o.toDebt+x, o.toRider+p.amount-x
+		if y := p; x < p.amount {
+			y.amount -= x
+			rest = append(rest, y)
+		}
+		if p.amount = x; x > 0 {
+			off = append(off, p)
+		}
+	}
+	if err := moveHeld(ctx, tx, v, v.Debt, ch.Aggregation, off, -1); err != nil {
+		return false, err
+	}
+	if err := refundReturned(ctx, tx, v, ch, rest); err != nil {
+		return false, err
+	}
+	if o.toDebt > 0 {
+		if err := c.lowerDebt(ctx, tx, v.Debt, o.toDebt); err != nil {
+			return false, err
+		}
+	}
+	return true, c.tellReversed(ctx, tx, ch.ID, v.Debt, released)
+}
+
+// divide divides an amount by what each holds, at most all of it.
+func divide(all []held, amount int64) ([]held, error) {
+	var total int64
+	weights, keys := make([]int64, len(all)), make([]string, len(all))
+	for i, h := range all {
+		weights[i], keys[i] = h.amount, h.journey.String()+"/"+h.operator.String()
+		total += h.amount
+	}
+	if total == 0 {
+		return nil, nil
+	}
+	amounts, err := citygate.Split(min(amount, total), weights, keys)
+	if err != nil {
+		return nil, err
+	}
+	var parts []held
+	for i, h := range all {
+		if h.amount = amounts[i]; h.amount > 0 {
+			parts = append(parts, h)
+		}
+	}
+	return parts, nil
+}

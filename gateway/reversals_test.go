@@ -1,0 +1,263 @@
+package gateway
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/sandbox"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/edge"
+)
+
+// listOf gives all items of a list of a tenant.
+func listOf[T any](o *office, tenant citygate.TenantID, path string) []T {
+	o.t.Helper()
+	var answer struct {
+		Items []T `json:"items"`
+	}
+	o.send(http.MethodGet, pathOf(tenant, path), nil, &answer)
+	return answer.Items
+}
+
+func (o *office) reverse(tenant citygate.TenantID, c edge.Charge, reference string, amount int64) (v edge.Reversal) {
+	o.t.Helper()
+	o.send(http.MethodPost, pathOf(tenant, "reversals"), edge.RecordReversal{Contract: c.Contract, Reference: reference, Payment: c.OurID,
+		Amount: citygate.Money{Minor: amount, Currency: c.Amount.Currency}, FeeMinor: 15, Reason: "not recognised"}, &v)
+	return v
+}
+
+func (o *office) conclude(tenant citygate.TenantID, id, reference, outcome string, amount int64) (v edge.Reversal) {
+	o.t.Helper()
+	o.send(http.MethodPost, pathOf(tenant, "reversals/"+id+"/outcome"), edge.ConcludeReversal{Reference: reference, Outcome: outcome, AmountMinor: amount, Reason: "by the scheme"}, &v)
+	return v
+}
+
+// A bank takes a payment back: its rider is denied for that payment alone, pays it and
+// rides again; what is won afterwards is his again. By other terms he owes it and rides.
+func TestAReversedPaymentBlocksForItsOwnDebt(t *testing.T) {
+	o := open(t)
+	o.scripted(sandbox.Script{})
+	o.onboard()
+	mine, v := o.credential("phone"), o.validator()
+	ride := func(counter uint16) code.Reason {
+		o.sync(v)
+		return o.look(v, o.fresh(mine, "phone", counter))
+	}
+	o.board(v, mine, "phone")
+	o.drain(v)
+	o.until("collected", func() bool {
+		all := list[edge.Charge](o, "charges")
+		return len(all) == 1 && all[0].State == "succeeded"
+	})
+	o.move(40 * time.Hour) // reconciled, and paid out
+	o.settleDown()
+	o.booksHold()
+	if len(list[edge.Payout](o, "payouts")) != 1 {
+		t.Fatal("the fare was not paid out")
+	}
+	mine = o.credential("phone")
+	paid := list[edge.Charge](o, "charges")[0]
+	r := o.reverse(bus, paid, "CB-1", price)
+	if again := o.reverse(bus, paid, "CB-1", price); again.ID != r.ID || again.Debt != r.Debt {
+		t.Errorf("recorded twice: %+v", again)
+	}
+	for name, c := range map[string]struct {
+		r    edge.RecordReversal
+		want string
+	}{
+		"the same reference, another sum": {edge.RecordReversal{Contract: paid.Contract, Reference: "CB-1", Payment: paid.OurID, Amount: citygate.Money{Minor: 1, Currency: "CNY"}, Reason: "not recognised"}, "reversal.other_content"},
+		"nobody's payment":                {edge.RecordReversal{Contract: paid.Contract, Reference: "CB-2", Payment: "NOBODYS", Amount: citygate.Money{Minor: 1, Currency: "CNY"}, Reason: "not recognised"}, "reversal.no_charge"},
+		"more than was paid":              {edge.RecordReversal{Contract: paid.Contract, Reference: "CB-2", Payment: paid.OurID, Amount: citygate.Money{Minor: price + 1, Currency: "CNY"}, Reason: "not recognised"}, "reversal.invalid"},
+	} {
+		if got := o.refused(http.MethodPost, busPath("reversals"), c.r); got != c.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := o.refused(http.MethodPost, busPath("reversals/"+citygate.UUID{1}.Text("rvs_")+"/outcome"), edge.ConcludeReversal{Reference: "x", Outcome: "lost", Reason: "nobody's"}); got != "reversal.not_found" {
+		t.Errorf("nobody's: %s", got)
+	}
+	o.settleDown()
+	o.booksHold()
+	if got := ride(30); got != code.Denied {
+		t.Errorf("after the chargeback at the reader: %q", got)
+	}
+	debt := list[edge.Debt](o, "debts?state=open")
+	if len(debt) != 1 || debt[0].Left.Minor != price || debt[0].Reversal != r.ID || debt[0].RetryAt != nil || !debt[0].Blocks {
+		t.Errorf("debts %+v", debt)
+	}
+	var pay struct{ Debts int }
+	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.fresh(mine, "phone", 31)}, &pay)
+	o.until("paid", func() bool { return len(list[edge.Debt](o, "debts?state=recovered")) == 1 })
+	if got := ride(32); got != "" {
+		t.Errorf("paid, and at the reader: %q", got)
+	}
+	o.booksHold()
+
+	// The scheme decides for us after all: he paid twice, and gets one back.
+	won := o.conclude(bus, r.ID, "RP-1", "won", price)
+	if again := o.conclude(bus, r.ID, "RP-1", "won", price); again.State != "won" || won.State != "won" {
+		t.Errorf("won: %+v then %+v", won, again)
+	}
+	if got := o.refused(http.MethodPost, busPath("reversals/"+r.ID+"/outcome"), edge.ConcludeReversal{Reference: "RP-2", Outcome: "lost", Reason: "by the scheme"}); got != "reversal.closed" {
+		t.Errorf("lost after won: %s", got)
+	}
+	o.until("given back", func() bool { return len(list[edge.Refund](o, "refunds?state=succeeded")) == 1 })
+	o.move(3 * 24 * time.Hour)
+	o.settleDown()
+	o.booksHold()
+	if got := o.net(bus); got["rider_debt"] != 0 || got["rider_receivable"] != 0 || got["reversal_fee"] != 15 {
+		t.Errorf("the book: %v", got)
+	}
+
+	terms := []byte(`{"version":1,"contracts":[{"contract":"` + paid.Contract + `","on_reversal":"owe","retries":0,"window":{},"retry_within_days":0}]}`)
+	o.send(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: o.now().Add(time.Second), Terms: terms}, nil)
+	o.move(time.Minute)
+	mine = o.credential("phone")
+	if r = o.reverse(bus, list[edge.Charge](o, "charges")[1], "CB-3", 50); r.Owed.Minor != 50 {
+		t.Errorf("a part: %+v", r)
+	}
+	o.settleDown()
+	if got := ride(33); got != "" {
+		t.Errorf("owed by the terms, and at the reader: %q", got)
+	}
+	o.move(20 * 24 * time.Hour) // nothing asks the bank again by itself
+	o.settleDown()
+	if debt := list[edge.Debt](o, "debts?state=open"); len(debt) != 1 || debt[0].Left.Minor != 50 || debt[0].Blocks || debt[0].Tries != 0 {
+		t.Errorf("asked for by itself: %+v", debt)
+	}
+	o.booksHold()
+}
+
+// Whatever happens to payments that were taken back, in whatever order, the books of
+// issuer and operator hold at every step, nobody is denied for what he does not owe, and
+// a cent is never in two places.
+func TestReversalsInAnyOrder(t *testing.T) {
+	did := map[string]int{}
+	for i, bearer := range []string{"issuer", "host"} {
+		t.Run(bearer, func(t *testing.T) { reversalsInAnyOrder(t, bearer, rand.New(rand.NewPCG(9, uint64(i)+31)), did) })
+	}
+	for _, what := range []string{"reversed open", "won", "lost", "retried", "written off", "fare corrected"} {
+		if did[what] == 0 {
+			t.Errorf("%s never happened: %v", what, did)
+		}
+	}
+}
+
+func reversalsInAnyOrder(t *testing.T, bearer string, w *rand.Rand, did map[string]int) {
+	o := open(t)
+	say := o.declines()
+	o.onboard()
+	o.neighbour("")
+	v := o.validator()
+	days := int64(0)
+	if bearer == "issuer" {
+		days = 4
+	}
+	o.agree(edge.Roamable{Uncollected: bearer, PayDays: days})
+	rides, references := 0, 0
+	ride := func() {
+		name := fmt.Sprintf("v%d", rides)
+		credential := o.visitor(name, 1)
+		o.move(time.Minute)
+		o.settleDown()
+		o.syncAll(v)
+		if got := o.visit(v, credential, name, 1, price); got != "" {
+			t.Fatalf("ride %d: %q", rides, got)
+		}
+		o.drain(v)
+		rides++
+	}
+	reference := func() string { references++; return fmt.Sprintf("CB-%d", references) }
+	some := func(state string) (edge.Reversal, bool) {
+		all := listOf[edge.Reversal](o, hill, "reversals?state="+state)
+		if len(all) == 0 {
+			return edge.Reversal{}, false
+		}
+		return all[w.IntN(len(all))], true
+	}
+	step := func() {
+		o.settleDown()
+		o.booksHold()
+		owing := map[string]bool{}
+		for _, d := range o.hillDebts("open") {
+			owing[d.Account] = true
+		}
+		for _, d := range listOf[edge.Debt](o, hill, "debts") {
+			denied := slices.ContainsFunc(listOf[edge.Denial](o, hill, "accounts/"+d.Account+"/denials"), func(n edge.Denial) bool { return n.Reason == "declined" && n.LiftedAt == nil })
+			if denied != owing[d.Account] {
+				t.Errorf("account %s: denied %t, owing %t", d.Account, denied, owing[d.Account])
+			}
+		}
+	}
+	ride()
+	ride()
+	for range 34 {
+		switch w.IntN(11) {
+		case 0:
+			ride()
+		case 1:
+			say(w.IntN(2) > 0)
+		case 2:
+			o.move(time.Duration(20+w.IntN(40)) * time.Hour)
+		case 3, 4, 9:
+			all := slices.DeleteFunc(listOf[edge.Charge](o, hill, "charges"), func(c edge.Charge) bool { return c.State == "declined" })
+			if len(all) > 0 {
+				c := all[w.IntN(len(all))]
+				r := o.reverse(hill, c, reference(), 1+w.Int64N(c.Amount.Minor))
+				did["reversed "+r.State]++
+			}
+		case 5, 10:
+			if r, found := some("open"); found {
+				if w.IntN(2) == 0 {
+					o.conclude(hill, r.ID, reference(), "lost", 0)
+					did["lost"]++
+				} else {
+					o.conclude(hill, r.ID, reference(), "won", 1+w.Int64N(r.Amount.Minor-r.Returned.Minor))
+					did["won"]++
+				}
+			}
+		case 6:
+			for _, d := range o.hillDebts("open") {
+				o.send(http.MethodPost, pathOf(hill, "accounts/"+d.Account+"/retry-debts"), nil, nil)
+				did["retried"]++
+			}
+		case 7:
+			if all := o.hillDebts("open"); len(all) > 0 {
+				o.writeOff(all[w.IntN(len(all))])
+				did["written off"]++
+			}
+		case 8:
+			if all := list[edge.Journey](o, "journeys"); len(all) > 0 {
+				j := all[w.IntN(len(all))]
+				if j.Fare != nil && j.Fare.Minor > 1 {
+					o.send(http.MethodPost, busPath("journeys/"+j.ID+"/refunds"), edge.RefundJourney{Kind: "goodwill", Goodwill: 1 + w.Int64N(j.Fare.Minor-1), Name: reference(), Reason: "late bus"}, nil)
+					did["fare corrected"]++
+				}
+			}
+		}
+		step()
+	}
+	say(false)
+	for _, d := range o.hillDebts("open") {
+		o.send(http.MethodPost, pathOf(hill, "accounts/"+d.Account+"/retry-debts"), nil, nil)
+	}
+	for range 10 {
+		o.move(12 * time.Hour)
+		step()
+	}
+	if open := o.hillDebts("open"); len(open) != 0 {
+		t.Errorf("everybody paid, and still open: %+v", open)
+	}
+	got := o.net(hill)
+	if got["rider_receivable"] != 0 || got["interbook_payable"] != 0 {
+		t.Errorf("the hill's book in the end: %v", got)
+	}
+	if got := o.net(bus); got["interbook_receivable"] != 0 {
+		t.Errorf("the bus's book in the end: %v", got)
+	}
+}
