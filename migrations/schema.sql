@@ -435,8 +435,9 @@ CREATE TABLE bill_exchanges (
     settled_currency text COLLATE "C" NOT NULL,
     pair text COLLATE "C" NOT NULL,
     price text COLLATE "C" NOT NULL,
-    CONSTRAINT bill_exchanges_pkey PRIMARY KEY (tenant_id, contract, day, line_no),
-    CONSTRAINT bill_exchanges_tenant_id_contract_day_line_no_fkey FOREIGN KEY (tenant_id, contract, day, line_no) REFERENCES external_lines(tenant_id, contract, day, line_no)
+    issue integer NOT NULL DEFAULT 1,
+    CONSTRAINT bill_exchanges_pkey PRIMARY KEY (tenant_id, contract, day, issue, line_no),
+    CONSTRAINT bill_exchanges_tenant_id_contract_day_issue_line_no_fkey FOREIGN KEY (tenant_id, contract, day, issue, line_no) REFERENCES external_lines(tenant_id, contract, day, issue, line_no)
 );
 COMMENT ON TABLE bill_exchanges IS 'What rows of bills say of payments between two currencies, signed as the rows are.';
 COMMENT ON COLUMN bill_exchanges.our_id IS 'Of the charge, or of the refund.';
@@ -1260,15 +1261,23 @@ CREATE TABLE external_files (
     matched_to integer NOT NULL,
     imported_at timestamp with time zone NOT NULL,
     processed_at timestamp with time zone,
-    CONSTRAINT external_files_pkey PRIMARY KEY (tenant_id, contract, day),
+    issue integer NOT NULL DEFAULT 1,
+    issued_at timestamp with time zone,
+    content bytea NOT NULL DEFAULT '\x'::bytea,
+    checked_at timestamp with time zone,
+    CONSTRAINT external_files_pkey PRIMARY KEY (tenant_id, contract, day, issue),
     CONSTRAINT external_files_check CHECK (((state = 'processed'::text) = (processed_at IS NOT NULL))),
     CONSTRAINT external_files_contract_check CHECK ((contract <> ''::text)),
+    CONSTRAINT external_files_issue_check CHECK ((issue > 0)),
     CONSTRAINT external_files_lines_check CHECK ((lines >= 0)),
     CONSTRAINT external_files_matched_to_check CHECK ((matched_to >= 0)),
     CONSTRAINT external_files_sha256_check CHECK ((length(sha256) = 32)),
     CONSTRAINT external_files_state_check CHECK ((state = ANY (ARRAY['stored'::text, 'processed'::text])))
 );
-COMMENT ON TABLE external_files IS 'Providers'' bills: one for each contract and day of the provider. A bill never changes; matched_to is how far matching came.';
+COMMENT ON TABLE external_files IS 'Providers'' bills, each issue of one for itself. A bill never changes; matched_to is how far the joining of a first issue came.';
+COMMENT ON COLUMN external_files.issued_at IS 'When the provider made the file, if it says.';
+COMMENT ON COLUMN external_files.content IS 'SHA-256 of what the rows say, in their order; empty of files from before it was kept.';
+COMMENT ON COLUMN external_files.checked_at IS 'When the provider was last asked whether there is another issue.';
 ALTER TABLE external_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE external_files FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON external_files
@@ -1276,7 +1285,7 @@ CREATE POLICY tenant ON external_files
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON external_files TO citygate_app;
 GRANT SELECT ON external_files TO citygate_auditor;
-GRANT UPDATE (lines, state, matched_to, processed_at) ON external_files TO citygate_app;
+GRANT UPDATE (lines, state, matched_to, processed_at, content, checked_at) ON external_files TO citygate_app;
 
 CREATE TABLE external_lines (
     tenant_id bigint NOT NULL,
@@ -1291,12 +1300,12 @@ CREATE TABLE external_lines (
     currency text COLLATE "C" NOT NULL,
     fee bigint NOT NULL,
     at timestamp with time zone NOT NULL,
-    CONSTRAINT external_lines_pkey PRIMARY KEY (tenant_id, contract, day, line_no),
+    issue integer NOT NULL DEFAULT 1,
+    CONSTRAINT external_lines_pkey PRIMARY KEY (tenant_id, contract, day, issue, line_no),
     CONSTRAINT external_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT external_lines_line_no_check CHECK ((line_no > 0)),
-    CONSTRAINT external_lines_tenant_id_contract_day_fkey FOREIGN KEY (tenant_id, contract, day) REFERENCES external_files(tenant_id, contract, day)
+    CONSTRAINT external_lines_line_no_check CHECK ((line_no > 0))
 );
-COMMENT ON TABLE external_lines IS 'The rows of providers'' bills, as they were read. Append-only.';
+COMMENT ON TABLE external_lines IS 'The rows of providers'' bills, of every issue, as they were read. Append-only.';
 ALTER TABLE external_lines ENABLE ROW LEVEL SECURITY;
 ALTER TABLE external_lines FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON external_lines
@@ -2970,6 +2979,45 @@ CREATE POLICY tenant ON receipts
 GRANT INSERT, SELECT ON receipts TO citygate_app;
 GRANT SELECT ON receipts TO citygate_auditor;
 
+CREATE TABLE recon_history (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    item text COLLATE "C" NOT NULL,
+    n integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    owner text COLLATE "C" NOT NULL,
+    charge_id uuid,
+    refund_id uuid,
+    our_id text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    issue integer NOT NULL,
+    line_no integer,
+    currency text COLLATE "C" NOT NULL,
+    expected bigint NOT NULL,
+    expected_fee bigint NOT NULL,
+    actual bigint NOT NULL,
+    actual_fee bigint NOT NULL,
+    resolution text COLLATE "C" NOT NULL,
+    note text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    ended_at timestamp with time zone NOT NULL,
+    ended_day date NOT NULL,
+    ended_issue integer NOT NULL,
+    CONSTRAINT recon_history_pkey PRIMARY KEY (tenant_id, contract, item, n)
+);
+COMMENT ON TABLE recon_history IS 'What reconciliation items were before a later bill, or another issue of one, had something else to say. Append-only.';
+COMMENT ON COLUMN recon_history.ended_at IS 'When that bill was imported; the reversal of what the item had moved is of this instant.';
+COMMENT ON COLUMN recon_history.ended_day IS 'Of that bill.';
+ALTER TABLE recon_history ENABLE ROW LEVEL SECURITY;
+ALTER TABLE recon_history FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON recon_history
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON recon_history TO citygate_app;
+GRANT SELECT ON recon_history TO citygate_auditor;
+
 CREATE TABLE recon_items (
     tenant_id bigint NOT NULL,
     contract text COLLATE "C" NOT NULL,
@@ -2992,6 +3040,8 @@ CREATE TABLE recon_items (
     note text NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     resolved_at timestamp with time zone,
+    issue integer NOT NULL DEFAULT 1,
+    n integer NOT NULL DEFAULT 1,
     CONSTRAINT recon_items_pkey PRIMARY KEY (tenant_id, contract, item),
     CONSTRAINT recon_items_check CHECK (((kind = 'matched'::text) = (state = 'matched'::text))),
     CONSTRAINT recon_items_check1 CHECK (((kind = 'matched'::text) = (owner = ''::text))),
@@ -3002,23 +3052,26 @@ CREATE TABLE recon_items (
     CONSTRAINT recon_items_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT recon_items_item_check CHECK ((item <> ''::text)),
     CONSTRAINT recon_items_kind_check CHECK ((kind = ANY (ARRAY['matched'::text, 'missing_provider'::text, 'missing_ledger'::text, 'amount_diff'::text, 'currency_diff'::text, 'refund_unexpected'::text, 'duplicate'::text, 'date_diff'::text]))),
+    CONSTRAINT recon_items_n_check CHECK ((n > 0)),
     CONSTRAINT recon_items_owner_check CHECK ((owner = ANY (ARRAY[''::text, 'provider'::text, 'finance'::text, 'operator'::text]))),
     CONSTRAINT recon_items_resolution_check CHECK ((resolution = ANY (ARRAY[''::text, 'accept_provider'::text, 'accept_ours'::text, 'write_off'::text]))),
     CONSTRAINT recon_items_state_check CHECK ((state = ANY (ARRAY['open'::text, 'matched'::text, 'resolved'::text])))
 );
 COMMENT ON TABLE recon_items IS 'What became of every row of every bill and of every payment without a row: matched, or an exception with an owner.';
 COMMENT ON COLUMN recon_items.resolution IS 'How a person ended the exception; its transfers follow from it.';
+COMMENT ON COLUMN recon_items.issue IS 'Of the bill that its row is in: the first one with a row that says this.';
+COMMENT ON COLUMN recon_items.n IS 'Counts what the item was; what it was before is in recon_history.';
 CREATE INDEX recon_items_charge ON recon_items USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
-CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, day, contract, line_no) WHERE (line_no IS NOT NULL);
+CREATE UNIQUE INDEX recon_items_line ON recon_items USING btree (tenant_id, day, contract, issue, line_no) WHERE (line_no IS NOT NULL);
 CREATE INDEX recon_items_open ON recon_items USING btree (tenant_id, opened_at, contract, item) WHERE (state = 'open'::text);
 ALTER TABLE recon_items ENABLE ROW LEVEL SECURITY;
 ALTER TABLE recon_items FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON recon_items
     USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
-GRANT INSERT, SELECT ON recon_items TO citygate_app;
+GRANT DELETE, INSERT, SELECT ON recon_items TO citygate_app;
 GRANT SELECT ON recon_items TO citygate_auditor;
-GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, resolution, note, resolved_at) ON recon_items TO citygate_app;
+GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, resolution, note, resolved_at, issue, n) ON recon_items TO citygate_app;
 
 CREATE TABLE refunds (
     tenant_id bigint NOT NULL,

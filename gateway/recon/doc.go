@@ -39,9 +39,24 @@
 // back with a refund, moves to the account exchange_difference of the contract. It is
 // the issuer's: operators get their fares whole.
 //
-// Importing a bill again changes nothing. Another bill for an imported day is
-// refused. A process that dies half-way leaves a bill that is stored but not
-// processed; the next run goes on behind the last row that has its outcome.
+// Importing a bill again changes nothing. A process that dies half-way leaves a bill
+// that is stored but not processed; the next run goes on behind the last row that has
+// its outcome.
+//
+// # Bills that are issued again
+//
+// A provider is asked once in each of the next seven days whether there is another
+// issue of a day's bill; one can also be handed to [Reconciler.Import]. Every file is
+// kept. One whose rows say the same, in whatever bytes, does nothing; one that was made
+// before the last is refused ([ErrReissued]). Of another issue the difference counts,
+// by what rows are about: an item whose row is gone or says something else is history
+// ([History]), and what it had moved is moved back by a transfer of its own, code
+// _reversed, of the instant at which that was known; then the rows that stand there now
+// are judged, and a payment that has none any more is missing at the provider. A row
+// that is repeated keeps its item, and what a person decided about it. A row that moved
+// to another day's bill is the payment's there. That a charge was released, or paid
+// out, changes nothing of this: the exception names it, and it is the issuer who follows
+// it up.
 //
 // # Decisions
 //

@@ -1,7 +1,9 @@
 package recon
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -76,6 +78,7 @@ func (p *Payment) signed() int64 {
 // A Line is a row of a bill.
 type Line struct {
 	Day         citygate.Date
+	Issue       int // of the bill
 	No          int
 	Refund      bool
 	OurID       string // of the charge
@@ -99,6 +102,11 @@ func (l *Line) names() string {
 	return l.OurID
 }
 
+// says is what a row tells us; two rows that say the same are as good as one another.
+func (l *Line) says() string {
+	return fmt.Sprintf("%s %d %s %d %d%s", l.OurID, l.Amount, l.Currency, l.Fee, l.Paid.Minor, l.Paid.Currency)
+}
+
 // key is the natural key of the item for a charge or refund: one item for each,
 // whether its row came or not.
 func key(refund bool, ourID string) string {
@@ -109,7 +117,12 @@ func key(refund bool, ourID string) string {
 }
 
 // again is the natural key of the item for a row that is one too many.
-func again(l *Line) string { return fmt.Sprintf("row/%s/%d", l.Day, l.No) }
+func again(l *Line) string {
+	if l.Issue > 1 {
+		return fmt.Sprintf("row/%s.%d/%d", l.Day, l.Issue, l.No)
+	}
+	return fmt.Sprintf("row/%s/%d", l.Day, l.No)
+}
 
 // verdict compares a row with the payment that has its id, nil if none has. charge is
 // the charge that a refund row names.
@@ -164,6 +177,7 @@ func magnitude(n int64) int64 { return max(n, -n) }
 type Item struct {
 	Contract    string            `json:"contract"`
 	Item        string            `json:"item"`
+	N           int               `json:"n"` // counts what the item was, from 1
 	Kind        Kind              `json:"kind"`
 	State       string            `json:"state"`
 	Owner       string            `json:"owner,omitempty"`
@@ -171,6 +185,7 @@ type Item struct {
 	RefundID    citygate.UUID     `json:"-"`
 	OurID       string            `json:"our_id"` // of the charge, also where it is about a refund
 	Day         citygate.Date     `json:"-"`
+	Issue       int               `json:"-"`              // of the bill
 	Line        int               `json:"line,omitempty"` // 0: no bill has a row for it
 	Currency    citygate.Currency `json:"currency"`
 	Expected    int64             `json:"expected"` // minor units, 0 if nothing was expected
@@ -211,7 +226,7 @@ func (i *Item) stamp(now time.Time) {
 func outcome(contract string, l *Line, p, charge *Payment, now time.Time) Item {
 	i := Item{
 		Contract: contract, Item: key(l.Refund, l.names()), Kind: verdict(l, p, charge), OurID: l.OurID,
-		Day: l.Day, Line: l.No, Currency: l.Currency, Actual: l.Amount, ActualFee: l.Fee,
+		Day: l.Day, Issue: l.Issue, Line: l.No, Currency: l.Currency, Actual: l.Amount, ActualFee: l.Fee,
 	}
 	switch {
 	case p != nil:
@@ -238,6 +253,38 @@ func surplus(i Item, l *Line, first citygate.Date, now time.Time) Item {
 	return i
 }
 
+// missing is the item of a payment that no bill has.
+func missing(contract string, p *Payment, day citygate.Date, now time.Time) Item {
+	i := Item{
+		Contract: contract, Item: key(p.IsRefund(), p.OurID), Kind: MissingProvider, OurID: cmp.Or(p.ChargeOurID, p.OurID),
+		ChargeID: p.ChargeID, RefundID: p.RefundID, Day: day, Currency: p.Currency,
+		Expected: p.signed(), ExpectedFee: p.Fee,
+	}
+	i.stamp(now)
+	return i
+}
+
+// event names what an item does to the books, and each time that it does it.
+func (i *Item) event(what string) string {
+	name := what + ":" + i.Contract + "/" + i.Item
+	if i.N > 1 {
+		name += "#" + strconv.Itoa(i.N)
+	}
+	return name
+}
+
+// reversed gives the transfers that take others back, at an instant.
+func reversed(tenant citygate.TenantID, transfers []ledger.Transfer, at time.Time) []ledger.Transfer {
+	back := make([]ledger.Transfer, len(transfers))
+	for i, t := range transfers {
+		back[i] = ledger.NewTransfer(tenant, 0, ledger.Transfer{
+			Debit: t.Credit, Credit: t.Debit, Amount: t.Amount, Currency: t.Currency, Code: t.Code + "_reversed", Event: t.Event,
+			EffectiveAt: at, BusinessDate: t.BusinessDate,
+		})
+	}
+	return back
+}
+
 // transfersOf gives what an item does to the books: of a matched row, that what
 // the provider owed us is at the bank, and what its exchange made more or less of
 // it; of a decision, its settlement; of an open exception, nothing.
@@ -258,7 +305,7 @@ func transfersOf(tenant citygate.TenantID, i *Item) []ledger.Transfer {
 		if t.Amount == 0 {
 			continue
 		}
-		t.Credit, t.Currency, t.Event = ledger.ProviderReceivable(i.Contract), i.Currency, "bill:"+i.Contract+"/"+i.Item
+		t.Credit, t.Currency, t.Event = ledger.ProviderReceivable(i.Contract), i.Currency, i.event("bill")
 		t.EffectiveAt, t.BusinessDate = i.ResolvedAt, i.Day
 		transfers = append(transfers, ledger.NewTransfer(tenant, 0, t))
 	}

@@ -20,7 +20,7 @@ import (
 
 // The errors of this package.
 var (
-	ErrReissued = &citygate.Code{Name: "recon.reissued", Kind: citygate.Conflict, Title: "Another bill of that day was imported before. Compare the two files and ask the provider which one holds."}
+	ErrReissued = &citygate.Code{Name: "recon.reissued", Kind: citygate.Conflict, Title: "A bill of that day that was made later is imported already. The file is kept and changes nothing; ask the provider which one holds."}
 	ErrBill     = &citygate.Code{Name: "recon.bill", Kind: citygate.Unavailable, Title: "A provider's bill cannot be read. The file is kept; look at it, or wait for the next try."}
 	ErrNotOpen  = &citygate.Code{Name: "recon.not_open", Kind: citygate.Conflict, Title: "There is no such open exception. List the open ones."}
 )
@@ -78,7 +78,11 @@ func (r *Reconciler) part() int { return cmp.Or(r.rows, joinRows) }
 func (r *Reconciler) ImportDue(ctx context.Context, tenant citygate.TenantID) error {
 	billers, failed := r.Billers(ctx, tenant)
 	for _, contract := range slices.Sorted(maps.Keys(billers)) {
-		if err := r.contract(ctx, tenant, contract, billers[contract]); err != nil {
+		err := r.contract(ctx, tenant, contract, billers[contract])
+		if err == nil {
+			err = r.recheck(ctx, tenant, contract, billers[contract])
+		}
+		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("contract %s: %w", contract, err))
 		}
 	}
@@ -87,24 +91,25 @@ func (r *Reconciler) ImportDue(ctx context.Context, tenant citygate.TenantID) er
 
 // contract brings one contract up to date, day by day.
 func (r *Reconciler) contract(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller) error {
-	days, stored, err := r.due(ctx, tenant, contract, biller)
+	days, pending, err := r.due(ctx, tenant, contract, biller)
 	if err != nil {
 		return err
 	}
 	for _, day := range days {
-		if !stored[day] {
-			bill, err := biller.FetchBill(ctx, day)
-			if errors.Is(err, driver.ErrBillNotReady) {
-				return nil // later days are not ready either
-			}
-			if err != nil {
+		if b, here := pending[day]; here {
+			if err := r.process(ctx, tenant, biller, b); err != nil {
 				return err
 			}
-			if err := r.store(ctx, tenant, contract, biller, bill); err != nil {
-				return err
-			}
+			continue
 		}
-		if err := r.process(ctx, tenant, contract, biller, day); err != nil {
+		file, err := biller.FetchBill(ctx, day)
+		if errors.Is(err, driver.ErrBillNotReady) {
+			return nil // later days are not ready either
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.take(ctx, tenant, contract, biller, file); err != nil {
 			return err
 		}
 	}
@@ -112,16 +117,14 @@ func (r *Reconciler) contract(ctx context.Context, tenant citygate.TenantID, con
 }
 
 // due lists the days to import, in order: those that payments touched, that
-// are over, and that are not processed. stored says which bills are here.
-func (r *Reconciler) due(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller) (days []citygate.Date, stored map[citygate.Date]bool, err error) {
+// are over, and that are not processed. pending gives the bills that are here.
+func (r *Reconciler) due(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller) (days []citygate.Date, pending map[citygate.Date]bill, err error) {
 	err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		days, stored = nil, make(map[citygate.Date]bool)
-		pending, last, err := files(ctx, tx, contract)
-		if err != nil {
+		var last *citygate.Date
+		var err error
+		days = nil
+		if pending, last, err = files(ctx, tx, contract); err != nil {
 			return err
-		}
-		for _, day := range pending {
-			stored[day] = true
 		}
 		var since time.Time
 		if last != nil {
@@ -133,8 +136,8 @@ func (r *Reconciler) due(ctx context.Context, tenant citygate.TenantID, contract
 		}
 		today := biller.BillDay(tx.Now)
 		seen := make(map[citygate.Date]bool)
-		for _, day := range append(billDays(biller, instants), pending...) {
-			if day.Compare(today) < 0 && !seen[day] && (last == nil || day.Compare(*last) > 0 || stored[day]) {
+		for _, day := range slices.AppendSeq(billDays(biller, instants), maps.Keys(pending)) {
+			if _, here := pending[day]; day.Compare(today) < 0 && !seen[day] && (last == nil || day.Compare(*last) > 0 || here) {
 				seen[day] = true
 				days = append(days, day)
 			}
@@ -142,7 +145,7 @@ func (r *Reconciler) due(ctx context.Context, tenant citygate.TenantID, contract
 		slices.SortFunc(days, citygate.Date.Compare)
 		return nil
 	})
-	return days, stored, err
+	return days, pending, err
 }
 
 func billDays(biller driver.Biller, instants []time.Time) []citygate.Date {
@@ -154,38 +157,65 @@ func billDays(biller driver.Biller, instants []time.Time) []citygate.Date {
 }
 
 // Import stores and matches a bill that came by another way than FetchBill. The
-// same bill again changes nothing.
-func (r *Reconciler) Import(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, bill driver.Bill) error {
-	if err := r.store(ctx, tenant, contract, biller, bill); err != nil {
-		return err
-	}
-	return r.process(ctx, tenant, contract, biller, bill.Day)
+// same bill again changes nothing; another one of the same day corrects it.
+func (r *Reconciler) Import(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, file driver.Bill) error {
+	return r.take(ctx, tenant, contract, biller, file)
 }
 
-// store keeps the file, reads it and stores its rows. The file is kept first:
-// one that cannot be read is the one somebody will want to look at.
-func (r *Reconciler) store(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, bill driver.Bill) error {
-	sum := sha256.Sum256(bill.Body)
-	name := fileName(tenant, contract, bill, sum)
-	if err := r.Files.WriteFile(ctx, name, bill.Body); err != nil {
+// take keeps a file, reads it, stores its rows and gives them their outcomes. The file
+// is kept first: one that cannot be read is the one somebody will want to look at.
+// What is stored of the day and not processed yet is processed before.
+func (r *Reconciler) take(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, file driver.Bill) error {
+	sum := sha256.Sum256(file.Body)
+	name := fileName(tenant, contract, file, sum)
+	if err := r.Files.WriteFile(ctx, name, file.Body); err != nil {
 		return fmt.Errorf("recon: keep the bill %s: %w", name, err)
 	}
-	return r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		fresh, err := insertFile(ctx, tx, contract, bill.Day, name, sum[:])
+	var before []stored
+	err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		before, err = issues(ctx, tx, contract, file.Day)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(before) > 0 && !before[0].processed {
+		if err := r.process(ctx, tenant, biller, before[0].bill); err != nil {
+			return err
+		}
+	}
+	issue, err := issueOf(before, file, sum[:], func() ([]byte, error) { return digest(biller, file, name) })
+	if err != nil || issue == 0 {
+		return err
+	}
+	b := bill{contract, file.Day, issue}
+	err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		fresh, err := insertFile(ctx, tx, b, name, sum[:], file.Issued)
 		if err != nil || !fresh {
 			return err
 		}
-		rows, err := storeLines(ctx, tx, contract, biller, bill, name)
+		rows, content, err := storeLines(ctx, tx, b, biller, file, name)
 		if err != nil {
 			return err
 		}
-		return countLines(ctx, tx, contract, bill.Day, rows)
+		if issue > 1 {
+			if err := tx.Audit(ctx, pg.AuditEntry{
+				Actor: "system:recon", Verb: "recon.reissue", Object: contract + "/" + file.Day.String(), After: map[string]any{"issue": issue, "file": name},
+			}); err != nil {
+				return err
+			}
+		}
+		return describe(ctx, tx, b, rows, content)
 	})
+	if err != nil {
+		return err
+	}
+	return r.process(ctx, tenant, biller, b)
 }
 
 // fileName names a bill by tenant, contract, day and content, of letters that
 // every file system takes.
-func fileName(tenant citygate.TenantID, contract string, bill driver.Bill, sum [sha256.Size]byte) string {
+func fileName(tenant citygate.TenantID, contract string, file driver.Bill, sum [sha256.Size]byte) string {
 	safe := func(s string) string {
 		return strings.Map(func(r rune) rune {
 			if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.' {
@@ -194,16 +224,28 @@ func fileName(tenant citygate.TenantID, contract string, bill driver.Bill, sum [
 			return '_'
 		}, strings.TrimLeft(s, "."))
 	}
-	return "bills/" + tenant.String() + "/" + safe(contract) + "/" + bill.Day.String() + "_" + hex.EncodeToString(sum[:4]) + "_" + safe(bill.Name)
+	return "bills/" + tenant.String() + "/" + safe(contract) + "/" + file.Day.String() + "_" + hex.EncodeToString(sum[:4]) + "_" + safe(file.Name)
 }
 
-// process gives every row of a stored bill its outcome: the rows that are plainly
-// right by joining them to the payments, part by part; then, few by few, the others;
-// and at last it looks for payments that have no row.
-func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, day citygate.Date) error {
+// process gives every row of a stored bill its outcome, and then looks for payments
+// that have no row. Of another issue it is what it says otherwise.
+func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, biller driver.Biller, b bill) error {
+	work := r.first
+	if b.issue > 1 {
+		work = r.correct
+	}
+	if err := work(ctx, tenant, b); err != nil {
+		return err
+	}
+	return r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.finish(ctx, tx, biller, b) })
+}
+
+// first gives the rows of a day's first bill their outcomes: those that are plainly
+// right by joining them to the payments, part by part; then, few by few, the others.
+func (r *Reconciler) first(ctx context.Context, tenant citygate.TenantID, b bill) error {
 	for more := true; more; {
 		err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-			more, err = r.join(ctx, tx, contract, day)
+			more, err = r.join(ctx, tx, b)
 			return err
 		})
 		if err != nil {
@@ -214,7 +256,7 @@ func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, cont
 		var open []Line
 		last, wait := behind, true
 		judge := func(tx *pg.Tx) (err error) {
-			last, open, err = r.judge(ctx, tx, contract, day, behind, wait)
+			last, open, err = r.judge(ctx, tx, b, behind, wait)
 			return err
 		}
 		if err := r.DB.InTenant(ctx, tenant, judge); err != nil {
@@ -223,7 +265,7 @@ func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, cont
 		if len(open) > 0 {
 			// Deciding posts to the books and so does matching, and a transaction posts
 			// once: so this is one of its own, and then the rows are matched.
-			err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, contract, open) })
+			err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, b.contract, open) })
 			if err != nil {
 				return err
 			}
@@ -234,24 +276,24 @@ func (r *Reconciler) process(ctx context.Context, tenant citygate.TenantID, cont
 		}
 		more, behind = last > behind, last
 	}
-	return r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.finish(ctx, tx, contract, biller, day) })
+	return nil
 }
 
 // join matches the next part of a bill's rows and reports whether there was one. The
 // file's row is locked first, so that two runs take turns.
-func (r *Reconciler) join(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date) (more bool, err error) {
-	from, processed, err := file(ctx, tx, contract, day, forUpdate)
+func (r *Reconciler) join(ctx context.Context, tx *pg.Tx, b bill) (more bool, err error) {
+	from, processed, err := lock(ctx, tx, b)
 	if err != nil || processed {
 		return false, err
 	}
-	last, err := partEnd(ctx, tx, contract, day, from, r.part())
+	last, err := partEnd(ctx, tx, b, from, r.part())
 	if err != nil || last == 0 {
 		return false, err
 	}
-	if err := advance(ctx, tx, contract, day, last); err != nil {
+	if err := advance(ctx, tx, b, last); err != nil {
 		return false, err
 	}
-	return true, matchPart(ctx, tx, contract, day, from, last)
+	return true, matchPart(ctx, tx, b, from, last)
 }
 
 // undecided gives the rows that speak of payments whose outcome is open here.
@@ -289,23 +331,23 @@ func (r *Reconciler) known(ctx context.Context, tx *pg.Tx, contract string, line
 // judge gives the next rows behind one that have no outcome theirs, and gives the
 // last of them. If wait, and rows speak of payments that are open, it gives these and
 // does nothing else. The file's row is locked first, so that two runs take turns.
-func (r *Reconciler) judge(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, behind int, wait bool) (last int, open []Line, err error) {
-	_, processed, err := file(ctx, tx, contract, day, forUpdate)
+func (r *Reconciler) judge(ctx context.Context, tx *pg.Tx, b bill, behind int, wait bool) (last int, open []Line, err error) {
+	_, processed, err := lock(ctx, tx, b)
 	if err != nil || processed {
 		return behind, nil, err
 	}
-	lines, err := rest(ctx, tx, contract, day, behind)
+	lines, err := rest(ctx, tx, b, behind)
 	if err != nil || len(lines) == 0 {
 		return behind, nil, err
 	}
-	known, err := r.known(ctx, tx, contract, lines)
+	known, err := r.known(ctx, tx, b.contract, lines)
 	if err != nil {
 		return behind, nil, err
 	}
 	if open = undecided(lines, known); wait && len(open) > 0 {
 		return behind, open, nil
 	}
-	items, err := place(ctx, tx, contract, lines, known)
+	items, err := place(ctx, tx, b, lines, known)
 	if err != nil {
 		return behind, nil, err
 	}
@@ -329,14 +371,14 @@ func plain(i Item) int {
 // is either late, where no bill had a row before, or one too many. A row for a
 // payment that a person has settled meanwhile is one too many as well: its money
 // is booked, and what the row brings has to be looked at.
-func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known map[string]*Payment) ([]Item, error) {
+func place(ctx context.Context, tx *pg.Tx, b bill, lines []Line, known map[string]*Payment) ([]Item, error) {
 	first, repeated := make([]Item, 0, len(lines)), []Item(nil)
 	at := make(map[string]*Line, len(lines))
 	outcomes := make([]Item, len(lines))
 	order := make([]int, len(lines))
 	for i := range lines {
 		l := &lines[i]
-		outcomes[i], order[i] = outcome(contract, l, known[key(l.Refund, l.names())], known[key(false, l.OurID)], tx.Now), i
+		outcomes[i], order[i] = outcome(b.contract, l, known[key(l.Refund, l.names())], known[key(false, l.OurID)], tx.Now), i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(plain(outcomes[a]), plain(outcomes[b])) })
 	for _, n := range order {
@@ -361,7 +403,7 @@ func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known 
 		}
 	}
 	if len(blocked) > 0 {
-		holders, err := taken(ctx, tx, contract, blocked)
+		holders, err := taken(ctx, tx, b.contract, blocked)
 		if err != nil {
 			return nil, err
 		}
@@ -373,7 +415,7 @@ func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known 
 				late = append(late, item)
 			}
 		}
-		if err := giveRows(ctx, tx, late); err != nil {
+		if err := giveRows(ctx, tx, b, late); err != nil {
 			return nil, err
 		}
 		placed = append(placed, late...)
@@ -384,14 +426,14 @@ func place(ctx context.Context, tx *pg.Tx, contract string, lines []Line, known 
 
 // finish names the payments of the day that no bill has and marks the bill as
 // processed.
-func (r *Reconciler) finish(ctx context.Context, tx *pg.Tx, contract string, biller driver.Biller, day citygate.Date) error {
-	_, processed, err := file(ctx, tx, contract, day, forUpdate)
+func (r *Reconciler) finish(ctx context.Context, tx *pg.Tx, biller driver.Biller, b bill) error {
+	_, processed, err := lock(ctx, tx, b)
 	if err != nil || processed {
 		return err
 	}
-	from, to := span(biller, day)
-	if err := nameMissing(ctx, tx, contract, day, from, to); err != nil {
+	from, to := span(biller, b.day)
+	if err := nameMissing(ctx, tx, b.contract, b.day, from, to); err != nil {
 		return err
 	}
-	return markProcessed(ctx, tx, contract, day)
+	return markProcessed(ctx, tx, b)
 }

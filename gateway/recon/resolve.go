@@ -44,7 +44,7 @@ func settlement(tenant citygate.TenantID, i *Item) []ledger.Transfer {
 		if t.Amount == 0 {
 			continue
 		}
-		t.Credit, t.Currency, t.Event = receivable, i.Currency, "resolve:"+i.Contract+"/"+i.Item
+		t.Credit, t.Currency, t.Event = receivable, i.Currency, i.event("resolve")
 		t.EffectiveAt, t.BusinessDate = i.ResolvedAt, i.Day
 		transfers = append(transfers, ledger.NewTransfer(tenant, 0, t))
 	}

@@ -12,7 +12,7 @@ import (
 
 // insertExchanges stores what rows say of payments between currencies. Most bills
 // say nothing.
-func insertExchanges(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, lines []driver.BillLine) error {
+func insertExchanges(ctx context.Context, tx *pg.Tx, b bill, lines []driver.BillLine) error {
 	var numbers []int32
 	var ids, paidIn, settledIn, pairs, prices []string
 	var paid, settled []int64
@@ -33,34 +33,13 @@ func insertExchanges(ctx context.Context, tx *pg.Tx, contract string, day cityga
 		return nil
 	}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO bill_exchanges (tenant_id, contract, day, line_no, our_id, paid, paid_currency, settled, settled_currency, pair, price)
-		SELECT $1, $2, $3, line_no, our_id, paid, paid_currency, settled, settled_currency, pair, price
-		FROM unnest($4::int[], $5::text[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[])
+		INSERT INTO bill_exchanges (tenant_id, contract, day, issue, line_no, our_id, paid, paid_currency, settled, settled_currency, pair, price)
+		SELECT $1, $2, $3, $4, line_no, our_id, paid, paid_currency, settled, settled_currency, pair, price
+		FROM unnest($5::int[], $6::text[], $7::bigint[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[])
 		     AS u (line_no, our_id, paid, paid_currency, settled, settled_currency, pair, price)
-		ON CONFLICT (tenant_id, contract, day, line_no) DO NOTHING`,
-		int64(tx.Tenant), contract, day, numbers, ids, paid, paidIn, settled, settledIn, pairs, prices)
+		ON CONFLICT (tenant_id, contract, day, issue, line_no) DO NOTHING`,
+		int64(tx.Tenant), b.contract, b.day, b.issue, numbers, ids, paid, paidIn, settled, settledIn, pairs, prices)
 	return err
-}
-
-// exchangesOf gives rows of one bill, in the order of their numbers, what was paid.
-func exchangesOf(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, lines []Line) error {
-	rows, err := tx.Query(ctx, `
-		SELECT line_no, paid, paid_currency FROM bill_exchanges
-		WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND line_no BETWEEN $4 AND $5`,
-		int64(tx.Tenant), contract, day, lines[0].No, lines[len(lines)-1].No)
-	if err != nil {
-		return err
-	}
-	paid := map[int]citygate.Money{}
-	var number int
-	var m citygate.Money
-	if _, err := pgx.ForEachRow(rows, []any{&number, &m.Minor, &m.Currency}, func() error { paid[number] = m; return nil }); err != nil {
-		return err
-	}
-	for i := range lines {
-		lines[i].Paid = paid[lines[i].No]
-	}
-	return nil
 }
 
 // An Exchanged is what a bill says of a payment between currencies.
@@ -70,11 +49,11 @@ type Exchanged struct {
 }
 
 // Exchanges gives what bills say, by the ids of charges and refunds; of a payment
-// with several rows the first.
+// with several rows that of the latest issue.
 func Exchanges(ctx context.Context, tx *pg.Tx, ids []string) (map[string]Exchanged, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT ON (our_id) our_id, paid, paid_currency, settled, settled_currency, pair, price
-		FROM bill_exchanges WHERE tenant_id = $1 AND our_id = ANY($2::text[]) ORDER BY our_id, day, line_no`, int64(tx.Tenant), ids)
+		FROM bill_exchanges WHERE tenant_id = $1 AND our_id = ANY($2::text[]) ORDER BY our_id, issue DESC, day, line_no`, int64(tx.Tenant), ids)
 	if err != nil {
 		return nil, err
 	}

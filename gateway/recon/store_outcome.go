@@ -59,12 +59,16 @@ func (c Counts) Balanced() bool {
 	return sum == c.Lines
 }
 
-// Count counts. Lines are counted where they lie and not as items, so that
+// Count counts; of a bill that was issued again the latest issue. Lines are counted where they lie and not as items, so that
 // [Counts.Balanced] can fail.
 func Count(ctx context.Context, tx *pg.Tx) (Counts, error) {
 	c := Counts{Exceptions: make(map[Kind]int)}
 	var rowsOfBills, withoutRow int
-	err := tx.QueryRow(ctx, `SELECT count(*) FROM external_lines WHERE tenant_id = $1`, int64(tx.Tenant)).Scan(&rowsOfBills)
+	err := tx.QueryRow(ctx, `
+		SELECT count(*) FROM external_lines AS l
+		JOIN (SELECT contract, day, max(issue) AS issue FROM external_files WHERE tenant_id = $1 GROUP BY contract, day) AS f
+		  ON f.contract = l.contract AND f.day = l.day AND f.issue = l.issue
+		WHERE l.tenant_id = $1`, int64(tx.Tenant)).Scan(&rowsOfBills)
 	if err != nil {
 		return c, err
 	}
@@ -90,8 +94,8 @@ func Count(ctx context.Context, tx *pg.Tx) (Counts, error) {
 	return c, err
 }
 
-const itemColumnsSQL = `contract, item, kind, state, owner, charge_id, refund_id, our_id, day, coalesce(line_no, 0), currency,
-	expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at`
+const itemColumnsSQL = `i.contract, i.item, i.n, i.kind, i.state, i.owner, i.charge_id, i.refund_id, i.our_id, i.day, i.issue, coalesce(i.line_no, 0), i.currency,
+	i.expected, i.expected_fee, i.actual, i.actual_fee, i.resolution, i.note, i.opened_at, i.resolved_at`
 
 // Exceptions lists exceptions by contract and item, after a position, at most
 // limit of them. Only the open ones if open.
@@ -107,7 +111,7 @@ func Exceptions(ctx context.Context, tx *pg.Tx, open bool, afterContract, afterI
 func ExceptionsIn(ctx context.Context, tx *pg.Tx, state, afterContract, afterItem string, limit int) ([]Item, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT `+itemColumnsSQL+`
-		FROM recon_items
+		FROM recon_items AS i
 		WHERE tenant_id = $1 AND kind <> 'matched' AND (state = $2 OR $2 = '') AND (contract, item) > ($3, $4)
 		ORDER BY contract, item
 		LIMIT $5`, int64(tx.Tenant), state, afterContract, afterItem, limit)
@@ -117,25 +121,41 @@ func ExceptionsIn(ctx context.Context, tx *pg.Tx, state, afterContract, afterIte
 	return pgx.CollectRows(rows, scanItem)
 }
 
-func scanItem(row pgx.CollectableRow) (Item, error) {
-	var i Item
-	var kind string
-	var charge, refund pgtype.UUID
-	var resolved *time.Time
-	err := row.Scan(&i.Contract, &i.Item, &kind, &i.State, &i.Owner, &charge, &refund, &i.OurID, &i.Day, &i.Line, &i.Currency,
-		&i.Expected, &i.ExpectedFee, &i.Actual, &i.ActualFee, &i.Resolution, &i.Note, &i.OpenedAt, &resolved)
-	i.Kind, i.ChargeID, i.RefundID = Kind(kind), charge.Bytes, refund.Bytes
-	i.OpenedAt = i.OpenedAt.UTC()
-	if resolved != nil {
-		i.ResolvedAt = resolved.UTC()
+// A rawItem is what of an item is stored in another form.
+type rawItem struct {
+	kind           string
+	charge, refund pgtype.UUID
+	resolved       *time.Time
+}
+
+func (r *rawItem) targets(i *Item) []any {
+	return []any{
+		&i.Contract, &i.Item, &i.N, &r.kind, &i.State, &i.Owner, &r.charge, &r.refund, &i.OurID, &i.Day, &i.Issue, &i.Line, &i.Currency,
+		&i.Expected, &i.ExpectedFee, &i.Actual, &i.ActualFee, &i.Resolution, &i.Note, &i.OpenedAt, &r.resolved,
 	}
-	return i, err
+}
+
+func (r *rawItem) complete(i *Item) {
+	i.Kind, i.ChargeID, i.RefundID = Kind(r.kind), r.charge.Bytes, r.refund.Bytes
+	i.OpenedAt = i.OpenedAt.UTC()
+	if r.resolved != nil {
+		i.ResolvedAt = r.resolved.UTC()
+	}
+}
+
+func scanItem(row pgx.CollectableRow) (i Item, err error) {
+	var raw rawItem
+	if err := row.Scan(raw.targets(&i)...); err != nil {
+		return i, err
+	}
+	raw.complete(&i)
+	return i, nil
 }
 
 // resolve marks an open exception as resolved and gives it as it then stands.
 func resolve(ctx context.Context, tx *pg.Tx, contract, item string, how Resolution, reason string) (Item, error) {
 	rows, err := tx.Query(ctx, `
-		UPDATE recon_items SET state = 'resolved', resolution = $4, note = $5, resolved_at = $6
+		UPDATE recon_items AS i SET state = 'resolved', resolution = $4, note = $5, resolved_at = $6
 		WHERE tenant_id = $1 AND contract = $2 AND item = $3 AND state = 'open'
 		RETURNING `+itemColumnsSQL, int64(tx.Tenant), contract, item, string(how), reason, tx.Now)
 	if err != nil {
@@ -165,7 +185,8 @@ func Explained(ctx context.Context, tx *pg.Tx) ([]ledger.Explained, error) {
 	})
 }
 
-// Source derives the transfers of matched rows and of decisions.
+// Source derives the transfers of matched rows and of decisions, and of what they were
+// before a bill had something else to say, with its reversal.
 type Source struct{}
 
 var _ ledger.Source = Source{}
@@ -177,10 +198,10 @@ func (Source) Name() string { return "recon" }
 func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer) error) error {
 	const page = 5_000
 	contract, item := "", ""
-	for {
+	for more := true; more; {
 		rows, err := tx.Query(ctx, `
 			SELECT `+itemColumnsSQL+`
-			FROM recon_items
+			FROM recon_items AS i
 			WHERE tenant_id = $1 AND state <> 'open' AND (contract, item) > ($2, $3)
 			ORDER BY contract, item
 			LIMIT $4`, int64(tx.Tenant), contract, item, page)
@@ -192,15 +213,37 @@ func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 			return err
 		}
 		for i := range items {
-			for _, t := range transfersOf(tx.Tenant, &items[i]) {
-				if err := yield(t); err != nil {
-					return err
-				}
+			contract, item = items[i].Contract, items[i].Item
+			if err := each(transfersOf(tx.Tenant, &items[i]), yield); err != nil {
+				return err
 			}
 		}
-		if len(items) < page {
-			return nil
-		}
-		contract, item = items[len(items)-1].Contract, items[len(items)-1].Item
+		more = len(items) == page
 	}
+	contract, item = "", ""
+	for n, more := 0, true; more; {
+		past, err := History(ctx, tx, contract, item, n, page)
+		if err != nil {
+			return err
+		}
+		for i := range past {
+			p := &past[i]
+			contract, item, n = p.Contract, p.Item.Item, p.N
+			was := transfersOf(tx.Tenant, &p.Item)
+			if err := each(append(was, reversed(tx.Tenant, was, p.EndedAt)...), yield); err != nil {
+				return err
+			}
+		}
+		more = len(past) == page
+	}
+	return nil
+}
+
+func each(transfers []ledger.Transfer, yield func(ledger.Transfer) error) error {
+	for _, t := range transfers {
+		if err := yield(t); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,6 +2,9 @@ package recon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
 	"sort"
 	"time"
 
@@ -12,16 +15,18 @@ import (
 
 // storeLines reads a bill as a stream and stores its rows, a chunk at a time: a bill
 // of a million rows is never in memory. One that does not add up is known at its
-// end, and the transaction goes with it.
-func storeLines(ctx context.Context, tx *pg.Tx, contract string, biller driver.Biller, bill driver.Bill, name string) (rows int, err error) {
+// end, and the transaction goes with it. content is the digest of what the rows say.
+func storeLines(ctx context.Context, tx *pg.Tx, b bill, biller driver.Biller, file driver.Bill, name string) (rows int, content []byte, err error) {
 	part := make([]driver.BillLine, 0, chunk)
+	sum := sha256.New()
 	var failed error // to store, which is not the bill's fault
 	flush := func() error {
-		failed = insertLines(ctx, tx, contract, bill.Day, part)
+		failed = insertLines(ctx, tx, b, part)
 		rows, part = rows+len(part), part[:0]
 		return failed
 	}
-	err = readBill(biller, bill, func(l driver.BillLine) error {
+	err = readBill(biller, file, func(l driver.BillLine) error {
+		addLine(sum, &l)
 		if part = append(part, l); len(part) < chunk {
 			return nil
 		}
@@ -29,14 +34,43 @@ func storeLines(ctx context.Context, tx *pg.Tx, contract string, biller driver.B
 	})
 	switch {
 	case failed != nil:
-		return 0, failed
+		return 0, nil, failed
 	case err != nil:
-		return 0, ErrBill.Because(err, "%s", name)
+		return 0, nil, ErrBill.Because(err, "%s", name)
 	case len(part) == 0:
-		return rows, nil
+		return rows, sum.Sum(nil), nil
 	}
 	err = flush()
-	return rows, err
+	return rows, sum.Sum(nil), err
+}
+
+// digest reads a bill and gives the digest of what its rows say.
+func digest(biller driver.Biller, file driver.Bill, name string) ([]byte, error) {
+	sum := sha256.New()
+	err := readBill(biller, file, func(l driver.BillLine) error {
+		addLine(sum, &l)
+		return nil
+	})
+	if err != nil {
+		return nil, ErrBill.Because(err, "%s", name)
+	}
+	return sum.Sum(nil), nil
+}
+
+// addLine adds what a row says of money to a digest: not its number and time.
+func addLine(sum hash.Hash, l *driver.BillLine) {
+	room := make([]byte, 0, 256)
+	for _, text := range [...]string{l.OurID, l.RefundID, string(l.Amount.Currency), string(l.Exchange.Paid.Currency)} {
+		room = binary.AppendUvarint(room, uint64(len(text)))
+		room = append(room, text...)
+	}
+	for _, n := range [...]int64{l.Amount.Minor, l.Fee, l.Exchange.Paid.Minor} {
+		room = binary.BigEndian.AppendUint64(room, uint64(n))
+	}
+	if l.Refund {
+		room = append(room, 1)
+	}
+	_, _ = sum.Write(append(room, '\n')) // a hash takes everything
 }
 
 // readBill visits the lines of a bill, as a stream where the adapter can.

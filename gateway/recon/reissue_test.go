@@ -1,0 +1,294 @@
+package recon_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/ledger"
+	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/tenants/pg"
+	"github.com/cashlesscity/citygate/tenants/pg/pgtest"
+)
+
+var tuesday = monday.AddDays(1)
+
+// history gives "item n state", of everything that items were.
+func (w *world) history() (list []string) {
+	w.t.Helper()
+	w.in(func(tx *pg.Tx) error {
+		past, err := recon.History(w.t.Context(), tx, "", "", 0, 1000)
+		list = nil
+		for _, p := range past {
+			list = append(list, fmt.Sprintf("%s %d %s", p.Item.Item, p.N, p.Kind))
+		}
+		return err
+	})
+	return list
+}
+
+// transfers counts the books' rows.
+func (w *world) transfers() int64 {
+	w.t.Helper()
+	return pgtest.Owner(w.t, w.db).Count(tenant, `SELECT count(*) FROM transfers WHERE tenant_id = $1`, int64(tenant))
+}
+
+func (w *world) issues() int64 {
+	w.t.Helper()
+	return pgtest.Owner(w.t, w.db).Count(tenant, `SELECT count(*) FROM external_files WHERE tenant_id = $1 AND day = '2026-03-02'`, int64(tenant))
+}
+
+// expect checks the exceptions, the history and the bank, and that the books explain
+// themselves.
+func (w *world) expect(exceptions, history string, bank int64) {
+	w.t.Helper()
+	if got := joined(w.exceptions()); got != exceptions {
+		w.t.Errorf("exceptions:\n%s\nwant\n%s", got, exceptions)
+	}
+	if got := joined(w.history()); got != history {
+		w.t.Errorf("history:\n%s\nwant\n%s", got, history)
+	}
+	if got := w.balance("bank"); got != bank {
+		w.t.Errorf("the bank has %d; want %d", got, bank)
+	}
+	w.count()
+	w.settled()
+}
+
+// A provider is asked again, once in each of its days, and an issue that says the same
+// in other bytes, or in the same ones, does nothing.
+func TestIdenticalReissueDoesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1001, 6)}
+	for range 3 {
+		w.importAt(morning(monday))
+	}
+	if len(w.fetched) != 1 {
+		t.Errorf("asked for %v within a day", w.fetched)
+	}
+	before := w.transfers()
+	w.biller.bills[monday] = []driver.BillLine{row(5, "a", 1000, 6), row(9, "b", 1001, 6)} // at other lines of the file
+	for n := range 12 {
+		w.importAt(morning(monday.AddDays(n)))
+		w.importAt(morning(monday.AddDays(n)).Add(time.Hour))
+	}
+	if len(w.fetched) != 1+6 {
+		t.Errorf("asked %d times; want once, and once on each of the six next days", len(w.fetched))
+	}
+	if w.issues() != 1 || w.transfers() != before {
+		t.Errorf("%d issues, %d transfers where %d were", w.issues(), w.transfers(), before)
+	}
+	w.expect("amount_diff b finance", "", 994)
+}
+
+// An issue adds rows, takes rows away and changes amounts: what was made of them is
+// taken back in pairs, and what now holds is made.
+func TestReissueCorrects(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("same"), ok("late"), ok("gone"), ok("off"), ok("right"), ok("twice"), charge{"open", 1000, 6, "unknown", noon})
+	w.refund("back", "same", 300, "succeeded", noon)
+	w.biller.bills[monday] = []driver.BillLine{
+		row(1, "same", 1000, 6), row(2, "gone", 1000, 6), row(3, "off", 1000, 6), row(4, "right", 999, 6), row(5, "twice", 1000, 6), row(6, "twice", 1000, 6),
+		row(7, "stranger", 500, 3), back(8, "same", "back", 300),
+	}
+	w.importAt(morning(monday))
+	w.expect("amount_diff right finance, duplicate twice provider, missing_ledger stranger operator, missing_provider late provider", "", 4*994-300)
+	w.biller.bills[monday] = []driver.BillLine{
+		row(1, "late", 1000, 6), row(2, "same", 1000, 6), row(3, "off", 1002, 6), row(4, "right", 1000, 6), row(5, "twice", 1000, 6),
+		row(6, "open", 1000, 6), back(7, "same", "back", 300), row(8, "other", 700, 0),
+	}
+	w.importAt(morning(tuesday))
+	w.expect("amount_diff off finance, missing_ledger other operator, missing_provider gone provider",
+		"charge/gone 1 matched, charge/late 1 missing_provider, charge/off 1 matched, charge/right 1 amount_diff, charge/stranger 1 missing_ledger, row/2026-03-02/6 1 duplicate",
+		5*994-300)
+	if c := w.count(); c.Matched != 6 || c.Lines != 8+1 || c.Open != 3 {
+		t.Errorf("counts %+v", c)
+	}
+	// And a third issue, which is the first one again but for the stranger.
+	w.biller.bills[monday] = []driver.BillLine{
+		row(1, "same", 1000, 6), row(2, "gone", 1000, 6), row(3, "off", 1000, 6), row(4, "right", 999, 6), row(5, "twice", 1000, 6), row(6, "twice", 1000, 6), back(8, "same", "back", 300),
+	}
+	w.importAt(morning(tuesday.AddDays(1)))
+	if got := joined(w.exceptions()); got != "amount_diff right finance, duplicate twice provider, missing_provider late provider, missing_provider open provider" {
+		t.Errorf("after the third issue: %s", got)
+	}
+	if got := w.balance("bank"); got != 4*994-300 {
+		t.Errorf("the bank has %d", got)
+	}
+	if w.issues() != 3 {
+		t.Errorf("%d issues are kept", w.issues())
+	}
+	w.count()
+	w.settled()
+	n := w.transfers()
+	w.importAt(morning(tuesday.AddDays(2)))
+	if w.transfers() != n {
+		t.Error("the same issue once more moved money")
+	}
+}
+
+// A decision that a person made about a row holds as long as the row does.
+func TestReissueAndDecisions(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"), ok("c"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 999, 6), row(2, "b", 999, 6), row(3, "x", 500, 0)}
+	w.importAt(morning(monday))
+	for item, how := range map[string]recon.Resolution{"charge/a": recon.WriteOff, "charge/b": recon.AcceptOurs, "charge/x": recon.AcceptProvider} {
+		w.in(func(tx *pg.Tx) error {
+			return recon.Resolve(t.Context(), tx, "user:ada", contract, item, how, "agreed")
+		})
+	}
+	w.settled()
+	// b comes right, a has a second row, and nobody paid x.
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 999, 6), row(2, "b", 1000, 6), row(3, "a", 5, 0)}
+	w.importAt(morning(tuesday))
+	w.expect("amount_diff a finance, duplicate a provider, missing_provider c provider", "charge/b 1 amount_diff, charge/x 1 missing_ledger", 993+994)
+	for account, want := range map[string]int64{ledger.WriteOff(contract): 1, ledger.Suspense(contract): 0} {
+		if got := w.balance(account); got != want {
+			t.Errorf("%s has %d; want %d", account, got, want)
+		}
+	}
+	var reason string
+	w.in(func(tx *pg.Tx) error {
+		past, err := recon.History(t.Context(), tx, "", "", 0, 1)
+		if err == nil {
+			reason = past[0].Note + " " + string(past[0].Resolution)
+		}
+		return err
+	})
+	if reason != "agreed accept_ours" {
+		t.Errorf("the decision is kept as %q", reason)
+	}
+}
+
+// What was paid out stays paid out: the charge's exception is the issuer's to follow
+// up, and nothing is released twice.
+func TestReissueAfterPayout(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6)}
+	w.importAt(morning(monday))
+	pgtest.Owner(t, w.db).Exec(tenant, `UPDATE charges SET passed = true, released = true WHERE tenant_id = $1`, int64(tenant))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.importAt(morning(tuesday))
+	w.expect("missing_provider b provider", "charge/b 1 matched", 994)
+	if held := w.held(); len(held) != 1 || held[0] != id("b") {
+		t.Errorf("held %v", held)
+	}
+	// Its row comes in a later day's bill, as rows do that were late.
+	w.charges(charge{"c", 1000, 6, "succeeded", noon.AddDate(0, 0, 2)})
+	w.biller.bills[tuesday.AddDays(1)] = []driver.BillLine{row(1, "c", 1000, 6), row(2, "b", 1000, 6)}
+	w.importAt(morning(tuesday.AddDays(1)))
+	w.expect("", "charge/b 1 matched, charge/b 2 missing_provider", 3*994)
+}
+
+// A row that moves to another day's bill is the payment's there, in whichever order
+// the two bills come.
+func TestRowMovesToAnotherDay(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), charge{"b", 1000, 6, "succeeded", noon.AddDate(0, 0, 1)})
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.importAt(morning(monday))
+	w.biller.bills[tuesday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6)}
+	w.at(morning(tuesday))
+	b, err := w.biller.FetchBill(t.Context(), tuesday)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.r.Import(t.Context(), tenant, contract, w.biller, b); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("date_diff a provider", "", 2*994)
+	w.biller.bills[monday] = nil
+	w.importAt(morning(tuesday))
+	w.expect("", "charge/a 1 matched, row/2026-03-03/1 1 date_diff", 2*994)
+}
+
+// Of two files of a day the one holds that was made later.
+func TestOlderIssueChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.at(morning(monday))
+	b := driver.Bill{Day: monday, Name: "bill.csv", Body: []byte("new"), Currency: "CNY", Issued: morning(monday)}
+	if err := w.r.Import(t.Context(), tenant, contract, w.biller, b); err != nil {
+		t.Fatal(err)
+	}
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6)}
+	b.Body, b.Issued = []byte("old"), b.Issued.Add(-time.Hour)
+	if err := w.r.Import(t.Context(), tenant, contract, w.biller, b); !errors.Is(err, recon.ErrReissued) {
+		t.Errorf("an older issue: %v; want ErrReissued", err)
+	}
+	w.expect("missing_provider b provider", "", 994)
+	b.Body, b.Issued = []byte("newer"), b.Issued.Add(2*time.Hour)
+	if err := w.r.Import(t.Context(), tenant, contract, w.biller, b); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("", "charge/b 1 missing_provider", 2*994)
+}
+
+// A process that dies at any statement of correcting leaves what the next one needs.
+// Every statement dies the first two times that it is run.
+func TestDyingWhileCorrectingHasOneEffect(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"), ok("c"), charge{"open", 1000, 6, "unknown", noon})
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6), row(3, "x", 5, 0)}
+	w.importAt(morning(monday))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "b", 1001, 6), row(2, "c", 1000, 6), row(3, "open", 1000, 6), row(4, "c", 1000, 6)}
+	died := map[string]int{}
+	var die context.CancelFunc
+	r := *w.r
+	r.DB = pgtest.Reopen(t, w.db, pgtest.WithClock(func() time.Time { return morning(tuesday) }), pgtest.WithStatements(func(sql string) {
+		if died[sql]++; died[sql] <= 2 {
+			die()
+		}
+	}))
+	w.at(morning(tuesday))
+	file, err := w.biller.FetchBill(t.Context(), monday)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaths := 0
+	for ; ; deaths++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		die = cancel
+		err := r.Import(ctx, tenant, contract, w.biller, file)
+		cancel()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) || deaths > 200 {
+			t.Fatalf("after %d deaths: %v", deaths, err)
+		}
+	}
+	if deaths < 20 {
+		t.Errorf("died only %d times", deaths)
+	}
+	w.expect("amount_diff b finance, duplicate c provider, missing_provider a provider",
+		"charge/a 1 matched, charge/b 1 matched, charge/c 1 missing_provider, charge/x 1 missing_ledger", 2*994)
+}
+
+// Another tenant's history is nobody else's.
+func TestHistoryIsTheTenants(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.importAt(morning(monday))
+	w.biller.bills[monday] = nil
+	w.importAt(morning(tuesday))
+	err := w.db.InTenant(t.Context(), tenant+1, func(tx *pg.Tx) error {
+		past, err := recon.History(t.Context(), tx, "", "", 0, 10)
+		if len(past) != 0 {
+			t.Errorf("another tenant sees %v", past)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expect("missing_provider a provider", "charge/a 1 matched", 0)
+}

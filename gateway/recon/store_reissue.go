@@ -1,0 +1,184 @@
+package recon
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// An about is what rows of bills are about: a charge, or a refund.
+type about struct {
+	refund bool
+	names  string
+}
+
+// names and says are, in SQL, what [Line.names] and [Line.says] are of a row l.
+const (
+	namesSQL = `CASE WHEN l.is_refund THEN l.refund_id ELSE l.our_id END`
+	saysSQL  = `l.our_id || ' ' || l.amount || ' ' || l.currency || ' ' || l.fee || ' ' || coalesce(x.paid, 0) || coalesce(x.paid_currency, '')`
+)
+
+// changedSQL gives what another issue of a day's bill says otherwise than the rows do
+// that the day's items have, behind one of them.
+const changedSQL = `
+	WITH before AS (
+		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
+		FROM recon_items AS i
+		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = i.issue AND l.line_no = i.line_no` + joinExchanges + `
+		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL
+		GROUP BY 1, 2
+	), after AS (
+		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
+		FROM external_lines AS l` + joinExchanges + `
+		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4
+		GROUP BY 1, 2
+	)
+	SELECT is_refund, names FROM before AS b FULL JOIN after AS a USING (is_refund, names)
+	WHERE b.says IS DISTINCT FROM a.says AND ((is_refund, names) > ($5::boolean, $6::text) OR $7::boolean)
+	ORDER BY is_refund, names LIMIT $8`
+
+// changed gives the next things that an issue says otherwise; behind nil from the first.
+func changed(ctx context.Context, tx *pg.Tx, b bill, behind *about, limit int) ([]about, error) {
+	from := about{}
+	if behind != nil {
+		from = *behind
+	}
+	rows, err := tx.Query(ctx, changedSQL, int64(tx.Tenant), b.contract, b.day, b.issue, from.refund, from.names, behind == nil, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a about, err error) {
+		err = row.Scan(&a.refund, &a.names)
+		return a, err
+	})
+}
+
+// A held is an item and the row that it has.
+type held struct {
+	Item
+	line Line
+}
+
+func scanHeld(row pgx.CollectableRow) (h held, err error) {
+	var raw rawItem
+	if err := row.Scan(append(raw.targets(&h.Item), lineTargets(&h.line)...)...); err != nil {
+		return h, err
+	}
+	raw.complete(&h.Item)
+	return h, nil
+}
+
+func columnsOfAbouts(list []about) (refunds []bool, names []string) {
+	for _, a := range list {
+		refunds, names = append(refunds, a.refund), append(names, a.names)
+	}
+	return refunds, names
+}
+
+// heldOn gives the items of a day whose rows are about these things.
+func heldOn(ctx context.Context, tx *pg.Tx, b bill, list []about) ([]held, error) {
+	refunds, names := columnsOfAbouts(list)
+	rows, err := tx.Query(ctx, `
+		SELECT `+itemColumnsSQL+`, `+lineColumns+`
+		FROM recon_items AS i
+		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = i.issue AND l.line_no = i.line_no
+		JOIN unnest($4::boolean[], $5::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = `+namesSQL+joinExchanges+`
+		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL
+		ORDER BY i.item LIKE 'row/%', i.line_no`, int64(tx.Tenant), b.contract, b.day, refunds, names)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanHeld)
+}
+
+// surplusElsewhere gives the open items of other days' rows that were one too many for
+// these charges or their refunds.
+func surplusElsewhere(ctx context.Context, tx *pg.Tx, b bill, charges []citygate.UUID) ([]held, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+itemColumnsSQL+`, `+lineColumns+`
+		FROM recon_items AS i
+		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = i.day AND l.issue = i.issue AND l.line_no = i.line_no`+joinExchanges+`
+		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day <> $3 AND i.charge_id = ANY($4::uuid[]) AND i.state = 'open'
+		  AND i.kind IN ('duplicate', 'date_diff') AND i.line_no IS NOT NULL
+		ORDER BY i.day, i.line_no`, int64(tx.Tenant), b.contract, b.day, charges)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanHeld)
+}
+
+// linesAbout gives the rows of an issue that are about these things.
+func linesAbout(ctx context.Context, tx *pg.Tx, b bill, list []about) ([]Line, error) {
+	refunds, names := columnsOfAbouts(list)
+	rows, err := tx.Query(ctx, `
+		SELECT `+lineColumns+`
+		FROM external_lines AS l
+		JOIN unnest($5::boolean[], $6::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = `+namesSQL+joinExchanges+`
+		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4
+		ORDER BY l.line_no`, int64(tx.Tenant), b.contract, b.day, b.issue, refunds, names)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanLine)
+}
+
+const rememberSQL = `
+	INSERT INTO recon_history (tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
+	                           expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, ended_at, ended_day, ended_issue)
+	SELECT tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
+	       expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, $4, $5, $6
+	FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = ANY($3::text[])
+	ON CONFLICT (tenant_id, contract, item, n) DO NOTHING`
+
+// remember writes down what items are before a bill has something else to say.
+func remember(ctx context.Context, tx *pg.Tx, by bill, items []string) error {
+	_, err := tx.Exec(ctx, rememberSQL, int64(tx.Tenant), by.contract, items, tx.Now, by.day, by.issue)
+	return err
+}
+
+// withdraw ends items: what they were is history.
+func withdraw(ctx context.Context, tx *pg.Tx, by bill, items []string) error {
+	if err := remember(ctx, tx, by, items); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `DELETE FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = ANY($3::text[])`, int64(tx.Tenant), by.contract, items)
+	return err
+}
+
+// A Past is what an item was, until a bill had something else to say.
+type Past struct {
+	Item
+	EndedAt    time.Time     `json:"ended_at"`
+	EndedDay   citygate.Date `json:"-"`
+	EndedIssue int           `json:"ended_issue"`
+}
+
+const historyColumns = `contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, coalesce(line_no, 0), currency,
+	expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, ended_at, ended_day, ended_issue`
+
+func scanPast(row pgx.CollectableRow) (p Past, err error) {
+	var raw rawItem
+	if err := row.Scan(append(raw.targets(&p.Item), &p.EndedAt, &p.EndedDay, &p.EndedIssue)...); err != nil {
+		return p, err
+	}
+	raw.complete(&p.Item)
+	p.EndedAt = p.EndedAt.UTC()
+	return p, nil
+}
+
+// History gives what items were, by contract, item and number behind a position, at
+// most limit.
+func History(ctx context.Context, tx *pg.Tx, afterContract, afterItem string, afterN, limit int) ([]Past, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT `+historyColumns+` FROM recon_history
+		WHERE tenant_id = $1 AND (contract, item, n) > ($2, $3, $4)
+		ORDER BY contract, item, n LIMIT $5`, int64(tx.Tenant), afterContract, afterItem, afterN, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanPast)
+}
