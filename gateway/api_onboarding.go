@@ -37,7 +37,10 @@ func (g *Gateway) onboarding() edge.Onboarding {
 // changed by the API. A file that is applied in the same moment may win or lose
 // that race; the next diff shows which.
 func (g *Gateway) byHand(ctx context.Context, tenant citygate.TenantID, kind string, names ...string) error {
-	if kind != manifest.KindState { // a state says itself where it may go
+	switch kind {
+	case manifest.KindState: // it says itself where it may go
+	case manifest.KindSecret, manifest.KindPayee: // also for what a closing tenant finishes: the edge says so
+	default:
 		if err := g.may(ctx, tenant, tenants.Configuring); err != nil {
 			return err
 		}
@@ -47,6 +50,16 @@ func (g *Gateway) byHand(ctx context.Context, tenant citygate.TenantID, kind str
 		resources[i] = tenants.Resource{Kind: kind, Name: name}
 	}
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return tenants.RefuseManaged(ctx, tx, resources...) })
+}
+
+// byHand is the way of the API to publish what a file may manage as a whole.
+func byHand[Document any](g *Gateway, kind string, publish func(context.Context, string, citygate.TenantID, Document) error) func(context.Context, string, citygate.TenantID, Document) error {
+	return func(ctx context.Context, actor string, tenant citygate.TenantID, d Document) error {
+		if err := g.byHand(ctx, tenant, kind, ""); err != nil {
+			return err
+		}
+		return publish(ctx, actor, tenant, d)
+	}
 }
 
 func (g *Gateway) setTenantState(ctx context.Context, actor string, tenant citygate.TenantID, state string) (edge.TenantDocument, error) {

@@ -7,13 +7,14 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // journeyReading hands the edge how taps become journeys.
 func (g *Gateway) journeyReading() edge.JourneyReading {
-	return edge.JourneyReading{Rules: g.journeyRulesList, Publish: g.publishJourneyRules, Facts: g.journeyFacts, Record: g.recordFact}
+	return edge.JourneyReading{Rules: g.journeyRulesList, Publish: byHand(g, manifest.KindJourneyRules, g.publishJourneyRules), Facts: g.journeyFacts, Record: g.recordFact}
 }
 
 func readingView(r *pricing.Reading) *edge.Reading {

@@ -10,14 +10,16 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/entitlement"
 	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/sales"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 func (g *Gateway) salesAPI() edge.Sales {
 	return edge.Sales{
-		Catalogues: g.catalogues, Publish: g.publishCatalogue,
+		Catalogues: g.catalogues, Publish: byHand(g, manifest.KindProducts, g.publishCatalogue),
 		Rights: g.rights, Give: g.giveRight, EndRight: g.endRight,
 		List: g.listSales, Find: g.findSale, Sell: g.sell, Refund: g.refundSale,
 		RiderOffers: g.riderOffers, RiderBuys: g.riderBuys, RiderHolds: g.riderHolds, RiderRefund: g.riderRefund,
@@ -82,6 +84,9 @@ func (g *Gateway) publishCatalogue(ctx context.Context, actor string, tenant cit
 // PublishCatalogue publishes a version of what a tenant sells and gives, in force
 // from an instant on, from now on for the zero time.
 func (g *Gateway) PublishCatalogue(ctx context.Context, actor string, tenant citygate.TenantID, c *entitlement.Catalogue, from time.Time) error {
+	if err := g.may(ctx, tenant, tenants.Configuring); err != nil {
+		return err
+	}
 	if err := g.hold(ctx); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -249,7 +250,7 @@ func (g *Gateway) inspect(ctx context.Context, tenant citygate.TenantID, raw []b
 }
 
 func (g *Gateway) riskAPI() edge.Risk {
-	return edge.Risk{Terms: g.riskTerms, Publish: g.publishRiskTerms, Liability: g.liability, Flags: g.riskFlags, ChangeFlag: g.changeRiskFlag}
+	return edge.Risk{Terms: g.riskTerms, Publish: byHand(g, manifest.KindRiskTerms, g.publishRiskTerms), Liability: g.liability, Flags: g.riskFlags, ChangeFlag: g.changeRiskFlag}
 }
 
 func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID) (list []edge.RiskTerms, err error) {

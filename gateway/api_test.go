@@ -239,7 +239,7 @@ func TestDebtIsTriedWhenAsked(t *testing.T) {
 	if n := retry(); n != 0 {
 		t.Errorf("%d debts of a rider who owes nothing", n)
 	}
-	if n := len(o.audit.Rows(0, `SELECT 1 FROM audit_log WHERE verb = 'debts.retry' AND actor = $1`, actor)); n != 2 {
+	if n := len(o.audit.Rows(0, `SELECT 1 FROM audit_log WHERE verb = 'debts.retry' AND actor = $1`, byPlatform)); n != 2 {
 		t.Errorf("%d retries are in the audit log, want those 2 that did something", n)
 	}
 	o.booksHold()

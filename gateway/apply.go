@@ -54,6 +54,9 @@ func (g *Gateway) Diff(ctx context.Context, m Manifest) ([]manifest.Change, erro
 	if err := g.refuseMoves(ctx, m.City, changes); err != nil {
 		return nil, err
 	}
+	if err := g.refuseRiders(ctx, m.City, changes); err != nil {
+		return nil, err
+	}
 	return changes, g.refuseFields(ctx, m.City, changes)
 }
 
@@ -458,15 +461,35 @@ func (a *applier) prices(ctx context.Context, t manifest.Tenant) error {
 
 func (a *applier) accept(ctx context.Context, t manifest.Tenant) error {
 	if !a.any(t, manifest.KindAcceptance) {
-		// A stop between the policy and its bundle left the bundle out.
 		if len(t.Acceptance) == 0 {
 			return nil
 		}
-		if _, err := a.Bundles.Latest(ctx, citygate.TenantID(t.ID)); !errors.Is(err, fleet.ErrNoBundle) {
+		// A stop between the policy and its bundle left the bundle out.
+		if carried, err := a.carriesFields(ctx, citygate.TenantID(t.ID)); err != nil || carried {
 			return err
 		}
 	}
 	return a.putAcceptance(ctx, a.actor, citygate.TenantID(t.ID), t.Rules)
+}
+
+// carriesFields reports whether a tenant's newest bundle has its newest acceptance
+// fields, or it has rule sets in their place.
+func (g *Gateway) carriesFields(ctx context.Context, tenant citygate.TenantID) (bool, error) {
+	if err := policies.MayPublishFields(ctx, g.DB, tenant); err != nil {
+		if errors.Is(err, policies.ErrRuleSet) {
+			return true, nil
+		}
+		return false, err
+	}
+	last, err := policies.Latest(ctx, g.DB, tenant)
+	if err != nil {
+		return false, err
+	}
+	held, err := g.Bundles.Profile(ctx, tenant)
+	if errors.Is(err, fleet.ErrNoBundle) {
+		return false, nil
+	}
+	return held.Policy.Version >= last.Version, err
 }
 
 // putAcceptance publishes rules as the tenant's next version, with the bundle

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -20,7 +19,6 @@ import (
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/retention"
 	"github.com/cashlesscity/citygate/gateway/risk"
-	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -160,23 +158,6 @@ func (a *applier) settings(ctx context.Context, t manifest.Tenant) error {
 	return nil
 }
 
-// issuance publishes the issuance policy.
-func (a *applier) issuance(ctx context.Context, t manifest.Tenant) error {
-	if !a.any(t, manifest.KindIssuance) {
-		return nil
-	}
-	var p issuance.Policy
-	d := json.NewDecoder(bytes.NewReader(t.Issuance))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return issuance.ErrPolicy.Explain("issuance: %v", err)
-	}
-	return a.DB.InTenant(ctx, citygate.TenantID(t.ID), func(tx *pg.Tx) error {
-		_, err := issuance.Publish(ctx, tx, a.actor, p)
-		return err
-	})
-}
-
 // riders puts terminals' profiles and code schemes into effect, when there are
 // bundles to carry them.
 func (a *applier) riders(ctx context.Context, t manifest.Tenant) error {
@@ -193,29 +174,16 @@ func (a *applier) riders(ctx context.Context, t manifest.Tenant) error {
 		if !a.is(t, manifest.KindCodeScheme, s.Scheme) {
 			continue
 		}
-		params, err := s.WithIssuer(t.Issuer)
+		e, err := a.schemeEntry(ctx, t, s)
 		if err != nil {
-			return err
-		}
-		e := foreign.Entry{Scheme: code.SchemeID(s.Scheme), Params: params, Contract: s.Contract, Opens: s.Opens, Asks: s.Asks}
-		for _, slug := range s.Operators {
-			o, err := a.Tenants.BySlug(ctx, slug)
-			if err != nil {
-				return fmt.Errorf("code scheme %s: operator %s: %w", s.Scheme, slug, err)
-			}
-			e.Operators = append(e.Operators, o.ID)
-		}
-		slices.Sort(e.Operators)
-		for _, k := range s.Keys {
-			raw, err := base64.StdEncoding.DecodeString(k.Key)
-			if err != nil {
-				return err
-			}
-			e.Roots = append(e.Roots, bundle.ForeignRoot{Owner: k.Owner, List: k.List, Kind: k.Kind, ID: k.ID, Key: raw})
+			return fmt.Errorf("code scheme %s: %w", s.Scheme, err)
 		}
 		if err := a.PutScheme(ctx, a.actor, id, e); err != nil {
 			return fmt.Errorf("code scheme %s: %w", s.Scheme, err)
 		}
+	}
+	if len(t.CodeSchemes) > 0 {
+		return a.carrySchemes(ctx, id) // a stop between an entry and the bundles left some out
 	}
 	return nil
 }

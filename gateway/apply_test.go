@@ -125,6 +125,33 @@ func TestApplyIsResumable(t *testing.T) {
 	}
 }
 
+// Rules that were stored before the process died reach the readers with the next
+// apply, though it finds no difference.
+func TestApplyCarriesWhatItStored(t *testing.T) {
+	var store *stoppable
+	o := openWith(t, func(o *office) keyStore {
+		store = &stoppable{keyStore: localStore(o), left: -1}
+		return store
+	})
+	ctx := t.Context()
+	_, err := o.Apply(ctx, actor, exampleFile(t))
+	o.must(err)
+	next := exampleFile(t)
+	bus := &next.City.Tenants[1]
+	bus.Acceptance = manifest.Raw(strings.Replace(string(bus.Acceptance), `"late_upload_days":7`, `"late_upload_days":6`, 1))
+	store.left = 0
+	if _, err := o.Apply(ctx, actor, next); err == nil || !strings.Contains(err.Error(), errDied.Error()) {
+		t.Fatalf("it did not die: %v", err)
+	}
+	store.left = -1
+	if changes, err := o.Apply(ctx, actor, next); err != nil || len(changes) != 0 {
+		t.Fatalf("the rules were not stored before: %v, %v", changes, err)
+	}
+	if held, err := o.Bundles.Profile(ctx, 2); err != nil || held.Policy.Version != 2 {
+		t.Errorf("readers have version %d of the rules (%v), the gateway judges by 2", held.Policy.Version, err)
+	}
+}
+
 // What a file manages the API refuses to change, and names the file; what it
 // lets go the API may change again.
 func TestManagedIsRefusedByTheAPI(t *testing.T) {

@@ -16,7 +16,7 @@ func TestAuditByTheAPI(t *testing.T) {
 	o.validator()
 	o.send(http.MethodPut, busPath("terminals/1/state"), edge.TerminalState{State: "suspended"}, nil)
 	found := list[edge.AuditEntry](o, "audit?object=terminal:1&verb=terminal.suspended")
-	if len(found) == 0 || found[0].Actor != actor || string(found[0].Before) == "" || string(found[0].After) == "" {
+	if len(found) == 0 || found[0].Actor != byPlatform || string(found[0].Before) == "" || string(found[0].After) == "" {
 		t.Fatalf("%+v", found)
 	}
 	o.must(o.SealSoon(t.Context()))

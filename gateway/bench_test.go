@@ -38,11 +38,12 @@ import (
 )
 
 const (
-	bus    = citygate.TenantID(1001)
-	issuer = citygate.Issuer(7)
-	actor  = "user:test"
-	price  = 450 // minor units, of the flat fare
-	feePPM = 6000
+	bus        = citygate.TenantID(1001)
+	issuer     = citygate.Issuer(7)
+	actor      = "user:test"
+	byPlatform = "platform:user:test" // the same, by a token of the platform, in tenants' logs
+	price      = 450                  // minor units, of the flat fare
+	feePPM     = 6000
 )
 
 // An office is a whole gateway over a database and a directory of its own.

@@ -23,6 +23,9 @@ import (
 // operator, the bundle that carries it to its terminals. With offline roots that
 // bundle is a draft until they have signed. The same again changes nothing.
 func (g *Gateway) PublishRules(ctx context.Context, actor string, tenant citygate.TenantID, p policies.Proposal) (policies.Published, error) {
+	if err := g.may(ctx, tenant, tenants.Configuring); err != nil {
+		return policies.Published{}, err
+	}
 	accepts, err := g.acceptedBy(ctx, tenant, p.Set)
 	if err != nil {
 		return policies.Published{}, err

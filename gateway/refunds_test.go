@@ -64,7 +64,7 @@ func TestPeopleGiveFaresBack(t *testing.T) {
 	var rule edge.RefundRule
 	o.send(http.MethodPut, busPath("refund-rules"), edge.RefundRule{AloneUpTo: 300}, nil)
 	o.send(http.MethodGet, busPath("refund-rules"), nil, &rule)
-	if rule.AloneUpTo != 300 || rule.Version != 1 || rule.SetBy != actor {
+	if rule.AloneUpTo != 300 || rule.Version != 1 || rule.SetBy != byPlatform {
 		t.Errorf("rule %+v", rule)
 	}
 }

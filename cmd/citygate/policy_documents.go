@@ -13,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/risk"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -86,8 +87,15 @@ never changes; the same again is no error. A new one begins in the future and af
 					return err
 				}
 			}
-			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
+			return withPricing(cmd.Context(), sys, f, name, func(in *installation, tx *pg.Tx) error {
 				if file != "" {
+					t, err := in.Tenants.ByID(cmd.Context(), tx.Tenant)
+					if err != nil {
+						return err
+					}
+					if err := t.May(tenants.Configuring); err != nil {
+						return err
+					}
 					if err := k.publish(cmd.Context(), tx, actor(sys), raw, at); err != nil {
 						return fmt.Errorf("%s: %w", filepath.Base(file), err)
 					}

@@ -217,6 +217,7 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 	if guarded {
 		e.document(&op)
 	}
+	needsActivity(op)
 	e.admit(token, op.Method, ginPath(op.Path), op.OperationID)
 	huma.Register(e.api, op, func(ctx context.Context, req *Req) (*Resp, error) {
 		caller, ok := ctx.Value(callerKey{}).(Caller)
@@ -228,8 +229,9 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 			return fn(ctx, caller, req)
 		}
 		var resp *Resp
-		var err error
+		err := e.lives(ctx, op.OperationID, req)
 		switch {
+		case err != nil:
 		case !guarded:
 			resp, err = run(ctx)
 		case asksItself[op.OperationID]:

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/policies/authz"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 )
@@ -246,3 +247,9 @@ func Guarded(id string) bool { return guards[id] != "" }
 
 // PageOfCode documents a code.
 func PageOfCode(code *citygate.Code) ProblemPage { return pageOfCode(code) }
+
+// ActivitiesOf gives what an operation is part of, and whether that is said.
+func ActivitiesOf(id string) (of []tenants.Activity, listed bool) {
+	of, listed = activities[id]
+	return of, listed
+}

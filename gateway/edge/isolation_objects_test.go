@@ -89,7 +89,7 @@ var plain = map[string]any{
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "beyond": nil, "day_cap_minor": nil, "pay_days": nil, "products": nil, // nobody's but two tenants'
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
-	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "give-right product": "staff",
+	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "rider-buy product": "two", "give-right product": "staff",
 	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "next": "", "replay-policy limit": 100,
 	"resolve-notice note":       "seen",
 	"record-reversal reference": "CB-1", "conclude-reversal reference": "RP-1", "fee_minor": nil, "conclude-reversal outcome": "lost", "amount_minor": 0,

@@ -359,9 +359,14 @@ type AccessToken struct {
 func prove[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context, *Req) (*Resp, error)) {
 	op.Security = []map[string][]string{}
 	op.MaxBodyBytes = 16 << 10
+	needsActivity(op)
 	e.admit(proof, op.Method, ginPath(op.Path), op.OperationID)
 	huma.Register(e.api, op, func(ctx context.Context, req *Req) (*Resp, error) {
-		resp, err := fn(ctx, req)
+		var resp *Resp
+		err := e.lives(ctx, op.OperationID, req)
+		if err == nil {
+			resp, err = fn(ctx, req)
+		}
 		if err != nil {
 			return nil, problem(ctx, e.log, op.OperationID, err)
 		}

@@ -118,7 +118,7 @@ func (d *Desk) Put(ctx context.Context, tx *pg.Tx, actor string, e Entry) error 
 	}
 	slices.Sort(e.Operators)
 	e.Operators = slices.Compact(e.Operators)
-	if err := d.check(e, issuer); err != nil {
+	if err := d.Check(e, issuer); err != nil {
 		return err
 	}
 	if err := putEntry(ctx, tx, e); err != nil {
@@ -137,7 +137,9 @@ func (d *Desk) needsSecret(scheme code.SchemeID) bool {
 // plug-in needs one. Its value is the object that [code.Plugin.Trust] reads.
 func SecretName(scheme code.SchemeID) string { return "code-" + string(scheme) }
 
-func (d *Desk) check(e Entry, issuer citygate.Issuer) error {
+// Check refuses what cannot be how a tenant with an issuer number has a scheme
+// read.
+func (d *Desk) Check(e Entry, issuer citygate.Issuer) error {
 	s, err := d.scheme(&e)
 	if err != nil {
 		return err
