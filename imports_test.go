@@ -32,7 +32,7 @@ var doors = map[string][]string{
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
-	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/ridership", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
 	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},

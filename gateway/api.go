@@ -32,7 +32,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy, Replay: g.replayPolicy},
 		Roaming:  g.roamingAPI(),
-		Shared:   g.sharedFaresAPI(), Explain: g.explainAPI(), Simulate: g.simulateTariff,
+		Shared:   g.sharedFaresAPI(), Explain: g.explainAPI(), Simulate: g.simulateTariff, Ridership: g.ridershipAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice},
 		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(),
 		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), FareRefunds: g.fareRefunds(),

@@ -3286,6 +3286,68 @@ CREATE POLICY tenant ON rider_proofs
 GRANT DELETE, INSERT, SELECT ON rider_proofs TO citygate_app;
 GRANT SELECT ON rider_proofs TO citygate_auditor;
 
+CREATE TABLE ridership_days (
+    tenant_id bigint NOT NULL,
+    business_date date NOT NULL,
+    report_id uuid NOT NULL,
+    CONSTRAINT ridership_days_pkey PRIMARY KEY (tenant_id, business_date),
+    CONSTRAINT ridership_days_tenant_id_report_id_fkey FOREIGN KEY (tenant_id, report_id) REFERENCES ridership_reports(tenant_id, report_id)
+);
+COMMENT ON TABLE ridership_days IS 'Which report a business date is in: at most one.';
+ALTER TABLE ridership_days ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ridership_days FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON ridership_days
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON ridership_days TO citygate_app;
+GRANT SELECT ON ridership_days TO citygate_auditor;
+
+CREATE TABLE ridership_reports (
+    tenant_id bigint NOT NULL,
+    report_id uuid NOT NULL,
+    first_date date NOT NULL,
+    last_date date NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    made_by text NOT NULL,
+    CONSTRAINT ridership_reports_pkey PRIMARY KEY (tenant_id, report_id),
+    CONSTRAINT ridership_reports_check CHECK ((first_date <= last_date)),
+    CONSTRAINT ridership_reports_made_by_check CHECK ((made_by <> ''::text))
+);
+COMMENT ON TABLE ridership_reports IS 'Published reports of ridership. A report stays as it was made, whatever is uploaded later: two reports of one date could be subtracted.';
+CREATE INDEX ridership_reports_dates ON ridership_reports USING btree (tenant_id, first_date, last_date);
+ALTER TABLE ridership_reports ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ridership_reports FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON ridership_reports
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON ridership_reports TO citygate_app;
+GRANT SELECT ON ridership_reports TO citygate_auditor;
+
+CREATE TABLE ridership_tables (
+    tenant_id bigint NOT NULL,
+    report_id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    n_rows bigint NOT NULL,
+    suppressed bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    body bytea NOT NULL,
+    CONSTRAINT ridership_tables_pkey PRIMARY KEY (tenant_id, report_id, name),
+    CONSTRAINT ridership_tables_n_rows_check CHECK ((n_rows >= 0)),
+    CONSTRAINT ridership_tables_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT ridership_tables_sha256_check CHECK ((length(sha256) = 32)),
+    CONSTRAINT ridership_tables_suppressed_check CHECK ((suppressed >= 0)),
+    CONSTRAINT ridership_tables_tenant_id_report_id_fkey FOREIGN KEY (tenant_id, report_id) REFERENCES ridership_reports(tenant_id, report_id)
+);
+COMMENT ON TABLE ridership_tables IS 'The tables of a report as CSV. Counts that fewer than 10 riders are behind, and those from which they would follow, are not in them.';
+COMMENT ON COLUMN ridership_tables.suppressed IS 'Rows with a count that is withheld.';
+ALTER TABLE ridership_tables ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ridership_tables FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON ridership_tables
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON ridership_tables TO citygate_app;
+GRANT SELECT ON ridership_tables TO citygate_auditor;
+
 CREATE TABLE risk_flags (
     tenant_id bigint NOT NULL,
     flag_id uuid NOT NULL,

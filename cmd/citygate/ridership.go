@@ -1,7 +1,8 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +10,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/bojanz/currency"
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/ridership"
+	"github.com/cashlesscity/citygate/tenants"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 func newRidershipCommand(sys *system) *cobra.Command {
@@ -31,9 +33,9 @@ func newRidershipExportCommand(sys *system) *cobra.Command {
 	var tenant, from, to, out string
 	c := &cobra.Command{
 		Use:   "export --tenant NUMBER|NAME --from DATE [--to DATE] --out DIR",
-		Short: "Write boardings, origins and destinations, transfers and TIDES tables of a tenant",
-		Long: `Write the ridership of a tenant from one business date to another, both included
-and over, at most 31 days, into a new folder:
+		Short: "Publish boardings, origins and destinations and transfers of a tenant, and write them and TIDES tables",
+		Long: `Publish the ridership of a tenant from one business date to another, both included
+and over, at most 31 days, and write it into a new folder:
 
   station_activities.csv  TIDES: entries and exits by stop and hour
   boardings.csv           the same with totals
@@ -42,11 +44,20 @@ and over, at most 31 days, into a new folder:
   fare_transactions.csv   TIDES: one row per tap, under pseudonyms; not for publication
 
 A count that fewer than 10 riders are behind is empty, and so are further counts
-from which it would follow; a row without a name is a total, and pairs that never
-happened are left out. Pseudonyms are good for this one export: their key is
-drawn now and forgotten. TIDES tables are checked against their schemas before
-anything is written. The export is in the tenant's audit log.`,
-		Example: `  citygate ridership export --tenant harbour-metro --from 2026-11-20 --out ridership`,
+from which it would follow, by the sums of one table or of several; a row without
+a name is a total, and pairs that never happened are left out.
+
+A date is published once and for ever. The same period again gives the same
+files, also after a late upload; a period that overlaps a published one is
+refused, because the difference of two reports would be a count that neither
+shows. Wait until late uploads are in, and choose days, weeks or months by the
+traffic: of a quiet line's day little is left.
+
+Pseudonyms are good for this one export and for one week (Monday to Sunday, by
+business date) of it: their key is drawn now and forgotten. TIDES tables are held
+against their schemas as they are written. Publishing and exporting are in the
+tenant's audit log.`,
+		Example: `  citygate ridership export --tenant harbour-metro --from 2026-11-16 --to 2026-11-22 --out ridership`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
@@ -72,19 +83,7 @@ anything is written. The export is in the tenant's audit log.`,
 			if err != nil {
 				return err
 			}
-			digits, ok := currency.GetDigits(string(t.Currency))
-			if !ok {
-				return fmt.Errorf("the tenant's currency %s has no known decimals", t.Currency)
-			}
-			var key [32]byte
-			if _, err := io.ReadFull(sys.Random, key[:]); err != nil {
-				return fmt.Errorf("draw the key of the pseudonyms: %w", err)
-			}
-			report, err := ridership.Make(ctx, in.DB, actor(sys), t, first, last, int(digits), key)
-			if err != nil {
-				return err
-			}
-			return writeRidership(sys, report, out)
+			return in.exportRidership(ctx, sys, t, first, last, out)
 		},
 	}
 	f.databaseOnly(c)
@@ -96,35 +95,56 @@ anything is written. The export is in the tenant's audit log.`,
 	return c
 }
 
-func writeRidership(sys *system, r *ridership.Report, out string) error {
-	boardings := ridership.Rows{Columns: []string{"date", "stop", "hour", "count"}}
-	for _, day := range r.Boardings {
-		for _, row := range day.List("stop", "hour").Rows {
-			boardings.Rows = append(boardings.Rows, append([]string{day.Date.String()}, row...))
-		}
+func (in *installation) exportRidership(ctx context.Context, sys *system, t tenants.Tenant, first, last citygate.Date, out string) error {
+	if there, err := os.ReadDir(out); err == nil && len(there) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the folder %s is not empty, or cannot be read; name a new one", out)
+	}
+	report, err := ridership.Publish(ctx, in.DB, actor(sys), t, first, last)
+	if err != nil {
+		return err
+	}
+	taps, err := in.FareTransactions(ctx, actor(sys), t.ID, first, last)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(out, 0o750); err != nil {
 		return fmt.Errorf("make the folder: %w", err)
 	}
-	if entries, err := os.ReadDir(out); err != nil || len(entries) > 0 {
-		return fmt.Errorf("the folder %s is not empty, or cannot be read; name a new one", out)
-	}
 	written := map[string]int{}
-	for _, file := range []struct {
-		name string
-		rows ridership.Rows
-	}{
-		{"fare_transactions.csv", r.Transactions}, {"station_activities.csv", r.Activities}, {"boardings.csv", boardings},
-		{"od.csv", r.OD.List("from_stop", "to_stop")}, {"transfers.csv", r.Transfers.List("from_line", "to_line")},
-	} {
-		var text bytes.Buffer
-		if err := file.rows.Write(&text); err != nil {
-			return fmt.Errorf("write %s: %w", file.name, err)
+	for _, table := range report.Tables {
+		name := table.Name + ".csv"
+		if err := in.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
+			body, err := ridership.Body(ctx, tx, report.ID, table.Name)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(out, name), body, 0o600)
+		}); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(out, file.name), text.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("write the export: %w", err)
-		}
-		written[file.name] = len(file.rows.Rows)
+		written[name] = table.Rows
 	}
-	return json.NewEncoder(sys.Stdout).Encode(map[string]any{"rows": written})
+	name := "fare_transactions.csv"
+	if written[name], err = writeTaps(ctx, filepath.Join(out, name), taps); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return json.NewEncoder(sys.Stdout).Encode(map[string]any{"report": report.ID.Text(ridership.Prefix), "rows": written})
+}
+
+// writeTaps writes a file whole or not at all.
+func writeTaps(ctx context.Context, name string, taps func(context.Context, io.Writer) (int, error)) (n int, err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}()
+	to := bufio.NewWriter(file)
+	if n, err = taps(ctx, to); err != nil {
+		return 0, err
+	}
+	return n, to.Flush()
 }

@@ -123,7 +123,7 @@ func (e *Edge) describeOperation(op *huma.Operation, known operation, hasGet boo
 		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + problemName(status)}
 	}
-	document := op.Method == http.MethodGet && known.class == token
+	document := op.Method == http.MethodGet && known.class == token && !streamed[known.id]
 	if document {
 		op.Responses["304"] = &huma.Response{Description: "what If-None-Match names is current"}
 	}

@@ -190,11 +190,14 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		e.write(c, err)
 		return
 	}
-	if !op.writes {
+	switch {
+	case op.writes:
+		e.once(c, tenant, op)
+	case streamed[op.id]:
+		c.Next()
+	default:
 		e.conditionally(c)
-		return
 	}
-	e.once(c, tenant, op)
 }
 
 // authorize asks the guard whether caller may run op for tenant.

@@ -27,6 +27,7 @@ var pathObjects = map[string]string{
 	"journey": "journey", "name": "payout file", "item": "item", "refund": "refund", "get-tariff version": "tariff", "publish-tariff version": "tariff", "restore-tariff version": "tariff",
 	"get-policy version": "policy", "restore-policy version": "policy",
 	"contract": "contract", "secret": "secret", "purpose": "purpose",
+	"report": "ridership report", "table": "ridership table",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
 	"debt": "debt", "reversal": "reversal", "right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
@@ -64,6 +65,7 @@ var nobodys = objects{
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
 	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
 	"debt": citygate.UUID{0xee, 13}.Text("dbt_"), "reversal": citygate.UUID{0xee, 14}.Text("rvs_"), "payment": "NOBODYS", "payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
+	"ridership report": citygate.UUID{0xee, 0x1b}.Text("rid_"), "ridership table": "od",
 	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
@@ -83,7 +85,7 @@ var plain = map[string]any{
 	"stops": nil, "area": "Centre", "source": worldRules, "effective_at": nil, "before": nil, "kinds": nil, "max_fare_minor": nil, "schemes": nil, "features": nil,
 	"actor": "user:ada", "verb": "terminal.", "object": "terminal:1", "until": nil, // filters of a tenant's own audit log
 	"scheme": "token-defer", "params": map[string]any{}, "keys": nil, "owner": "", "id": nil, "key": nil, "opens": nil, "asks": nil,
-	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example", "decision": nil, "simulate-tariff date": "2026-11-20",
+	"external": "somebody", "roles": []string{"support"}, "permissions": []string{"money.read"}, "scopes": []string{"money.read"}, "url": "ftp://no.issuer.example", "decision": nil, "simulate-tariff date": "2026-11-20", "publish-ridership-report from": "2026-10-07", "publish-ridership-report to": "2026-10-08", "export-fare-transactions from": "2026-10-07",
 	"two_person": []string{}, "client_id": "gateway", "revoke-tokens subject": "user:somebody", "revoke-platform-tokens subject": "platform:somebody",
 	"add-platform-member roles": []string{"platform_auditor"}, "put-platform-member roles": []string{"platform_auditor"}, "operation": "list-payouts", "domain": nil,
 	"terms": nil, "role": nil, "cap_minor": nil, "upload_days": nil, "uncollected": nil, "notice_days": nil, "beyond": nil, "day_cap_minor": nil, "pay_days": nil, "products": nil, // nobody's but two tenants'

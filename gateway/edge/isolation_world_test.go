@@ -508,7 +508,10 @@ func (w *world) live(p *party, terminalID uint32) {
 			Taps: []citygate.TapID{{Terminal: 7, Seq: 1}, {Terminal: 7, Seq: 2}}}})
 		return err
 	}))
+	var report edge.RidershipReport
+	w.send(http.MethodPost, p.path("ridership-reports"), edge.RidershipPeriod{From: "2026-10-05"}, &report)
 	for kind, id := range map[string]string{
+		"ridership report": report.ID, "ridership table": "od",
 		"risk flag": flags[0].ID.Text(risk.FlagPrefix), "tap": "tap_7_1",
 		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,

@@ -89,6 +89,12 @@ var permissions = map[string]authz.Permission{
 	"list-fare-shares":    {Resource: "tariff", Verb: "read"},
 	"get-explanation":     {Resource: "money", Verb: "read"},
 	"simulate-tariff":     {Resource: "tariff", Verb: "write"},
+	// How many ride.
+	"list-ridership-reports":   {Resource: "ridership", Verb: "read"},
+	"get-ridership-report":     {Resource: "ridership", Verb: "read"},
+	"get-ridership-table":      {Resource: "ridership", Verb: "read"},
+	"publish-ridership-report": {Resource: "ridership", Verb: "publish"},
+	"export-fare-transactions": {Resource: "taprow", Verb: "read"},
 	// People, their keys and where they sign in.
 	"list-members":   {Resource: "access", Verb: "read"},
 	"get-member":     {Resource: "access", Verb: "read"},
@@ -300,6 +306,10 @@ type operation struct {
 	needs  authz.Permission
 	writes bool
 }
+
+// streamed are operations whose answer is too long to be held back for an entity
+// tag.
+var streamed = map[string]bool{"export-fare-transactions": true}
 
 // admit adds a route to those that answer. It panics for an operation that
 // permissions does not list: a route that nobody thought about must not serve.

@@ -75,6 +75,7 @@ func (e *Edge) routes() {
 	e.fareMemberRoutes()
 	e.explainRoutes()
 	e.simulationRoutes()
+	e.ridershipRoutes()
 	e.auditRoutes()
 	e.accessRoutes()
 	e.approvalRoutes()

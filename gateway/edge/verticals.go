@@ -43,11 +43,12 @@ type Verticals struct {
 	Shared     SharedFares
 	Explain    Explain
 	// Simulate prices a day again by a draft of the tariff.
-	Simulate func(ctx context.Context, tenant citygate.TenantID, date citygate.Date, draft json.RawMessage) (TariffSimulation, error)
-	Settings Settings
-	Pairings Pairings
-	Payouts  PayoutDesk
-	Notify   Notify
+	Simulate  func(ctx context.Context, tenant citygate.TenantID, date citygate.Date, draft json.RawMessage) (TariffSimulation, error)
+	Ridership Ridership
+	Settings  Settings
+	Pairings  Pairings
+	Payouts   PayoutDesk
+	Notify    Notify
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.

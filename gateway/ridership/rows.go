@@ -17,8 +17,10 @@ import (
 
 // The refusals of this package.
 var (
-	ErrSchema = &citygate.Code{Name: "ridership.schema", Kind: citygate.Internal, Title: "The export does not keep its schema. Nothing was given out; report it."}
-	ErrPeriod = &citygate.Code{Name: "ridership.period", Kind: citygate.Invalid, Title: "The period cannot be reported. Name 1 to 31 business dates that are over."}
+	ErrSchema   = &citygate.Code{Name: "ridership.schema", Kind: citygate.Internal, Title: "The export does not keep its schema, and what does not was not given out. Report it."}
+	ErrPeriod   = &citygate.Code{Name: "ridership.period", Kind: citygate.Invalid, Title: "The period cannot be reported. Name 1 to 31 business dates that are over."}
+	ErrOverlap  = &citygate.Code{Name: "ridership.overlap", Kind: citygate.Conflict, Title: "Part of the period is in another report, and two that overlap could be subtracted. Ask for that report, or for dates that are in none."}
+	ErrNoReport = &citygate.Code{Name: "ridership.no_report", Kind: citygate.NotFound, Title: "There is no such report, or no such table of it."}
 )
 
 // Rows are a file of TIDES: a table in text.
@@ -54,86 +56,114 @@ type field struct {
 	} `json:"constraints"`
 }
 
-// Validate checks the rows against the TIDES schema of their name: columns,
-// types, required, unique and listed values, minimums, primary key.
-func (r Rows) Validate() error {
-	raw, err := schemas.ReadFile("tides/" + r.Name + ".schema.json")
+// A schema is what TIDES says of one table.
+type schema struct {
+	Fields  []field         `json:"fields"`
+	Primary json.RawMessage `json:"primaryKey"` // one name or several
+	Missing []string        `json:"missingValues"`
+
+	key []string
+}
+
+// schemaOf reads the schema of a TIDES table, and holds that the columns are fields
+// of it and leave out none that is required.
+func schemaOf(name string, columns []string) (*schema, error) {
+	raw, err := schemas.ReadFile("tides/" + name + ".schema.json")
 	if err != nil {
-		return ErrSchema.Because(err, "no schema %s", r.Name)
+		return nil, ErrSchema.Because(err, "no schema %s", name)
 	}
-	var s struct {
-		Fields  []field         `json:"fields"`
-		Primary json.RawMessage `json:"primaryKey"` // one name or several
-		Missing []string        `json:"missingValues"`
+	s := &schema{}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, ErrSchema.Because(err, "schema %s", name)
 	}
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return ErrSchema.Because(err, "schema %s", r.Name)
-	}
-	var key []string
-	if json.Unmarshal(s.Primary, &key) != nil {
+	if json.Unmarshal(s.Primary, &s.key) != nil {
 		var one string
 		if err := json.Unmarshal(s.Primary, &one); err != nil {
-			return ErrSchema.Because(err, "primary key of %s", r.Name)
+			return nil, ErrSchema.Because(err, "primary key of %s", name)
 		}
-		key = []string{one}
+		s.key = []string{one}
 	}
-	for _, column := range r.Columns {
+	for _, column := range columns {
 		if !slices.ContainsFunc(s.Fields, func(f field) bool { return f.Name == column }) {
-			return ErrSchema.Because(nil, "%s has no field %s", r.Name, column)
+			return nil, ErrSchema.Because(nil, "%s has no field %s", name, column)
 		}
 	}
 	for _, f := range s.Fields {
-		if err := r.check(f, s.Missing); err != nil {
-			return ErrSchema.Because(err, "%s.%s", r.Name, f.Name)
+		if f.Constraints.Required && !slices.Contains(columns, f.Name) {
+			return nil, ErrSchema.Because(nil, "%s lacks %s", name, f.Name)
 		}
 	}
-	return r.unique(key)
+	for _, column := range s.key {
+		if !slices.Contains(columns, column) {
+			return nil, ErrSchema.Because(nil, "%s lacks %s of its primary key", name, column)
+		}
+	}
+	return s, nil
 }
 
-func (r Rows) unique(key []string) error {
-	seen := make(map[string]bool, len(r.Rows))
-	for i, row := range r.Rows {
-		values := make([]string, 0, len(key))
-		for _, column := range key {
-			at := slices.Index(r.Columns, column)
-			if at < 0 {
-				return ErrSchema.Because(nil, "%s lacks %s of its primary key", r.Name, column)
+// checker gives a check of single rows: types, required and listed values, minimums.
+func (s *schema) checker(columns []string) func(row []string) error {
+	at := make([]int, len(s.Fields))
+	for i, f := range s.Fields {
+		at[i] = slices.Index(columns, f.Name)
+	}
+	return func(row []string) error {
+		for i, f := range s.Fields {
+			switch {
+			case at[i] < 0:
+			case slices.Contains(s.Missing, row[at[i]]):
+				if f.Constraints.Required {
+					return ErrSchema.Because(nil, "%s: a value is required", f.Name)
+				}
+			default:
+				if err := f.holds(row[at[i]]); err != nil {
+					return ErrSchema.Because(err, "%s", f.Name)
+				}
 			}
-			values = append(values, strconv.Quote(row[at]))
 		}
-		k := strings.Join(values, ",")
-		if seen[k] {
-			return ErrSchema.Because(nil, "%s row %d repeats the primary key %s", r.Name, i+1, k)
+		return nil
+	}
+}
+
+// Validate checks the rows against the TIDES schema of their name: columns,
+// types, required, unique and listed values, minimums, primary key.
+func (r Rows) Validate() error {
+	s, err := schemaOf(r.Name, r.Columns)
+	if err != nil {
+		return err
+	}
+	check := s.checker(r.Columns)
+	for i, row := range r.Rows {
+		if err := check(row); err != nil {
+			return fmt.Errorf("%s row %d: %w", r.Name, i+1, err)
 		}
-		seen[k] = true
+	}
+	if err := r.unique(s.key); err != nil {
+		return err
+	}
+	for _, f := range s.Fields {
+		if f.Constraints.Unique && slices.Contains(r.Columns, f.Name) {
+			if err := r.unique([]string{f.Name}); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-func (r Rows) check(f field, missingValues []string) error {
-	at := slices.Index(r.Columns, f.Name)
-	if at < 0 {
-		if f.Constraints.Required {
-			return fmt.Errorf("the field is required")
-		}
-		return nil
-	}
-	seen := map[string]bool{}
+// unique checks that no two rows have the same values in columns of r.
+func (r Rows) unique(columns []string) error {
+	seen := make(map[string]bool, len(r.Rows))
 	for i, row := range r.Rows {
-		v := row[at]
-		if slices.Contains(missingValues, v) {
-			if f.Constraints.Required {
-				return fmt.Errorf("row %d: a value is required", i+1)
-			}
-			continue
+		values := make([]string, 0, len(columns))
+		for _, column := range columns {
+			values = append(values, strconv.Quote(row[slices.Index(r.Columns, column)]))
 		}
-		if err := f.holds(v); err != nil {
-			return fmt.Errorf("row %d: %w", i+1, err)
+		k := strings.Join(values, ",")
+		if seen[k] {
+			return ErrSchema.Because(nil, "%s row %d repeats %s", r.Name, i+1, k)
 		}
-		if f.Constraints.Unique && seen[v] {
-			return fmt.Errorf("row %d: %q comes twice", i+1, v)
-		}
-		seen[v] = f.Constraints.Unique
+		seen[k] = true
 	}
 	return nil
 }
@@ -144,7 +174,7 @@ var (
 )
 
 // holds checks one value; every minimum of the schemas is 0 or 1.
-func (f field) holds(v string) error {
+func (f *field) holds(v string) error {
 	ok := true
 	switch f.Type {
 	case "date":
@@ -196,29 +226,4 @@ func hourAfter(start string) string {
 		return missing // Validate refuses it
 	}
 	return t.Add(time.Hour).Format(time.RFC3339)
-}
-
-// List gives a protected table as text, one cell a row; a suppressed count is
-// empty, and so are the names of totals. Counts of 0 are left out.
-func (t *Table) List(row, column string) Rows {
-	out := Rows{Columns: []string{row, column, "count"}}
-	for r, cells := range t.Cells {
-		for c, cell := range cells {
-			if cell.Count == 0 && !cell.Suppressed {
-				continue
-			}
-			line := []string{"", "", ""}
-			if r < len(t.Rows) {
-				line[0] = t.Rows[r]
-			}
-			if c < len(t.Columns) {
-				line[1] = t.Columns[c]
-			}
-			if !cell.Suppressed {
-				line[2] = strconv.Itoa(cell.Count)
-			}
-			out.Rows = append(out.Rows, line)
-		}
-	}
-	return out
 }

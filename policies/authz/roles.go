@@ -33,6 +33,8 @@ var resources = map[string][]string{
 	"provider":   {"read", "write", "test"},              // contracts and their credentials
 	"rider":      {"read", "write"},                      // accounts, devices, credentials, denials
 	"inspection": {"check"},                              // whether a code that is shown holds, and nothing else
+	"ridership":  {"read", "publish"},                    // how many ride
+	"taprow":     {"read"},                               // every tap as a row for analysts, riders under pseudonyms
 	"debt":       {"read", "write"},                      // what riders owe, refunds
 	"money":      {"read", "write"},                      // journeys, charges, balances
 	"settlement": {"read", "write", "release"},           // windows, terms, payouts
@@ -115,8 +117,8 @@ var rules = map[Role]map[Domain][]string{
 	},
 	OperatorAdmin: {Own: {"*.*"}},
 	Finance: {
-		Own:   {"money.*", "debt.*", "settlement.*", "recon.*", "payee.*", "approval.*", "tenant.read", "fleet.read", "tariff.read", "policy.read", "provider.read"},
-		Below: {"money.read", "debt.read", "settlement.read", "recon.read", "payee.read", "tenant.read"},
+		Own:   {"money.*", "debt.*", "settlement.*", "recon.*", "payee.*", "approval.*", "tenant.read", "fleet.read", "tariff.read", "policy.read", "provider.read", "ridership.read"},
+		Below: {"money.read", "debt.read", "settlement.read", "recon.read", "payee.read", "tenant.read", "ridership.read"},
 	},
 	Support: {
 		Own:   {"rider.*", "debt.*", "inspection.check", "money.read", "fleet.read", "tenant.read", "recon.read", "policy.read", "tariff.read", "trust.read"},
