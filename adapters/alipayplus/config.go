@@ -98,6 +98,7 @@ var (
 	_ driver.Reverser       = (*Provider)(nil)
 	_ driver.Notifier       = (*Provider)(nil)
 	_ driver.Biller         = (*Provider)(nil)
+	_ driver.BillReader     = (*Provider)(nil)
 	_ driver.Quoter         = (*Provider)(nil)
 	_ driver.DeviceEnroller = (*Provider)(nil)
 	_ driver.ArrearSync     = (*Provider)(nil)

@@ -2,6 +2,7 @@ package alipayplus
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -178,20 +179,43 @@ func (r row) isFee() bool { return strings.HasSuffix(r.get(colType), "_FEE") }
 // own, for a payment that was made.
 var takesBack = map[string]bool{"REFUND": true, "CANCEL": true, "VOID": true, "PAYMENT_REVERSAL": true, "DISPUTE": true}
 
-// ParseBill implements [driver.Biller]. A line is in the fares' currency: what was
+// ParseBill implements [driver.Biller]: all that ReadBill visits.
+func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := p.ReadBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// A mark stands for a transaction's number: a million of them need no more than this.
+type mark [16]byte
+
+func markOf(id string) mark {
+	sum := sha256.Sum256([]byte(id))
+	return mark(sum[:16])
+}
+
+// ReadBill implements [driver.BillReader]. A line is in the fares' currency: what was
 // charged if that is in it, and what is settled if the payer paid in another. Rows
 // that are of no payment of ours (a refund that was reversed, a reserve) stand
-// under their own number, so that nothing is passed over.
-func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+// under their own number, so that nothing is passed over. A fee may stand anywhere
+// in the file, so it is read twice: for the fees, and for what they are of.
+func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != p.config.Currency {
-		return nil, fmt.Errorf("%w: this contract is in %s, not %s", driver.ErrCurrencyUnsupported, p.config.Currency, bill.Currency)
+		return fmt.Errorf("%w: this contract is in %s, not %s", driver.ErrCurrencyUnsupported, p.config.Currency, bill.Currency)
 	}
-	var lines []driver.BillLine
-	at := map[string]int{} // by transactionId
-	var fees []row
+	charged, err := p.fees(bill.Body)
+	if err != nil {
+		return err
+	}
+	seen := make(map[mark]bool)
 	if _, err := walk(bill.Body, func(r row) error {
 		if r.isFee() && r.get(colReference) != "" {
-			fees = append(fees, r)
 			return nil
 		}
 		line, err := p.line(r)
@@ -199,27 +223,43 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 			return err
 		}
 		id := r.get(colID)
-		if _, twice := at[id]; twice || id == "" {
+		of := markOf(id)
+		if seen[of] || id == "" {
 			return fmt.Errorf("alipayplus: line %d: a transaction without a number, or twice", r.line)
 		}
-		at[id] = len(lines)
-		lines = append(lines, line)
-		return nil
+		seen[of] = true
+		line.Fee += charged[of]
+		delete(charged, of)
+		return visit(line)
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	for _, r := range fees {
-		i, ok := at[r.get(colReference)]
-		if !ok {
-			return nil, fmt.Errorf("%w: line %d is a fee of a transaction that is not in the file", errSums, r.line)
+	if len(charged) > 0 {
+		return fmt.Errorf("%w: %d fees are of transactions that are not in the file", errSums, len(charged))
+	}
+	return nil
+}
+
+// fees gives what the fee rows of a file take from the merchant, by transaction.
+func (p *Provider) fees(text []byte) (map[mark]int64, error) {
+	charged := make(map[mark]int64)
+	_, err := walk(text, func(r row) error {
+		if !r.isFee() || r.get(colReference) == "" {
+			return nil
 		}
 		fee, _, err := p.own(r)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		lines[i].Fee -= fee.Minor // a fee row takes from the merchant
-	}
-	return lines, nil
+		of := markOf(r.get(colReference))
+		sum, err := citygate.Money{Minor: charged[of], Currency: fee.Currency}.Sub(fee) // a fee row takes from the merchant
+		if err != nil {
+			return fmt.Errorf("%w: line %d: %w", errSums, r.line, err)
+		}
+		charged[of] = sum.Minor
+		return nil
+	})
+	return charged, err
 }
 
 // own gives a row's amount in the fares' currency, and its exchange.

@@ -80,6 +80,7 @@ var (
 	_ driver.Reverser   = (*Provider)(nil)
 	_ driver.Notifier   = (*Provider)(nil)
 	_ driver.Biller     = (*Provider)(nil)
+	_ driver.BillReader = (*Provider)(nil)
 	_ driver.DenyFeed   = (*Provider)(nil)
 	_ driver.RiderCheck = (*Provider)(nil)
 	_ driver.Authorizer = (*Provider)(nil)

@@ -3,6 +3,7 @@ package openloop
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -69,23 +70,85 @@ func (f *psv) get(cells []string, name string) string {
 	return ""
 }
 
-// ParseBill implements [driver.Biller]. Amounts are in the smallest unit. Of rows
-// with one number the one with the latest update holds; those that are not settled
-// are passed over. The trailer counts what is left.
+// ParseBill implements [driver.Biller]: all that ReadBill visits.
 func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := p.ReadBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// A mark stands for a settlement's number: a million of them need no more than this.
+type mark [16]byte
+
+func markOf(id string) mark {
+	sum := sha256.Sum256([]byte(id))
+	return mark(sum[:16])
+}
+
+// A latest is the row of a settlement that holds.
+type latest struct {
+	line    int
+	updated int64
+}
+
+// ReadBill implements [driver.BillReader]. Amounts are in the smallest unit. Of rows
+// with one number the one with the latest update holds (the file is read twice, first
+// to know which); those that are not settled are passed over. The trailer counts what
+// is left.
+func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != p.config.Currency {
-		return nil, fmt.Errorf("%w: this contract is in %s, not %s", driver.ErrCurrencyUnsupported, p.config.Currency, bill.Currency)
+		return fmt.Errorf("%w: this contract is in %s, not %s", driver.ErrCurrencyUnsupported, p.config.Currency, bill.Currency)
 	}
-	var f psv
-	type settled struct {
-		line    driver.BillLine
-		updated string
-		counts  bool
+	holds := make(map[mark]latest)
+	_, err := p.walk(bill.Body, func(f *psv, cells []string, line driver.BillLine, _ bool) error {
+		updated, err := time.Parse(time.RFC3339, f.get(cells, colUpdated))
+		if err != nil {
+			return errors.New("an update at no time")
+		}
+		of := markOf(f.get(cells, colSettlement))
+		if was, again := holds[of]; !again || was.updated <= updated.UnixNano() {
+			holds[of] = latest{line.Line, updated.UnixNano()}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	rows := map[string]settled{}
-	var order []string
+	count := 0
+	var sums [3]int64
+	f, err := p.walk(bill.Body, func(f *psv, cells []string, line driver.BillLine, counts bool) error {
+		if !counts || holds[markOf(f.get(cells, colSettlement))].line != line.Line {
+			return nil
+		}
+		count++
+		sums[2] += line.Fee
+		if line.Refund {
+			sums[1] -= line.Amount.Minor
+		} else {
+			sums[0] += line.Amount.Minor
+		}
+		return visit(line)
+	})
+	if err != nil {
+		return err
+	}
+	if !f.done || f.count != count || f.sums != sums {
+		return fmt.Errorf("%w: %d rows of %d; the trailer says %d of %d", errSums, count, sums, f.count, f.sums)
+	}
+	return nil
+}
+
+// walk visits the rows of a file and says whether money moves by them.
+func (p *Provider) walk(body []byte, each func(f *psv, cells []string, line driver.BillLine, counts bool) error) (*psv, error) {
+	f := &psv{}
 	number := 0
-	for raw := range bytes.SplitSeq(bytes.TrimRight(bill.Body, "\r\n"), []byte("\n")) {
+	for raw := range bytes.SplitSeq(bytes.TrimRight(body, "\r\n"), []byte("\n")) {
 		number++
 		cells := strings.Split(strings.TrimSuffix(string(raw), "\r"), "|")
 		if f.done {
@@ -97,39 +160,16 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 			}
 			continue
 		}
-		line, counts, err := p.row(&f, cells)
+		line, counts, err := p.row(f, cells)
+		if err == nil {
+			line.Line = number
+			err = each(f, cells, line, counts)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("openloop: line %d: %w", number, err)
 		}
-		line.Line = number
-		id, updated := f.get(cells, colSettlement), f.get(cells, colUpdated)
-		was, again := rows[id]
-		if !again {
-			order = append(order, id)
-		}
-		if !again || was.updated <= updated { // of one form, so that text sorts as time
-			rows[id] = settled{line, updated, counts}
-		}
 	}
-	var lines []driver.BillLine
-	var sums [3]int64
-	for _, id := range order {
-		r := rows[id]
-		if !r.counts {
-			continue
-		}
-		lines = append(lines, r.line)
-		sums[2] += r.line.Fee
-		if r.line.Refund {
-			sums[1] -= r.line.Amount.Minor
-		} else {
-			sums[0] += r.line.Amount.Minor
-		}
-	}
-	if !f.done || f.count != len(lines) || f.sums != sums {
-		return nil, fmt.Errorf("%w: %d rows of %d; the trailer says %d of %d", errSums, len(lines), sums, f.count, f.sums)
-	}
-	return lines, nil
+	return f, nil
 }
 
 // frame reads the header or the trailer.

@@ -60,67 +60,93 @@ func (d *Driver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill,
 	return driver.Bill{Day: of, Name: head.Name, Body: body, Currency: head.Currency}, nil
 }
 
-// ParseBill reads a bill: JSON lines, each ended by a line feed. The first is
-// {"bill":"1","day":"2026-11-21","currency":"HKD","name":"..."}, the last
+// ParseBill is driver.Biller's: all that ReadBill visits.
+func (d *Driver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) { return parseBill(bill) }
+
+func parseBill(bill driver.Bill) ([]driver.BillLine, error) {
+	var lines []driver.BillLine
+	err := readBill(bill, func(l driver.BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// ReadBill is driver.BillReader's. A bill is JSON lines, each ended by a line feed. The
+// first is {"bill":"1","day":"2026-11-21","currency":"HKD","name":"..."}, the last
 // {"end":true,"rows":n,"amount_minor":n,"fee_minor":n}, and those between are
 // {"id":..,"refund_id":..,"provider_ref":..,"amount_minor":..,"fee_minor":..,"at":..}.
 // Rows that do not add up to the end, a missing end or anything behind it, and
 // unknown fields are errors.
-func (d *Driver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	return parseBill(bill)
+func (d *Driver) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
+	return readBill(bill, visit)
 }
 
-func parseBill(bill driver.Bill) ([]driver.BillLine, error) {
+// A billReader is a bill under way.
+type billReader struct {
+	bill  driver.Bill
+	visit func(driver.BillLine) error
+	sum   billEnd // of the rows so far
+	at    int     // the line
+	ended bool
+}
+
+func readBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	scanner := bufio.NewScanner(bytes.NewReader(bill.Body))
 	scanner.Buffer(make([]byte, 0, 4096), 64<<10)
-	var (
-		lines       []driver.BillLine
-		amount, fee int64
-		at          int
-		ended       bool
-	)
+	r := billReader{bill: bill, visit: visit, sum: billEnd{End: true}}
 	for scanner.Scan() {
-		at++
-		raw := scanner.Bytes()
-		switch {
-		case ended:
-			return nil, fmt.Errorf("%w: line %d is behind the end", ErrBill, at)
-		case at == 1:
-			var head billHead
-			if err := strict(raw, &head); err != nil || head.Bill != "1" || head.Day != bill.Day.String() || head.Currency != bill.Currency {
-				return nil, fmt.Errorf("%w: line 1 is not the head of this bill", ErrBill)
-			}
-		case bytes.HasPrefix(raw, []byte(`{"end":`)):
-			var end billEnd
-			if err := strict(raw, &end); err != nil || !end.End {
-				return nil, fmt.Errorf("%w: line %d is not an end", ErrBill, at)
-			}
-			if end != (billEnd{true, len(lines), amount, fee}) {
-				return nil, fmt.Errorf("%w: it does not add up: %d rows, %d and %d fees, where its end says %d, %d and %d",
-					ErrBill, len(lines), amount, fee, end.Rows, end.AmountMinor, end.FeeMinor)
-			}
-			ended = true
-		default:
-			line, err := billLine(raw, at, bill.Currency)
-			if err != nil {
-				return nil, err
-			}
-			if amount, err = sum(amount, line.Amount.Minor); err != nil {
-				return nil, err
-			}
-			if fee, err = sum(fee, line.Fee); err != nil {
-				return nil, err
-			}
-			lines = append(lines, line)
+		r.at++
+		if err := r.line(scanner.Bytes()); err != nil {
+			return err
 		}
 	}
 	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("%w: line %d: %w", ErrBill, at+1, err)
+		return fmt.Errorf("%w: line %d: %w", ErrBill, r.at+1, err)
 	}
-	if !ended || !bytes.HasSuffix(bill.Body, []byte("\n")) {
-		return nil, fmt.Errorf("%w: it has no end", ErrBill)
+	if !r.ended || !bytes.HasSuffix(bill.Body, []byte("\n")) {
+		return fmt.Errorf("%w: it has no end", ErrBill)
 	}
-	return lines, nil
+	return nil
+}
+
+func (r *billReader) line(raw []byte) (err error) {
+	switch {
+	case r.ended:
+		return fmt.Errorf("%w: line %d is behind the end", ErrBill, r.at)
+	case r.at == 1:
+		var head billHead
+		if err := strict(raw, &head); err != nil || head.Bill != "1" || head.Day != r.bill.Day.String() || head.Currency != r.bill.Currency {
+			return fmt.Errorf("%w: line 1 is not the head of this bill", ErrBill)
+		}
+		return nil
+	case bytes.HasPrefix(raw, []byte(`{"end":`)):
+		var end billEnd
+		if err := strict(raw, &end); err != nil || !end.End {
+			return fmt.Errorf("%w: line %d is not an end", ErrBill, r.at)
+		}
+		if end != r.sum {
+			return fmt.Errorf("%w: it does not add up: %d rows, %d and %d fees, where its end says %d, %d and %d",
+				ErrBill, r.sum.Rows, r.sum.AmountMinor, r.sum.FeeMinor, end.Rows, end.AmountMinor, end.FeeMinor)
+		}
+		r.ended = true
+		return nil
+	}
+	line, err := billLine(raw, r.at, r.bill.Currency)
+	if err != nil {
+		return err
+	}
+	if r.sum.AmountMinor, err = sum(r.sum.AmountMinor, line.Amount.Minor); err != nil {
+		return err
+	}
+	if r.sum.FeeMinor, err = sum(r.sum.FeeMinor, line.Fee); err != nil {
+		return err
+	}
+	r.sum.Rows++
+	return r.visit(line)
 }
 
 func billLine(raw []byte, at int, currency citygate.Currency) (driver.BillLine, error) {

@@ -67,6 +67,7 @@ var (
 	_ driver.Reverser     = (*Driver)(nil)
 	_ driver.Notifier     = (*Driver)(nil)
 	_ driver.Biller       = (*Driver)(nil)
+	_ driver.BillReader   = (*Driver)(nil)
 	_ driver.KeyFeed      = (*Driver)(nil)
 	_ driver.DenyFeed     = (*Driver)(nil)
 	_ driver.CodeResolver = (*Driver)(nil)

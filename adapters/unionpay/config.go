@@ -68,11 +68,12 @@ type Provider struct {
 }
 
 var (
-	_ driver.Provider = (*Provider)(nil)
-	_ driver.Refunder = (*Provider)(nil)
-	_ driver.Reverser = (*Provider)(nil)
-	_ driver.Notifier = (*Provider)(nil)
-	_ driver.Biller   = (*Provider)(nil)
+	_ driver.Provider   = (*Provider)(nil)
+	_ driver.Refunder   = (*Provider)(nil)
+	_ driver.Reverser   = (*Provider)(nil)
+	_ driver.Notifier   = (*Provider)(nil)
+	_ driver.Biller     = (*Provider)(nil)
+	_ driver.BillReader = (*Provider)(nil)
 )
 
 // New checks the contract and gives its provider.

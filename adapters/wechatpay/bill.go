@@ -84,7 +84,7 @@ func (c *client) fetchBill(ctx context.Context, path string, query url.Values, d
 	if err != nil {
 		return driver.Bill{}, fmt.Errorf("wechatpay: bill of %s: %w", day, err)
 	}
-	name := c.config.MchID + "_" + kind + "_" + strings.ReplaceAll(day.String(), "-", "") + ".csv"
+	name := nameOf(c.config.MchID+"_"+kind+"_"+strings.ReplaceAll(day.String(), "-", ""), body)
 	return driver.Bill{Day: day, Name: name, Body: body, Currency: c.config.Currency}, nil
 }
 
@@ -108,40 +108,62 @@ func (c *client) download(ctx context.Context, answer billAnswer) ([]byte, error
 	if got.Status != http.StatusOK {
 		return nil, fmt.Errorf("the download answered HTTP status %d", got.Status)
 	}
-	body, err := unzipped(got.Body)
-	if err != nil {
-		return nil, err
-	}
-	return body, whole(body, answer.HashType, answer.HashValue)
+	return got.Body, whole(got.Body, answer.HashType, answer.HashValue)
 }
 
-// unzipped opens a file that is compressed and leaves another as it is.
-func unzipped(body []byte) ([]byte, error) {
-	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
-		return body, nil
+// gzipMark begins a file that is compressed.
+var gzipMark = []byte{0x1f, 0x8b}
+
+// nameOf names a file by what it is.
+func nameOf(stem string, body []byte) string {
+	if bytes.HasPrefix(body, gzipMark) {
+		return stem + ".csv.gz"
+	}
+	return stem + ".csv"
+}
+
+// unfold gives the text of a file, compressed or not, as a stream of at most so many
+// bytes: a small file must not unfold into endless work.
+func unfold(body []byte) (io.Reader, error) {
+	if !bytes.HasPrefix(body, gzipMark) {
+		return bytes.NewReader(body), nil
 	}
 	r, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("the file is not gzip")
+		return nil, errors.New("wechatpay: the file is not gzip")
 	}
-	text, err := io.ReadAll(io.LimitReader(r, wire.BillLimit+1)) // a small file must not unfold into a large memory
-	if err != nil {
-		return nil, fmt.Errorf("the file is damaged: %w", err)
+	return &bounded{r, wire.UnfoldLimit}, nil
+}
+
+// A bounded reader fails behind left bytes.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, wire.ErrTooLarge
 	}
-	if int64(len(text)) > wire.BillLimit {
-		return nil, wire.ErrTooLarge
-	}
-	return text, nil
+	return n, err
 }
 
 // whole checks the digest of a file, which is of the text and not of its
 // compressed form.
-func whole(text []byte, kind, want string) error {
+func whole(body []byte, kind, want string) error {
 	if kind != "SHA1" {
 		return fmt.Errorf("a digest of kind %.20q, want SHA1", kind)
 	}
-	sum := sha1.Sum(text) //nolint:gosec // see the import
-	if !strings.EqualFold(hex.EncodeToString(sum[:]), want) {
+	text, err := unfold(body)
+	if err != nil {
+		return err
+	}
+	sum := sha1.New() //nolint:gosec // see the import
+	if _, err := io.Copy(sum, text); err != nil {
+		return fmt.Errorf("the file is damaged: %w", err)
+	}
+	if !strings.EqualFold(hex.EncodeToString(sum.Sum(nil)), want) {
 		return errors.New("the file is not the one whose digest the platform signed")
 	}
 	return nil

@@ -2,7 +2,9 @@ package wechatpay_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,6 +65,10 @@ func TestBillIsOfTheBeijingDay(t *testing.T) {
 	if _, err := biller.ParseBill(bill); err == nil {
 		t.Error("the bill of another day was read")
 	}
+	if !strings.HasSuffix(bill.Name, ".csv.gz") {
+		t.Errorf("the bill is called %s; it is kept as it came", bill.Name)
+	}
+	bill = unfolded(t, bill)
 	if !bytes.HasPrefix(bill.Body, []byte("\xef\xbb\xbf交易时间")) || !bytes.Contains(bill.Body, []byte(",`")) {
 		t.Error("the bill has no byte order mark or no backticks")
 	}
@@ -103,8 +109,8 @@ func TestBillRows(t *testing.T) {
 		}
 	}
 	for _, amount := range []string{"`7.30", "`0.30", "`0.04000"} { // of a payment, a refund and a fee, each in its row before any total
-		torn := bill
-		torn.Body = bytes.Replace(bill.Body, []byte(amount), []byte("`9.99"), 1)
+		torn := unfolded(t, bill)
+		torn.Body = bytes.Replace(torn.Body, []byte(amount), []byte("`9.99"), 1)
 		if lines, err := biller.ParseBill(torn); err == nil {
 			t.Errorf("%s was changed and %d rows were read", amount, len(lines))
 		}
@@ -139,8 +145,8 @@ func TestFundFlow(t *testing.T) {
 	if len(flows) != 6 || sum != 500+730+1-30-3-4 { // three payments, two fees of at least a fen, a refund
 		t.Errorf("%d movements of %d; want 6 of 1194", len(flows), sum)
 	}
-	lines := bytes.SplitAfter(bill.Body, []byte("\r\n"))
-	torn := bill
+	torn := unfolded(t, bill)
+	lines := bytes.SplitAfter(torn.Body, []byte("\r\n"))
 	torn.Body = bytes.Join(append(lines[:2:2], lines[3:]...), nil)
 	if _, err := wechatpay.ParseFundFlow(torn); err == nil {
 		t.Error("a movement is missing and nobody noticed")
@@ -192,6 +198,32 @@ func TestDownloadsAreChecked(t *testing.T) {
 	}
 }
 
+// unfolded gives a bill as text.
+func unfolded(t testing.TB, bill driver.Bill) driver.Bill {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(bill.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bill.Body, err = io.ReadAll(r); err != nil {
+		t.Fatal(err)
+	}
+	return bill
+}
+
+// A file that is compressed and cut short, or that unfolds without end, is no bill.
+func TestDamagedCompressionIsRefused(t *testing.T) {
+	w := newWorld(t, wechatpay.Ride, nil)
+	bill := dayOf(t, w)
+	whole := bill.Body
+	for _, at := range []int{2, 12, len(whole) / 2, len(whole) - 1} {
+		bill.Body = whole[:at]
+		if lines, err := w.provider.(driver.Biller).ParseBill(bill); err == nil {
+			t.Errorf("cut at %d of %d: %d rows were read", at, len(whole), len(lines))
+		}
+	}
+}
+
 type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
@@ -202,6 +234,7 @@ func FuzzParseBill(f *testing.F) {
 	w := newWorld(f, wechatpay.Ride, nil)
 	bill := dayOf(f, w)
 	biller := w.provider.(driver.Biller)
+	bill = unfolded(f, bill)
 	f.Add(bill.Body)
 	f.Add(bytes.Replace(bill.Body, []byte("`5.00"), []byte("`05.000"), 1))
 	f.Add(bytes.TrimPrefix(bill.Body, []byte("\xef\xbb\xbf")))
@@ -261,6 +294,7 @@ func FuzzParseFundFlow(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	bill = unfolded(f, bill)
 	f.Add(bill.Body)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		flows, err := wechatpay.ParseFundFlow(driver.Bill{Day: day, Body: body, Currency: "CNY"})

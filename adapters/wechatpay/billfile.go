@@ -1,6 +1,7 @@
 package wechatpay
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -196,37 +197,74 @@ func (r tableRow) cell(name string) string { text, _ := r.look(name); return tex
 // two lines are the summary's header and the summary, so each row waits until two
 // lines behind it were seen.
 func readTable(body []byte, columns, sums []string, visit func(tableRow) error) (summary tableRow, err error) {
-	body = bytes.TrimRight(bytes.TrimPrefix(body, utf8BOM), "\r\n")
-	var head map[string]int
-	var waiting [2]string
-	no := 0
-	for raw := range bytes.SplitSeq(body, []byte{'\n'}) {
-		text := string(bytes.TrimSuffix(raw, []byte{'\r'}))
-		if no++; no == 1 {
-			if head, err = header(text, columns); err != nil {
-				return summary, err
-			}
-			continue
-		}
-		if no > 3 {
-			r, err := cut(head, waiting[0], no-2)
-			if err != nil {
-				return summary, err
-			}
-			if err := visit(r); err != nil {
-				return summary, err
-			}
-		}
-		waiting[0], waiting[1] = waiting[1], text
-	}
-	if no < 3 {
-		return summary, errors.New("wechatpay: the bill is cut short")
-	}
-	foot, err := header(waiting[0], sums)
+	text, err := unfold(body)
 	if err != nil {
 		return summary, err
 	}
-	return cut(foot, waiting[1], no)
+	t := table{columns: columns, visit: visit}
+	lines := bufio.NewScanner(text)
+	lines.Buffer(make([]byte, 0, 4<<10), lineMax)
+	blank := 0 // lines that may be the empty ones at the end
+	for first := true; lines.Scan(); first = false {
+		raw := lines.Bytes()
+		if first {
+			raw = bytes.TrimPrefix(raw, utf8BOM)
+		}
+		if raw = bytes.TrimSuffix(raw, []byte{'\r'}); len(raw) == 0 {
+			blank++
+			continue
+		}
+		for ; blank > 0; blank-- {
+			if err := t.take(""); err != nil {
+				return summary, err
+			}
+		}
+		if err := t.take(string(raw)); err != nil {
+			return summary, err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return summary, fmt.Errorf("wechatpay: the bill's line %d: %w", t.no+1, err)
+	}
+	if t.no < 3 {
+		return summary, errors.New("wechatpay: the bill is cut short")
+	}
+	foot, err := header(t.waiting[0], sums)
+	if err != nil {
+		return summary, err
+	}
+	return cut(foot, t.waiting[1], t.no)
+}
+
+// lineMax bounds a line of a bill.
+const lineMax = 64 << 10
+
+// A table is a bill under way.
+type table struct {
+	columns []string
+	visit   func(tableRow) error
+	head    map[string]int
+	waiting [2]string
+	no      int
+}
+
+// take takes the next line, and visits the row that waited for it.
+func (t *table) take(text string) (err error) {
+	if t.no++; t.no == 1 {
+		t.head, err = header(text, t.columns)
+		return err
+	}
+	if t.no > 3 {
+		r, err := cut(t.head, t.waiting[0], t.no-2)
+		if err != nil {
+			return err
+		}
+		if err := t.visit(r); err != nil {
+			return err
+		}
+	}
+	t.waiting[0], t.waiting[1] = t.waiting[1], text
+	return nil
 }
 
 // cut takes a row apart.

@@ -2,7 +2,9 @@ package wechatpay_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
 	"sort"
 	"testing"
 	"time"
@@ -64,7 +66,15 @@ func (h *harness) Secrets() []string {
 
 // TamperBill drops the first payment and leaves the totals.
 func (h *harness) TamperBill(bill driver.Bill) driver.Bill {
-	lines := bytes.SplitAfter(bill.Body, []byte("\r\n"))
+	r, err := gzip.NewReader(bytes.NewReader(bill.Body))
+	if err != nil {
+		return driver.Bill{}
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return driver.Bill{}
+	}
+	lines := bytes.SplitAfter(text, []byte("\r\n"))
 	bill.Body = bytes.Join(append(lines[:1:1], lines[2:]...), nil)
 	return bill
 }

@@ -261,12 +261,8 @@ func (p *global) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill,
 		}
 		return driver.Bill{}, r.open("statement")
 	}
-	body, err := unzipped(got.Body)
-	if err != nil {
+	if err := whole(got.Body, "SHA1", got.Header.Get("Wechatpay-Statement-Sha1")); err != nil {
 		return driver.Bill{}, fmt.Errorf("wechatpay: statement of %s: %w", day, err)
 	}
-	if err := whole(body, "SHA1", got.Header.Get("Wechatpay-Statement-Sha1")); err != nil {
-		return driver.Bill{}, fmt.Errorf("wechatpay: statement of %s: %w", day, err)
-	}
-	return driver.Bill{Day: day, Name: p.config.MchID + "_statement_" + date + ".csv", Body: body, Currency: p.config.Currency}, nil
+	return driver.Bill{Day: day, Name: nameOf(p.config.MchID+"_statement_"+date, got.Body), Body: got.Body, Currency: p.config.Currency}, nil
 }

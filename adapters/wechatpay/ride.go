@@ -20,9 +20,10 @@ const (
 type ride struct{ *client }
 
 var (
-	_ driver.Provider = (*ride)(nil)
-	_ driver.Refunder = (*ride)(nil)
-	_ driver.Biller   = (*ride)(nil)
+	_ driver.Provider   = (*ride)(nil)
+	_ driver.Refunder   = (*ride)(nil)
+	_ driver.Biller     = (*ride)(nil)
+	_ driver.BillReader = (*ride)(nil)
 
 	_ driver.Notifier   = (*ride)(nil)
 	_ driver.RiderCheck = (*ride)(nil)
