@@ -28,6 +28,7 @@ var platformTime = map[string]string{
 	"gateway/archive/export.go Export":    "an archive holds several tenants",
 	"gateway/assemble.go assemble":        "what this process remembers of the directory, and of who asked",
 	"gateway/audit.go seal":               "how long a job is on the queue",
+	"gateway/collect/bulkhead.go Do":      "how long this process waits for a provider",
 	"gateway/due.go Tick":                 "how long a job is on the queue",
 	"gateway/due.go due":                  "how long a job is on the queue",
 	"gateway/due.go lists":                "how long a job is on the queue",

@@ -9,6 +9,9 @@ import (
 // riderRefMax is the longest name for a payer, in bytes: what an account holds.
 const riderRefMax = 200
 
+// NoAnswer is the reason of a question that nobody answered.
+const NoAnswer = "no_answer"
+
 // A CodeResolver is the ability of a [Provider] to say whose its codes are.
 type CodeResolver struct {
 	p *Provider
@@ -37,6 +40,7 @@ func (r *CodeResolver) ResolveCode(ctx context.Context, q driver.CodeQuestion) d
 	defer done()
 	a, err := r.d.ResolveCode(ctx, q)
 	if err != nil {
+		open.ReasonCode = NoAnswer
 		return open
 	}
 	named := a.RiderRef != "" && len(a.RiderRef) <= riderRefMax

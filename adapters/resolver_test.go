@@ -52,5 +52,8 @@ func TestOnlyPlainAnswersAboutCodesCount(t *testing.T) {
 		if got.Outcome != c.want || got.OurID != c.id || got.Outcome != driver.CodeKnown && got.RiderRef != "" {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)
 		}
+		if silent := got.ReasonCode == adapters.NoAnswer; silent != (c.k.err != nil) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

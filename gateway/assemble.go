@@ -45,7 +45,7 @@ func (g *Gateway) assemble() error {
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random, Statuses: g.Revoked}
-	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Tell: g.tellOwn})
+	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Beside: askBeside(g.bulkhead), Tell: g.tellOwn})
 	var err error
 	g.Access, err = access.New(access.Config{
 		DB: g.DB, Clock: g.Clock, Directory: g.Tenants, Random: g.Random, HTTP: g.Issuers,
@@ -93,7 +93,7 @@ func (g *Gateway) assemble() error {
 	})
 	g.Flagger = g.newFlagger()
 	g.Explanations = &explain.Sealer{DB: g.DB, Ring: g.Ring, Random: g.Random, Taps: g.Pricing.TapsByID}
-	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers})
+	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers, Bulkhead: g.bulkhead})
 	g.handler = edge.New(g.verticals(), g.Log)
 	if g.Served != nil {
 		g.handler = g.Served(g.handler)

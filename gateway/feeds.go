@@ -76,6 +76,10 @@ func (g *Gateway) followList(ctx context.Context, tenant citygate.TenantID, c co
 	if err != nil || !due {
 		return err
 	}
+	return g.bulkhead.Do(ctx, collect.TaskLists, tenant, c.Name, func(ctx context.Context) error { return g.readList(ctx, tenant, c, every) })
+}
+
+func (g *Gateway) readList(ctx context.Context, tenant citygate.TenantID, c collect.Contract, every time.Duration) error {
 	p, err := g.provider(ctx, tenant, c)
 	if err != nil {
 		return err

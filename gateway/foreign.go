@@ -105,6 +105,16 @@ func (g *Gateway) resolver(ctx context.Context, tenant citygate.TenantID, contra
 	return r, ok, nil
 }
 
+// askBeside has providers asked about codes beside the jobs.
+func askBeside(b *collect.Bulkhead) func(context.Context, citygate.TenantID, string, func(context.Context) error) error {
+	if b == nil {
+		return nil
+	}
+	return func(ctx context.Context, tenant citygate.TenantID, contract string, work func(context.Context) error) error {
+		return b.Do(ctx, collect.TaskCodes, tenant, contract, work)
+	}
+}
+
 // proveForeign gives collect what this tenant named.
 func (g *Gateway) proveForeign(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, riders []citygate.Rider, taps []interbook.ClaimTap) ([]collect.Proof, error) {
 	found, err := foreign.Prove(ctx, tx, operator, riders, taps)

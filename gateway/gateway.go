@@ -60,8 +60,8 @@ type Config struct {
 	Limits      edge.Limits // of tenants and client addresses; those of connections follow from Connections
 	Connections int32       // to the database; 0 = 16
 	Workers     int         // jobs at a time; 0 = 1
-	// Calls is how many contracts may be collected at once beside the jobs, so that
-	// a provider that hangs holds up no other; 0 = within jobs, one after another.
+	// Calls is how many providers may be worked with at once beside the jobs, so that
+	// one that hangs holds up no other; 0 = within jobs, one after another.
 	Calls int
 	// Ordered keeps jobs in the order in which they were asked for where that shows
 	// in counts or money, also with several workers. It takes Exclusive.
@@ -141,7 +141,7 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 		queue.Lanes = lanes
 	}
 	if c.Calls > 0 {
-		g.bulkhead = collect.NewBulkhead(c.Calls, func(err error) { c.Log.Warn("collecting failed and is tried again", "error", err.Error()) })
+		g.bulkhead = collect.NewBulkhead(c.Calls, c.Clock, func(err error) { c.Log.Warn("work with a provider failed and is tried again", "error", err.Error()) })
 	}
 	g.Jobs, err = jobs.New(ctx, queue)
 	if err != nil {

@@ -131,7 +131,7 @@ func TestAProgramCollects(t *testing.T) {
 func TestAProviderThatHangsHoldsUpNoOther(t *testing.T) {
 	o := open(t)
 	var faults []error
-	o.Collector.Bulkhead = collect.NewBulkhead(8, func(err error) { faults = append(faults, err) })
+	o.Collector.Bulkhead = collect.NewBulkhead(8, o.now, func(err error) { faults = append(faults, err) })
 	defer o.Collector.Bulkhead.Stop()
 	o.onboard()
 	own, err := o.Ring.Ensure(t.Context(), actor, bus, keys.ProviderPurpose("http"), keys.Ed25519)

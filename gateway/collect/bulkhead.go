@@ -4,36 +4,69 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 )
 
-// A Bulkhead collects each contract beside all others, so that a provider that
-// hangs holds up its own contract and nothing else: not the job that found its
-// charges due, and not another contract or tenant. A contract is collected by
-// one goroutine at a time; what becomes due meanwhile is found when the next
-// job looks. Nothing is lost with a goroutine: what it was about is in rows.
+// A Task is one kind of work with a contract's provider.
+type Task string
+
+// The tasks. One that hangs keeps no other of its contract waiting.
+const (
+	TaskCharges Task = "charges"
+	TaskBills   Task = "bills"
+	TaskCodes   Task = "codes"
+	TaskLists   Task = "lists"
+	TaskPush    Task = "push" // what the provider is told
+)
+
+// A Bulkhead does each task of each contract beside all others, so that a provider
+// that hangs holds up its own task and nothing else: not the job that found it due,
+// and not another contract or tenant. A task is done by one goroutine at a time;
+// what becomes due meanwhile is found when the next job looks. Nothing is lost with
+// a goroutine: what it was about is in rows.
+//
+// Work that has gone on for longer than [hung] waits for somebody and counts no
+// more among the most at once; a tenant has its share of them and no more. A task
+// that failed breakerFailures times in a row is left alone for a while, twice as
+// long each time (charges are not: their breaker is a row, see health.go).
 type Bulkhead struct {
 	most   int
+	clock  citygate.Clock
 	failed func(error)
 	ctx    context.Context // of the process
 	stop   context.CancelFunc
 
 	mu      sync.Mutex
-	running map[bulkheadKey]bool
+	running map[bulkheadKey]time.Time // since when
+	breaker map[bulkheadKey]pause
 	group   sync.WaitGroup
 }
 
 type bulkheadKey struct {
 	tenant   citygate.TenantID
 	contract string
+	task     Task
 }
 
-// NewBulkhead lets at most so many contracts be collected at once; others wait
-// for the next look. failed hears of what went wrong.
-func NewBulkhead(most int, failed func(error)) *Bulkhead {
+type pause struct {
+	failures int
+	until    time.Time
+}
+
+const (
+	hung         = 2 * time.Second
+	hungAtMost   = 16 // times most: what waits takes memory
+	tenantsShare = 4  // of most: a tenant has a quarter
+	pauseMost    = 15 * time.Minute
+)
+
+// NewBulkhead lets so many tasks be worked at at once; others wait for the next
+// look. clock is the platform's, failed hears of what went wrong.
+func NewBulkhead(most int, clock citygate.Clock, failed func(error)) *Bulkhead {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Bulkhead{most: most, failed: failed, ctx: ctx, stop: stop, running: map[bulkheadKey]bool{}}
+	return &Bulkhead{most: most, clock: clock, failed: failed, ctx: ctx, stop: stop, running: map[bulkheadKey]time.Time{}, breaker: map[bulkheadKey]pause{}}
 }
 
 // Stop ends the calls under way, whose outcomes then are open, and waits for
@@ -46,22 +79,57 @@ func (b *Bulkhead) Stop() {
 	b.group.Wait()
 }
 
-// start has work done beside the caller, unless the contract is being collected
-// already or too many are.
-func (b *Bulkhead) start(tenant citygate.TenantID, contract string, work func(context.Context) error) {
-	key := bulkheadKey{tenant, contract}
+// Do has work done beside the caller, unless the same task is under way already,
+// is left alone for a while, or too many are; without a bulkhead the caller does it.
+func (b *Bulkhead) Do(ctx context.Context, task Task, tenant citygate.TenantID, contract string, work func(context.Context) error) error {
+	if b == nil {
+		return work(ctx)
+	}
+	key := bulkheadKey{tenant, contract, task}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.running[key] || len(b.running) >= b.most {
-		return
+	if !b.admits(key, b.clock()) {
+		return nil
 	}
-	b.running[key] = true
-	b.group.Go(func() {
-		if err := work(b.ctx); err != nil && b.ctx.Err() == nil {
-			b.failed(fmt.Errorf("collect, tenant %d, contract %s: %w", tenant, contract, err))
+	b.running[key] = b.clock()
+	b.group.Go(func() { //nolint:contextcheck // it outlives the caller
+		err := work(b.ctx)
+		if err != nil && b.ctx.Err() == nil {
+			b.failed(fmt.Errorf("%s, tenant %d, contract %s: %w", task, tenant, contract, err))
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.running, key)
+		b.note(key, err, b.clock())
 	})
+	return nil
+}
+
+func (b *Bulkhead) admits(key bulkheadKey, now time.Time) bool {
+	if _, under := b.running[key]; under || now.Before(b.breaker[key].until) || len(b.running) >= b.most*hungAtMost {
+		return false
+	}
+	own, working := 0, 0
+	for k, since := range b.running {
+		if k.tenant == key.tenant {
+			own++
+		}
+		if now.Sub(since) < hung {
+			working++
+		}
+	}
+	return working < b.most && own < max(1, b.most/tenantsShare)
+}
+
+// note keeps how a task ended.
+func (b *Bulkhead) note(key bulkheadKey, err error, now time.Time) {
+	if err == nil || key.task == TaskCharges {
+		delete(b.breaker, key)
+		return
+	}
+	p := b.breaker[key]
+	if p.failures++; p.failures >= breakerFailures {
+		p.until = now.Add(min(breakerWait<<min(p.failures-breakerFailures, 5), pauseMost))
+	}
+	b.breaker[key] = p
 }

@@ -102,11 +102,13 @@ func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error 
 	}
 	for _, contract := range contracts {
 		if c.Bulkhead != nil {
-			c.Bulkhead.start(tenant, contract.Name, func(ctx context.Context) error {
+			if err := c.Bulkhead.Do(ctx, TaskCharges, tenant, contract.Name, func(ctx context.Context) error {
 				alone := &run{Collector: c, tenant: tenant, touched: map[string]int{}}
 				err := alone.runContract(ctx, contract)
 				return errors.Join(append(alone.failed, err)...)
-			})
+			}); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := r.runContract(ctx, contract); err != nil {

@@ -57,6 +57,9 @@ type Config struct {
 	// Resolver gives the provider of a contract that can say whose codes are. It is
 	// called outside transactions. ok is false for a provider that cannot.
 	Resolver func(ctx context.Context, tenant citygate.TenantID, contract string) (r *adapters.CodeResolver, ok bool, err error)
+	// Beside has work with a contract's provider done beside the caller of RunDue, or
+	// not at all just now; nil = within it.
+	Beside func(ctx context.Context, tenant citygate.TenantID, contract string, work func(context.Context) error) error
 	// Tell hands names to the operator that the transaction's tenant itself is.
 	Tell func(ctx context.Context, tx *pg.Tx, names []interbook.Name) error
 }

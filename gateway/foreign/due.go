@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/credential"
@@ -82,16 +83,36 @@ func (d *Desk) ask(ctx context.Context, tenant citygate.TenantID) error {
 	if err != nil {
 		return err
 	}
+	beside := d.Beside
+	if beside == nil {
+		beside = within
+	}
 	var failed error
 	for scheme, e := range entries {
 		if e.Asks {
-			failed = errors.Join(failed, d.askAbout(ctx, tenant, scheme, e))
+			failed = errors.Join(failed, beside(ctx, tenant, e.Contract, func(ctx context.Context) error { return d.askAbout(ctx, tenant, scheme, e) }))
 		}
 	}
 	return failed
 }
 
+// silentMost is how many questions in a row a provider may leave unanswered before
+// it is left alone; the others wait as if they had been asked.
+const silentMost = 3
+
+// errSilent says that it did.
+var errSilent = errors.New("foreign: the provider answered none of several questions about codes")
+
+// within does work here. That a provider is silent is no failure of the caller's.
+func within(ctx context.Context, _ citygate.TenantID, _ string, work func(context.Context) error) error {
+	if err := work(ctx); !errors.Is(err, errSilent) {
+		return err
+	}
+	return nil
+}
+
 func (d *Desk) askAbout(ctx context.Context, tenant citygate.TenantID, scheme code.SchemeID, e *reader) error {
+	silent := 0 // in a row
 	for {
 		var rows []*row
 		err := d.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
@@ -116,9 +137,15 @@ func (d *Desk) askAbout(ctx context.Context, tenant citygate.TenantID, scheme co
 			return err
 		}
 		for _, r := range rows {
+			if silent == silentMost {
+				return errSilent
+			}
 			answer := resolver.ResolveCode(ctx, driver.CodeQuestion{
 				OurID: questionID(tenant, r), Scheme: string(r.scheme), Evidence: r.evidence, At: r.at, Fare: r.fare,
 			})
+			if silent++; answer.ReasonCode != adapters.NoAnswer {
+				silent = 0
+			}
 			if err := d.answered(ctx, tenant, e, r, answer); err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -59,6 +60,9 @@ type Config struct {
 	// Billers gives the contracts of a tenant whose provider gives bills. It is
 	// called outside transactions. With an error it gives those it has none about.
 	Billers func(ctx context.Context, tenant citygate.TenantID) (map[string]driver.Biller, error)
+	// Bulkhead has bills fetched beside each other and beside the caller of ImportDue;
+	// nil = within it, one contract after another.
+	Bulkhead *collect.Bulkhead
 }
 
 // A Reconciler imports and matches for every tenant. It is safe for concurrent
@@ -78,10 +82,13 @@ func (r *Reconciler) part() int { return cmp.Or(r.rows, joinRows) }
 func (r *Reconciler) ImportDue(ctx context.Context, tenant citygate.TenantID) error {
 	billers, failed := r.Billers(ctx, tenant)
 	for _, contract := range slices.Sorted(maps.Keys(billers)) {
-		err := r.contract(ctx, tenant, contract, billers[contract])
-		if err == nil {
-			err = r.recheck(ctx, tenant, contract, billers[contract])
-		}
+		err := r.Bulkhead.Do(ctx, collect.TaskBills, tenant, contract, func(ctx context.Context) error {
+			err := r.contract(ctx, tenant, contract, billers[contract])
+			if err == nil {
+				err = r.recheck(ctx, tenant, contract, billers[contract])
+			}
+			return err
+		})
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("contract %s: %w", contract, err))
 		}

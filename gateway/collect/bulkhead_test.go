@@ -1,0 +1,101 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+)
+
+// Tasks that hang take the slots of nobody else for longer than a moment, and a
+// tenant never has more than its share.
+func TestWhatHangsTakesNoSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBulkhead(8, time.Now, func(err error) { t.Error(err) })
+		defer b.Stop()
+		began := 0
+		hang := func(ctx context.Context) error { began++; <-ctx.Done(); return ctx.Err() }
+		start := func(tenant citygate.TenantID, contract string, work func(context.Context) error) {
+			if err := b.Do(t.Context(), TaskBills, tenant, contract, work); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		for i := range 10 {
+			start(1, fmt.Sprint("c", i), hang)
+		}
+		if began != 2 {
+			t.Errorf("a tenant has %d of 8 slots, want its quarter", began)
+		}
+		for tenant := range citygate.TenantID(20) {
+			start(2+tenant, "c", hang)
+		}
+		if began != 8 {
+			t.Errorf("%d tasks at once, want 8", began)
+		}
+		time.Sleep(hung)
+		did := false
+		start(100, "c", func(context.Context) error { did = true; return nil })
+		if !did {
+			t.Error("eight that hang keep another tenant out")
+		}
+		start(100, "c", func(context.Context) error { did = false; return nil })
+		if did {
+			t.Error("a task that is over cannot be done again")
+		}
+		did = false
+		start(2, "c", func(context.Context) error { did = true; return nil })
+		if did {
+			t.Error("a task is done twice at once")
+		}
+		_ = b.Do(t.Context(), TaskCodes, 2, "c", func(context.Context) error { did = true; return nil }) // nil: see above
+		synctest.Wait()
+		if !did {
+			t.Error("a bill that hangs keeps its contract's codes waiting")
+		}
+	})
+}
+
+// A task that fails again and again is left alone for longer each time, and others
+// of its contract are not.
+func TestWhatFailsIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := 0
+		b := NewBulkhead(8, time.Now, func(error) { heard++ })
+		defer b.Stop()
+		tries := map[Task]int{}
+		try := func(task Task, err error) {
+			_ = b.Do(t.Context(), task, 1, "c", func(context.Context) error { tries[task]++; return err })
+			synctest.Wait()
+		}
+		away := errors.New("away")
+		for range 3600 {
+			try(TaskBills, away)
+			try(TaskCharges, away)
+			time.Sleep(time.Second)
+		}
+		if n := tries[TaskBills]; n < 8 || n > 12 || tries[TaskCharges] != 3600 || heard != n+3600 {
+			t.Errorf("in an hour bills were tried %d times, charges %d; %d faults were heard of", n, tries[TaskCharges], heard)
+		}
+		time.Sleep(pauseMost)
+		try(TaskBills, nil)
+		before := tries[TaskBills]
+		try(TaskBills, away)
+		try(TaskBills, away)
+		if tries[TaskBills] != before+2 {
+			t.Error("one success does not begin anew")
+		}
+	})
+}
+
+// Without a bulkhead the caller does the work and has its error.
+func TestWithoutABulkheadTheCallerWorks(t *testing.T) {
+	away := errors.New("away")
+	if err := (*Bulkhead)(nil).Do(t.Context(), TaskLists, 1, "c", func(context.Context) error { return away }); !errors.Is(err, away) {
+		t.Error(err)
+	}
+}
