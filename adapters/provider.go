@@ -63,6 +63,16 @@ func (p *Provider) Biller() (*Biller, bool) {
 	return &Biller{p, d}, true
 }
 
+// Mark gives what names a debit or refund to the product beside its id, if it is sent
+// at the instant; "" where its id is enough.
+func (p *Provider) Mark(at time.Time) string {
+	d, ok := driver.As[driver.Marker](p.driver)
+	if !ok {
+		return ""
+	}
+	return d.Mark(at)
+}
+
 // DenyFeed finds out whether the product lists riders it refuses.
 func (p *Provider) DenyFeed() (driver.DenyFeed, bool) {
 	d, ok := driver.As[driver.DenyFeed](p.driver)

@@ -545,12 +545,14 @@ CREATE TABLE charges (
     route_rule text COLLATE "C" NOT NULL,
     route_finding text NOT NULL,
     started_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
+    mark text COLLATE "C" NOT NULL DEFAULT ''::text,
     CONSTRAINT charges_pkey PRIMARY KEY (tenant_id, charge_id),
     CONSTRAINT charges_amount_check CHECK ((amount > 0)),
     CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text, 'purchase'::text]))),
+    CONSTRAINT charges_mark_check CHECK ((length(mark) <= 64)),
     CONSTRAINT charges_moved_check CHECK (((state <> 'moved'::text) OR (NOT ever_unknown))),
     CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
     CONSTRAINT charges_route_version_check CHECK ((route_version >= 0)),
@@ -566,6 +568,7 @@ COMMENT ON COLUMN charges.route_version IS 'The rule set that chose the contract
 COMMENT ON COLUMN charges.route_rule IS 'Its rule that did; empty = none, and the contract is the payer''s own.';
 COMMENT ON COLUMN charges.route_finding IS 'Why rules that matched were not followed to the letter.';
 COMMENT ON COLUMN charges.started_by IS 'Who started it: the schedule, a tap of the rider, the rider himself, a person of the tenant, or the rule of insured first declines.';
+COMMENT ON COLUMN charges.mark IS 'What names the payment to its provider beside our_id, as the adapter chose it when it was sent; empty where our_id is enough.';
 CREATE INDEX charges_account ON charges USING btree (tenant_id, account_id, final_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'declined'::text]));
 CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, business_date, account_key, our_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
@@ -580,7 +583,7 @@ CREATE POLICY tenant ON charges
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON charges TO citygate_app;
 GRANT SELECT ON charges TO citygate_auditor;
-GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at) ON charges TO citygate_app;
+GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at, mark) ON charges TO citygate_app;
 
 CREATE TABLE claim_lines (
     tenant_id bigint NOT NULL,
@@ -3098,11 +3101,13 @@ CREATE TABLE refunds (
     created_at timestamp with time zone NOT NULL,
     sent_at timestamp with time zone,
     final_at timestamp with time zone,
+    mark text COLLATE "C" NOT NULL DEFAULT ''::text,
     CONSTRAINT refunds_pkey PRIMARY KEY (tenant_id, refund_id),
     CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
     CONSTRAINT refunds_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT refunds_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text, 'void'::text, 'replaced'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT refunds_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT refunds_mark_check CHECK ((length(mark) <= 64)),
     CONSTRAINT refunds_ordinal_check CHECK ((ordinal > 0)),
     CONSTRAINT refunds_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
     CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'void'::text, 'replaced'::text]))),
@@ -3110,6 +3115,7 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
 COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined. One that the provider declined is replaced by the next attempt.';
+COMMENT ON COLUMN refunds.mark IS 'As of charges.';
 CREATE INDEX refunds_due ON refunds USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX refunds_final ON refunds USING btree (tenant_id, contract, final_at);
 CREATE INDEX refunds_refused ON refunds USING btree (tenant_id, final_at) WHERE (state = 'declined'::text);
@@ -3120,7 +3126,7 @@ CREATE POLICY tenant ON refunds
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
-GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at) ON refunds TO citygate_app;
+GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at, mark) ON refunds TO citygate_app;
 
 CREATE TABLE retention (
     tenant_id bigint NOT NULL,

@@ -121,6 +121,10 @@ type Debit struct {
 	// Quote is the rate at which the payer pays in another currency, once the
 	// gateway has one of a [Quoter]. It is content. The zero value has none.
 	Quote Quote
+
+	// Mark is what the adapter's [Marker] gave when the debit was first sent, or
+	// sent again after it certainly had not been; "" where it is none. It is content.
+	Mark string
 }
 
 // A Ref is everything ever learnt about a submitted debit.
@@ -129,7 +133,8 @@ type Ref struct {
 	ProviderRef string
 	SubmittedAt time.Time
 	Amount      citygate.Money
-	Quote       Quote // that of the debit
+	Quote       Quote  // that of the debit
+	Mark        string // that of the debit
 }
 
 // A Result is the answer for one debit, refund or query.
@@ -197,6 +202,15 @@ type Provider interface {
 	Query(ctx context.Context, ref Ref) (Result, error)
 }
 
+// A Marker is a [Provider] whose far side knows a debit, or a refund, by its OurID and
+// something else that is chosen as it is sent, such as the second.
+type Marker interface {
+	// Mark gives that for what is about to be sent at the instant, at most 64
+	// characters. It is pure. The gateway keeps it before the first byte leaves, and
+	// gives it back in Debit, Ref and Refund.
+	Mark(at time.Time) string
+}
+
 // A Refund asks to give back part of a succeeded debit. Two calls with one
 // OurID are one refund.
 type Refund struct {
@@ -208,6 +222,8 @@ type Refund struct {
 	// Pays is what the payer gets back in his own currency, where Charge has a
 	// quote: its part of what he paid ([PartOf]). It is content.
 	Pays citygate.Money
+
+	Mark string // as of a debit, of the refund itself
 }
 
 // A Refunder gives money back.

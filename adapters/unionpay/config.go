@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -52,6 +53,10 @@ type Config struct {
 
 	BackURL string // where notifications go, without a query
 
+	// Collect is how a payer is debited: [PaymentCode], the default, or [Token].
+	Collect        Collect
+	TokenRequestor string // trId, for Token
+
 	HTTP  driver.Doer
 	Clock citygate.Clock
 
@@ -59,6 +64,18 @@ type Config struct {
 
 	PollEvery, QuietTime, Deadline time.Duration
 }
+
+// A Collect is how payers are debited.
+type Collect string
+
+// The ways: by a code that the payer shows, in its minute, or by a token that stands for
+// the payer's card since he agreed to it (Debit.RiderRef), whenever the ride is collected.
+const (
+	PaymentCode Collect = "payment_code"
+	Token       Collect = "token"
+)
+
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9]{1,64}$`)
 
 // A Provider is one contract. It is safe for concurrent use.
 type Provider struct {
@@ -72,6 +89,7 @@ var (
 	_ driver.Refunder   = (*Provider)(nil)
 	_ driver.Reverser   = (*Provider)(nil)
 	_ driver.Notifier   = (*Provider)(nil)
+	_ driver.Marker     = (*Provider)(nil)
 	_ driver.Biller     = (*Provider)(nil)
 	_ driver.BillReader = (*Provider)(nil)
 )
@@ -93,6 +111,10 @@ func New(c Config) (*Provider, error) {
 		return nil, ErrConfig.Explain("http and clock: both are needed")
 	case c.PollEvery < 0 || c.QuietTime < 0 || c.Deadline < 0:
 		return nil, ErrConfig.Explain("times: want none negative")
+	case c.Collect != "" && c.Collect != PaymentCode && c.Collect != Token:
+		return nil, ErrConfig.Explain("collect: want payment_code or token")
+	case c.Collect == Token && !tokenForm.MatchString(c.TokenRequestor):
+		return nil, ErrConfig.Explain("token_requestor: want letters and digits")
 	case c.Signer == nil || c.Certificate == nil:
 		return nil, ErrConfig.Explain("signer and certificate: both are needed")
 	case len(c.Roots) == 0:

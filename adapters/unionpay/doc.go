@@ -1,5 +1,7 @@
-// Package unionpay collects by the payment codes of China UnionPay's wallets,
-// through the ACP gateway 5.1.0: the rider shows a code, the merchant sends it.
+// Package unionpay collects through China UnionPay's ACP gateway 5.1.0: by the payment
+// codes of its wallets (the rider shows a code, the merchant sends it), or by a token
+// that the rider agreed to once, which is how rides that were recorded offline are
+// collected.
 //
 // What is signed: the fields that are not empty, sorted, as k=v&k=v; their SHA-256
 // in lower-case hexadecimal; and over those 64 characters, as text, RSA with
@@ -12,12 +14,12 @@
 // only then is its key asked about the signature. The fields of an answer are not
 // URL-encoded; those of a notification are.
 //
-// An order is named by the pair of orderId and txnTime. The time is
-// Debit.Attempted, which Ref.SubmittedAt has to repeat to the second: the same
-// number with another time is another order, and would be paid again. So a debit
-// is never sent again (ResubmitSafe is false); it is asked for. A refund has no
-// time of its own and takes the payment's, so that it is one refund however often
-// it is asked for.
+// An order is named by the pair of orderId and txnTime. The time is the debit's mark
+// (driver.Marker), which the gateway keeps before the first byte leaves: the same
+// number with another time is another order, and would be paid again. Without a mark it
+// is Debit.Attempted, which Ref.SubmittedAt has to repeat to the second. A debit
+// is never sent again (ResubmitSafe is false); it is asked for. A refund without a mark
+// takes the payment's time, so that it is one refund however often it is asked for.
 //
 // 00 says that a payment was taken, not that it was made: it is Accepted, and the
 // query says more (origRespCode). 03, 04, 05 and every code that is in no table
@@ -29,7 +31,8 @@
 // totals; the answer that carries it is signed, and each row must agree with
 // itself: what is settled is the amount less the fee. Its times have no year.
 //
-// Assumptions: the txnSubType 06 of payment codes, the answer 98 for a file that
+// Assumptions: the txnSubType 06 of payment codes, the form of a payment by token
+// (bizType 000902, txnSubType 01, tokenPayData), the answer 98 for a file that
 // is not there yet, and that a txnTime of the past is taken for refunds are not
 // from published documents. Offline data authentication (ODA) at the gate is not
 // public and not here. There is no outside verifier that this project could run;

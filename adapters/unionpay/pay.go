@@ -1,6 +1,7 @@
 package unionpay
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -94,13 +95,12 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	if err := priced(d.OurID, d.Amount, d.Attempted); err != nil {
 		return nil, err
 	}
-	shown := string(d.AuthCode.Reveal())
-	if len(shown) < 1 || len(shown) > 20 || strings.Trim(shown, "0123456789") != "" {
-		return nil, fmt.Errorf("%w: debit %s: want a payment code of at most 20 digits", driver.ErrNotPerformed, d.OurID)
+	m, err := p.consume(d)
+	if err != nil {
+		return nil, err
 	}
-	m := p.common(typeConsume, "06")
-	m["orderId"], m["txnTime"], m["txnAmt"], m["currencyCode"] = d.OurID, stamp(d.Attempted), strconv.FormatInt(d.Amount.Minor, 10), "156"
-	m["backUrl"], m["qrNo"], m["termId"] = p.config.BackURL, shown, p.config.TermID
+	m["orderId"], m["txnTime"], m["txnAmt"], m["currencyCode"] = d.OurID, timeOf(d.Mark, d.Attempted), strconv.FormatInt(d.Amount.Minor, 10), "156"
+	m["backUrl"], m["termId"] = p.config.BackURL, p.config.TermID
 	out, err := p.call(ctx, p.config.Gateway+callBack, m, wire.CallLimit)
 	if err != nil {
 		return nil, err
@@ -117,19 +117,51 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	return []driver.Result{result}, nil
 }
 
+// consume begins a payment by what the payer gave: a code of this minute, or a token
+// that he agreed to before.
+func (p *Provider) consume(d driver.Debit) (message, error) {
+	if p.config.Collect == Token {
+		if !tokenForm.MatchString(d.RiderRef) {
+			return nil, fmt.Errorf("%w: debit %s: want the payer's token", driver.ErrNotPerformed, d.OurID)
+		}
+		m := p.common(typeConsume, "01")
+		m["bizType"], m["tokenPayData"] = "000902", "{token="+d.RiderRef+"&trId="+p.config.TokenRequestor+"}"
+		return m, nil
+	}
+	shown := string(d.AuthCode.Reveal())
+	if len(shown) < 1 || len(shown) > 20 || strings.Trim(shown, "0123456789") != "" {
+		return nil, fmt.Errorf("%w: debit %s: want a payment code of at most 20 digits", driver.ErrNotPerformed, d.OurID)
+	}
+	m := p.common(typeConsume, "06")
+	m["qrNo"] = shown
+	return m, nil
+}
+
+// Mark implements [driver.Marker]: the txnTime.
+func (p *Provider) Mark(at time.Time) string { return stamp(at) }
+
+// timeOf is the txnTime of an order: its mark, or where it has none the second at which
+// it was sent.
+func timeOf(mark string, at time.Time) string {
+	if mark != "" {
+		return mark
+	}
+	return stamp(at)
+}
+
 // Query implements [driver.Provider].
 func (p *Provider) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
 	if err := priced(ref.OurID, ref.Amount, ref.SubmittedAt); err != nil {
 		return driver.Result{}, err
 	}
-	return p.ask(ctx, ref.OurID, ref.SubmittedAt, ref.Amount)
+	return p.ask(ctx, ref.OurID, timeOf(ref.Mark, ref.SubmittedAt), ref.Amount)
 }
 
 // ask asks for an order by its number and time. The answer has two results: its
 // own, and that of the order.
-func (p *Provider) ask(ctx context.Context, id string, at time.Time, amount citygate.Money) (driver.Result, error) {
+func (p *Provider) ask(ctx context.Context, id, at string, amount citygate.Money) (driver.Result, error) {
 	m := p.common(typeQuery, "00")
-	m["orderId"], m["txnTime"] = id, stamp(at)
+	m["orderId"], m["txnTime"] = id, at
 	out, err := p.call(ctx, p.config.Gateway+callQuery, m, wire.CallLimit)
 	if err != nil {
 		return driver.Result{}, err
@@ -161,8 +193,8 @@ func settled(out message, id string, amount citygate.Money, code string) (driver
 	return result, nil
 }
 
-// Refund implements [driver.Refunder]. It takes the payment's txnTime: the pair of
-// that and its own number names it for ever.
+// Refund implements [driver.Refunder]. Without a mark of its own it takes the payment's
+// txnTime: the pair of that and its own number names it for ever.
 func (p *Provider) Refund(ctx context.Context, refund driver.Refund) (driver.Result, error) {
 	return p.giveBack(ctx, typeRefund, refund)
 }
@@ -175,7 +207,7 @@ func (p *Provider) giveBack(ctx context.Context, kind string, refund driver.Refu
 		return driver.Result{}, fmt.Errorf("%w: unionpay: the payment's queryId is not known; ask for it first", driver.ErrNotPerformed)
 	}
 	m := p.common(kind, "00")
-	m["orderId"], m["txnTime"], m["txnAmt"] = refund.OurID, stamp(refund.Charge.SubmittedAt), strconv.FormatInt(refund.Amount.Minor, 10)
+	m["orderId"], m["txnTime"], m["txnAmt"] = refund.OurID, refundTime(refund), strconv.FormatInt(refund.Amount.Minor, 10)
 	m["origQryId"], m["backUrl"] = refund.Charge.ProviderRef, p.config.BackURL
 	out, err := p.call(ctx, p.config.Gateway+callBack, m, wire.CallLimit)
 	if err != nil {
@@ -198,7 +230,11 @@ func (p *Provider) QueryRefund(ctx context.Context, refund driver.Refund) (drive
 	if err := priced(refund.OurID, refund.Amount, refund.Charge.SubmittedAt); err != nil {
 		return driver.Result{}, err
 	}
-	return p.ask(ctx, refund.OurID, refund.Charge.SubmittedAt, refund.Amount)
+	return p.ask(ctx, refund.OurID, refundTime(refund), refund.Amount)
+}
+
+func refundTime(r driver.Refund) string {
+	return cmp.Or(r.Mark, timeOf(r.Charge.Mark, r.Charge.SubmittedAt))
 }
 
 // Reverse implements [driver.Reverser]: it asks, and gives the whole back if it was

@@ -39,6 +39,7 @@ type charge struct {
 	State        adapters.State
 	Do           adapters.Do
 	ProviderRef  string
+	Mark         string // what names it to its provider beside OurID
 	CreatedAt    time.Time
 	SentAt       time.Time
 	FinalAt      time.Time
@@ -50,14 +51,14 @@ type charge struct {
 // is the same, byte for byte, each time it is sent.
 func (c *charge) debit() driver.Debit {
 	return driver.Debit{OurID: c.OurID, RiderRef: c.PayerRef, Amount: c.money(), TripTime: c.TripAt, Subject: c.Subject,
-		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide, Quote: c.Quote}
+		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide, Quote: c.Quote, Mark: c.Mark}
 }
 
 // recovers reports whether the charge is of a debt.
 func (c *charge) recovers() bool { return c.Kind != kindCharge }
 
 func (c *charge) ref() driver.Ref {
-	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money(), Quote: c.Quote}
+	return driver.Ref{OurID: c.OurID, ProviderRef: c.ProviderRef, SubmittedAt: c.SentAt, Amount: c.money(), Quote: c.Quote, Mark: c.Mark}
 }
 
 func (c *charge) money() citygate.Money { return citygate.Money{Minor: c.Amount, Currency: c.Currency} }
@@ -173,8 +174,10 @@ func (r *run) sendCharges(ctx context.Context, contract Contract, provider *adap
 func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapters.Provider, about driver.Description, ids []citygate.UUID) (did bool, err error) {
 	var batch []charge
 	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
-		batch, err = takeToSend(ctx, tx, ids, tx.Now.Add(about.Deadline+leaseMargin))
-		return err
+		if batch, err = takeToSend(ctx, tx, ids, tx.Now.Add(about.Deadline+leaseMargin)); err != nil {
+			return err
+		}
+		return markCharges(ctx, tx, provider, batch)
 	})
 	if err != nil || len(batch) == 0 {
 		return false, err

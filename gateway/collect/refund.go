@@ -26,6 +26,7 @@ type refund struct {
 	BusinessDate citygate.Date
 	State        string
 	Do           adapters.Do
+	Mark         string // what names it to its provider beside OurID
 	SentAt       time.Time
 	FinalAt      time.Time
 	Charge       charge         // OurID, ProviderRef, SentAt, Amount and Quote
@@ -38,7 +39,7 @@ const (
 )
 
 func (r *refund) request() driver.Refund {
-	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why(), Pays: r.Pays}
+	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why(), Pays: r.Pays, Mark: r.Mark}
 }
 
 func (r *refund) why() string {
@@ -57,6 +58,9 @@ func (r *run) runRefunds(ctx context.Context, contract Contract, provider *adapt
 		err := r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
 			batch, err = takeRefunds(ctx, tx, contract.Name, queryBatch, tx.Now.Add(queryBatch*about.Deadline+leaseMargin))
 			if err != nil {
+				return err
+			}
+			if err := markRefunds(ctx, tx, provider, batch); err != nil {
 				return err
 			}
 			return quotedRefunds(ctx, tx, provider, batch)

@@ -119,10 +119,10 @@ const (
 	debtWrittenOff = "written_off"
 )
 
-const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.journey_id, r.n, r.amount, r.currency, r.business_date, r.state, r.next_do, coalesce(r.sent_at, r.created_at)`
+const refundColumns = `r.refund_id, r.our_id, r.contract, r.account_id, r.journey_id, r.n, r.amount, r.currency, r.business_date, r.state, r.next_do, r.mark, coalesce(r.sent_at, r.created_at)`
 
 func scanRefund(row pgx.CollectableRow) (r refund, err error) {
-	err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt)
+	err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.Mark, &r.SentAt)
 	r.SentAt = r.SentAt.UTC()
 	return r, err
 }
@@ -145,7 +145,7 @@ func voidRefunds(ctx context.Context, tx *pg.Tx, charge citygate.UUID) ([]refund
 // takeRefunds marks refunds as being sent, or asked after, and gives them.
 func takeRefunds(ctx context.Context, tx *pg.Tx, contract string, limit int, lease time.Time) ([]refund, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT `+refundColumns+`, c.our_id, c.provider_ref, coalesce(c.sent_at, c.created_at), c.amount
+		SELECT `+refundColumns+`, c.our_id, c.provider_ref, c.mark, coalesce(c.sent_at, c.created_at), c.amount
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
 		WHERE r.tenant_id = $1 AND r.contract = $2 AND r.state IN ('created', 'sent', 'unknown') AND r.next_try_at <= $3
 		ORDER BY r.business_date, c.account_key, r.our_id LIMIT $4 FOR UPDATE OF r SKIP LOCKED`, tx.Tenant, contract, tx.Now, limit)
@@ -153,8 +153,8 @@ func takeRefunds(ctx context.Context, tx *pg.Tx, contract string, limit int, lea
 		return nil, err
 	}
 	batch, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r refund, err error) {
-		err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.SentAt,
-			&r.Charge.OurID, &r.Charge.ProviderRef, &r.Charge.SentAt, &r.Charge.Amount)
+		err = row.Scan(&r.ID, &r.OurID, &r.Contract, &r.Account, &r.Journey, &r.N, &r.Amount, &r.Currency, &r.BusinessDate, &r.State, &r.Do, &r.Mark, &r.SentAt,
+			&r.Charge.OurID, &r.Charge.ProviderRef, &r.Charge.Mark, &r.Charge.SentAt, &r.Charge.Amount)
 		r.Charge.Currency, r.SentAt, r.Charge.SentAt = r.Currency, r.SentAt.UTC(), r.Charge.SentAt.UTC()
 		return r, err
 	})

@@ -217,11 +217,11 @@ func contractOf(ctx context.Context, tx *pg.Tx, name string) (c Contract, err er
 }
 
 const chargeColumns = `charge_id, aggregation_id, kind, our_id, contract, account_id, payer_ref, amount, currency, subject, trip_at, business_date,
-	state, provider_ref, created_at, coalesce(sent_at, created_at)`
+	state, provider_ref, mark, created_at, coalesce(sent_at, created_at)`
 
 func scanCharge(row pgx.CollectableRow) (c charge, err error) {
 	err = row.Scan(&c.ID, &c.Aggregation, &c.Kind, &c.OurID, &c.Contract, &c.Account, &c.PayerRef, &c.Amount, &c.Currency, &c.Subject, &c.TripAt, &c.BusinessDate,
-		&c.State, &c.ProviderRef, &c.CreatedAt, &c.SentAt)
+		&c.State, &c.ProviderRef, &c.Mark, &c.CreatedAt, &c.SentAt)
 	c.TripAt, c.CreatedAt, c.SentAt = c.TripAt.UTC(), c.CreatedAt.UTC(), c.SentAt.UTC()
 	return c, err
 }

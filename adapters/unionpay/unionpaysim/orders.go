@@ -114,13 +114,25 @@ func (s *Server) transact(m Merchant, in map[string]string) (map[string]string, 
 	return out, arm
 }
 
+// payer is who pays an order: a payment code or a token.
+func payer(in map[string]string) string {
+	if in["qrNo"] != "" {
+		return in["qrNo"]
+	}
+	fields, err := url.ParseQuery(strings.Trim(in["tokenPayData"], "{}"))
+	if err != nil || in["bizType"] != "000902" || in["txnSubType"] != "01" || fields.Get("trId") == "" {
+		return ""
+	}
+	return fields.Get("token")
+}
+
 // weigh says whether an order is made.
 func (s *Server) weigh(m Merchant, in map[string]string, o *order, arm Arm, now time.Time) string {
 	if o.kind == "01" {
 		switch {
-		case in["qrNo"] == "" || in["termId"] == "" || in["currencyCode"] != "156":
+		case payer(in) == "" || in["termId"] == "" || in["currencyCode"] != "156":
 			return "13"
-		case arm == ArmDecline || s.poor[in["qrNo"]]:
+		case arm == ArmDecline || s.poor[payer(in)]:
 			return "64"
 		}
 		o.fee = citygate.PartPerMillion(o.amount, m.FeePPM)

@@ -197,7 +197,7 @@ func (s *Server) ArmNext(a Arm) {
 	s.armed = append(s.armed, a)
 }
 
-// SetInsufficient empties the wallet behind a payment code.
+// SetInsufficient empties what is behind a payment code or a token.
 func (s *Server) SetInsufficient(code string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

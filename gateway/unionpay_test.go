@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate/adapters/unionpay"
+	"github.com/cashlesscity/citygate/adapters/unionpay/unionpayproduct"
+	"github.com/cashlesscity/citygate/adapters/unionpay/unionpaysim"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/keys"
+)
+
+const unionMerID = "777290058110097"
+
+// unionpay signs a contract with a simulated UnionPay for the bus, by the API.
+func (o *office) unionpay() (*unionpaysim.Server, unionpayproduct.Contract) {
+	o.t.Helper()
+	held, err := o.Ring.Ensure(o.t.Context(), actor, bus, keys.ProviderPurpose("unionpay"), keys.RSA2048)
+	o.must(err)
+	public, err := keys.ParsePublic(held.Algorithm, held.Public)
+	o.must(err)
+	own, err := unionpaysim.Certify(public, "valley", o.now())
+	o.must(err)
+	signing, err := rsa.GenerateKey(rand.Reader, 2048)
+	o.must(err)
+	theirs, err := unionpaysim.Certify(&signing.PublicKey, unionpaysim.Owner, o.now())
+	o.must(err)
+	sim, err := unionpaysim.Start(unionpaysim.Config{
+		Clock: o.now, Key: signing, Authority: theirs, Merchants: []unionpaysim.Merchant{{MerID: unionMerID, Cert: own.Leaf, FeePPM: feePPM}},
+	})
+	o.must(err)
+	o.t.Cleanup(sim.Close)
+	contract := unionpayproduct.Contract{
+		Gateway: sim.URL() + unionpaysim.GatewayPath, Files: sim.URL(), MerID: unionMerID, TermID: "00000001", Collect: "token", TokenRequestor: "99988877766",
+		Certificate: own.Leaf.Raw, Roots: [][]byte{theirs.Root.Raw},
+	}
+	raw, err := json.Marshal(contract)
+	o.must(err)
+	o.send(http.MethodPut, busPath("contracts/union"), map[string]any{"adapter": "unionpay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
+	return sim, contract
+}
+
+// Three riders of a bus pay by UnionPay tokens, over HTTP and with certificates. One
+// debit's answer is lost and its outcome asked for under the same number and second;
+// one is told of by the platform; one rider has no money. A fare is given back. The
+// platform's book has each once, its files of fixed width agree, and the operator is
+// paid out.
+func TestRidesAreCollectedByUnionPay(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	server := o.reachable()
+	sim, _ := o.unionpay()
+	v := o.validator()
+	for _, device := range []string{"ann", "ben", "cay"} {
+		var answer struct {
+			Issued []edge.IssuedCredential `json:"issued"`
+		}
+		o.send(http.MethodPost, busPath("credentials"), map[string]any{"requests": []edge.IssueCredential{{
+			RiderRef: "token" + device, Contract: "union", DeviceKey: key(device)[ed25519.SeedSize:], Product: 1, Cap: 50, Window: 30, TTLHours: 48,
+		}}}, &answer)
+		batch := o.board(v, answer.Issued[0].Credential, device)
+		if got := o.upload(batch); !slices.Equal(got, []string{"recorded"}) {
+			t.Fatalf("the ride of %s: %v", device, got)
+		}
+		parsed, err := tap.ParseBatch(batch)
+		o.must(err)
+		o.must(v.Ack(parsed.Hash))
+	}
+	sim.SetInsufficient("tokencay")
+	sim.ArmNext(unionpaysim.ArmLose)
+	sim.ArmNext(unionpaysim.ArmUnsure)
+	o.until("sent", func() bool { return len(sim.Book()) == 3 })
+	address := o.notifyAddress("union")
+	if !strings.HasPrefix(address, server.URL+"/v1/notify/unionpay/") {
+		t.Fatalf("the address is %q", address)
+	}
+	if n := sim.Deliver(t.Context(), http.DefaultClient, unionpaysim.ArmForge); n != 0 {
+		t.Errorf("%d forged notifications were taken", n)
+	}
+	o.until("collected", func() bool { return len(o.succeeded()) == 2 })
+	o.booksHold()
+
+	charges := o.succeeded()
+	for _, e := range sim.Book() {
+		i := slices.IndexFunc(charges, func(c edge.Charge) bool { return c.OurID == e.OrderID })
+		if e.Made != (i >= 0) {
+			t.Errorf("the platform has %+v, we have it collected: %t", e, i >= 0)
+		}
+		if e.Amount.Minor != price {
+			t.Errorf("an order of %s", e.Amount)
+		}
+	}
+	unknown := int(o.count(`SELECT count(*) FROM charges WHERE tenant_id = 1001 AND ever_unknown AND state = 'succeeded' AND mark ~ '^[0-9]{14}$'`))
+	if unknown != 2 {
+		t.Errorf("%d of the collected charges were unknown before; want both", unknown)
+	}
+
+	journeys := list[edge.Journey](o, "journeys")
+	given := slices.IndexFunc(journeys, func(j edge.Journey) bool { return j.Fare != nil && j.Fare.Minor == price })
+	o.send(http.MethodPost, busPath("journeys/"+journeys[given].ID+"/refunds"), edge.RefundJourney{Kind: "goodwill", Goodwill: 50, Name: "late", Reason: "late bus"}, nil)
+	o.until("paid out", func() bool { return len(list[edge.Payout](o, "payouts")) > 0 })
+	back := sim.Book()[len(sim.Book())-1]
+	if refunds := list[edge.Refund](o, "refunds?state=succeeded"); len(refunds) != 1 || back.Kind != "04" || !back.Made || back.Amount.Minor != 50 {
+		t.Errorf("refunds %+v; the platform's last order is %+v", refunds, back)
+	}
+	if items := list[edge.ReconItem](o, "reconciliation"); len(items) != 0 {
+		t.Errorf("open reconciliation items: %+v", items)
+	}
+	if debts := list[edge.Debt](o, "debts?state=open"); len(debts) != 1 {
+		t.Errorf("debts %+v; want the rider's who has no money", debts)
+	}
+	o.booksHold()
+	o.noSecretIsOut()
+}
+
+func TestBadUnionPayContractIsRefusedByTheFieldsName(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	o.reachable()
+	_, good := o.unionpay()
+	raw, err := json.Marshal(good)
+	o.must(err)
+	if _, err := o.provider(t.Context(), bus, collect.Contract{Name: "union", Adapter: "unionpay", Config: raw}); err != nil {
+		t.Fatalf("a good contract: %v", err)
+	}
+	for names, change := range map[string]func(*unionpayproduct.Contract){
+		"certificate":     func(c *unionpayproduct.Contract) { c.Certificate = []byte("x") },
+		"roots[0]":        func(c *unionpayproduct.Contract) { c.Roots = [][]byte{{1}} },
+		"roots":           func(c *unionpayproduct.Contract) { c.Roots = nil },
+		"token_requestor": func(c *unionpayproduct.Contract) { c.TokenRequestor = "" },
+		"collect":         func(c *unionpayproduct.Contract) { c.Collect = "cash" },
+		"signer": func(c *unionpayproduct.Contract) {
+			other, err := rsa.GenerateKey(rand.Reader, 2048)
+			o.must(err)
+			a, err := unionpaysim.Certify(&other.PublicKey, "valley", o.now().Add(-time.Hour))
+			o.must(err)
+			c.Certificate = a.Leaf.Raw
+		},
+	} {
+		c := good
+		change(&c)
+		raw, err := json.Marshal(c)
+		o.must(err)
+		o.providers.forget(bus, "union")
+		if _, err := o.provider(t.Context(), bus, collect.Contract{Name: "union", Adapter: "unionpay", Config: raw}); !errors.Is(err, unionpay.ErrConfig) || !strings.Contains(err.Error(), names) {
+			t.Errorf("%v; want %s named", err, names)
+		}
+	}
+}
