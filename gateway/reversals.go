@@ -6,6 +6,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -57,7 +58,18 @@ func (g *Gateway) Reverse(ctx context.Context, actor string, tenant citygate.Ten
 	if err := g.prime(ctx, tenant); err != nil {
 		return collect.ReversalView{}, err
 	}
-	return g.Collector.Reverse(ctx, actor, tenant, r)
+	v, err := g.Collector.Reverse(ctx, actor, tenant, r)
+	if err != nil {
+		return v, err
+	}
+	return v, g.recognise(ctx, tenant, r.Contract, r.Reference)
+}
+
+// recognise matches the bill's row of what was recorded, if it came before.
+func (g *Gateway) recognise(ctx context.Context, tenant citygate.TenantID, contract, reference string) error {
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		return recon.Recognise(ctx, tx, recon.Payments{Collector: g.Collector}, contract, reference)
+	})
 }
 
 // ConcludeReversal records what became of a reversal; see [collect.Collector.Conclude].
@@ -65,5 +77,9 @@ func (g *Gateway) ConcludeReversal(ctx context.Context, actor string, tenant cit
 	if err := g.prime(ctx, tenant); err != nil {
 		return collect.ReversalView{}, err
 	}
-	return g.Collector.Conclude(ctx, actor, tenant, o)
+	v, err := g.Collector.Conclude(ctx, actor, tenant, o)
+	if err != nil {
+		return v, err
+	}
+	return v, g.recognise(ctx, tenant, v.Contract, o.Reference)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -259,5 +261,64 @@ func reversalsInAnyOrder(t *testing.T, bearer string, w *rand.Rand, did map[stri
 	}
 	if got := o.net(bus); got["interbook_receivable"] != 0 {
 		t.Errorf("the bus's book in the end: %v", got)
+	}
+}
+
+// A bill says that payments were taken back: one of which nobody told us is recorded from
+// its row; one that stands there as a refund nobody asked for is recognised as soon as a
+// person records it under the row's reference.
+func TestBillsTakePaymentsBack(t *testing.T) {
+	o := open(t)
+	var boxes []*sandbox.Provider
+	var opened adapters.Constructor
+	opened = o.Products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
+		p, err := opened(d)
+		if err == nil {
+			boxes = append(boxes, p.(*sandbox.Provider))
+		}
+		return p, err
+	})
+	o.onboard()
+	mine, v := o.credential("phone"), o.validator()
+	o.board(v, mine, "phone")
+	o.drain(v)
+	o.until("collected", func() bool {
+		all := list[edge.Charge](o, "charges")
+		return len(all) == 1 && all[0].State == "succeeded"
+	})
+	paid := list[edge.Charge](o, "charges")[0]
+	cny := func(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "CNY"} }
+	for _, b := range boxes {
+		b.SetBillFaults([]sandbox.BillFault{
+			{Kind: sandbox.TakenBack, OurID: paid.OurID, Amount: cny(60), Fee: 9},
+			{Kind: sandbox.UnaskedRefund, OurID: paid.OurID, Amount: cny(30)},
+		})
+	}
+	o.move(40 * time.Hour)
+	o.until("the bill is read", func() bool { return len(list[edge.Reversal](o, "reversals")) == 1 })
+	r := list[edge.Reversal](o, "reversals")[0]
+	if r.Reference != "cb_"+paid.OurID || r.Source != "bill" || r.State != "open" || r.Owed.Minor != 60 || r.FeeMinor != 9 {
+		t.Errorf("by the bill: %+v", r)
+	}
+	open := func() (kinds []string) {
+		for _, i := range list[edge.ReconItem](o, "reconciliation?state=open") {
+			kinds = append(kinds, i.Kind+" "+i.Item)
+		}
+		return kinds
+	}
+	if got := fmt.Sprint(open()); got != "[refund_unexpected refund/unasked_"+paid.OurID+"]" {
+		t.Errorf("exceptions: %s", got)
+	}
+	o.booksHold()
+	late := edge.RecordReversal{Contract: paid.Contract, Reference: "unasked_" + paid.OurID, Payment: paid.OurID, Amount: cny(30), Reason: "a chargeback"}
+	o.send(http.MethodPost, busPath("reversals"), late, nil)
+	o.send(http.MethodPost, busPath("reversals"), late, nil)
+	if got := open(); len(got) != 0 {
+		t.Errorf("recognised, and still open: %v", got)
+	}
+	o.settleDown()
+	o.booksHold()
+	if got := o.net(bus); got["provider_receivable"] != 0 || got["rider_debt"] != 90 || got["reversal_fee"] != 9 {
+		t.Errorf("the book: %v", got)
 	}
 }

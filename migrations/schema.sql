@@ -1303,12 +1303,14 @@ CREATE TABLE external_lines (
     currency text COLLATE "C" NOT NULL,
     fee bigint NOT NULL,
     at timestamp with time zone NOT NULL,
+    reversed boolean NOT NULL DEFAULT false,
     issue integer NOT NULL DEFAULT 1,
     CONSTRAINT external_lines_pkey PRIMARY KEY (tenant_id, contract, day, issue, line_no),
     CONSTRAINT external_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT external_lines_line_no_check CHECK ((line_no > 0))
 );
 COMMENT ON TABLE external_lines IS 'The rows of providers'' bills, of every issue, as they were read. Append-only.';
+COMMENT ON COLUMN external_lines.reversed IS 'A refund row of a payment that the bank or provider took back, or gave back of it after a dispute: refund_id is its reference.';
 ALTER TABLE external_lines ENABLE ROW LEVEL SECURITY;
 ALTER TABLE external_lines FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON external_lines
@@ -3074,7 +3076,7 @@ CREATE POLICY tenant ON recon_items
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT DELETE, INSERT, SELECT ON recon_items TO citygate_app;
 GRANT SELECT ON recon_items TO citygate_auditor;
-GRANT UPDATE (kind, state, owner, day, line_no, actual, actual_fee, diff, resolution, note, resolved_at, issue, n) ON recon_items TO citygate_app;
+GRANT UPDATE (kind, state, owner, charge_id, refund_id, day, line_no, expected, expected_fee, actual, actual_fee, diff, resolution, note, resolved_at, issue, n) ON recon_items TO citygate_app;
 
 CREATE TABLE refunds (
     tenant_id bigint NOT NULL,

@@ -303,6 +303,7 @@ func (p *Provider) line(r row) (driver.BillLine, error) {
 		}
 	case takesBack[kind]:
 		line.Refund, line.RefundID, line.OurID = true, line.OurID, r.get(colOriginal)
+		line.Reversed = kind == "DISPUTE"
 		if m.Minor > 0 { // some files write what goes back without a sign
 			line.Amount, line.Exchange = m.Neg(), negated(e)
 		}

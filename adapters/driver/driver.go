@@ -243,10 +243,17 @@ type Bill struct {
 
 // A BillLine is one row of a bill.
 type BillLine struct {
-	Line        int    // 1-based row number in the file
-	Refund      bool   // a refund row; Amount is then negative
-	OurID       string // of the debit
-	RefundID    string // of the refund, on refund rows
+	Line     int    // 1-based row number in the file
+	Refund   bool   // a refund row; Amount is then negative
+	OurID    string // of the debit
+	RefundID string // of the refund, on refund rows
+
+	// Reversed says that a refund row is none that was asked for: the bank or the
+	// provider took the payment back (a chargeback, a returned debit), or gave back of it
+	// after a dispute, in which case Amount is positive. RefundID is the provider's
+	// reference of that, and Fee what it keeps for it.
+	Reversed bool
+
 	ProviderRef string
 	Amount      citygate.Money // signed
 	Fee         int64          // minor units, positive = charged to the merchant

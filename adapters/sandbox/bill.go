@@ -24,6 +24,7 @@ const (
 	ExtraRow      = "extra_row"      // a row of a payment nobody made
 	WrongAmount   = "wrong_amount"   // the row of OurID is off by Amount.Minor
 	UnaskedRefund = "unasked_refund" // a refund row of Amount that names the charge OurID
+	TakenBack     = "taken_back"     // a row that takes Amount of the charge OurID back, as a bank does, under "cb_" and its id; Fee is kept for it
 )
 
 // A BillFault falsifies the bill that carries the charge OurID, or the bill of
@@ -33,6 +34,7 @@ type BillFault struct {
 	OurID  string
 	Day    citygate.Date  // extra_row only
 	Amount citygate.Money // the difference, or the amount of the row
+	Fee    int64          // taken_back only
 }
 
 // SetBillFaults replaces the faults of all bills that are not written yet.
@@ -41,6 +43,9 @@ func (p *Provider) SetBillFaults(faults []BillFault) {
 	defer p.mu.Unlock()
 	p.faults = append([]BillFault(nil), faults...)
 }
+
+// reversal is the type of rows that take a payment back.
+const reversal = "reversal"
 
 var billHeader = []string{"row", "type", "our_id", "refund_id", "provider_ref", "amount_minor", "currency", "fee_minor", "at"}
 
@@ -140,6 +145,11 @@ func falsify(lines []driver.BillLine, faults []BillFault, noon time.Time) []driv
 			l.Refund, l.RefundID, l.ProviderRef = true, "unasked_"+l.OurID, reference("unasked_"+l.OurID)
 			l.Amount, l.Fee = f.Amount.Neg(), 0
 			lines = append(lines, l)
+		case f.Kind == TakenBack && at >= 0:
+			l := lines[at]
+			l.Refund, l.Reversed, l.RefundID, l.ProviderRef = true, true, "cb_"+l.OurID, reference("cb_"+l.OurID)
+			l.Amount, l.Fee = f.Amount.Neg(), f.Fee
+			lines = append(lines, l)
 		}
 	}
 	return lines
@@ -159,6 +169,9 @@ func render(day citygate.Date, lines []driver.BillLine) []byte {
 		kind := Charge
 		if l.Refund {
 			kind = Refund
+		}
+		if l.Reversed {
+			kind = reversal
 		}
 		put(strconv.Itoa(l.Line), kind, l.OurID, l.RefundID, l.ProviderRef, strconv.FormatInt(l.Amount.Minor, 10),
 			string(l.Amount.Currency), strconv.FormatInt(l.Fee, 10), l.At.UTC().Format(time.RFC3339Nano))
@@ -235,11 +248,11 @@ func parseRow(f []string) (driver.BillLine, error) {
 		return l, err
 	}
 	currency := citygate.Currency(f[6])
-	if !currency.Valid() || (f[1] != Charge && f[1] != Refund) || f[2] == "" {
+	if !currency.Valid() || (f[1] != Charge && f[1] != Refund && f[1] != reversal) || f[2] == "" {
 		return l, errors.New("no such currency or type, or no id")
 	}
 	return driver.BillLine{
-		Line: line, Refund: f[1] == Refund, OurID: f[2], RefundID: f[3], ProviderRef: f[4],
+		Line: line, Refund: f[1] != Charge, Reversed: f[1] == reversal, OurID: f[2], RefundID: f[3], ProviderRef: f[4],
 		Amount: citygate.Money{Minor: amount, Currency: currency}, Fee: fee, At: at,
 	}, nil
 }

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -119,20 +120,20 @@ type outcomeRow struct {
 func (o *outcomeRow) transfers(tenant citygate.TenantID) (out []ledger.Transfer) {
 	contract, receivable := o.of.Contract, ledger.ProviderReceivable(o.of.Contract)
 	t := ledger.Transfer{Event: "reversal:" + contract + "/" + o.of.Reference + "/" + o.Reference, Currency: o.of.Amount.Currency, EffectiveAt: o.at, BusinessDate: o.date}
-	add := func(debit, credit, code string, leg int, amount int64) {
+	add := func(debit, credit, code string, amount int64) {
 		if amount != 0 {
 			t.Debit, t.Credit, t.Code, t.Amount = debit, credit, code, amount
-			out = append(out, ledger.NewTransfer(tenant, leg, t))
+			out = append(out, ledger.NewTransfer(tenant, 0, t))
 		}
 	}
 	if o.Outcome == ReversalLost {
-		add(ledger.WriteOff(contract), ledger.Suspense(contract), codeReversalLost, 0, o.toSuspense)
+		add(ledger.WriteOff(contract), ledger.Suspense(contract), codeReversalLost, o.toSuspense)
 	} else {
-		add(receivable, ledger.RiderDebt(o.of.Account), codeReversalWon, 0, o.toDebt)
-		add(receivable, ledger.RiderReceivable(o.of.Account), codeReversalRider, 0, o.toRider)
-		add(receivable, ledger.Suspense(contract), codeReversalMore, 0, o.toSuspense)
+		add(receivable, ledger.RiderDebt(o.of.Account), codeReversalWon, o.toDebt)
+		add(receivable, ledger.RiderReceivable(o.of.Account), codeReversalRider, o.toRider)
+		add(receivable, ledger.Suspense(contract), codeReversalMore, o.toSuspense)
 	}
-	add(ledger.ReversalFee(contract), receivable, codeReversalFee, 0, o.Fee)
+	add(ledger.ReversalFee(contract), receivable, codeReversalFee, o.Fee)
 	return out
 }
 
@@ -163,26 +164,48 @@ func (c *Collector) Reverse(ctx context.Context, actor string, tenant citygate.T
 	}
 	var v ReversalView
 	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		if err := chargeable(ctx, tx, &r); err != nil {
-			return err
-		}
-		fresh, err := insertReversal(ctx, tx, actor, &r)
-		if err != nil {
-			return err
-		}
-		if v, err = lockReversal(ctx, tx, r.Contract, r.Reference); err != nil || !fresh {
-			if err == nil && v.Reversal != (Reversal{r.Contract, r.Reference, r.Charge, r.Amount, r.Fee, v.Reason, v.Source}) {
-				err = ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
-			}
-			return err
-		}
-		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.record", Object: "reversal:" + v.ID.Text("rvs_"),
-			After: map[string]any{"contract": r.Contract, "reference": r.Reference, "payment": r.Charge, "amount": r.Amount, "fee": r.Fee, "reason": r.Reason}}); err != nil {
-			return err
-		}
-		return c.applyReversal(ctx, tx, &v)
+		v, err = c.reverse(ctx, tx, actor, &r)
+		return err
 	})
 	return v, err
+}
+
+// byBill is who recorded what a bill said.
+const byBill = "system:bill"
+
+// ReverseByBill takes a bill's word that a payment was taken back. What cannot be
+// recorded changes nothing: the bill's row is an exception then.
+func (c *Collector) ReverseByBill(ctx context.Context, tx *pg.Tx, r Reversal) error {
+	r.Source, r.Reason = FromBill, "the provider's bill"
+	if !referable(r.Reference) || r.Amount.Minor <= 0 || r.Fee < 0 {
+		return nil
+	}
+	_, err := c.reverse(ctx, tx, byBill, &r)
+	if errors.Is(err, ErrReversal) || errors.Is(err, ErrReversalOther) || errors.Is(err, ErrNoCharge) {
+		return nil // refused before anything was stored
+	}
+	return err
+}
+
+func (c *Collector) reverse(ctx context.Context, tx *pg.Tx, actor string, r *Reversal) (v ReversalView, err error) {
+	if err := chargeable(ctx, tx, r); err != nil {
+		return v, err
+	}
+	fresh, err := insertReversal(ctx, tx, actor, r)
+	if err != nil {
+		return v, err
+	}
+	if v, err = lockReversal(ctx, tx, r.Contract, r.Reference); err != nil || !fresh {
+		if err == nil && v.Reversal != (Reversal{r.Contract, r.Reference, r.Charge, r.Amount, r.Fee, v.Reason, v.Source}) {
+			err = ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
+		}
+		return v, err
+	}
+	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.record", Object: "reversal:" + v.ID.Text("rvs_"),
+		After: map[string]any{"contract": r.Contract, "reference": r.Reference, "payment": r.Charge, "amount": r.Amount, "fee": r.Fee, "reason": r.Reason}}); err != nil {
+		return v, err
+	}
+	return v, c.applyReversal(ctx, tx, &v)
 }
 
 // Conclude records what became of a reversal that was disputed with the provider. Won

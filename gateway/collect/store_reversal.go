@@ -371,6 +371,38 @@ func storeConcluded(ctx context.Context, tx *pg.Tx, v *ReversalView, o *outcomeR
 	return err
 }
 
+// A TakenBack is a reversal, or an outcome of one that was won, as a bill's rows speak of
+// it.
+type TakenBack struct {
+	ID          citygate.UUID
+	Charge      citygate.UUID
+	Reference   string
+	ChargeOurID string
+	Amount      citygate.Money // negative: taken back
+	Fee         int64
+	At          time.Time
+}
+
+// Reversed gives what is booked of reversals and outcomes by their references.
+func Reversed(ctx context.Context, tx *pg.Tx, contract string, references []string) ([]TakenBack, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT reversal_id, charge_id, reference, charge_our_id, -amount, currency, fee, applied_at FROM reversals
+		WHERE tenant_id = $1 AND contract = $2 AND reference = ANY($3::text[]) AND applied_at IS NOT NULL
+		UNION ALL
+		SELECT o.outcome_id, r.charge_id, o.reference, r.charge_our_id, o.amount, r.currency, o.fee, o.applied_at
+		FROM reversals r JOIN reversal_outcomes o ON o.tenant_id = $1 AND o.reversal_id = r.reversal_id
+		WHERE r.tenant_id = $1 AND r.contract = $2 AND o.reference = ANY($3::text[]) AND o.applied_at IS NOT NULL AND (o.amount, o.fee) <> (0, 0)`,
+		tx.Tenant, contract, references)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TakenBack, err error) {
+		err = row.Scan(&t.ID, &t.Charge, &t.Reference, &t.ChargeOurID, &t.Amount.Minor, &t.Amount.Currency, &t.Fee, &t.At)
+		t.At = t.At.UTC()
+		return t, err
+	})
+}
+
 // deriveReversals derives the transfers of applied reversals and of their outcomes.
 func deriveReversals(ctx context.Context, tx *pg.Tx, all func([]ledger.Transfer) error) error {
 	rows, err := tx.Query(ctx, `SELECT `+reversalColumns+` FROM reversals r WHERE r.tenant_id = $1 AND r.applied_at IS NOT NULL`, tx.Tenant)

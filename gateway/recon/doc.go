@@ -39,6 +39,10 @@
 // back with a refund, moves to the account exchange_difference of the contract. It is
 // the issuer's: operators get their fares whole.
 //
+// A row that takes a payment back, and says so, records that ([Book.Resolve]) and is then
+// matched with it; one that only looks like a refund nobody asked for is matched as soon as
+// a person records the reversal under its reference ([Recognise]).
+//
 // Importing a bill again changes nothing. A process that dies half-way leaves a bill
 // that is stored but not processed; the next run goes on behind the last row that has
 // its outcome.

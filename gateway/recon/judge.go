@@ -54,7 +54,7 @@ type Payment struct {
 	ChargeOurID string        // of a refund: the charge's id; "" = OurID
 	Amount      int64         // positive
 	Currency    citygate.Currency
-	Fee         int64 // what the provider keeps of a charge; zero for a refund
+	Fee         int64 // what the provider keeps of a charge or for a reversal; zero for a refund
 	State       State
 	FinalAt     time.Time
 
@@ -82,7 +82,8 @@ type Line struct {
 	No          int
 	Refund      bool
 	OurID       string // of the charge
-	RefundID    string // of the refund, on refund rows
+	RefundID    string // of the refund, on refund rows; of a reversal its reference
+	Reversed    bool   // a refund row of a payment that was taken back
 	ProviderRef string
 	Amount      int64 // negative on refund rows
 	Currency    citygate.Currency

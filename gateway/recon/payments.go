@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -40,16 +41,31 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 		}
 		payments = append(payments, p)
 	}
-	return payments, nil
+	taken, err := collect.Reversed(ctx, tx, contract, ourIDs)
+	for _, r := range taken {
+		payments = append(payments, Payment{ChargeID: r.Charge, RefundID: r.ID, OurID: r.Reference, ChargeOurID: r.ChargeOurID,
+			Amount: -r.Amount.Minor, Currency: r.Amount.Currency, Fee: r.Fee, State: Succeeded, FinalAt: r.At})
+	}
+	return payments, err
 }
 
 // Resolve implements [Book]. What the collector will not take (a payment that
 // was declined in the meantime) stays as it is and becomes an exception.
 func (p Payments) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error {
-	proofs := make([]collect.BillProof, len(lines))
+	proofs := make([]collect.BillProof, 0, len(lines))
 	for i := range lines {
 		l := &lines[i]
-		proofs[i] = collect.BillProof{OurID: l.names(), Refund: l.Refund, ProviderRef: l.ProviderRef}
+		if l.Reversed {
+			if err := p.Collector.ReverseByBill(ctx, tx, collect.Reversal{Contract: contract, Reference: l.RefundID, Charge: l.OurID,
+				Amount: citygate.Money{Minor: -l.Amount, Currency: l.Currency}, Fee: l.Fee}); err != nil {
+				return err
+			}
+			continue
+		}
+		proofs = append(proofs, collect.BillProof{OurID: l.names(), Refund: l.Refund, ProviderRef: l.ProviderRef})
+	}
+	if len(proofs) == 0 {
+		return nil
 	}
 	_, err := p.Collector.ResolveByBill(ctx, tx, contract, proofs)
 	return err

@@ -42,7 +42,8 @@ type Book interface {
 	// Named gives the charges and refunds with these ids of ours, in any state.
 	Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []string) ([]Payment, error)
 	// Resolve decides payments whose outcome is not known here: the provider's
-	// bill has them, so they succeeded. Doing it again changes nothing.
+	// bill has them, so they succeeded; and records the payments that rows take back.
+	// Doing it again changes nothing.
 	Resolve(ctx context.Context, tx *pg.Tx, contract string, lines []Line) error
 }
 
@@ -303,12 +304,17 @@ func (r *Reconciler) join(ctx context.Context, tx *pg.Tx, b bill) (more bool, er
 	return true, matchPart(ctx, tx, b, from, last)
 }
 
-// undecided gives the rows that speak of payments whose outcome is open here.
+// undecided gives the rows that speak of payments whose outcome is open here, and those
+// that take payments back of which nobody told us.
 func undecided(lines []Line, known map[string]*Payment) (open []Line) {
 	for i := range lines {
 		l := &lines[i]
-		if p := known[key(l.Refund, l.names())]; p != nil && p.State == Open && p.Currency == l.Currency {
+		p, of := known[key(l.Refund, l.names())], known[key(false, l.OurID)]
+		switch {
+		case p != nil && p.State == Open && p.Currency == l.Currency:
 			open = append(open, *l)
+		case p == nil && l.Reversed && l.Amount < 0 && of != nil && of.State == Succeeded && of.Currency == l.Currency:
+			open = append(open, *l) // we hear of it by the bill
 		}
 	}
 	return open

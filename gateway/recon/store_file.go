@@ -82,23 +82,23 @@ func describe(ctx context.Context, tx *pg.Tx, b bill, rows int, content []byte) 
 }
 
 const insertLinesSQL = `
-	INSERT INTO external_lines (tenant_id, contract, day, issue, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at)
-	SELECT $1, $2, $3, $4, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at
-	FROM unnest($5::int[], $6::boolean[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::bigint[], $13::timestamptz[])
-	     AS u (line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at)
+	INSERT INTO external_lines (tenant_id, contract, day, issue, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at, reversed)
+	SELECT $1, $2, $3, $4, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at, reversed
+	FROM unnest($5::int[], $6::boolean[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::bigint[], $13::timestamptz[], $14::boolean[])
+	     AS u (line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at, reversed)
 	ON CONFLICT (tenant_id, contract, day, issue, line_no) DO NOTHING`
 
 func insertLines(ctx context.Context, tx *pg.Tx, b bill, lines []driver.BillLine) error {
 	n := len(lines)
-	numbers, refunds := make([]int32, n), make([]bool, n)
+	numbers, refunds, reversed := make([]int32, n), make([]bool, n), make([]bool, n)
 	ourIDs, refundIDs, refs, currencies := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	amounts, fees, times := make([]int64, n), make([]int64, n), make([]time.Time, n)
 	for i, l := range lines {
-		numbers[i], refunds[i] = int32(l.Line), l.Refund
+		numbers[i], refunds[i], reversed[i] = int32(l.Line), l.Refund, l.Reversed
 		ourIDs[i], refundIDs[i], refs[i], currencies[i] = l.OurID, l.RefundID, l.ProviderRef, string(l.Amount.Currency)
 		amounts[i], fees[i], times[i] = l.Amount.Minor, l.Fee, l.At
 	}
-	tag, err := tx.Exec(ctx, insertLinesSQL, int64(tx.Tenant), b.contract, b.day, b.issue, numbers, refunds, ourIDs, refundIDs, refs, amounts, currencies, fees, times)
+	tag, err := tx.Exec(ctx, insertLinesSQL, int64(tx.Tenant), b.contract, b.day, b.issue, numbers, refunds, ourIDs, refundIDs, refs, amounts, currencies, fees, times, reversed)
 	if err == nil && tag.RowsAffected() != int64(n) {
 		err = ErrBill.Because(nil, "contract %s, day %s: two rows have one line number", b.contract, b.day)
 	}

@@ -71,7 +71,7 @@ func matchPart(ctx context.Context, tx *pg.Tx, b bill, after, last int) error {
 }
 
 // lineColumns are a row of a bill, with what it says was paid in another currency.
-const lineColumns = `l.day, l.issue, l.line_no, l.is_refund, l.our_id, l.refund_id, l.provider_ref, l.amount, l.currency, l.fee, l.at,
+const lineColumns = `l.day, l.issue, l.line_no, l.is_refund, l.our_id, l.refund_id, l.provider_ref, l.amount, l.currency, l.fee, l.at, l.reversed,
 	coalesce(x.paid, 0), coalesce(x.paid_currency, '')`
 
 // joinExchanges adds what rows l say was paid, as x.
@@ -81,7 +81,7 @@ const joinExchanges = ` LEFT JOIN LATERAL (
 
 func lineTargets(l *Line) []any {
 	return []any{
-		&l.Day, &l.Issue, &l.No, &l.Refund, &l.OurID, &l.RefundID, &l.ProviderRef, &l.Amount, &l.Currency, &l.Fee, &l.At,
+		&l.Day, &l.Issue, &l.No, &l.Refund, &l.OurID, &l.RefundID, &l.ProviderRef, &l.Amount, &l.Currency, &l.Fee, &l.At, &l.Reversed,
 		&l.Paid.Minor, &l.Paid.Currency,
 	}
 }
@@ -99,7 +99,7 @@ const restSQL = `
 		EXCEPT SELECT line_no FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 AND line_no > $5
 		ORDER BY line_no LIMIT $6) AS r
 	CROSS JOIN LATERAL (
-		SELECT day, issue, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at FROM external_lines
+		SELECT day, issue, line_no, is_refund, our_id, refund_id, provider_ref, amount, currency, fee, at, reversed FROM external_lines
 		WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 AND line_no = r.line_no LIMIT 1) AS l` + joinExchanges + `
 	ORDER BY l.line_no`
 

@@ -103,7 +103,7 @@ func (c *Contract) Blocked(debts []Debt, lastApproval time.Time) bool {
 	var lastDecline time.Time
 	for i := range debts {
 		d := &debts[i]
-		if d.State == Open && d.Amount > 0 && !(d.Reversal && c != nil && c.Reversed == ReversedOwed) {
+		if d.State == Open && d.Amount > 0 && (!d.Reversal || c == nil || c.Reversed != ReversedOwed) {
 			return true
 		}
 		if !d.Reversal && d.State != Corrected {
