@@ -3,11 +3,15 @@ package remote
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -40,15 +44,38 @@ type (
 		AmountMinor int64 `json:"amount_minor"`
 		FeeMinor    int64 `json:"fee_minor"`
 	}
+	// A billMore ends an answer that is not the whole of the bill.
+	billMore struct {
+		More bool `json:"more"`
+		Rows int  `json:"rows"` // of the bill so far, those of earlier answers counted
+	}
 )
 
-// FetchBill is driver.Biller's.
+// billPage is the number of rows that are asked for at once.
+const billPage = 50_000
+
+var (
+	morePrefix = []byte(`{"more":`)
+	gzipMark   = []byte{0x1f, 0x8b}
+)
+
+// FetchBill is driver.Biller's. A bill comes in one answer or in several, each signed
+// for itself; of several the body is kept compressed, so that a large one takes little
+// room.
 func (d *Driver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
-	body, err := d.send(ctx, pathBill, billCall{d.part, day.String()}, wire.BillLimit)
+	call := billCall{d.part, day.String(), "", cmp.Or(d.page, billPage)}
+	body, err := d.send(ctx, pathBill, call, wire.BillLimit)
 	if err != nil {
 		return driver.Bill{}, err
 	}
 	first, _, _ := bytes.Cut(body, []byte("\n"))
+	if rows, more, err := cutMore(body); err != nil {
+		return driver.Bill{}, err
+	} else if more > 0 {
+		if body, err = d.fetchRest(ctx, call, first, rows, more); err != nil {
+			return driver.Bill{}, err
+		}
+	}
 	var head billHead
 	if err := strict(first, &head); err != nil || head.Bill != "1" {
 		return driver.Bill{}, fmt.Errorf("%w: no head", ErrBill)
@@ -58,6 +85,56 @@ func (d *Driver) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill,
 		return driver.Bill{}, fmt.Errorf("%w: a head without a day or a currency", ErrBill)
 	}
 	return driver.Bill{Day: of, Name: head.Name, Body: body, Currency: head.Currency}, nil
+}
+
+// cutMore gives what stands before the line that says that there is more, and how many
+// rows the bill has until there; 0 if the answer does not say so.
+func cutMore(body []byte) (rest []byte, rows int, err error) {
+	text := bytes.TrimSuffix(body, []byte("\n"))
+	at := bytes.LastIndexByte(text, '\n') + 1
+	if !bytes.HasPrefix(text[at:], morePrefix) {
+		return body, 0, nil
+	}
+	var more billMore
+	if err := strict(text[at:], &more); err != nil || !more.More || more.Rows <= 0 {
+		return nil, 0, fmt.Errorf("%w: an answer ends in a line that does not say how much more there is", ErrBill)
+	}
+	return body[:at], more.Rows, nil
+}
+
+// fetchRest asks for what is behind the rows that came, until the bill ends, and gives
+// all of it compressed. Every answer must begin with the same head and bring rows.
+func (d *Driver) fetchRest(ctx context.Context, call billCall, head, rows []byte, have int) ([]byte, error) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write(rows)
+	for size := int64(len(rows)); err == nil && have > 0; {
+		call.After = strconv.Itoa(have)
+		body, sendErr := d.send(ctx, pathBill, call, wire.BillLimit)
+		if sendErr != nil {
+			return nil, sendErr
+		}
+		first, behind, _ := bytes.Cut(body, []byte("\n"))
+		if !bytes.Equal(first, head) {
+			return nil, fmt.Errorf("%w: its answers are of two bills", ErrBill)
+		}
+		rows, more, cutErr := cutMore(behind)
+		if cutErr != nil {
+			return nil, cutErr
+		}
+		if more != 0 && more <= have {
+			return nil, fmt.Errorf("%w: an answer brings nothing and says that there is more", ErrBill)
+		}
+		if size += int64(len(rows)); size > wire.UnfoldLimit || int64(packed.Len()) > wire.BillLimit {
+			return nil, wire.ErrTooLarge
+		}
+		_, err = z.Write(rows)
+		have = more
+	}
+	if err = errors.Join(err, z.Close()); err != nil {
+		return nil, err
+	}
+	return packed.Bytes(), nil
 }
 
 // ParseBill is driver.Biller's: all that ReadBill visits.
@@ -95,7 +172,15 @@ type billReader struct {
 }
 
 func readBill(bill driver.Bill, visit func(driver.BillLine) error) error {
-	scanner := bufio.NewScanner(bytes.NewReader(bill.Body))
+	text := &lastByte{r: bytes.NewReader(bill.Body)}
+	if bytes.HasPrefix(bill.Body, gzipMark) {
+		z, err := gzip.NewReader(text.r)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrBill, err)
+		}
+		text.r = io.LimitReader(z, wire.UnfoldLimit)
+	}
+	scanner := bufio.NewScanner(text)
 	scanner.Buffer(make([]byte, 0, 4096), 64<<10)
 	r := billReader{bill: bill, visit: visit, sum: billEnd{End: true}}
 	for scanner.Scan() {
@@ -107,10 +192,24 @@ func readBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("%w: line %d: %w", ErrBill, r.at+1, err)
 	}
-	if !r.ended || !bytes.HasSuffix(bill.Body, []byte("\n")) {
+	if !r.ended || text.last != '\n' {
 		return fmt.Errorf("%w: it has no end", ErrBill)
 	}
 	return nil
+}
+
+// A lastByte remembers the last byte that was read.
+type lastByte struct {
+	r    io.Reader
+	last byte
+}
+
+func (l *lastByte) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if n > 0 {
+		l.last = p[n-1]
+	}
+	return n, err
 }
 
 func (r *billReader) line(raw []byte) (err error) {
@@ -179,24 +278,31 @@ func (d *Driver) BillDay(at time.Time) citygate.Date {
 	return citygate.DateOf(wall.Add(-seconds(d.config.Manifest.BillStartSeconds)))
 }
 
-// writeBill writes a driver's bill in the protocol's format.
-func writeBill(bill driver.Bill, lines []driver.BillLine) ([]byte, error) {
+// writeBill writes the rows of a driver's bill behind so many, at most limit (0 = all
+// of them), in the protocol's format.
+func writeBill(bill driver.Bill, after, limit int, read func(visit func(driver.BillLine) error) error) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	if err := enc.Encode(billHead{"1", bill.Day.String(), bill.Currency, bill.Name}); err != nil {
 		return nil, err
 	}
 	end := billEnd{End: true}
-	for _, l := range lines {
-		if err := enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC()}); err != nil {
-			return nil, err
-		}
+	err := read(func(l driver.BillLine) error {
 		end.Rows, end.AmountMinor, end.FeeMinor = end.Rows+1, end.AmountMinor+l.Amount.Minor, end.FeeMinor+l.Fee
-	}
-	if err := enc.Encode(end); err != nil {
+		if end.Rows <= after || limit > 0 && end.Rows > after+limit {
+			return nil
+		}
+		return enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC()})
+	})
+	if err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	if limit > 0 && end.Rows > after+limit {
+		err = enc.Encode(billMore{true, after + limit})
+	} else {
+		err = enc.Encode(end)
+	}
+	return b.Bytes(), err
 }
 
 // strict decodes one JSON value with known fields alone.

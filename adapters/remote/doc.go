@@ -52,5 +52,6 @@
 //
 // A bill is JSON lines, written by the program from whatever the product gives:
 // a head, one row for each payment or refund, and an end with their number and
-// sums. See [Driver.ParseBill].
+// sums. A large one comes in several answers: one that ends in {"more":true,"rows":n}
+// is followed by a call for what is behind n rows. See [Driver.ReadBill].
 package remote

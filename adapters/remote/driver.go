@@ -58,6 +58,7 @@ type Driver struct {
 	zone   *time.Location // of bills
 	keys   map[string]crypto.PublicKey
 	part   contractPart
+	page   int // rows of a bill asked for at once; 0 = billPage
 }
 
 var (

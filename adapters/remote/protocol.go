@@ -185,6 +185,8 @@ type (
 	billCall struct {
 		Contract contractPart `json:"contract"`
 		Day      string       `json:"day"`
+		After    string       `json:"after,omitempty"` // how many rows the gateway has already
+		Limit    int          `json:"limit,omitempty"` // rows that it wants now at most
 	}
 	plainCall struct {
 		Contract contractPart `json:"contract"`

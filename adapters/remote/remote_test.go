@@ -40,7 +40,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 	types := map[string]any{
 		"Manifest": Manifest{}, "TestSystem": TestSystem{}, "Contract": contractPart{}, "Money": money{}, "Debit": debit{}, "Ref": ref{},
 		"Result": result{}, "SubmitCall": submitCall{}, "SubmitAnswer": submitAnswer{}, "RefCall": refCall{}, "ReverseAnswer": reverseAnswer{},
-		"Refund": refund{}, "RefundCall": refundCall{}, "BillCall": billCall{}, "BillHead": billHead{}, "BillRow": billRow{}, "BillEnd": billEnd{},
+		"Refund": refund{}, "RefundCall": refundCall{}, "BillCall": billCall{}, "BillHead": billHead{}, "BillRow": billRow{}, "BillEnd": billEnd{}, "BillMore": billMore{},
 		"PlainCall": plainCall{}, "DenyAnswer": denyAnswer{}, "KeysAnswer": keysAnswer{}, "FeedKey": feedKey{}, "Notification": notification{},
 		"NotifyCall": notifyCall{}, "Ack": ack{}, "Notice": notice{}, "Agreement": agreement{}, "NotifyAnswer": notifyAnswer{}, "CodeCall": codeCall{},
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
@@ -271,7 +271,7 @@ func FuzzParseBill(f *testing.F) {
 		if total != end.AmountMinor || len(lines) != end.Rows {
 			t.Errorf("%d rows of %d, its end says %d of %d", len(lines), total, end.Rows, end.AmountMinor)
 		}
-		again, err := writeBill(bill(""), lines)
+		again, err := writeBill(bill(""), 0, 0, func(visit func(driver.BillLine) error) error { return visitAll(lines, visit) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"strconv"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -108,11 +110,32 @@ func serveBill(ctx context.Context, p driver.Biller, c billCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	after, err := strconv.Atoi(cmp.Or(c.After, "0"))
+	if err != nil || after < 0 || c.Limit < 0 {
+		return nil, errBody
+	}
+	return writeBill(bill, after, c.Limit, func(visit func(driver.BillLine) error) error { return readWhole(p, bill, visit) })
+}
+
+// readWhole visits the lines of a bill, as a stream where the driver can.
+func readWhole(p driver.Biller, bill driver.Bill, visit func(driver.BillLine) error) error {
+	if r, ok := p.(driver.BillReader); ok {
+		return r.ReadBill(bill, visit)
+	}
 	lines, err := p.ParseBill(bill)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return writeBill(bill, lines)
+	return visitAll(lines, visit)
+}
+
+func visitAll(lines []driver.BillLine, visit func(driver.BillLine) error) error {
+	for _, l := range lines {
+		if err := visit(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func serveNotify(ctx context.Context, p driver.Notifier, c notifyCall) (any, error) {
