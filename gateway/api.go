@@ -188,16 +188,35 @@ func inUTC(t *time.Time) *time.Time {
 }
 
 // terms gives the default terms and every version that was added to them.
-func (g *Gateway) terms(ctx context.Context, tenant citygate.TenantID) (list []edge.Terms, err error) {
+func (g *Gateway) terms(ctx context.Context, tenant citygate.TenantID, page edge.VersionsPage) (list []edge.Terms, err error) {
+	until, err := untilDate(page.Until)
+	if err != nil {
+		return nil, err
+	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		all, err := settle.AllTerms(ctx, tx)
-		list = []edge.Terms{termsView(settle.DefaultTerms())}
+		list = nil
+		var behind int
+		if page.Behind == nil {
+			list = []edge.Terms{termsView(settle.DefaultTerms())}
+		} else {
+			behind = int(*page.Behind)
+		}
+		all, err := settle.TermsAfter(ctx, tx, behind, until, page.Limit-len(list))
 		for _, t := range all {
 			list = append(list, termsView(t))
 		}
 		return err
 	})
 	return list, err
+}
+
+// untilDate reads the end of a span of business dates, nil for "".
+func untilDate(text string) (*citygate.Date, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // there is no end
+	}
+	d, err := citygate.ParseDate(text)
+	return &d, err
 }
 
 func termsView(t settle.Terms) edge.Terms {

@@ -236,12 +236,12 @@ func (g *Gateway) addSecret(ctx context.Context, actor string, tenant citygate.T
 	return edge.ContractSecret{Name: name, Version: version, SetAt: g.DB.ClockOf(tenant)().UTC()}, err
 }
 
-func (g *Gateway) tariffs(ctx context.Context, tenant citygate.TenantID) (list []edge.Tariff, err error) {
+func (g *Gateway) tariffs(ctx context.Context, tenant citygate.TenantID, after uint64, page pg.Span) (list []edge.Tariff, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.Tariffs(ctx, tx)
+		found, err := pricing.TariffVersions(ctx, tx, after, page)
 		list = make([]edge.Tariff, len(found))
-		for i, p := range found {
-			list[i] = edge.Tariff{Version: p.Tariff.Version, From: p.From}
+		for i, v := range found {
+			list[i] = edge.Tariff{Version: v.Version, From: v.From}
 		}
 		return err
 	})
@@ -252,18 +252,16 @@ var errNoTariff = &citygate.Code{Name: "pricing.no_tariff", Kind: citygate.NotFo
 
 func (g *Gateway) tariff(ctx context.Context, tenant citygate.TenantID, version uint64) (v edge.Tariff, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.Tariffs(ctx, tx)
+		p, ok, err := pricing.Tariff(ctx, tx, version)
 		if err != nil {
 			return err
 		}
-		for _, p := range found {
-			if p.Tariff.Version == version {
-				v = edge.Tariff{Version: version, From: p.From}
-				v.Tariff, err = p.Tariff.Encode()
-				return err
-			}
+		if !ok {
+			return errNoTariff.Explain("version %d", version)
 		}
-		return errNoTariff.Explain("version %d", version)
+		v = edge.Tariff{Version: version, From: p.From}
+		v.Tariff, err = p.Tariff.Encode()
+		return err
 	})
 	return v, err
 }

@@ -36,9 +36,9 @@ func corrections(ctx context.Context, tx *pg.Tx, id citygate.UUID) (list []edge.
 	return list, err
 }
 
-func (g *Gateway) journeyRulesList(ctx context.Context, tenant citygate.TenantID) (list []edge.JourneyRules, err error) {
+func (g *Gateway) journeyRulesList(ctx context.Context, tenant citygate.TenantID, page pg.Span) (list []edge.JourneyRules, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.RuleVersions(ctx, tx)
+		found, err := pricing.RuleVersions(ctx, tx, page)
 		if err != nil {
 			return err
 		}

@@ -55,9 +55,9 @@ func buyer(ctx context.Context, tx *pg.Tx, rider citygate.Rider) (collect.Accoun
 	return found[rider], err
 }
 
-func (g *Gateway) catalogues(ctx context.Context, tenant citygate.TenantID) (list []edge.Catalogue, err error) {
+func (g *Gateway) catalogues(ctx context.Context, tenant citygate.TenantID, page pg.Span) (list []edge.Catalogue, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := pricing.Catalogues(ctx, tx)
+		found, err := pricing.Catalogues(ctx, tx, page)
 		if err != nil {
 			return err
 		}

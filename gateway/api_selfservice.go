@@ -253,9 +253,9 @@ func (g *Gateway) riskAPI() edge.Risk {
 	return edge.Risk{Terms: g.riskTerms, Publish: byHand(g, manifest.KindRiskTerms, g.publishRiskTerms), Liability: g.liability, Flags: g.riskFlags, ChangeFlag: g.changeRiskFlag}
 }
 
-func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID) (list []edge.RiskTerms, err error) {
+func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID, page pg.Span) (list []edge.RiskTerms, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := risk.Versions(ctx, tx)
+		found, err := risk.Versions(ctx, tx, page)
 		if err != nil {
 			return err
 		}

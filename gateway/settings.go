@@ -71,14 +71,25 @@ func (g *Gateway) quota(tenant citygate.TenantID) edge.Quota {
 
 // calendars gives every version of a tenant's calendar, its own time zone and cut
 // as the first.
-func (g *Gateway) calendars(ctx context.Context, tenant citygate.TenantID) (list []tenants.CalendarVersion, err error) {
+func (g *Gateway) calendars(ctx context.Context, tenant citygate.TenantID, page edge.VersionsPage) (list []tenants.CalendarVersion, err error) {
 	t, err := g.Tenants.ByID(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
+	until, err := untilDate(page.Until)
+	if err != nil {
+		return nil, err
+	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		later, err := tenants.Calendars(ctx, tx)
-		list = append([]tenants.CalendarVersion{{Version: 1, TimeZone: t.TimeZone, CutMinutes: t.CutMinutes}}, later...)
+		list = nil
+		behind := 1
+		if page.Behind == nil {
+			list = []tenants.CalendarVersion{{Version: 1, TimeZone: t.TimeZone, CutMinutes: t.CutMinutes}}
+		} else {
+			behind = int(*page.Behind)
+		}
+		later, err := tenants.CalendarsAfter(ctx, tx, behind, until, page.Limit-len(list))
+		list = append(list, later...)
 		return err
 	})
 	return list, err

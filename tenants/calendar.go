@@ -138,6 +138,15 @@ func Calendars(ctx context.Context, tx *pg.Tx) ([]CalendarVersion, error) {
 	return all[tx.Tenant], err
 }
 
+// CalendarsAfter gives up to limit later versions behind one, those that hold from
+// before a business date, nil for any.
+func CalendarsAfter(ctx context.Context, tx *pg.Tx, version int, until *citygate.Date, limit int) ([]CalendarVersion, error) {
+	rows, err := tx.Query(ctx, selectCalendars+` WHERE tenant_id = $1 AND version > $2 AND ($3::date IS NULL OR from_date < $3) ORDER BY version LIMIT $4`,
+		tx.Tenant, version, until, limit)
+	all, err := scanCalendars(rows, err)
+	return all[tx.Tenant], err
+}
+
 // AddCalendar adds the next version of the calendar of the transaction's tenant.
 // The same again changes nothing; another content under a version, or a version out
 // of turn, is [ErrCalendar], and so is one that would move a business date that can

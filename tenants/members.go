@@ -12,7 +12,14 @@ import (
 )
 
 // Serve says which authorities an operator serves besides the one that owns it:
-// exactly these from now on. It gives rights, never a wider transaction.
+// exactly these from now on. The two then ride as one tree does: by acceptance
+// rules, without terms of roaming.
+//
+// It gives the authority's people no right to read or change anything of the
+// operator: that one is owned by another authority, which alone has rights below
+// it, and carries riders of both. What a served authority needs it has in its own
+// books: the claims for its riders with their evidence, and what it owes. Whoever
+// is to see more is made a member of the operator's tenant, by the operator.
 func (d *Directory) Serve(ctx context.Context, actor string, operator citygate.TenantID, authorities ...citygate.TenantID) error {
 	authorities = slices.Clone(authorities)
 	slices.Sort(authorities)

@@ -27,9 +27,6 @@ const (
 	selectLiveKeys    = `
 		SELECT key_id, name, owner, scopes, hash, created_at, expires_at, last_used_at, revoked_at
 		FROM access_keys WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY key_id`
-	selectKeys = `
-		SELECT key_id, name, owner, scopes, hash, created_at, expires_at, last_used_at, revoked_at
-		FROM access_keys WHERE tenant_id = $1 ORDER BY key_id`
 	selectSettings            = `SELECT two_person FROM access_settings WHERE tenant_id = $1`
 	selectPlatformRevocations = `SELECT subject, before FROM platform.access_revocations`
 )
@@ -180,7 +177,11 @@ func readRevocations(ctx context.Context, tx *pg.Tx, s *snapshot, sql string, ar
 }
 
 func members(ctx context.Context, tx *pg.Tx) ([]Member, error) {
-	rows, err := tx.Query(ctx, of(tx, selectMembers), tx.Tenant)
+	return membersBy(ctx, tx, selectMembers, tx.Tenant)
+}
+
+func membersBy(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]Member, error) {
+	rows, err := tx.Query(ctx, of(tx, sql), args...)
 	if err != nil {
 		return nil, err
 	}

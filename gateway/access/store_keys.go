@@ -109,34 +109,44 @@ func (g *Guard) secret(n int) ([]byte, error) {
 // RevokeKey takes an API key back for good. Revoking it again changes nothing.
 func (g *Guard) RevokeKey(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID) error {
 	return g.change(ctx, tenant, func(tx *pg.Tx) error {
-		keys, err := apiKeys(ctx, tx, selectKeys, tenant)
+		keys, err := apiKeys(ctx, tx, oneKey, tenant, id)
 		if err != nil {
 			return err
 		}
-		for _, k := range keys {
-			if k.ID != id {
-				continue
-			}
-			if _, err := tx.Exec(ctx, of(tx, revokeKey), tenant, id, tx.Now); err != nil || k.RevokedAt != nil {
-				return err
-			}
-			return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "api_key.revoke", Object: k.Prefix(), Before: map[string]any{"owner": k.Owner, "scopes": k.Scopes}})
+		if len(keys) == 0 {
+			return ErrNotFound.Because(nil, "key %s", id)
 		}
-		return ErrNotFound.Because(nil, "key %s", id)
+		k := keys[0]
+		if _, err := tx.Exec(ctx, of(tx, revokeKey), tenant, id, tx.Now); err != nil || k.RevokedAt != nil {
+			return err
+		}
+		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "api_key.revoke", Object: k.Prefix(), Before: map[string]any{"owner": k.Owner, "scopes": k.Scopes}})
 	})
 }
 
-// Keys gives all API keys of a tenant there ever were, oldest first.
-func (g *Guard) Keys(ctx context.Context, tenant citygate.TenantID) (all []APIKey, err error) {
+const (
+	pageKeys = `
+		SELECT key_id, name, owner, scopes, hash, created_at, expires_at, last_used_at, revoked_at FROM access_keys
+		WHERE tenant_id = $1 AND ($2::uuid IS NULL OR key_id > $2) AND ($3 = '' OR owner = $3) AND
+			($4 = '' OR CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= $5 THEN 'expired' ELSE 'usable' END = $4)
+		ORDER BY key_id LIMIT $6`
+	oneKey = `
+		SELECT key_id, name, owner, scopes, hash, created_at, expires_at, last_used_at, revoked_at FROM access_keys
+		WHERE tenant_id = $1 AND key_id = $2 FOR UPDATE`
+)
+
+// KeysAfter gives API keys that a tenant ever had, oldest first, behind one; those
+// of an owner and in a state (usable, expired, revoked), "" for any.
+func (g *Guard) KeysAfter(ctx context.Context, tenant citygate.TenantID, owner, state string, after *citygate.UUID, limit int) (page []APIKey, err error) {
 	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
-		all = nil
-		found, err := apiKeys(ctx, tx, selectKeys, tenant)
+		page = nil
+		found, err := apiKeys(ctx, tx, pageKeys, tx.Tenant, after, owner, state, tx.Now, limit)
 		for _, k := range found {
-			all = append(all, k.APIKey)
+			page = append(page, k.APIKey)
 		}
 		return err
 	})
-	return all, err
+	return page, err
 }
 
 // KeyCaller gives who an API key speaks for. Every doubt is the same refusal.

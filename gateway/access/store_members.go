@@ -172,6 +172,38 @@ func (g *Guard) Members(ctx context.Context, tenant citygate.TenantID) (all []Me
 	return all, err
 }
 
+const (
+	pageMembers = `SELECT subject, issuer, external, name, roles, added_by, added_at FROM access_members
+		WHERE tenant_id = $1 AND subject > $2 AND ($3 = '' OR $3 = ANY(roles)) AND ($4 = '' OR issuer = $4) ORDER BY subject LIMIT $5`
+	oneMember = `SELECT subject, issuer, external, name, roles, added_by, added_at FROM access_members WHERE tenant_id = $1 AND subject = $2`
+)
+
+// MembersAfter gives the people of a tenant behind a subject, those who have a role
+// and sign in at an issuer, "" for any.
+func (g *Guard) MembersAfter(ctx context.Context, tenant citygate.TenantID, role authz.Role, issuer, after string, limit int) (page []Member, err error) {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
+		page, err = membersBy(ctx, tx, pageMembers, tx.Tenant, after, string(role), issuer, limit)
+		return err
+	})
+	return page, err
+}
+
+// Member gives one of a tenant's people, or [ErrNotFound].
+func (g *Guard) Member(ctx context.Context, tenant citygate.TenantID, subject string) (m Member, err error) {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
+		found, err := membersBy(ctx, tx, oneMember, tx.Tenant, subject)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return ErrNotFound.Because(nil, "member %s", subject)
+		}
+		m = found[0]
+		return nil
+	})
+	return m, err
+}
+
 // Recover makes a person an administrator, or gives the person that role back:
 // for the first one, and when the last one is locked out. It is for a command of
 // whoever runs the installation, and the log says so.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/danielgtaylor/huma/v2"
 )
 
@@ -26,7 +27,7 @@ type Onboarding struct {
 	Adapters      func() []Adapter
 	PutContract   func(ctx context.Context, actor string, tenant citygate.TenantID, name string, c PutContract) (Contract, error)
 	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
-	Tariffs       func(ctx context.Context, tenant citygate.TenantID) ([]Tariff, error)
+	Tariffs       func(ctx context.Context, tenant citygate.TenantID, after uint64, page pg.Span) ([]Tariff, error)
 	Tariff        func(ctx context.Context, tenant citygate.TenantID, version uint64) (Tariff, error)
 	RestoreTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time) (Tariff, error)
 	PublishTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, t Tariff) (Tariff, error)
@@ -163,7 +164,7 @@ func (e *Edge) onboardingRoutes() {
 	type served struct {
 		Authorities []int64 `json:"authorities" maxItems:"100" doc:"tenant numbers"`
 	}
-	register(e, get("list-served", "/v1/tenants/{tenant}/serves", "The authorities an operator serves besides its own", "tenants"),
+	register(e, get("list-served", "/v1/tenants/{tenant}/serves", "The authorities an operator serves besides its own: they ride as one tree, and get no rights in the operator's tenant", "tenants"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[served], error) {
 			list, err := e.Onboarding.Serves(ctx, r.id())
 			return respond(served{append([]int64{}, list...)}, err)
@@ -293,8 +294,12 @@ func (e *Edge) tariffRoutes() {
 			Paged
 			Between
 		}) (*body[list[Tariff]], error) {
-			keep := func(t Tariff) bool { return r.has(t.From) }
-			return cutPages(ctx, r.Paging, func(t Tariff) string { return ordered(t.Version) }, keep)(e.Onboarding.Tariffs(ctx, r.id()))
+			after, err := r.number()
+			if err != nil {
+				return nil, err
+			}
+			page := pg.Span{From: r.From, Until: r.Until, Limit: r.more()}
+			return inPages(ctx, r.Paging, func(t Tariff) string { return ordered(t.Version) })(e.Onboarding.Tariffs(ctx, r.id(), after, page))
 		})
 	register(e, get("get-tariff", "/v1/tenants/{tenant}/tariffs/{version}", "One version of the tenant's prices", "fares"),
 		func(ctx context.Context, _ Caller, r *struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/gin-gonic/gin"
 )
 
@@ -67,6 +68,27 @@ func ordered(n uint64) string { return fmt.Sprintf("%020d", n) }
 
 // instant writes a time so that texts sort as times do.
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
+
+// versions is a page of rows that have versions, of which the first may be 0.
+func (p Paging) versions() (v VersionsPage, err error) {
+	v.Limit = p.more()
+	if p.After == "" {
+		return v, nil
+	}
+	n, err := strconv.ParseInt(p.After, 10, 64)
+	if err != nil {
+		return v, errCursor
+	}
+	v.Behind = &n
+	return v, nil
+}
+
+// A VersionsPage is a page of a list in the order of its versions.
+type VersionsPage struct {
+	Behind *int64 // the last version seen; nil: from the first one on
+	Until  string // a business date: those that hold from before it, "" for any
+	Limit  int
+}
 
 // cursorSum is how much of a hash binds a cursor to its list.
 const cursorSum = 12
@@ -161,8 +183,15 @@ type Between struct {
 	Until time.Time `query:"until" doc:"those that hold from before"`
 }
 
-func (b Between) has(at time.Time) bool {
-	return !at.Before(b.From) && (b.Until.IsZero() || at.Before(b.Until))
+// span is what to ask for of versions that hold from their begin on.
+func (b Between) span(p Paging) (s pg.Span, err error) {
+	s = pg.Span{From: b.From, Until: b.Until, Limit: p.more()}
+	if p.After != "" {
+		if s.After, err = time.Parse(time.RFC3339Nano, p.After); err != nil {
+			return s, errCursor
+		}
+	}
+	return s, nil
 }
 
 // wanted reports whether a value passes a filter; "" is no filter.

@@ -88,17 +88,6 @@ func keyView(k access.APIKey) APIKeyDocument {
 	}
 }
 
-// state says whether the key can be used.
-func (d APIKeyDocument) state(now time.Time) string {
-	switch {
-	case d.RevokedAt != nil:
-		return "revoked"
-	case !now.Before(d.ExpiresAt):
-		return "expired"
-	}
-	return "usable"
-}
-
 // CreateAPIKey asks for an API key.
 type CreateAPIKey struct {
 	Name   string   `json:"name" minLength:"1" maxLength:"80"`
@@ -399,29 +388,29 @@ type IssuerQuery struct {
 }
 
 func (e *Edge) members(ctx context.Context, tenant citygate.TenantID, q MemberQuery) (*body[list[MemberDocument]], error) {
-	all, err := e.Access.Members(ctx, tenant)
-	views := make([]MemberDocument, len(all))
-	for i, m := range all {
+	page, err := e.Access.MembersAfter(ctx, tenant, authz.Role(q.Role), q.Issuer, q.After, q.more())
+	views := make([]MemberDocument, len(page))
+	for i, m := range page {
 		views[i] = memberView(m)
 	}
-	keep := func(m MemberDocument) bool {
-		return (q.Role == "" || slices.Contains(m.Roles, q.Role)) && wanted(q.Issuer, m.Issuer)
-	}
-	return cutPages(ctx, q.Paging, func(m MemberDocument) string { return m.Subject }, keep)(views, err)
+	return inPages(ctx, q.Paging, func(m MemberDocument) string { return m.Subject })(views, err)
 }
 
 func (e *Edge) apiKeys(ctx context.Context, tenant citygate.TenantID, q KeyQuery) (*body[list[APIKeyDocument]], error) {
-	now, err := e.DB.NowOf(ctx, tenant)
-	if err != nil {
-		return nil, err
+	var after *citygate.UUID
+	if q.After != "" {
+		id, err := citygate.ParseUUID("key_", q.After)
+		if err != nil {
+			return nil, errCursor
+		}
+		after = &id
 	}
-	all, err := e.Access.Keys(ctx, tenant)
-	views := make([]APIKeyDocument, len(all))
-	for i, k := range all {
+	page, err := e.Access.KeysAfter(ctx, tenant, q.Owner, q.State, after, q.more())
+	views := make([]APIKeyDocument, len(page))
+	for i, k := range page {
 		views[i] = keyView(k)
 	}
-	keep := func(d APIKeyDocument) bool { return wanted(q.Owner, d.Owner) && wanted(q.State, d.state(now)) }
-	return cutPages(ctx, q.Paging, func(d APIKeyDocument) string { return d.ID }, keep)(views, err)
+	return inPages(ctx, q.Paging, func(d APIKeyDocument) string { return d.ID })(views, err)
 }
 
 func (e *Edge) createKey(ctx context.Context, who Caller, tenant citygate.TenantID, b CreateAPIKey) (*body[NewAPIKey], error) {

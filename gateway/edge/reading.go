@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // JourneyReading is what the edge calls for how taps become journeys.
 type JourneyReading struct {
-	Rules   func(ctx context.Context, tenant citygate.TenantID) ([]JourneyRules, error)
+	Rules   func(ctx context.Context, tenant citygate.TenantID, page pg.Span) ([]JourneyRules, error)
 	Publish func(ctx context.Context, actor string, tenant citygate.TenantID, r JourneyRules) error
 	Facts   func(ctx context.Context, tenant citygate.TenantID, page Page) ([]JourneyFact, error)
 	Record  func(ctx context.Context, actor string, tenant citygate.TenantID, f JourneyFact) (JourneyFact, error)
@@ -71,8 +72,11 @@ func (e *Edge) journeyReadingRoutes() {
 			Paged
 			Between
 		}) (*body[list[JourneyRules]], error) {
-			keep := func(v JourneyRules) bool { return r.has(v.From) }
-			return cutPages(ctx, r.Paging, func(v JourneyRules) string { return instant(v.From) }, keep)(e.JourneyReading.Rules(ctx, r.id()))
+			page, err := r.span(r.Paging)
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(v JourneyRules) string { return instant(v.From) })(e.JourneyReading.Rules(ctx, r.id(), page))
 		})
 	register(e, post("publish-journey-rules", "/v1/tenants/{tenant}/journey-rules", "Publish the next version of how taps become journeys", "policies"),
 		func(ctx context.Context, who Caller, r *struct {

@@ -246,8 +246,12 @@ func (e *Edge) moneyRoutes() {
 			Paged
 			Until string `query:"until" format:"date" doc:"those that hold from a business date before it on"`
 		}) (*body[list[Terms]], error) {
-			keep := func(t Terms) bool { return r.Until == "" || t.From < r.Until }
-			return cutPages(ctx, r.Paging, func(t Terms) string { return ordered(uint64(t.Version)) }, keep)(e.Terms(ctx, r.id()))
+			page, err := r.versions()
+			if err != nil {
+				return nil, err
+			}
+			page.Until = r.Until
+			return inPages(ctx, r.Paging, func(t Terms) string { return ordered(uint64(t.Version)) })(e.Terms(ctx, r.id(), page))
 		})
 	register(e, post("add-settlement-terms", "/v1/tenants/{tenant}/settlement-terms", "Add the next version of when windows close and are paid", "money"),
 		func(ctx context.Context, who Caller, r *struct {

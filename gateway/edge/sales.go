@@ -9,12 +9,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // Sales is what the edge calls for products: what a tenant sells and gives, and
 // what riders hold. code is a fresh code of the rider's, as for [Riders].
 type Sales struct {
-	Catalogues func(ctx context.Context, tenant citygate.TenantID) ([]Catalogue, error)
+	Catalogues func(ctx context.Context, tenant citygate.TenantID, page pg.Span) ([]Catalogue, error)
 	Publish    func(ctx context.Context, actor string, tenant citygate.TenantID, c Catalogue) error
 
 	Rights   func(ctx context.Context, tenant citygate.TenantID, rider citygate.Rider, page Page) ([]Right, error)
@@ -140,8 +141,11 @@ func (e *Edge) salesRoutes() {
 			Paged
 			Between
 		}) (*body[list[Catalogue]], error) {
-			keep := func(c Catalogue) bool { return r.has(c.From) }
-			return cutPages(ctx, r.Paging, func(c Catalogue) string { return instant(c.From) }, keep)(e.Sales.Catalogues(ctx, r.id()))
+			page, err := r.span(r.Paging)
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(c Catalogue) string { return instant(c.From) })(e.Sales.Catalogues(ctx, r.id(), page))
 		})
 	register(e, post("publish-catalogue", "/v1/tenants/{tenant}/product-catalogues", "Publish the next version of what the tenant sells and gives", "products"),
 		func(ctx context.Context, who Caller, r *struct {

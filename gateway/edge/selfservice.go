@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // Riders is what the edge calls for riders themselves. code is a fresh code of
@@ -159,7 +160,7 @@ func (e *Edge) selfServiceRoutes() {
 
 // Risk is what the edge calls for terms about money that does not come.
 type Risk struct {
-	Terms   func(ctx context.Context, tenant citygate.TenantID) ([]RiskTerms, error)
+	Terms   func(ctx context.Context, tenant citygate.TenantID, page pg.Span) ([]RiskTerms, error)
 	Publish func(ctx context.Context, actor string, tenant citygate.TenantID, t RiskTerms) error
 	// Liability gives what of the terms in force is for everybody to read.
 	Liability func(ctx context.Context, tenant citygate.TenantID) (Liability, error)
@@ -194,8 +195,11 @@ func (e *Edge) riskRoutes() {
 			Paged
 			Between
 		}) (*body[list[RiskTerms]], error) {
-			keep := func(t RiskTerms) bool { return r.has(t.From) }
-			return cutPages(ctx, r.Paging, func(t RiskTerms) string { return instant(t.From) }, keep)(e.Risk.Terms(ctx, r.id()))
+			page, err := r.span(r.Paging)
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(t RiskTerms) string { return instant(t.From) })(e.Risk.Terms(ctx, r.id(), page))
 		})
 	register(e, post("publish-risk-terms", "/v1/tenants/{tenant}/risk-terms", "Publish the next version of the terms about money that does not come", "money"),
 		func(ctx context.Context, who Caller, r *struct {

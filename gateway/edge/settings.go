@@ -12,7 +12,7 @@ import (
 type Settings struct {
 	Quota        func(ctx context.Context, tenant citygate.TenantID) (tenants.Quota, error)
 	SetQuota     func(ctx context.Context, actor string, tenant citygate.TenantID, q tenants.Quota) error
-	Calendars    func(ctx context.Context, tenant citygate.TenantID) ([]tenants.CalendarVersion, error)
+	Calendars    func(ctx context.Context, tenant citygate.TenantID, page VersionsPage) ([]tenants.CalendarVersion, error)
 	AddCalendar  func(ctx context.Context, actor string, tenant citygate.TenantID, v tenants.CalendarVersion) error
 	Retention    func(ctx context.Context, tenant citygate.TenantID) (Retention, error)
 	SetRetention func(ctx context.Context, actor string, tenant citygate.TenantID, keepDays int, automatic bool) (Retention, error)
@@ -160,13 +160,17 @@ func (e *Edge) settingsRoutes() {
 			Paged
 			Until string `query:"until" format:"date" doc:"those that hold from a business date before it on"`
 		}) (*body[list[Calendar]], error) {
-			all, err := e.Settings.Calendars(ctx, r.id())
+			page, err := r.versions()
+			if err != nil {
+				return nil, err
+			}
+			page.Until = r.Until
+			all, err := e.Settings.Calendars(ctx, r.id(), page)
 			views := make([]Calendar, len(all))
 			for i, v := range all {
 				views[i] = CalendarOf(v)
 			}
-			keep := func(c Calendar) bool { return r.Until == "" || c.From < r.Until }
-			return cutPages(ctx, r.Paging, func(c Calendar) string { return ordered(uint64(c.Version)) }, keep)(views, err)
+			return inPages(ctx, r.Paging, func(c Calendar) string { return ordered(uint64(c.Version)) })(views, err)
 		})
 	register(e, post("add-calendar", "/v1/tenants/{tenant}/calendars", "Add the next version of the tenant's settlement calendar, from a business date on", "settlement"),
 		func(ctx context.Context, who Caller, r *struct {

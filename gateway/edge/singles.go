@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -86,12 +87,14 @@ func (e *Edge) singleContracts() {
 
 func (e *Edge) singlePeople() {
 	member := func(ctx context.Context, tenant citygate.TenantID, subject string) (*body[MemberDocument], error) {
-		all, err := e.Access.Members(ctx, tenant)
-		m, err := one("member", func(m access.Member) bool { return m.Subject == subject })(all, err)
+		m, err := e.Access.Member(ctx, tenant, subject)
+		if errors.Is(err, access.ErrNotFound) {
+			return nil, errNotFound.Because(err, "member")
+		}
 		if err != nil {
 			return nil, err
 		}
-		return respond(memberView(m.Body), nil)
+		return respond(memberView(m), nil)
 	}
 	issuer := func(ctx context.Context, tenant citygate.TenantID, name string) (*body[IssuerDocument], error) {
 		all, err := e.Access.Issuers(ctx, tenant)

@@ -95,7 +95,7 @@ type Verticals struct {
 	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
 	Balances func(ctx context.Context, tenant citygate.TenantID, prefix, after string, limit int) ([]Balance, error)
-	Terms    func(ctx context.Context, tenant citygate.TenantID) ([]Terms, error)
+	Terms    func(ctx context.Context, tenant citygate.TenantID, page VersionsPage) ([]Terms, error)
 	AddTerms func(ctx context.Context, actor string, tenant citygate.TenantID, t Terms) error
 	// Windows gives windows before the date after, all for the zero date.
 	Windows func(ctx context.Context, tenant citygate.TenantID, after citygate.Date, limit int) ([]Window, error)

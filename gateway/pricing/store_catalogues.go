@@ -80,8 +80,8 @@ type PublishedCatalogue struct {
 }
 
 // Catalogues gives every version of the tenant's catalogue, the first one first.
-func Catalogues(ctx context.Context, tx *pg.Tx) ([]PublishedCatalogue, error) {
-	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM product_catalogues WHERE tenant_id = $1 ORDER BY version`, int64(tx.Tenant))
+func Catalogues(ctx context.Context, tx *pg.Tx, page ...pg.Span) ([]PublishedCatalogue, error) {
+	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM product_catalogues WHERE tenant_id = $1`+pg.InSpan, pg.Of(tx.Tenant, page...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -183,8 +183,8 @@ type RuleVersion struct {
 }
 
 // RuleVersions gives every version of the tenant's journey rules, the first one first.
-func RuleVersions(ctx context.Context, tx *pg.Tx) ([]RuleVersion, error) {
-	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM journey_rules WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+func RuleVersions(ctx context.Context, tx *pg.Tx, page ...pg.Span) ([]RuleVersion, error) {
+	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM journey_rules WHERE tenant_id = $1`+pg.InSpan, pg.Of(tx.Tenant, page...)...)
 	if err != nil {
 		return nil, err
 	}

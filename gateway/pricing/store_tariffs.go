@@ -201,3 +201,41 @@ func Tariffs(ctx context.Context, tx *pg.Tx) ([]Published, error) {
 		return p, err
 	})
 }
+
+// A TariffVersion is a version of the tenant's prices without them.
+type TariffVersion struct {
+	Version uint64
+	From    time.Time
+}
+
+// TariffVersions gives versions behind after, those that begin to hold in a time,
+// in the order of their numbers.
+func TariffVersions(ctx context.Context, tx *pg.Tx, after uint64, page pg.Span) ([]TariffVersion, error) {
+	args := append(pg.Of(tx.Tenant, page), int64(after))
+	rows, err := tx.Query(ctx, `SELECT version, valid_from FROM tariffs WHERE tenant_id = $1 AND version > $6 AND ($2::timestamptz IS NULL OR valid_from > $2)
+		AND ($3::timestamptz IS NULL OR valid_from >= $3) AND ($4::timestamptz IS NULL OR valid_from < $4) ORDER BY version LIMIT $5::bigint`, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (v TariffVersion, err error) {
+		var number int64
+		err = r.Scan(&number, &v.From)
+		v.Version, v.From = uint64(number), v.From.UTC()
+		return v, err
+	})
+}
+
+// Tariff gives one version of the tenant's prices; ok is false where there is none.
+func Tariff(ctx context.Context, tx *pg.Tx, version uint64) (p Published, ok bool, err error) {
+	var body string
+	err = tx.QueryRow(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 AND version = $2`, int64(tx.Tenant), int64(version)).Scan(&body, &p.From)
+	if pg.IsNoRows(err) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, err
+	}
+	p.From = p.From.UTC()
+	p.Tariff, err = fare.ParseTariff([]byte(body))
+	return p, err == nil, err
+}

@@ -87,8 +87,8 @@ func (t *Terms) applied() error {
 }
 
 // Versions gives every version of the tenant's terms, the first one first.
-func Versions(ctx context.Context, tx *pg.Tx) ([]Published, error) {
-	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM risk_terms WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+func Versions(ctx context.Context, tx *pg.Tx, page ...pg.Span) ([]Published, error) {
+	rows, err := tx.Query(ctx, `SELECT body::text, valid_from FROM risk_terms WHERE tenant_id = $1`+pg.InSpan, pg.Of(tx.Tenant, page...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,18 @@ func AddTerms(ctx context.Context, tx *pg.Tx, actor string, t Terms) error {
 // AllTerms lists the versions of the tenant's settlement terms, the first one
 // first.
 func AllTerms(ctx context.Context, tx *pg.Tx) ([]Terms, error) {
-	rows, err := tx.Query(ctx, `SELECT version, from_date, close_minutes, pay_minutes FROM settlement_terms WHERE tenant_id = $1 ORDER BY version`, tx.Tenant)
+	return termsBy(ctx, tx, `SELECT version, from_date, close_minutes, pay_minutes FROM settlement_terms WHERE tenant_id = $1 ORDER BY version`, tx.Tenant)
+}
+
+// TermsAfter lists up to limit versions behind one, those that hold from before a
+// business date, nil for any.
+func TermsAfter(ctx context.Context, tx *pg.Tx, version int, until *citygate.Date, limit int) ([]Terms, error) {
+	return termsBy(ctx, tx, `SELECT version, from_date, close_minutes, pay_minutes FROM settlement_terms
+		WHERE tenant_id = $1 AND version > $2 AND ($3::date IS NULL OR from_date < $3) ORDER BY version LIMIT $4`, tx.Tenant, version, until, limit)
+}
+
+func termsBy(ctx context.Context, tx *pg.Tx, sql string, args ...any) ([]Terms, error) {
+	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}
