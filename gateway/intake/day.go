@@ -41,7 +41,7 @@ func TapsOfDay(ctx context.Context, tx *pg.Tx, day citygate.Date, after citygate
 		var digest []byte
 		err = row.Scan(&d.ID.Terminal, &d.ID.Seq, &d.Rider.Issuer, &d.Rider.List, &d.Rider.Index, &d.Counter, &d.Product,
 			&d.Kind, &d.At, &d.Stop, &d.Route, &d.Vehicle, &d.Driver, &d.Party, &d.Entered.Minor, &d.Entered.Currency,
-			&d.Reason, &d.Date, &d.Received, &digest, &d.ClockSuspect, &d.Code)
+			&d.Reason, &d.Date, &d.Received, &digest, &d.Medium, &d.Shown, &d.ClockSuspect, &d.Code)
 		d.Accepted = d.Reason == ""
 		copy(d.Evidence[:], digest)
 		return d, err
