@@ -1,15 +1,23 @@
 package builtin
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/party"
 )
 
 // Every product folder is listed, and what it registers is of use.
@@ -55,5 +63,57 @@ func TestEveryProductIsListed(t *testing.T) {
 	products["alipay"] = adapters.Product{}
 	if Products()["alipay"].Open == nil {
 		t.Error("a caller's set is everybody's")
+	}
+}
+
+// A simulator that outsiders run tells merchants of payments, as its product does:
+// without being asked to.
+func TestSimulatorsTellOutsiders(t *testing.T) {
+	for name, c := range map[string]struct{ op, biz string }{
+		"unionpay": {"consume", `{"orderId":"ride00001","txnTime":"20260302143000","txnAmt":"470","qrNo":"6220485073630469936"}`},
+		"openloop": {"pay", `{"order":"day1","amount":{"minor":470,"currency":"EUR"},"source":{"token":"tok_1"},"notify_url":"NOTIFY"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			told := make(chan string, 4)
+			merchant := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				told <- string(body)
+			}))
+			defer merchant.Close()
+			tools := Products()[name].Tools
+			account := maps.Clone(tools.Account)
+			account["notify_url"] = merchant.URL + "/told"
+			root, err := os.OpenRoot(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = root.Close() }()
+			dir, err := party.Open(root, account, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := party.Meeting{Dir: dir, Clock: time.Now, Random: rand.Reader, HTTP: http.DefaultClient}
+			sim, err := tools.Sim(t.Context(), m, "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sim.Stop()
+			biz := strings.ReplaceAll(c.biz, "NOTIFY", account["notify_url"])
+			if a, err := tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: c.op, Biz: json.RawMessage(biz)}); err != nil || a.Refused != "" {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			select {
+			case body := <-told:
+				if !strings.Contains(body, "470") {
+					t.Errorf("told %s", body)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("nobody was told")
+			}
+		})
 	}
 }

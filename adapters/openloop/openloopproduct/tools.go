@@ -2,6 +2,7 @@ package openloopproduct
 
 import (
 	"context"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/openloop"
@@ -18,7 +19,7 @@ var tools = party.Tools{
 
 const openloopFirstRide = 600 // of the simulated contract, in minor units
 
-func simulate(_ context.Context, m party.Meeting, listen string) (party.Running, error) {
+func simulate(ctx context.Context, m party.Meeting, listen string) (party.Running, error) {
 	sim, err := openloopsim.Start(openloopsim.Config{ //nolint:contextcheck // it serves until stop
 		Clock: m.Clock, Listen: listen, Merchant: m.Dir.Text("mchid"), Key: []byte(m.Dir.Text("processor_key")), FeePPM: 12_000,
 		Currency: citygate.Currency(m.Dir.Text("currency")), Numeric: m.Dir.Text("currency_number"), FirstRideMax: openloopFirstRide,
@@ -26,7 +27,8 @@ func simulate(_ context.Context, m party.Meeting, listen string) (party.Running,
 	if err != nil {
 		return party.Running{}, err
 	}
-	return party.Running{Address: sim.URL(), Stop: sim.Close}, nil
+	stop := party.Announce(ctx, time.Second, func(ctx context.Context) { sim.Deliver(ctx, m.HTTP) })
+	return party.Running{Address: sim.URL(), Stop: func() { stop(); sim.Close() }}, nil
 }
 
 func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, error) {

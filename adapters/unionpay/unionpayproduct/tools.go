@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/cashlesscity/citygate/adapters/party"
 	"github.com/cashlesscity/citygate/adapters/unionpay"
@@ -63,7 +64,7 @@ func certify(m party.Meeting) (app *x509.Certificate, a *unionpaysim.Authority, 
 	return app, a, nil
 }
 
-func simulate(_ context.Context, m party.Meeting, listen string) (party.Running, error) {
+func simulate(ctx context.Context, m party.Meeting, listen string) (party.Running, error) {
 	own, err := m.Dir.Private(party.Provider)
 	if err != nil {
 		return party.Running{}, err
@@ -79,7 +80,8 @@ func simulate(_ context.Context, m party.Meeting, listen string) (party.Running,
 	if err != nil {
 		return party.Running{}, err
 	}
-	return party.Running{Address: sim.URL(), Stop: sim.Close}, nil
+	stop := party.Announce(ctx, time.Second, func(ctx context.Context) { sim.Deliver(ctx, m.HTTP, "") })
+	return party.Running{Address: sim.URL(), Stop: func() { stop(); sim.Close() }}, nil
 }
 
 func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, error) {
