@@ -106,7 +106,11 @@ func (c *Collector) rulePayment(ctx context.Context, tx *pg.Tx, contract Contrac
 	if ch == nil || ch.Contract != contract.Name {
 		return ruling{NoticeUnknownOrder, ""}, nil
 	}
-	if why := differs(n.Result, ch.money(), ch.ProviderRef); why != "" {
+	pays, err := quotedOf(ctx, tx, ch.OurID)
+	if err != nil {
+		return ruling{}, err
+	}
+	if why := differs(n.Result, ch.money(), pays, ch.ProviderRef); why != "" {
 		return ruling{NoticeMismatch, why}, nil
 	}
 	o := outcome{ch.OurID, adapters.Noticed, n.Result}
@@ -145,7 +149,11 @@ func (c *Collector) ruleRefund(ctx context.Context, tx *pg.Tx, contract Contract
 			return ruling{NoticeUnknownOrder, "the refund is of another payment here"}, err
 		}
 	}
-	if why := differs(n.Result, citygate.Money{Minor: r.Amount, Currency: r.Currency}, ""); why != "" { // some products name the payment, others the refund
+	pays, err := quotedOf(ctx, tx, r.OurID)
+	if err != nil {
+		return ruling{}, err
+	}
+	if why := differs(n.Result, citygate.Money{Minor: r.Amount, Currency: r.Currency}, pays, ""); why != "" { // some products name the payment, others the refund
 		return ruling{NoticeMismatch, why}, nil
 	}
 	o := outcome{r.OurID, adapters.Noticed, n.Result}
@@ -182,9 +190,23 @@ func errorOf(err error, others []error) error {
 	return err
 }
 
-// differs says what of a notice is not what was asked for, "" if nothing is.
-func differs(r driver.Result, asked citygate.Money, ref string) string {
+// quotedOf gives what the payer of a charge pays, or of a refund gets back, in his
+// currency by its quote; nothing where it has none.
+func quotedOf(ctx context.Context, tx *pg.Tx, ourID string) (citygate.Money, error) {
+	quotes, err := quotesOf(ctx, tx, []string{ourID})
+	return quotes[ourID].Pays, err
+}
+
+// differs says what of a notice is not what was asked for, "" if nothing is. pays is
+// the payer's side of it, if there is a quote: a payment at another one is not that
+// which was asked for.
+func differs(r driver.Result, asked, pays citygate.Money, ref string) string {
+	paid := r.Exchange.Paid
 	switch {
+	case pays != (citygate.Money{}) && paid != (citygate.Money{}) && paid != pays:
+		return fmt.Sprintf("the quote says %s, the provider %s", pays, paid)
+	case paid.Currency == asked.Currency && paid != asked && paid != (citygate.Money{}):
+		return fmt.Sprintf("%s was asked, the payer paid %s", asked, paid)
 	case r.Amount != (citygate.Money{}) && r.Amount != asked:
 		return fmt.Sprintf("%s was asked, the provider says %s", asked, r.Amount)
 	case ref != "" && r.ProviderRef != "" && ref != r.ProviderRef:
@@ -256,6 +278,9 @@ func digestOf(n driver.Notice) [sha256.Size]byte {
 		strconv.FormatInt(n.Rider.Owes.Minor, 10), string(n.Rider.Owes.Currency), saidAt(n).UTC().Format(time.RFC3339Nano),
 	} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	if paid := n.Result.Exchange.Paid; paid != (citygate.Money{}) {
+		fmt.Fprintf(h, "paid %s", paid)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -101,6 +101,36 @@ func TestExpiredQuoteIsRenewedOnlyWhileNothingWasSent(t *testing.T) {
 	c.settled()
 }
 
+// A notice of a payment at another quote than the charge's settles nothing: people
+// look at it. One at its quote does.
+func TestNoticesAreComparedWithTheQuote(t *testing.T) {
+	c, a := newAbroad(t)
+	a.line = "silent"
+	c.claim(metro, ride(1, 1, 1, 1, 1000))
+	c.clock.set(closed)
+	c.due()
+	if len(a.debits) == 0 {
+		t.Fatal("nothing was sent")
+	}
+	d := a.debits[0]
+	tell := func(id string, paid citygate.Money) Verdict {
+		n := notice(id, d.OurID, driver.Succeeded, 0)
+		n.Result.Amount, n.Result.Exchange.Paid = citygate.Money{}, paid
+		return c.take(box, n, false).Verdict
+	}
+	less := citygate.Money{Minor: d.Quote.Pays.Minor - 1, Currency: d.Quote.Pays.Currency}
+	if got := tell("n1", less); got != NoticeMismatch {
+		t.Errorf("a payment of %s at a quote of %s: %s", less, d.Quote.Pays, got)
+	}
+	if got := tell("n2", d.Amount); got != NoticeMismatch {
+		t.Errorf("a payment in the fare's currency at a quote of %s: %s", d.Quote.Pays, got)
+	}
+	if got := tell("n3", d.Quote.Pays); got != NoticeApplied {
+		t.Errorf("a payment at its quote: %s", got)
+	}
+	c.wantStates("charges", "charge succeeded")
+}
+
 // Without a quote nothing is sent; it is asked for again later.
 func TestChargeWaitsForItsQuote(t *testing.T) {
 	c, a := newAbroad(t)
