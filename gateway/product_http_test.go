@@ -51,10 +51,10 @@ func (o *office) program(gateway crypto.PublicKey) (*acme, remote.Contract) {
 	own := ed25519.NewKeyFromSeed(key("acme")[:ed25519.SeedSize])
 	a := &acme{}
 	handler, err := remote.NewHandler(remote.Program{
-		Open: func(_ json.RawMessage, secrets map[string]citygate.Secret) (driver.Provider, error) {
+		Open: func(terms remote.Terms) (driver.Provider, error) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.secret = string(secrets["api-key"].Reveal())
+			a.secret = string(terms.Secrets["api-key"].Reveal())
 			return box, nil
 		},
 		Manifest: m, Gateways: map[string]crypto.PublicKey{"tenant-7": gateway}, KeyID: "acme-1", Signer: own, Clock: o.now,

@@ -49,6 +49,10 @@ type Config struct {
 	HTTP    driver.Doer
 	Clock   citygate.Clock
 	Random  io.Reader // of nonces
+
+	// NotifyURL is the contract's own address for notifications, told with each
+	// call to a program that can read them; "" = it has none.
+	NotifyURL string
 }
 
 // A Driver asks a program. It is safe for concurrent use.
@@ -124,6 +128,9 @@ func (d *Driver) contract() error {
 	}
 	if err := d.config.Manifest.Accepts(d.part.Config); err != nil {
 		return err
+	}
+	if slices.Contains(d.config.Manifest.Capabilities, driver.CapNotify) {
+		d.part.NotifyURL = d.config.NotifyURL
 	}
 	for _, name := range d.config.Manifest.Secrets {
 		s, ok := d.config.Secrets[name]

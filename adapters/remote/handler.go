@@ -18,9 +18,9 @@ import (
 
 // A Program is the other side: a driver served over the protocol.
 type Program struct {
-	// Open gives the driver for a tenant's configuration and secrets. It is
-	// called for each request, so it should remember what is costly.
-	Open func(config json.RawMessage, secrets map[string]citygate.Secret) (driver.Provider, error)
+	// Open gives the driver for a tenant's contract. It is called for each request,
+	// so it should remember what is costly.
+	Open func(Terms) (driver.Provider, error)
 
 	// Manifest is what GET /v1/manifest says; the limits of a driver that a
 	// program has one of come from [ManifestOf].
@@ -65,6 +65,13 @@ const (
 	requestLimit = 8 << 20
 	noncesMost   = 100_000
 )
+
+// Terms are what each call says of the tenant's contract.
+type Terms struct {
+	Config    json.RawMessage
+	Secrets   map[string]citygate.Secret
+	NotifyURL string // where the provider is to send notifications; "" = nowhere
+}
 
 // NewHandler serves the program.
 func NewHandler(p Program) (http.Handler, error) {
@@ -198,7 +205,7 @@ func (h *handler) answer(r *http.Request, m httpsig.Message, do serving) (any, e
 		}
 		secrets[name] = citygate.NewSecret(raw)
 	}
-	p, err := h.Open(call.Contract.Config, secrets)
+	p, err := h.Open(Terms{call.Contract.Config, secrets, call.Contract.NotifyURL})
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, problem{codeNotPerformed, "the contract's configuration is not taken"}}
 	}

@@ -103,6 +103,9 @@ type TestSystem struct {
 type contractPart struct {
 	Config  json.RawMessage   `json:"config"`
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// NotifyURL is where the provider is to send notifications about what is asked
+	// for; "" = nowhere.
+	NotifyURL string `json:"notify_url,omitempty"`
 }
 
 type money struct {

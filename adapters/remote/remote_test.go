@@ -109,7 +109,7 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, hkd := time.Unix(1_800_000_000, 0), citygate.Money{Minor: 470, Currency: "HKD"}
-	part := contractPart{Config: json.RawMessage("{}")}
+	part := contractPart{Config: json.RawMessage("{}"), NotifyURL: "https://gateway.example/v1/notify/http/x"}
 	for name, v := range map[string]any{
 		"SubmitCall": submitCall{part, []debit{debitOut(driver.Debit{OurID: "a", Amount: hkd, TripTime: at, Attempted: at})}},
 		"Result":     resultOut(driver.Result{OurID: "a", RetryAt: at, Amount: hkd, Advance: driver.AdvanceOwed}),

@@ -32,7 +32,7 @@ func open(d adapters.Deps) (driver.Provider, error) {
 		return nil, remote.ErrConfig.Explain("%v", err)
 	}
 	return remote.Open(remote.Config{
-		Contract: c.Contract, Secrets: d.Secrets, Signer: d.Signer, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random,
+		Contract: c.Contract, Secrets: d.Secrets, Signer: d.Signer, HTTP: d.HTTP, Clock: d.Clock, Random: d.Random, NotifyURL: d.NotifyURL,
 	})
 }
 

@@ -74,13 +74,15 @@ func open(t *testing.T, target Target, line driver.Doer) *remote.Driver {
 	}
 	d, err := remote.Open(remote.Config{
 		Contract: remote.Contract{URL: target.URL, KeyID: target.KeyID, Keys: target.Keys, Manifest: m, Config: target.Config},
-		Secrets:  target.Secrets, Signer: target.Signer, HTTP: line, Clock: target.Clock, Random: target.Random,
+		Secrets:  target.Secrets, Signer: target.Signer, HTTP: line, Clock: target.Clock, Random: target.Random, NotifyURL: notifyURL,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
+
+const notifyURL = "https://gateway.example/v1/notify/http/abc"
 
 var debit = driver.Debit{OurID: "c1", RiderRef: "ann", Amount: citygate.Money{Minor: 470, Currency: "HKD"}, TripTime: time.Unix(1, 0)}
 
@@ -93,6 +95,9 @@ func TestEveryAbilityTravels(t *testing.T) {
 	}
 	if p.secret != secret {
 		t.Error("the program did not get its secret")
+	}
+	if p.notify != notifyURL {
+		t.Errorf("the program was told to have notifications sent to %q", p.notify)
 	}
 	reverser, ok := d.Reverser()
 	if !ok {

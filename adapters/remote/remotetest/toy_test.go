@@ -33,6 +33,7 @@ type product struct {
 	decline bool
 	partial bool
 	secret  string // the last one it was given
+	notify  string // where notifications go, as it was told last
 }
 
 type entry struct {
@@ -265,10 +266,10 @@ func serve(t *testing.T, p *product, change func(*remote.Program)) Target {
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
 	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy"}
 	served := remote.Program{
-		Open: func(_ json.RawMessage, secrets map[string]citygate.Secret) (driver.Provider, error) {
+		Open: func(terms remote.Terms) (driver.Provider, error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.secret = string(secrets["api_key"].Reveal())
+			p.secret, p.notify = string(terms.Secrets["api_key"].Reveal()), terms.NotifyURL
 			return p, nil
 		},
 		Manifest: m, Gateways: map[string]crypto.PublicKey{gateway.id: gateway.private.Public()},
