@@ -309,7 +309,18 @@ func TestAPassEndsAndADeclineLeavesNothing(t *testing.T) {
 	}
 	o.until("closed", func() bool { return len(list[edge.Sale](o, "sales?state=closed")) == 1 })
 	o.booksHold()
-	wantSums(t, "over", o.prepaid(), map[string]int64{"product_": -500, "sales_fee": 3})
+	o.move(40 * time.Hour)
+	o.settleDown()
+	o.booksHold()
+	// What the ride earned was paid with its window, the rest is the seller's.
+	wantSums(t, "over", o.prepaid(), map[string]int64{"product_": -50, "sales_fee": 3})
+	var paid []int64
+	for _, p := range list[edge.Payout](o, "payouts") {
+		paid = append(paid, p.Amount.Minor)
+	}
+	if fmt.Sprint(paid) != "[450]" || o.net(bus)["payable"] != 0 {
+		t.Errorf("paid out %v, still payable %d", paid, o.net(bus)["payable"])
+	}
 	if n := len(list[edge.Debt](o, "debts")); n != 0 {
 		t.Errorf("%d debts", n)
 	}

@@ -91,7 +91,7 @@ func SubsidyPayable(payee string) string { return "subsidy_payable:" + payee }
 func Prepaid(sale citygate.UUID) string { return PrefixPrepaid + sale.String() }
 
 // ProductPayable is what a payee has earned by rides on products that were paid
-// for beforehand. It is not part of what settlement pays out of riders' money.
+// for beforehand, until the next window is paid: then it is payable.
 func ProductPayable(payee string) string { return "product_payable:" + payee }
 
 // SalesFee is what the provider of a contract kept of products' prices. The

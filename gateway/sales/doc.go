@@ -31,7 +31,8 @@
 // # Books
 //
 // The price is owed in rides: it stands on prepaid:{sale}. A ride moves what it
-// uses up to product_payable:{payee}, in the decision's own transfers. What is left
+// uses up to product_payable:{payee}, in the decision's own transfers, and
+// the next window that is paid pays it to the payee (gateway/settle). What is left
 // when a product has ended and late taps had their time is product_income, by a
 // row of the sale, and nothing more can be used then either. [Source] derives that
 // again.

@@ -50,6 +50,11 @@
 // file names debtor and creditors by their names here as proprietary account
 // ids, for the bank's or the treasurer's table of payees.
 //
+// With it goes what the payee has earned until then by rides on products that riders paid
+// for beforehand (product_payable): their money came in with the purchase, so no bill is
+// waited for. It is a row of the window like every other, its transfer moves it to what is
+// payable, and what a later correction takes back is set off or carried.
+//
 // [PayoutRules] can have payouts wait: all, those above an amount, those to
 // certain payees. Such a payout is held: it is owed and proved with its window,
 // and nothing is booked or ordered until [Settler.Release], which needs whoever

@@ -110,6 +110,9 @@ func (s *Settler) PayDue(ctx context.Context, tenant citygate.TenantID) error {
 
 // payWindow pays the window of d, which is locked and closed.
 func payWindow(ctx context.Context, tx *pg.Tx, currency citygate.Currency, cal citygate.Calendar, d citygate.Date) error {
+	if err := takeProducts(ctx, tx, cal, d); err != nil {
+		return err
+	}
 	sums, err := received(ctx, tx, d)
 	if err != nil {
 		return err

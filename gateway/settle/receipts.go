@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -59,6 +60,8 @@ func (r *receipt) transfer(tenant citygate.TenantID) (ledger.Transfer, bool) {
 		t.Debit, t.Credit, t.Code = payable, r.contra, "uncollected"
 	case r.kind == interbook.AdviceRecovered:
 		t.Debit, t.Credit, t.Code = r.contra, payable, "uncollected_recovered"
+	case r.kind == interbook.AdviceCleared && strings.HasPrefix(r.contra, productPrefix):
+		t.Debit, t.Credit, t.Code = r.contra, payable, "product_settled"
 	case r.kind == interbook.AdviceCleared:
 		t.Debit, t.Credit, t.Code = ledger.Bank(), r.contra, "clearing"
 	default:
