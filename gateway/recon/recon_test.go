@@ -184,8 +184,9 @@ func TestUnreadableBillIsKept(t *testing.T) {
 // A streamer is a biller that reads row by row.
 type streamer struct {
 	*biller
-	short bool // its totals, at the end of the file, do not agree
-	read  int
+	short  bool // its totals, at the end of the file, do not agree
+	panics bool
+	read   int
 }
 
 func (s *streamer) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
@@ -194,6 +195,9 @@ func (s *streamer) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 			return err
 		}
 		s.read++
+	}
+	if s.panics {
+		panic("index out of range")
 	}
 	if s.short {
 		return errors.New("the rows do not add up")
@@ -221,6 +225,15 @@ func TestStreamedBillCountsWholeOrNotAtAll(t *testing.T) {
 	if c := w.count(); s.read != rows || c.Lines != 0 {
 		t.Errorf("after a bill that does not add up: %+v, %d rows were read", c, s.read)
 	}
+	list[0].Amount.Currency = "yuan" // no row of the database's
+	if err := w.r.Import(t.Context(), tenant, contract, s, bill); err == nil || errors.Is(err, recon.ErrBill) {
+		t.Errorf("rows that cannot be stored: %v; want the database's word", err)
+	}
+	list[0].Amount.Currency, s.panics = "CNY", true
+	if err := w.r.Import(t.Context(), tenant, contract, s, bill); !errors.Is(err, recon.ErrBill) || w.count().Lines != 0 {
+		t.Errorf("a reader that panics: %v; want ErrBill", err)
+	}
+	s.panics = false
 	s.short = false
 	if err := w.r.Import(t.Context(), tenant, contract, s, bill); err != nil {
 		t.Fatal(err)

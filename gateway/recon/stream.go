@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash"
 	"sort"
 	"time"
@@ -14,34 +16,68 @@ import (
 )
 
 // storeLines reads a bill as a stream and stores its rows, a chunk at a time: a bill
-// of a million rows is never in memory. One that does not add up is known at its
-// end, and the transaction goes with it. content is the digest of what the rows say.
+// of a million rows is never in memory, and the next rows are read while the last are
+// stored. One that does not add up is known at its end, and the transaction goes with
+// it. content is the digest of what the rows say.
 func storeLines(ctx context.Context, tx *pg.Tx, b bill, biller driver.Biller, file driver.Bill, name string) (rows int, content []byte, err error) {
-	part := make([]driver.BillLine, 0, chunk)
+	stop := make(chan struct{})
+	parts := make(chan []driver.BillLine, 1)
 	sum := sha256.New()
+	var bad error // of the bill; read when parts is closed
+	go func() {
+		defer close(parts)
+		defer func() {
+			if p := recover(); p != nil { // an adapter's mistake is its bill's affair, and nobody else's
+				bad = fmt.Errorf("reading it panicked: %v", p)
+			}
+		}()
+		bad = readParts(biller, file, sum, parts, stop)
+	}()
 	var failed error // to store, which is not the bill's fault
-	flush := func() error {
-		failed = insertLines(ctx, tx, b, part)
-		rows, part = rows+len(part), part[:0]
-		return failed
+	for part := range parts {
+		if failed != nil {
+			continue // until the reader is through
+		}
+		if failed = insertLines(ctx, tx, b, part); failed != nil {
+			close(stop)
+		}
+		rows += len(part)
 	}
-	err = readBill(biller, file, func(l driver.BillLine) error {
+	switch {
+	case failed != nil:
+		return 0, nil, failed
+	case bad != nil:
+		return 0, nil, ErrBill.Because(bad, "%s", name)
+	}
+	return rows, sum.Sum(nil), nil
+}
+
+// errStopped ends the reading of a bill whose rows nobody wants any more.
+var errStopped = errors.New("recon: stopped")
+
+// readParts reads a bill and hands its rows on, a chunk at a time.
+func readParts(biller driver.Biller, file driver.Bill, sum hash.Hash, parts chan<- []driver.BillLine, stop <-chan struct{}) error {
+	part := make([]driver.BillLine, 0, chunk)
+	hand := func() error {
+		select {
+		case parts <- part:
+			part = make([]driver.BillLine, 0, chunk)
+			return nil
+		case <-stop:
+			return errStopped
+		}
+	}
+	err := readBill(biller, file, func(l driver.BillLine) error {
 		addLine(sum, &l)
 		if part = append(part, l); len(part) < chunk {
 			return nil
 		}
-		return flush()
+		return hand()
 	})
-	switch {
-	case failed != nil:
-		return 0, nil, failed
-	case err != nil:
-		return 0, nil, ErrBill.Because(err, "%s", name)
-	case len(part) == 0:
-		return rows, sum.Sum(nil), nil
+	if err != nil || len(part) == 0 {
+		return err
 	}
-	err = flush()
-	return rows, sum.Sum(nil), err
+	return hand()
 }
 
 // digest reads a bill and gives the digest of what its rows say.
