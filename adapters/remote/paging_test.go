@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -60,7 +59,7 @@ func paged(t *testing.T, l *large, page int) *Driver {
 	gateway, program := key(), key()
 	c := config(t)
 	handler, err := NewHandler(Program{
-		Open:     func(json.RawMessage, map[string]citygate.Secret) (driver.Provider, error) { return l, nil },
+		Open:     func(Terms) (driver.Provider, error) { return l, nil },
 		Manifest: c.Manifest, Gateways: map[string]crypto.PublicKey{"g": gateway.Public()}, KeyID: "p", Signer: program, Clock: time.Now,
 	})
 	if err != nil {
