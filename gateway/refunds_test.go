@@ -67,4 +67,25 @@ func TestPeopleGiveFaresBack(t *testing.T) {
 	if rule.AloneUpTo != 300 || rule.Version != 1 || rule.SetBy != byPlatform {
 		t.Errorf("rule %+v", rule)
 	}
+
+	// Where two are wanted for money that leaves, one person gives back up to the sum alone.
+	o.send(http.MethodPut, busPath("refund-rules"), edge.RefundRule{AloneUpTo: 20}, nil)
+	o.send(http.MethodPut, busPath("approval-settings"), map[string]any{"two_person": []string{"payout_release"}}, nil)
+	c.rides(v)
+	c.uploads(v)
+	o.until("a third ride", func() bool { return len(list[edge.Journey](o, "journeys")) == 3 })
+	third := list[edge.Journey](o, "journeys")[2]
+	at := busPath("journeys/" + third.ID + "/refunds")
+	fareOf := func() int64 { return list[edge.Journey](o, "journeys")[2].Fare.Minor }
+	was := fareOf()
+	if got := o.ask(http.MethodPost, at, "application/json", []byte(asJSON(t, edge.RefundJourney{Kind: "goodwill", Goodwill: 21, Name: "more", Reason: "late bus"}))); got.Code != http.StatusAccepted || fareOf() != was {
+		t.Errorf("above the sum, alone: %d %s, the fare is %d", got.Code, got.Body, fareOf())
+	}
+	if got := o.ask(http.MethodPost, at, "application/json", []byte(asJSON(t, edge.RefundJourney{Kind: "void", Name: "all", Reason: "late bus"}))); got.Code != http.StatusAccepted || fareOf() != was {
+		t.Errorf("all of it, alone: %d %s, the fare is %d", got.Code, got.Body, fareOf())
+	}
+	o.send(http.MethodPost, at, edge.RefundJourney{Kind: "goodwill", Goodwill: 20, Name: "little", Reason: "late bus"}, nil)
+	if fareOf() != was-20 {
+		t.Errorf("up to the sum, alone: the fare is %d, was %d", fareOf(), was)
+	}
 }

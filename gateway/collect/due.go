@@ -88,6 +88,9 @@ func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error 
 	if err := c.reverseDue(ctx, tenant); err != nil {
 		return err
 	}
+	if err := c.expirePurchases(ctx, tenant); err != nil {
+		return err
+	}
 	if err := r.closeDue(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/ledger"
@@ -81,6 +83,30 @@ func Return(ctx context.Context, tx *pg.Tx, sale citygate.UUID, amount int64, da
 		ON CONFLICT (tenant_id, refund_id) DO NOTHING`,
 		tx.Tenant, sale, id, ordinal, refund, noDecision, amount, date, string(adapters.Submit), tx.Now)
 	return id, err
+}
+
+// PurchaseLife is how long a purchase may wait to be sent, as while its contract is down
+// or closed. What was never sent until then is given up: the rider has long gone on.
+const PurchaseLife = 24 * time.Hour
+
+// expirePurchases ends the purchases that certainly were never sent and are too old.
+func (c *Collector) expirePurchases(ctx context.Context, tenant citygate.TenantID) error {
+	return c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+		rows, err := tx.Query(ctx, `
+			UPDATE charges SET state = 'declined', reason = 'expired', next_do = 'nothing', final_at = $2
+			WHERE tenant_id = $1 AND charge_id IN (
+				SELECT charge_id FROM charges WHERE tenant_id = $1 AND kind = $3 AND state = 'created' AND NOT ever_unknown AND sent_at IS NULL AND created_at <= $4
+				ORDER BY charge_id LIMIT $5 FOR UPDATE SKIP LOCKED)
+			RETURNING aggregation_id`, tx.Tenant, tx.Now, kindPurchase, tx.Now.Add(-PurchaseLife), passBatch)
+		if err != nil {
+			return err
+		}
+		sales, err := pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+		if err != nil || len(sales) == 0 {
+			return err
+		}
+		return c.Sales.Declined(ctx, tx, sales)
+	})
 }
 
 // purchases takes the purchases out of charges, and gives the sales they are of.

@@ -91,7 +91,7 @@ func lastApprovals(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) (ma
 // pastOf gives what is known of a payer at a contract, without the charges named.
 func pastOf(ctx context.Context, tx *pg.Tx, of tokenKey, without []citygate.UUID) (p risk.Past, err error) {
 	err = tx.QueryRow(ctx, `
-		SELECT count(*) FILTER (WHERE state = 'declined' AND final_at > coalesce((
+		SELECT count(*) FILTER (WHERE state = 'declined' AND sent_at IS NOT NULL AND final_at > coalesce((
 		           SELECT max(final_at) FROM charges WHERE tenant_id = $1 AND account_id = $2 AND contract = $3 AND state = 'succeeded' AND kind <> 'first_ride'), '-infinity')),
 		       coalesce(bool_or(kind = 'first_ride'), false)
 		FROM charges WHERE tenant_id = $1 AND account_id = $2 AND contract = $3 AND state IN ('succeeded', 'declined') AND charge_id <> ALL($4::uuid[])`,

@@ -1,0 +1,52 @@
+package collect
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/tenants/pg"
+)
+
+// A till hears what becomes of sales.
+type till struct{ declined []citygate.UUID }
+
+func (s *till) Paid(context.Context, *pg.Tx, []citygate.UUID) error         { return nil }
+func (s *till) Returned(context.Context, *pg.Tx, citygate.UUID, bool) error { return nil }
+func (s *till) Declined(_ context.Context, _ *pg.Tx, sales []citygate.UUID) error {
+	s.declined = append(s.declined, sales...)
+	return nil
+}
+
+// A purchase that cannot be sent for a day is given up, once; one that may have been seen
+// is not.
+func TestAPurchaseThatWaitsADayIsGivenUp(t *testing.T) {
+	c := newRouted(t, "  - {id: own, use: [box]}\n")
+	heard := new(till)
+	config := c.Config
+	config.Sales = heard
+	c.Collector = New(config)
+	waits, seen := citygate.UUID{1}, citygate.UUID{2}
+	for _, sale := range []citygate.UUID{waits, seen} {
+		c.in(func(tx *pg.Tx) error {
+			return Buy(t.Context(), tx, Purchase{Sale: sale, Account: Account{ID: accountID(1), Contract: "closed", PayerRef: payer(1)},
+				Amount: citygate.Money{Minor: 500, Currency: "HKD"}, Subject: "a day", BusinessDate: citygate.DateOf(tx.Now)})
+		})
+	}
+	c.in(func(tx *pg.Tx) error {
+		_, err := tx.Exec(t.Context(), `UPDATE charges SET state = 'sent', sent_at = $2 WHERE tenant_id = $1 AND charge_id = $3`, tx.Tenant, tx.Now, seen)
+		return err
+	})
+	c.clock.add(PurchaseLife - time.Minute)
+	c.due()
+	if len(heard.declined) != 0 {
+		t.Errorf("before its time: %v", heard.declined)
+	}
+	c.clock.add(time.Minute)
+	c.due()
+	c.due()
+	if len(heard.declined) != 1 || heard.declined[0] != waits {
+		t.Errorf("given up: %v", heard.declined)
+	}
+}
