@@ -320,7 +320,7 @@ func (g *Gateway) liability(ctx context.Context, tenant citygate.TenantID) (edge
 			return edge.Liability{}, err
 		}
 	}
-	l := edge.Liability{Version: terms.Version, Records: []edge.LiabilityLine{}}
+	l := edge.Liability{Version: terms.Version, Records: []edge.LiabilityLine{}, DisputeDays: terms.Disputable()}
 	for _, kind := range []risk.Records{risk.LateRecords, risk.ExpiredRecords, risk.DeniedRecords} {
 		days := []int{0}
 		for _, x := range terms.Late {

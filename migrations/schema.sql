@@ -423,6 +423,39 @@ GRANT INSERT, SELECT ON balances TO citygate_app;
 GRANT SELECT ON balances TO citygate_auditor;
 GRANT UPDATE (debit_total, credit_total) ON balances TO citygate_app;
 
+CREATE TABLE bearer_payments (
+    tenant_id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    n integer NOT NULL,
+    bearer text COLLATE "C" NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    reference text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    reason text NOT NULL,
+    recorded_by text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    business_date date NOT NULL,
+    CONSTRAINT bearer_payments_pkey PRIMARY KEY (tenant_id, payment_id),
+    CONSTRAINT bearer_payments_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT bearer_payments_bearer_check CHECK ((bearer = ANY (ARRAY['provider'::text, 'platform'::text]))),
+    CONSTRAINT bearer_payments_check CHECK (((bearer = 'platform'::text) = (contract = ''::text))),
+    CONSTRAINT bearer_payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT bearer_payments_n_check CHECK ((n > 0)),
+    CONSTRAINT bearer_payments_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
+    CONSTRAINT bearer_payments_tenant_id_bearer_contract_reference_key UNIQUE (tenant_id, bearer, contract, reference),
+    CONSTRAINT bearer_payments_tenant_id_n_key UNIQUE (tenant_id, n)
+);
+COMMENT ON TABLE bearer_payments IS 'What provider or platform paid of what they bear, by the reference of the payment; negative: given back, as riders paid after all.';
+COMMENT ON COLUMN bearer_payments.n IS 'Counts the payments of the tenant, so that two are never recorded against one look at what is owed.';
+ALTER TABLE bearer_payments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE bearer_payments FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON bearer_payments
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON bearer_payments TO citygate_app;
+GRANT SELECT ON bearer_payments TO citygate_auditor;
+
 CREATE TABLE bill_exchanges (
     tenant_id bigint NOT NULL,
     contract text COLLATE "C" NOT NULL,
@@ -910,7 +943,7 @@ CREATE TABLE debt_bearers (
     platform_bears bigint NOT NULL DEFAULT 0,
     pay_days integer NOT NULL DEFAULT 30,
     CONSTRAINT debt_bearers_pkey PRIMARY KEY (tenant_id, aggregation_id, operator_id, journey_id),
-    CONSTRAINT debt_bearers_basis_check CHECK ((basis = ANY (ARRAY['rule'::text, 'terms'::text, 'default'::text]))),
+    CONSTRAINT debt_bearers_basis_check CHECK ((basis = ANY (ARRAY['rule'::text, 'terms'::text, 'default'::text, 'dispute'::text]))),
     CONSTRAINT debt_bearers_check CHECK (((issuer_bears >= 0) AND (issuer_bears <= owed))),
     CONSTRAINT debt_bearers_owed_check CHECK ((owed > 0)),
     CONSTRAINT debt_bearers_parts CHECK ((((issuer_bears + provider_bears) + platform_bears) <= owed)),
@@ -1997,6 +2030,38 @@ CREATE POLICY tenant ON journeys
 GRANT INSERT, SELECT ON journeys TO citygate_app;
 GRANT SELECT ON journeys TO citygate_auditor;
 GRANT UPDATE (issuer, list, idx, starts_at, ends_at, taps, state, reason, closes_at, last_n, amount, payee, account_id, claimed, reading, lacks) ON journeys TO citygate_app;
+
+CREATE TABLE liability_disputes (
+    tenant_id bigint NOT NULL,
+    dispute_id uuid NOT NULL,
+    debt_id uuid NOT NULL,
+    bearer text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    reason text NOT NULL,
+    evidence text NOT NULL,
+    opened_by text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    bears_instead text COLLATE "C" NOT NULL DEFAULT ''::text,
+    decision text NOT NULL DEFAULT ''::text,
+    decided_by text NOT NULL DEFAULT ''::text,
+    decided_at timestamp with time zone,
+    CONSTRAINT liability_disputes_pkey PRIMARY KEY (tenant_id, dispute_id),
+    CONSTRAINT liability_disputes_bearer_check CHECK ((bearer = ANY (ARRAY['issuer'::text, 'provider'::text, 'platform'::text]))),
+    CONSTRAINT liability_disputes_bears_instead_check CHECK ((bears_instead = ANY (ARRAY[''::text, 'operator'::text, 'issuer'::text]))),
+    CONSTRAINT liability_disputes_check CHECK ((((state = 'open'::text) = (decided_at IS NULL)) AND ((state = 'open'::text) = (decided_by = ''::text)) AND ((state = 'upheld'::text) = (bears_instead <> ''::text)))),
+    CONSTRAINT liability_disputes_check1 CHECK ((bears_instead <> bearer)),
+    CONSTRAINT liability_disputes_state_check CHECK ((state = ANY (ARRAY['open'::text, 'upheld'::text, 'rejected'::text]))),
+    CONSTRAINT liability_disputes_tenant_id_debt_id_bearer_key UNIQUE (tenant_id, debt_id, bearer)
+);
+COMMENT ON TABLE liability_disputes IS 'Disputes of who bears what of a debt, each once for a debt and bearer. While one is open nothing of that is paid; one that is upheld moves it to who bears it instead.';
+ALTER TABLE liability_disputes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE liability_disputes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON liability_disputes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON liability_disputes TO citygate_app;
+GRANT SELECT ON liability_disputes TO citygate_auditor;
+GRANT UPDATE (state, bears_instead, decision, decided_by, decided_at) ON liability_disputes TO citygate_app;
 
 CREATE TABLE managed (
     tenant_id bigint NOT NULL,

@@ -21,7 +21,7 @@ func newRiskCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newRiskFlagsCommand(sys), newRiskChangeCommand(sys, "acknowledge", risk.FlagAcknowledged), newRiskChangeCommand(sys, "close", risk.FlagClosed),
-		newRiskReversalsCommand(sys), newRiskReverseCommand(sys), newRiskConcludeCommand(sys))
+		newRiskDebtsCommand(sys), newRiskReversalsCommand(sys), newRiskReverseCommand(sys), newRiskConcludeCommand(sys))
 	return c
 }
 

@@ -25,7 +25,7 @@ type Bearing struct {
 	ProviderBears int64
 	PlatformBears int64
 	PayDays       int    // after the decline, the operator is paid what others bear
-	Basis         string // rule, terms or default
+	Basis         string // rule, terms, default or dispute
 	Version       uint64 // of the rule set; 0 = none held at the ride's time
 	Rule          string
 	Finding       string // why the rule set was not followed to the letter
@@ -47,6 +47,7 @@ const (
 	byRule    = "rule"
 	byTerms   = "terms"   // of roaming: the issuer bears all of it, up to the highest sum of the day
 	byDefault = "default" // the operator bears all of it
+	byDispute = "dispute" // a party was right that it does not bear it
 )
 
 // bearers decides who bears what riders owe, within one transaction. Terms

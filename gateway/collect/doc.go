@@ -51,7 +51,8 @@
 // A product that a rider buys is charged by [Buy]: a charge of its own beside the
 // aggregations, sent and asked after in the same way. Its price is owed in rides
 // (prepaid), its fee is the seller's, a decline leaves no debt. [Sales] hears the
-// outcome in the transaction that stores it. Rules of routing do not touch it.
+// outcome in the transaction that stores it. One that could not be sent for a day
+// ([PurchaseLife]) is given up as declined, reason "expired". Rules of routing do not touch it.
 //
 // # Routing
 //
@@ -99,6 +100,12 @@
 // bills), what the platform bears from whoever runs it (platform_receivable: the
 // platform has no book), and the claim is taken back when the rider pays. What was
 // decided is kept with its rule ([Bearings]).
+//
+// [Collector.OpenDispute] says that issuer, provider or platform do not bear what they are
+// told to: while it is open the operator is paid nothing more of it. Upheld
+// ([Collector.DecideDispute]), that part moves to operator or issuer, as every other
+// difference does; a dispute is decided once. [Collector.RecordBearerPayment] books what
+// provider or platform paid of what is claimed from them, never more.
 //
 // [Collector.WriteOff] gives a debt up: it goes off the rider's account to those who
 // bear it, the issuer's part as bad_debt. The state is final and the deny entry goes.

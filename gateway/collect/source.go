@@ -32,6 +32,7 @@ const (
 	codeOwnFee         = "provider_fee_borne"
 	codeWriteOff       = "debt_written_off"
 	codeWrittenOffPaid = "written_off_recovered"
+	codeBearerPaid     = "liability_settled"
 	codeReversal       = "reversal"
 	codeReversalMore   = "reversal_unowed" // beyond what was left of the payment
 	codeReversalFee    = "reversal_fee"
@@ -245,6 +246,9 @@ func (source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 		return err
 	}
 	if err := deriveReversals(ctx, tx, all); err != nil {
+		return err
+	}
+	if err := deriveBearerPayments(ctx, tx, all); err != nil {
 		return err
 	}
 	return deriveAdvices(ctx, tx, all)

@@ -41,6 +41,7 @@ type owedJourney struct {
 	at       time.Time // of the journey
 	opened   time.Time // when the charge was declined, or taken back
 	reversal bool      // it was taken back
+	disputed bool      // somebody says that he does not bear it
 }
 
 // targets is what should have been told and booked of a journey's part of a debt.
@@ -50,7 +51,8 @@ type targets struct {
 	payAt                           time.Time // when borne becomes more; zero = never
 }
 
-// aim gives the targets. While the rider owes, also of what is written off, each bears
+// aim gives the targets. What is disputed is not paid to the operator until that is
+// decided. While the rider owes, also of what is written off, each bears
 // its part, and the operator is paid what others bear once that is due. Once he has
 // paid, nobody bears anything: what was paid to the operator stays with it, and the
 // issuer keeps what comes in. What is corrected away was never owed.
@@ -58,7 +60,9 @@ func (o *owedJourney) aim(b *Bearing, now time.Time) targets {
 	switch {
 	case o.state == debtOpen || o.state == debtWrittenOff && !o.repaid:
 		t := targets{told: o.owed - b.Others(), provider: b.ProviderBears, platform: b.PlatformBears, borne: o.borne.amount}
-		if due := o.opened.AddDate(0, 0, b.PayDays); !now.Before(due) || b.Others() < t.borne {
+		if due := o.opened.AddDate(0, 0, b.PayDays); o.disputed {
+			t.borne = min(o.borne.amount, b.Others())
+		} else if !now.Before(due) || b.Others() < t.borne {
 			t.borne = b.Others()
 		} else if b.Others() != t.borne {
 			t.payAt = due
@@ -97,6 +101,10 @@ func (c *Collector) spread(ctx context.Context, tx *pg.Tx, debts []citygate.UUID
 	if err != nil {
 		return nil, err
 	}
+	disputes, err := disputesOf(ctx, tx, debts)
+	if err != nil {
+		return nil, err
+	}
 	var advices []advice
 	var offs []writeOff
 	var decided []Bearing
@@ -111,6 +119,7 @@ func (c *Collector) spread(ctx context.Context, tx *pg.Tx, debts []citygate.UUID
 			if o.reversal { // the operator had the money
 				b.PayDays = 0
 			}
+			o.disputed = b.dispute(disputes[o.aggregation])
 			decided = append(decided, b)
 		}
 		t := o.aim(&b, tx.Now)

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,11 @@ func (c *Collector) WriteOff(ctx context.Context, actor string, tenant citygate.
 			return ErrDebtSum.Explain("%d %s are owed", d.Left.Minor, d.Left.Currency)
 		case busy:
 			return ErrDebtBusy
+		}
+		if disputes, err := disputesOf(ctx, tx, []citygate.UUID{w.Debt}); err != nil {
+			return err
+		} else if slices.ContainsFunc(disputes[w.Debt], func(x Dispute) bool { return x.State == disputeOpen }) {
+			return ErrDisputed
 		}
 		if err := giveUp(ctx, tx, w.Debt); err != nil {
 			return err

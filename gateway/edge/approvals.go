@@ -34,6 +34,7 @@ var guards = map[string]access.Kind{
 	"put-payees":           access.PayoutRelease, // the account that money goes to
 	"add-calendar":         access.PayoutRelease,
 	"write-off-debt":       access.PayoutRelease, // money that is given up
+	"decide-dispute":       access.PayoutRelease, // money that another bears
 
 	"publish-policy":        access.PolicyPublish,
 	"publish-tariff":        access.PolicyPublish,

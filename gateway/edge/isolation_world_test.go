@@ -497,6 +497,11 @@ func (w *world) live(p *party, terminalID uint32) {
 			business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at, final_at)
 		SELECT tenant_id, $1, charge_id, 1, 'R-BUSY', contract, account_id, tenant_id, $1, 2, 50, currency, business_date, 'declined', false, 1, '', 'NO_BALANCE', '', $2, $2, $2
 		FROM charges WHERE state = 'succeeded' LIMIT 1`, refund, w.now())
+	dispute := citygate.UUID{0xbb, 3}
+	w.owner.Exec(p.id, `INSERT INTO liability_disputes (tenant_id, dispute_id, debt_id, bearer, state, reason, evidence, opened_by, opened_at)
+		SELECT tenant_id, $1, aggregation_id, 'platform', 'open', 'not ours', 'a list', 'user:ada', $2 FROM debts LIMIT 1`, dispute, w.now())
+	w.owner.Exec(p.id, `INSERT INTO liability_disputes (tenant_id, dispute_id, debt_id, bearer, state, reason, evidence, opened_by, opened_at)
+		SELECT tenant_id, $1, debt_id, 'provider', 'open', 'not ours', 'a list', 'user:ada', $2 FROM liability_disputes LIMIT 1`, citygate.UUID{0xbb, 4}, w.now())
 	notice := citygate.UUID{0xbb, 2}
 	w.owner.Exec(p.id, `INSERT INTO provider_notices (tenant_id, notice_id, contract, provider_id, digest, kind, our_id, charge_our_id, rider_ref, outcome,
 			provider_ref, reason, verdict, detail, state, note, repeats, received_at, last_at)
@@ -515,7 +520,7 @@ func (w *world) live(p *party, terminalID uint32) {
 		"risk flag": flags[0].ID.Text(risk.FlagPrefix), "tap": "tap_7_1",
 		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
-		"charge": charge.ID, "payment": charge.OurID, "reversal": reversal.ID, "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
+		"charge": charge.ID, "payment": charge.OurID, "reversal": reversal.ID, "dispute": dispute.Text("dsp_"), "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
 		"end to end": payouts[0].EndToEndID, "right": right.ID, "sale": sale.ID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {

@@ -57,7 +57,7 @@ var activities = map[string][]tenants.Activity{
 	"pair-terminal":   ever, // a device is told by the vertical, which hides why
 	"deny-credential": ever, "lift-denial": ever, "report-loss": ever, "release-device": ever, "revoke-code-batch": ever, "close-account": ever, "end-right": ever,
 	"acknowledge-risk-flag": ever, "close-risk-flag": ever, "resolve-notice": ever, "resolve-reconciliation": ever,
-	"record-reversal": ever, "conclude-reversal": ever, "publish-ridership-report": ever,
+	"dispute-liability": ever, "decide-dispute": ever, "record-bearer-payment": ever, "record-reversal": ever, "conclude-reversal": ever, "publish-ridership-report": ever,
 	"check-policy": ever, "replay-policy": ever, "simulate-tariff": ever, "inspect": ever,
 	"rider-trips": ever, "rider-trip": ever, "rider-explanation": ever, "rider-debts": ever, "rider-challenge": ever, "rider-joined": ever,
 	"rider-join": ever, "rider-leave": ever, "rider-products": ever, "rider-holdings": ever,

@@ -26,6 +26,7 @@ var wholes = map[string]string{
 	"list-updates":         "what a terminal has to fetch, one row for each list",
 	"get-bundle-reach":     "what stands in the way of one bundle",
 	"get-journey":          "one journey",
+	"get-bearer-claims":    "one row for each contract and currency, and the platform's",
 	"get-explanation":      "the taps, rules and caps of one fare, and its path in one batch",
 	"get-code-scheme":      "one scheme",
 	"get-ridership-report": "the four tables of one report",
@@ -203,6 +204,7 @@ var fewRows = map[string]string{
 	"list-code-schemes":     "the world answers for one scheme; the list is cut as the others are",
 	"list-platform-issuers": "the platform of the world has one",
 	"list-reconciliation":   "one exception is open: gateway/due_test.go",
+	"list-bearer-payments":  "it takes a bearer who owes: collect's dispute_test.go",
 	"list-risk-flags":       "it takes taps that cannot be one person's: gateway's risk tests",
 	"list-notices":          "it takes a provider that tells of its own accord: gateway's notify tests",
 

@@ -263,6 +263,7 @@ func (e *Edge) moneyRoutes() {
 	e.payoutRoutes()
 	e.owedRoutes()
 	e.reversalRoutes()
+	e.bearerRoutes()
 	e.reconRoutes()
 }
 

@@ -179,6 +179,8 @@ type RiskTerms struct {
 type Liability struct {
 	Version uint64          `json:"version" doc:"of the risk terms; 0 = the tenant has published none"`
 	Records []LiabilityLine `json:"records"`
+
+	DisputeDays int `json:"dispute_days" doc:"how long after a debt was opened a party may dispute that it bears it"`
 }
 
 // A LiabilityLine is one rule of a [Liability].

@@ -79,6 +79,7 @@ type Verticals struct {
 	CollectWrittenOff func(ctx context.Context, actor string, tenant citygate.TenantID, debt citygate.UUID) (Debt, error)
 
 	Reversals Reversals
+	Bearers   Bearers
 
 	Refunds     func(ctx context.Context, tenant citygate.TenantID, state string, page Page) ([]Refund, error)
 	RetryRefund func(ctx context.Context, actor string, tenant citygate.TenantID, refund citygate.UUID) (citygate.UUID, error)
@@ -175,7 +176,7 @@ type ChargeBearer struct {
 	Provider int64  `json:"provider_bears,omitempty" doc:"the same, claimed from the provider"`
 	Platform int64  `json:"platform_bears,omitempty" doc:"the same, claimed from the platform"`
 	PayDays  int    `json:"pay_days,omitempty" doc:"how long after the decline the operator is paid what others bear"`
-	Basis    string `json:"basis" enum:"rule,terms,default" doc:"a liability rule of the tenant, terms with the other city, or neither: then the operator bears all of it"`
+	Basis    string `json:"basis" enum:"rule,terms,default,dispute" doc:"a liability rule of the tenant, terms with the other city, neither: then the operator bears all of it, or a dispute that was upheld"`
 	Version  uint64 `json:"version,omitempty" doc:"of the rule set at the ride's time"`
 	Rule     string `json:"rule,omitempty"`
 	Finding  string `json:"finding,omitempty" doc:"why the rule set was not followed to the letter"`

@@ -35,8 +35,16 @@ type Terms struct {
 	Version   uint64     `json:"version"`
 	Contracts []Contract `json:"contracts"`
 	Late      []Late     `json:"late,omitempty"`
-	Flags     *Flagging  `json:"flags,omitempty"` // nil = [DefaultLimits], and nobody is blocked
+	Disputes  int        `json:"dispute_days,omitempty"` // how long after a debt was opened who bears it may be disputed; 0 = [DisputeDays]
+	Flags     *Flagging  `json:"flags,omitempty"`        // nil = [DefaultLimits], and nobody is blocked
 }
+
+// DisputeDays is how long after a debt was opened who bears it may be disputed, if the
+// terms say nothing.
+const DisputeDays = 30
+
+// Disputable gives how many days who bears a debt may be disputed.
+func (t *Terms) Disputable() int { return cmp.Or(t.Disputes, DisputeDays) }
 
 // Flagging says what of a rider's taps is flagged, and what follows from it.
 type Flagging struct {
@@ -164,6 +172,9 @@ func (t *Terms) Encode() ([]byte, error) {
 func (t *Terms) check() error {
 	if t.Version == 0 || t.Version > 1<<62 {
 		return errors.New("version: want a number from 1")
+	}
+	if t.Disputes < 0 || t.Disputes > 366 {
+		return errors.New("dispute_days: want 1 to 366")
 	}
 	names := map[string]bool{}
 	for i := range t.Contracts {
