@@ -95,12 +95,17 @@ type Line struct {
 	Paid citygate.Money
 }
 
-// names gives the id under which we know what the row is about.
+// names gives the id under which we know what the row is about. A refund row without
+// an id of its own is a payment that the provider reversed: nobody here knows it by
+// that, so it is named after its charge.
 func (l *Line) names() string {
-	if l.Refund {
-		return l.RefundID
+	switch {
+	case !l.Refund:
+		return l.OurID
+	case l.RefundID == "":
+		return "of " + l.OurID
 	}
-	return l.OurID
+	return l.RefundID
 }
 
 // says is what a row tells us; two rows that say the same are as good as one another.

@@ -208,6 +208,19 @@ func TestRowMovesToAnotherDay(t *testing.T) {
 	w.expect("", "charge/a 1 matched, row/2026-03-03/1 1 date_diff", 2*994)
 }
 
+// Payments that the provider reversed have rows without a number of their own: each is
+// an exception of its charge, and ends when another issue has it no more.
+func TestReversedPaymentsAreNamedByTheirCharges(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), back(2, "a", "", 1000), row(3, "b", 1000, 6), back(4, "b", "", 1000)}
+	w.importAt(morning(monday))
+	w.expect("refund_unexpected a finance, refund_unexpected b finance", "", 2*994)
+	w.biller.bills[monday] = w.biller.bills[monday][:3]
+	w.importAt(morning(tuesday))
+	w.expect("refund_unexpected a finance", "refund/of b 1 refund_unexpected", 2*994)
+}
+
 // Of two files of a day the one holds that was made later.
 func TestOlderIssueChangesNothing(t *testing.T) {
 	w := newWorld(t)

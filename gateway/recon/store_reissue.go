@@ -18,7 +18,7 @@ type about struct {
 
 // names and says are, in SQL, what [Line.names] and [Line.says] are of a row l.
 const (
-	namesSQL = `CASE WHEN l.is_refund THEN l.refund_id ELSE l.our_id END`
+	namesSQL = `CASE WHEN NOT l.is_refund THEN l.our_id WHEN l.refund_id = '' THEN 'of ' || l.our_id ELSE l.refund_id END`
 	saysSQL  = `l.our_id || ' ' || l.amount || ' ' || l.currency || ' ' || l.fee || ' ' || coalesce(x.paid, 0) || coalesce(x.paid_currency, '')`
 )
 
