@@ -112,7 +112,7 @@ var ours = map[string][]string{
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
-	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "keys/bundle", "policies/accept"},
+	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "gateway/journey", "gateway/fare", "keys/bundle", "policies/accept"},
 	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
 	"gateway/fare":                   {"gateway/journey", "gateway/entitlement", "gateway/fare/share"},
 	"gateway/entitlement":            {},

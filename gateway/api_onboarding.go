@@ -288,6 +288,9 @@ func (g *Gateway) publishTariff(ctx context.Context, actor string, tenant cityga
 	if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, actor, prices, t.From) }); err != nil {
 		return edge.Tariff{}, err
 	}
+	if err := g.carryFares(ctx, actor, tenant); err != nil {
+		return edge.Tariff{}, err
+	}
 	return g.tariff(ctx, tenant, version)
 }
 
@@ -301,6 +304,9 @@ func (g *Gateway) restoreTariff(ctx context.Context, actor string, tenant cityga
 		p, err = pricing.RestoreTariff(ctx, tx, actor, version, from)
 		return err
 	})
+	if err == nil {
+		err = g.carryFares(ctx, actor, tenant)
+	}
 	if err != nil {
 		return edge.Tariff{}, err
 	}

@@ -64,6 +64,9 @@ func (g *Gateway) sharedFaresAPI() edge.SharedFares {
 		},
 		Agree: func(ctx context.Context, actor string, tenant citygate.TenantID, version int) (edge.FareMember, error) {
 			m, err := g.Pricing.AgreeMember(ctx, actor, tenant, version)
+			if err == nil { // its readers know no prices of its own any more
+				err = g.carryFares(ctx, actor, tenant)
+			}
 			return view(tenant, m, err)
 		},
 		End: func(ctx context.Context, actor string, tenant, operator citygate.TenantID, at *time.Time) (edge.FareMember, error) {

@@ -455,6 +455,9 @@ func (a *applier) prices(ctx context.Context, t manifest.Tenant) error {
 		}); err != nil {
 			return err
 		}
+		if err := a.carryFares(ctx, a.actor, citygate.TenantID(t.ID)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

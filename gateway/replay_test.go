@@ -52,7 +52,7 @@ acceptance:
 	r, err := o.ReplayRules(t.Context(), bus, draft("{id: no-bands, mediums: [band], then: refuse}"), day)
 	o.must(err)
 	if r.Taps != 1 || r.Same != 0 || r.Unread != 0 || len(r.Refused) != 1 || r.Refused[0].Reason != code.PolicyRefused || r.Refused[0].Rule != "no-bands" ||
-		r.Refused[0].Taps != 1 || r.Refused[0].Decided != 1 || r.Refused[0].Fares["CNY"] != price || r.Refused[0].NoFare != 0 || len(r.Admits) != 0 {
+		r.Refused[0].Taps != 1 || r.Refused[0].Decided != 0 || r.Refused[0].Fares["CNY"] != price || r.Refused[0].NoFare != 0 || len(r.Admits) != 0 {
 		t.Errorf("a rule against it: %+v", r)
 	}
 	r, err = o.ReplayRules(t.Context(), bus, draft("{id: no-phones, mediums: [phone], then: refuse}"), day)

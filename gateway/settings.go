@@ -104,10 +104,11 @@ func (g *Gateway) AddCalendar(ctx context.Context, actor string, tenant citygate
 		}
 		return tenants.AddCalendar(ctx, tx, actor, v, free)
 	})
-	if err == nil {
-		g.Tenants.Forget()
+	if err != nil {
+		return err
 	}
-	return err
+	g.Tenants.Forget()
+	return g.carryFares(ctx, actor, tenant)
 }
 
 // undated reports whether nothing of the transaction's tenant has a business date

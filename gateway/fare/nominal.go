@@ -9,7 +9,7 @@ import (
 
 // onePerson gives the price of one rider before rounding.
 func (p *pricing) onePerson() (exact, Reason) {
-	if p.Journey.State == journey.Incomplete {
+	if p.Journey.State == journey.Incomplete && !p.rule.AtExit {
 		return p.incomplete()
 	}
 	on := p.Journey.Taps[0]
@@ -25,6 +25,9 @@ func (p *pricing) onePerson() (exact, Reason) {
 		}
 		return amount, reason
 	default: // the tariff judges
+	}
+	if p.rule.AtExit {
+		return exact{}, NeedsOff
 	}
 	if p.rule.Time != nil {
 		if !ended {

@@ -103,6 +103,9 @@ type Rule struct {
 	Distance  *Distance `json:"distance,omitempty"`
 	Time      *Time     `json:"time,omitempty"`
 	Entered   *Entered  `json:"entered,omitempty"`
+	// AtExit prices nothing: it stands in what readers are given ([Tariff.AtEntry]) for
+	// a rule that needs the end of the ride.
+	AtExit bool `json:"at_exit,omitempty"`
 }
 
 // Amounts are minor units per category. A category that is missing has no
@@ -453,7 +456,7 @@ func checkMode(mode Mode, amounts Amounts, allowed ...Mode) error {
 
 func (r *Rule) check() error {
 	kinds := 0
-	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Zones != nil, r.Distance != nil, r.Time != nil, r.Entered != nil} {
+	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Zones != nil, r.Distance != nil, r.Time != nil, r.Entered != nil, r.AtExit} {
 		if set {
 			kinds++
 		}
@@ -465,6 +468,8 @@ func (r *Rule) check() error {
 		return err
 	}
 	switch {
+	case r.AtExit:
+		return nil
 	case r.Zones != nil:
 		return r.Zones.check()
 	case r.Time != nil:

@@ -31,6 +31,7 @@ type Profile struct {
 	Operator    citygate.TenantID
 	Accepts     []citygate.TenantID // issuers besides the operator itself
 	Policy      Policy              // of the operator
+	Fares       []byte              // what its readers may know of its prices
 	MaxTTLHours uint32              // longest life of a credential of these issuers; 0 = not said
 	Schemes     []bundle.Scheme     // entries of code schemes besides our own
 	MinBundle   uint64              // bundles below are refused from now on
@@ -243,7 +244,7 @@ func (p *Publisher) Profile(ctx context.Context, operator citygate.TenantID) (Pr
 	profile := Profile{Operator: operator, Schemes: b.Schemes, MinBundle: b.MinBundle, DenyFloors: b.DenyFloors}
 	for _, t := range b.Tenants {
 		if t.ID == operator {
-			profile.Policy = Policy{Version: t.PolicyVersion, Body: t.Policy}
+			profile.Policy, profile.Fares = Policy{Version: t.PolicyVersion, Body: t.Policy}, t.Fares
 		} else {
 			profile.Accepts = append(profile.Accepts, t.ID)
 		}
@@ -370,7 +371,7 @@ func (p *Publisher) content(ctx context.Context, profile Profile) (*bundle.Bundl
 			entry.CapUnit, entry.MaxTTLHours = t.CapUnit, profile.MaxTTLHours
 		}
 		if id == profile.Operator {
-			entry.Home, entry.Policy, entry.PolicyVersion = true, profile.Policy.Body, profile.Policy.Version
+			entry.Home, entry.Policy, entry.PolicyVersion, entry.Fares = true, profile.Policy.Body, profile.Policy.Version, profile.Fares
 		}
 		b.Tenants = append(b.Tenants, entry)
 		ring, err := p.ring.Keys(ctx, id)

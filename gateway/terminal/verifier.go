@@ -7,6 +7,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -55,7 +56,9 @@ type Input struct {
 	Vehicle, Driver, Shift string
 
 	// Fare is what the tap costs if that is known at the reader: the flat fare
-	// or the amount the driver entered. No currency means it is not known.
+	// or the amount the driver entered. No currency means it is not known: then a
+	// single tap has the price of the tariff in force by the trust bundle, where that
+	// needs no exit, and TariffVersion, if 0, is that version.
 	Fare          citygate.Money
 	TariffVersion uint64
 	Context       uint16 // vehicle binding, 0 = none
@@ -83,6 +86,7 @@ type Verifier struct {
 	keys    code.KeySource   // of the bundle held, nil before there is one
 	unread  []Unread
 	profile bundle.TerminalProfile // of this terminal, in the bundle held
+	fares   *fare.EntryFares       // of the bundle held, nil = it has none that this build reads
 	journal *journal
 	replay  *replayMemory
 	riders  *riderMemory
@@ -124,11 +128,14 @@ func Open(c Config) (*Verifier, error) {
 
 // readBy has codes read by a bundle from now on; nil is none.
 func (v *Verifier) readBy(b *bundle.Bundle, rules *accept.Rules) {
-	v.schemes, v.keys, v.unread, v.profile = v.config.Schemes, nil, nil, bundle.TerminalProfile{}
+	v.schemes, v.keys, v.unread, v.profile, v.fares = v.config.Schemes, nil, nil, bundle.TerminalProfile{}, nil
 	if b == nil {
 		return
 	}
 	v.profile, _ = b.ProfileOf(v.config.KeyID)
+	if raw, ok := b.FaresFor(v.config.Tenant); ok {
+		v.fares, _ = fare.ParseEntry(raw) // one of a newer gateway says more than this build reads: gates stay open without prices
+	}
 	v.keys = Keyring(b, v.config.Secrets)
 	if len(v.config.Plugins) > 0 {
 		v.schemes, v.unread = Schemes(b, rules, v.config.Schemes, v.config.Plugins)
@@ -184,7 +191,7 @@ func (v *Verifier) Tap(now int64, scanned []byte, in Input) (Decision, error) {
 		r.Clock = tap.ClockUnknown
 	}
 	var c code.Code
-	r.Reason, r.Rule = v.decide(&c, &r, scanned, in)
+	r.Reason, r.Rule = v.decide(&c, &r, scanned, &in)
 	r.Accepted = r.Reason == ""
 	r.Party = max(c.Party, in.Riders)
 
@@ -222,7 +229,7 @@ func (v *Verifier) record(at int64, in Input) tap.Record {
 }
 
 // decide runs the checks in the order of the package doc, cheap ones first.
-func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input) (reason code.Reason, rule string) {
+func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in *Input) (reason code.Reason, rule string) {
 	r.Evidence = scanned[:min(len(scanned), tap.EvidenceMax)]
 	if len(scanned) > tap.EvidenceMax {
 		return code.Malformed, ""
@@ -238,6 +245,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 		r.Evidence = raw
 	}
 	t := v.trust
+	v.price(c, r, raw, in)
 	d := Decider{Schemes: v.schemes, Credentials: v.config.Credentials, Seen: v.replay.seen}
 	facts := accept.Facts{At: r.EventTime, ClockOK: r.Clock != tap.ClockUnknown, Mode: v.mode(), Kind: in.Kind,
 		Fare: in.Fare, Riders: in.Riders, Context: in.Context, Stop: in.Stop, Route: in.Route}
@@ -249,7 +257,7 @@ func (v *Verifier) decide(c *code.Code, r *tap.Record, scanned []byte, in Input)
 	if t.rules != nil {
 		d.Memory = func(c *code.Code, f accept.Facts) accept.Memory { return v.riders.about(t.rules, c, f) }
 	}
-	if reason := v.narrowed(in); reason != "" {
+	if reason := v.narrowed(*in); reason != "" {
 		return reason, ""
 	}
 	verdict := d.Decide(c, raw, facts)

@@ -17,6 +17,7 @@ const (
 	KeysMax    = 4096
 	SchemesMax = 256 // entries of schemes
 	PolicyMax  = 32 << 10
+	FaresMax   = 32 << 10
 	ParamsMax  = 16 << 10       // of one scheme of one tenant
 	ForeignMax = 1024           // foreign roots of one scheme of one tenant
 	LifeMax    = 92 * 24 * 3600 // seconds from Issued to Expires
@@ -34,6 +35,7 @@ type Tenant struct {
 	PolicyVersion uint64
 	Policy        []byte // opaque here
 	Home          bool   // the operator the terminal belongs to
+	Fares         []byte // what its readers may know of its prices; opaque here
 }
 
 // A DenyFloor is the lowest sequence number of a deny list that may be used:
@@ -197,6 +199,15 @@ func (b *Bundle) missing(issuer citygate.Issuer) code.Reason {
 		return code.UnknownKey
 	}
 	return code.UnknownIssuer
+}
+
+// FaresFor gives what readers may know of a tenant's prices.
+func (b *Bundle) FaresFor(tenant citygate.TenantID) (fares []byte, ok bool) {
+	i, ok := b.tenants[tenant]
+	if !ok || len(b.Tenants[i].Fares) == 0 {
+		return nil, false
+	}
+	return b.Tenants[i].Fares, true
 }
 
 // PolicyFor gives the encoded policy of a tenant and its version.

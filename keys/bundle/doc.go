@@ -35,6 +35,10 @@
 // takes about 54 bytes, 500 keys of 125 tenants are 41 KB (TestBundle500Keys); opened,
 // 500 keys take about 120 KB of memory.
 //
+// Of the home operator it carries a policy and, in at most 32 KB, what its readers may
+// know of its prices: the tariff in force and those to come (package gateway/fare,
+// EntryFares). Both are bytes here.
+//
 // The package is pure: it reads no clock (the caller passes now) and verifies
 // with Go's crypto/ed25519 alone. Root keys are Ed25519. It does not fetch,
 // store or choose bundles, and it does not read policies or the entries of code

@@ -174,6 +174,7 @@ func (b *Bundle) share() {
 	}
 	for i := range b.Tenants {
 		b.Tenants[i].Policy = within(b.Tenants[i].Policy)
+		b.Tenants[i].Fares = within(b.Tenants[i].Fares)
 	}
 	for i := range b.Keys {
 		k := &b.Keys[i]
@@ -227,7 +228,7 @@ func (b *Bundle) indexTenants() error {
 	b.issuers = make(map[citygate.Issuer]int, len(b.Tenants))
 	homes := 0
 	for i, t := range b.Tenants {
-		if t.ID <= 0 || !t.Currency.Valid() || t.CapUnit < 0 || len(t.Name) > 200 || len(t.Policy) > PolicyMax {
+		if t.ID <= 0 || !t.Currency.Valid() || t.CapUnit < 0 || len(t.Name) > 200 || len(t.Policy) > PolicyMax || len(t.Fares) > FaresMax {
 			return ErrMalformed.Explain("tenant %d is out of bounds", t.ID)
 		}
 		b.tenants[t.ID] = i

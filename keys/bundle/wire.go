@@ -74,6 +74,7 @@ type wireTenant struct {
 	PolicyVersion uint64            `cbor:"7,keyasint,omitempty"`
 	Policy        []byte            `cbor:"8,keyasint,omitempty"`
 	Home          bool              `cbor:"9,keyasint,omitempty"`
+	Fares         []byte            `cbor:"10,keyasint,omitempty"`
 }
 
 // A wireKey leaves out the issuer number, which is that of its tenant.

@@ -1,0 +1,271 @@
+package fare
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/journey"
+)
+
+// ErrEntry says that bytes are no fares for readers.
+var ErrEntry = &citygate.Code{Name: "fare.bad_entry_fares", Kind: citygate.Invalid, Title: "These are no fares for readers. Publish the bundle again from a gateway that the readers understand."}
+
+// EntryFares are an operator's prices as far as a reader can know them when a rider
+// boards: the version in force and those to come, each with the rules that need no
+// exit, and the part of the calendar that their peaks need. A reader prices by the
+// same code as the gateway, so it changes over offline at the instant a version
+// begins. What depends on the rider's other rides, or on where he leaves, is not in
+// it: a price is what one ride costs before transfers, caps and products.
+type EntryFares struct {
+	calendar Calendar
+	versions []EntryVersion // the oldest first
+}
+
+// An EntryVersion is a tariff from an instant on, in unix milliseconds.
+type EntryVersion struct {
+	From   int64
+	Tariff *Tariff // nil where readers know the version and no price
+}
+
+// AtEntry gives the part of t that prices rides which end where they begin, as on a
+// bus, without the rider's other rides. Rules that need the exit keep their place,
+// so that none behind them comes to price in their stead.
+func (t *Tariff) AtEntry() (*Tariff, error) {
+	raw, err := t.Encode()
+	if err != nil {
+		return nil, err
+	}
+	out := new(Tariff)
+	if err := json.Unmarshal(raw, out); err != nil {
+		return nil, ErrTariff.Because(err, "read back")
+	}
+	zones := false
+	for i := range out.Rules {
+		r := &out.Rules[i]
+		if r.Flat == nil && r.Sections == nil && r.Entered == nil {
+			r.Table, r.Zones, r.Distance, r.Time, r.AtExit = nil, nil, nil, nil, true
+		}
+	}
+	for i := range out.Discounts {
+		zones = zones || len(out.Discounts[i].Match.Zones) > 0
+	}
+	if !zones {
+		out.Zones = nil
+	}
+	out.Transfers, out.Cumulative, out.NthRide, out.Caps, out.Products, out.Sharing = nil, nil, nil, nil, nil, nil
+	out.Categories.Funded = nil // who pays the rest is not the reader's business
+	out.Incomplete, out.SameStop = Incomplete{}, SameStop{}
+	return out, out.Compile()
+}
+
+// The wire form. A zone is told by its shifts, as readers need not have a database of
+// time zones.
+type entryWire struct {
+	Calendar []entryCalendar `json:"calendar"` // the newest first
+	Versions []entryVersion  `json:"versions"`
+}
+
+type entryVersion struct {
+	From    int64   `json:"from"`
+	Version uint64  `json:"version"`
+	Tariff  *Tariff `json:"tariff,omitempty"`
+}
+
+type entryCalendar struct {
+	Version  int        `json:"version"`
+	From     string     `json:"from,omitempty"`
+	Cut      int        `json:"cut_min,omitempty"`
+	Shifts   [][2]int64 `json:"shifts"` // unix seconds, offset in seconds; the first counts from ever
+	Weekdays []int      `json:"rest_weekdays,omitempty"`
+	Holidays []string   `json:"holidays,omitempty"`
+	Workdays []string   `json:"workdays,omitempty"`
+}
+
+// entryVersionsMax and entryShiftsMax bound what a reader keeps.
+const (
+	entryVersionsMax = 16
+	entryShiftsMax   = 64
+)
+
+// EncodeEntry writes versions, the oldest first, for the time from one instant until
+// another, in at most size bytes: what does not fit goes without its prices, the last
+// version first. The same gives the same bytes.
+func EncodeEntry(calendar citygate.Calendar, versions []EntryVersion, from, until time.Time, size int) ([]byte, error) {
+	w := entryWire{Calendar: calendarWire(calendar, from, until)}
+	if len(versions) > entryVersionsMax {
+		versions = versions[:entryVersionsMax]
+	}
+	for _, v := range versions {
+		short, err := v.Tariff.AtEntry()
+		if err != nil {
+			return nil, err
+		}
+		w.Versions = append(w.Versions, entryVersion{v.From, short.Version, short})
+	}
+	for last := len(w.Versions) - 1; ; last-- {
+		raw, err := json.Marshal(w)
+		if err != nil {
+			return nil, ErrEntry.Because(err, "encode")
+		}
+		if len(raw) <= size {
+			return raw, nil
+		}
+		if last < 0 {
+			return nil, ErrEntry.Explain("%d bytes without a price, readers carry %d", len(raw), size)
+		}
+		w.Versions[last].Tariff = nil
+	}
+}
+
+func calendarWire(c citygate.Calendar, from, until time.Time) (out []entryCalendar) {
+	if c.Location == nil {
+		c.Location = time.UTC
+	}
+	first := c.BusinessDate(from).AddDays(-1)
+	for at := &c; at != nil; at = at.Former {
+		w := entryCalendar{Version: at.Version, Cut: int(at.Cut / time.Minute)}
+		begin := from.AddDate(0, 0, -2).In(at.Location)
+		_, offset := begin.Zone()
+		w.Shifts = [][2]int64{{0, int64(offset)}}
+		for len(w.Shifts) < entryShiftsMax {
+			_, next := begin.ZoneBounds()
+			if next.IsZero() || next.After(until) {
+				break
+			}
+			begin = next
+			_, offset := begin.Zone()
+			w.Shifts = append(w.Shifts, [2]int64{begin.Unix(), int64(offset)})
+		}
+		if at.Rest != nil {
+			for _, d := range at.Rest.Weekdays {
+				w.Weekdays = append(w.Weekdays, int(d))
+			}
+			w.Holidays, w.Workdays = datesFrom(at.Rest.Holidays, first), datesFrom(at.Rest.Workdays, first)
+		}
+		if at.Former != nil && at.From.Compare(first) > 0 {
+			w.From = at.From.String()
+			out = append(out, w)
+			continue
+		}
+		return append(out, w) // those before hold for no ride to come
+	}
+	return out
+}
+
+func datesFrom(dates []citygate.Date, first citygate.Date) (out []string) {
+	for _, d := range dates {
+		if d.Compare(first) >= 0 {
+			out = append(out, d.String())
+		}
+	}
+	return out
+}
+
+// ParseEntry reads what EncodeEntry wrote, strictly.
+func ParseEntry(raw []byte) (*EntryFares, error) {
+	var w entryWire
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&w); err != nil {
+		return nil, ErrEntry.Explain("%v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, ErrEntry.Explain("something follows the fares")
+	}
+	if len(w.Versions) > entryVersionsMax || len(w.Calendar) == 0 || len(w.Calendar) > 64 {
+		return nil, ErrEntry.Explain("%d versions, %d calendars", len(w.Versions), len(w.Calendar))
+	}
+	e := new(EntryFares)
+	for i, v := range w.Versions {
+		if i > 0 && v.From <= w.Versions[i-1].From {
+			return nil, ErrEntry.Explain("version %d begins no later than the one before", v.Version)
+		}
+		if v.Tariff == nil {
+			v.Tariff = &Tariff{Version: v.Version} // not compiled: it prices nothing
+		} else if err := v.Tariff.Compile(); err != nil {
+			return nil, err
+		}
+		if v.Tariff.Version != v.Version {
+			return nil, ErrEntry.Explain("version %d holds the tariff of version %d", v.Version, v.Tariff.Version)
+		}
+		e.versions = append(e.versions, EntryVersion{v.From, v.Tariff})
+	}
+	for _, c := range slices.Backward(w.Calendar) {
+		next, err := c.calendar()
+		if err != nil {
+			return nil, err
+		}
+		if former := e.calendar.Calendar; former.Location != nil {
+			if c.From == "" || former.Former != nil && next.From.Compare(former.From) <= 0 {
+				return nil, ErrEntry.Explain("calendar %d begins no later than the one before", c.Version)
+			}
+			next.Former = &former
+		}
+		e.calendar.Calendar = next
+	}
+	return e, nil
+}
+
+func (w *entryCalendar) calendar() (c citygate.Calendar, err error) {
+	if w.Cut < 0 || w.Cut >= 24*60 || len(w.Shifts) == 0 || len(w.Shifts) > entryShiftsMax || len(w.Weekdays) > 6 {
+		return c, ErrEntry.Explain("calendar %d: cut, shifts or rest days are out of range", w.Version)
+	}
+	rest := new(citygate.RestDays)
+	for _, d := range w.Weekdays {
+		if d < 0 || d > 6 {
+			return c, ErrEntry.Explain("calendar %d: %d is no day of the week", w.Version, d)
+		}
+		rest.Weekdays = append(rest.Weekdays, time.Weekday(d))
+	}
+	if rest.Holidays, err = dates(w.Holidays); err == nil {
+		rest.Workdays, err = dates(w.Workdays)
+	}
+	if err == nil && w.From != "" {
+		c.From, err = day(w.From)
+	}
+	if err != nil {
+		return c, ErrEntry.Explain("calendar %d: %v", w.Version, err)
+	}
+	c.Version, c.Cut, c.Rest = w.Version, time.Duration(w.Cut)*time.Minute, rest
+	c.Location, err = zoneOf(w.Shifts)
+	return c, err
+}
+
+// at gives the version in force at an instant.
+func (e *EntryFares) at(ms int64) (v *EntryVersion) {
+	for i := range e.versions {
+		if e.versions[i].From <= ms {
+			v = &e.versions[i]
+		}
+	}
+	return v
+}
+
+// Version gives the number of the version in force at an instant, 0 before the first.
+func (e *EntryFares) Version(ms int64) uint64 {
+	if v := e.at(ms); v != nil {
+		return v.Tariff.Version
+	}
+	return 0
+}
+
+// Price gives what a single tap costs all who ride on it, by the version in force at
+// its event time; false where that cannot be said before the ride is over.
+func (e *EntryFares) Price(tap *journey.Tap) (citygate.Money, bool) {
+	v := e.at(tap.At)
+	if v == nil {
+		return citygate.Money{}, false
+	}
+	category, ok := v.Tariff.CategoryOf(tap.Product, nil, tap.At)
+	if !ok {
+		return citygate.Money{}, false
+	}
+	j := journey.Journey{First: tap.ID, Taps: []journey.Tap{*tap}, State: journey.Complete}
+	d := v.Tariff.PriceTrip(&Trip{Journey: &j, Category: category, Medium: tap.Medium}, e.calendar)
+	return d.Amount, d.Known
+}
