@@ -41,6 +41,7 @@ var platformTime = map[string]string{
 	"gateway/notify_code.go requestCode":  "likewise",
 	"gateway/passes.go secretsFor":        "how old a secret in this process is",
 	"gateway/products.go provider":        "a real provider is in the world",
+	"gateway/roaming.go lateTerms":        "how old what this process holds is",
 	"gateway/roaming.go readVisits":       "how old what this process holds is",
 	"gateway/roaming.go visits":           "how old what this process holds is",
 	"gateway/tokens.go tokenKey":          "how old what this process holds of the platform's keys is",

@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/risk"
+	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -29,23 +30,36 @@ func (g *Gateway) selfService() edge.Riders {
 // proofSlack is how far the clocks of a phone and of the gateway may be apart.
 const proofSlack = 30 * time.Second
 
-// proven gives the rider whose credential made a code just now. Verifying costs
-// no row; a code that holds is kept as used, so that whoever saw it on a screen or
-// on the wire learns nothing with it.
-func (g *Gateway) proven(ctx context.Context, tx *pg.Tx, raw []byte) (citygate.Rider, error) {
-	if bytes.HasPrefix(raw, []byte(answerMagic)) {
-		return g.answered(ctx, tx, raw)
-	}
-	rider, fresh, err := g.shownBy(ctx, tx, raw)
-	if err != nil {
+// proven gives the rider whose credential made a code just now. A code that holds
+// is kept as used, so that whoever saw it on a screen or on the wire learns nothing
+// with it: by the issuer, because what a code proves to one tenant it would prove to
+// every other that takes the issuer's riders, and these do not trust each other. An
+// answer to a challenge names its tenant, and is kept there.
+func (g *Gateway) proven(ctx context.Context, tenant citygate.TenantID, raw []byte) (rider citygate.Rider, err error) {
+	answers := bytes.HasPrefix(raw, []byte(answerMagic))
+	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		if answers {
+			rider, err = g.answered(ctx, tx, raw)
+			return err
+		}
+		var fresh bool
+		if rider, fresh, err = g.shownBy(ctx, tx, raw); err == nil && !fresh {
+			err = errRiderProof.Because(nil, "rider %s", rider)
+		}
+		return err
+	})
+	if err != nil || answers {
 		return rider, err
 	}
-	if !fresh {
-		return rider, errRiderProof.Because(nil, "rider %s", rider)
-	}
-	first, err := keepProof(ctx, tx, sha256.Sum256(raw))
-	if err == nil && !first {
-		err = errRiderProof.Because(nil, "rider %s: used before", rider)
+	err = g.ofIssuer(ctx, rider.Issuer, func(tx *pg.Tx) error {
+		first, err := keepProof(ctx, tx, sha256.Sum256(raw))
+		if err == nil && !first {
+			err = errRiderProof.Because(nil, "rider %s: used before", rider)
+		}
+		return err
+	})
+	if errors.Is(err, tenants.ErrNotFound) {
+		err = errRiderProof.Because(err, "rider %s", rider)
 	}
 	return rider, err
 }
@@ -69,6 +83,16 @@ func (g *Gateway) shownBy(ctx context.Context, tx *pg.Tx, raw []byte) (rider cit
 
 // asRider runs fn for the rider whose code it is, in the tenant's transaction.
 func (g *Gateway) asRider(ctx context.Context, tenant citygate.TenantID, raw []byte, fn func(tx *pg.Tx, rider citygate.Rider) error) error {
+	return g.asRiders(ctx, tenant, [][]byte{raw}, func(tx *pg.Tx, riders []citygate.Rider) error {
+		if fn == nil {
+			return nil
+		}
+		return fn(tx, riders[0])
+	})
+}
+
+// asRiders is asRider for codes of several credentials.
+func (g *Gateway) asRiders(ctx context.Context, tenant citygate.TenantID, raws [][]byte, fn func(tx *pg.Tx, riders []citygate.Rider) error) error {
 	if _, err := g.Tenants.ByID(ctx, tenant); err != nil {
 		return errRiderProof.Because(err, "tenant %d", tenant)
 	}
@@ -78,13 +102,14 @@ func (g *Gateway) asRider(ctx context.Context, tenant citygate.TenantID, raw []b
 	if _, err := g.trust.held(tenant); err != nil { // it takes no codes yet
 		return errRiderProof.Because(err, "tenant %d", tenant)
 	}
-	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		rider, err := g.proven(ctx, tx, raw)
-		if err != nil || fn == nil {
+	riders := make([]citygate.Rider, len(raws))
+	for i, raw := range raws {
+		var err error
+		if riders[i], err = g.proven(ctx, tenant, raw); err != nil {
 			return err
 		}
-		return fn(tx, rider)
-	})
+	}
+	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return fn(tx, riders) })
 }
 
 func tripView(j pricing.Journey) edge.Trip {

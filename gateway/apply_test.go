@@ -360,7 +360,7 @@ func TestOnboardingByTheAPI(t *testing.T) {
 			t.Errorf("with %s the operator misses %v, want %s", m.person, missing, m.missing)
 		}
 	}
-	for _, name := range []string{"journey rules", "quota", "retention", "administrator", "sign-in"} {
+	for _, name := range []string{"journey rules", "travel times", "quota", "retention", "administrator", "sign-in"} {
 		if !slices.ContainsFunc(list.Items, func(i edge.ChecklistItem) bool {
 			return i.Name == name && i.Optional && i.Detail != "" && (i.Done || i.Do != "")
 		}) {

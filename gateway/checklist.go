@@ -62,7 +62,9 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 	if err := c.abroad(ctx); err != nil {
 		return list, err
 	}
-	c.rules()
+	if err := c.rules(); err != nil {
+		return list, err
+	}
 	if err := c.people(ctx); err != nil {
 		return list, err
 	}

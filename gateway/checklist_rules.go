@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/authz"
 	"github.com/cashlesscity/citygate/tenants"
@@ -38,11 +40,14 @@ func (c *checker) abroad(ctx context.Context) error {
 
 // rules says whether riders are told what happens when money or a tap does not
 // come.
-func (c *checker) rules() {
+func (c *checker) rules() error {
 	if c.tenant.Kind != tenants.Authority {
 		c.add(edge.ChecklistItem{Name: "journey rules", Optional: true, Done: len(c.have.JourneyRules) > 0,
 			Detail: said(len(c.have.JourneyRules), versions, "without them no missing tap is inferred: it is charged as incomplete"),
 			Do:     "POST /v1/tenants/{tenant}/journey-rules, or journey_rules in the file"})
+		if err := c.travel(); err != nil {
+			return err
+		}
 	}
 	if c.tenant.Issuer != 0 {
 		c.add(edge.ChecklistItem{Name: "risk terms", Optional: true, Done: len(c.have.RiskTerms) > 0,
@@ -60,6 +65,7 @@ func (c *checker) rules() {
 		keep.Done, keep.Detail = true, fmt.Sprintf("rider detail is erased after %d days", r.KeepDays)
 	}
 	c.add(keep)
+	return nil
 }
 
 func versions(n int) string { return plural(n, "version") }
@@ -69,6 +75,55 @@ func said(n int, what func(int) string, otherwise string) string {
 		return otherwise
 	}
 	return what(n)
+}
+
+// travel says at which stops taps can be flagged as travel nobody can do: those of
+// which the journey rules say how far others are. Nothing else knows.
+func (c *checker) travel() error {
+	item := edge.ChecklistItem{Name: "travel times", Optional: true, Detail: "the journey rules name no places, so no taps are flagged as impossible_travel, and travel at an impossible speed is charged as it is declared",
+		Do: "a version of the journey rules with stops and travel (min_seconds between neighbours), or stops with lat_e6 and lon_e6 and max_speed_kmh"}
+	var places *journey.Places
+	var stops []string
+	for _, t := range c.have.Terminals {
+		stops = append(stops, t.Stop)
+	}
+	for _, s := range c.have.Stops {
+		stops = append(stops, s.ID)
+	}
+	if n := len(c.have.JourneyRules); n > 0 {
+		d, err := journey.ParseDocument(c.have.JourneyRules[n-1].Document)
+		if err != nil {
+			return err
+		}
+		for _, s := range d.Stops {
+			stops = append(stops, s.ID)
+		}
+		rules, err := d.Rules()
+		if err != nil {
+			return err
+		}
+		places = rules.Places
+	}
+	slices.Sort(stops)
+	var judged, unknown []string
+	for _, s := range slices.Compact(stops) {
+		switch {
+		case s == "":
+		case places.Judged(s):
+			judged = append(judged, s)
+		default:
+			unknown = append(unknown, s)
+		}
+	}
+	switch {
+	case len(judged) == 0:
+	case len(unknown) > 0:
+		item.Detail = fmt.Sprintf("nobody is too fast for %s of %d, such as %s: the journey rules do not say how far they are", plural(len(unknown), "stop"), len(judged)+len(unknown), unknown[0])
+	default:
+		item.Done, item.Detail = true, plural(len(judged), "stop")
+	}
+	c.add(item)
+	return nil
 }
 
 // people says whether those are there whom the tenant's own settings ask for: two

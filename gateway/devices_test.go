@@ -122,9 +122,13 @@ func heads(o *office) []edge.ListHead {
 
 // look shows a code at the bus and gives why it was refused.
 func (o *office) look(v *terminal.Verifier, raw []byte) code.Reason {
+	return o.lookAt(v, raw, "Central")
+}
+
+func (o *office) lookAt(v *terminal.Verifier, raw []byte, stop string) code.Reason {
 	o.t.Helper()
 	d, err := v.Tap(o.now().UnixMilli(), raw, terminal.Input{
-		MonotonicMS: 60_000, Clock: tap.ClockGNSS, Kind: tap.Single, Stop: "Central", Route: "12", Vehicle: "V-12", TariffVersion: 1,
+		MonotonicMS: 60_000, Clock: tap.ClockGNSS, Kind: tap.Single, Stop: stop, Route: "12", Vehicle: "V-12", TariffVersion: 1,
 	})
 	o.must(err)
 	return d.Reason

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,23 +77,23 @@ func TestFlagsAreKeptWithTheirTaps(t *testing.T) {
 		t.Errorf("four taps: %+v", got)
 	}
 	show(5, 7)
-	rush := list[edge.RiskFlag](o, "risk-flags?kind=velocity")
-	if len(rush) != 1 || len(rush[0].Taps) != 7 || !rush[0].Blocks {
-		t.Fatalf("rush %+v", rush)
+	queued := list[edge.RiskFlag](o, "risk-flags?kind=velocity")
+	if len(queued) != 1 || len(queued[0].Taps) != 7 || !queued[0].Blocks {
+		t.Fatalf("rush %+v", queued)
 	}
 	o.sync(reader)
 	if got := o.look(reader, o.fresh(queue, "queue", 8)); got != code.Denied {
 		t.Errorf("blocked by the terms: %q", got)
 	}
 	change := func(verb string, body any) string {
-		return o.refused(http.MethodPost, busPath("risk-flags/"+rush[0].ID+"/"+verb), body)
+		return o.refused(http.MethodPost, busPath("risk-flags/"+queued[0].ID+"/"+verb), body)
 	}
 	var v1 edge.RiskFlag
-	o.send(http.MethodPost, busPath("risk-flags/"+rush[0].ID+"/acknowledge"), edge.FlagChange{Reason: "asked the rider"}, &v1)
+	o.send(http.MethodPost, busPath("risk-flags/"+queued[0].ID+"/acknowledge"), edge.FlagChange{Reason: "asked the rider"}, &v1)
 	if v1.State != "acknowledged" || !v1.Blocks || v1.Reason != "asked the rider" || v1.ChangedBy == "" {
 		t.Errorf("%+v", v1)
 	}
-	o.send(http.MethodPost, busPath("risk-flags/"+rush[0].ID+"/close"), edge.FlagChange{Reason: "a school class"}, &v1)
+	o.send(http.MethodPost, busPath("risk-flags/"+queued[0].ID+"/close"), edge.FlagChange{Reason: "a school class"}, &v1)
 	if got := change("acknowledge", edge.FlagChange{Reason: "again"}); got != "risk.flag_closed" {
 		t.Error(got)
 	}
@@ -105,5 +107,64 @@ func TestFlagsAreKeptWithTheirTaps(t *testing.T) {
 	o.sync(reader)
 	if got := o.look(reader, o.fresh(queue, "queue", 9)); got != "" {
 		t.Errorf("closed, and at the reader: %q", got)
+	}
+
+	// Nobody is too fast where nobody knows how far it is: the list says so, until the
+	// journey rules say it.
+	travel := func() (item edge.ChecklistItem) {
+		var all edge.Checklist
+		o.send(http.MethodGet, busPath("checklist"), nil, &all)
+		for _, i := range all.Items {
+			if i.Name == "travel times" {
+				item = i
+			}
+		}
+		return item
+	}
+	var counter uint16 = 100
+	rush := func(device string) int {
+		fast := o.credential(device)
+		for _, stop := range []string{"Central", "Far"} {
+			counter++
+			if got := o.lookAt(reader, o.fresh(fast, device, counter), stop); got != "" {
+				t.Fatal(stop, got)
+			}
+			o.move(3 * time.Minute)
+		}
+		o.drain(reader)
+		o.move(2 * time.Minute)
+		o.settleDown()
+		return len(list[edge.RiskFlag](o, "risk-flags?kind=impossible_travel"))
+	}
+	if item := travel(); item.Done || !item.Optional || !strings.Contains(item.Detail, "no taps are flagged as impossible_travel") || item.Do == "" {
+		t.Errorf("without places: %+v", item)
+	}
+	if n := rush("before"); n != 0 {
+		t.Errorf("%d flags without places", n)
+	}
+	o.move(10 * time.Minute) // a scan looks again at what came in the minutes before the last tap
+	if got := o.look(reader, o.fresh(o.credential("between"), "between", 1)); got != "" {
+		t.Fatal(got)
+	}
+	o.drain(reader)
+	o.move(2 * time.Minute)
+	o.settleDown()
+	rules := func(version int, stops string) {
+		o.send(http.MethodPost, busPath("journey-rules"), edge.JourneyRules{From: o.now().Add(time.Second), Rules: json.RawMessage(fmt.Sprintf(
+			`{"version":%d,"max_journey_minutes":180,"upload_grace_minutes":300,"stops":[{"id":"Central"},{"id":"Far"}%s],"travel":[{"from":"Central","to":"Far","min_seconds":1800}]}`, version, stops))}, nil)
+		o.move(time.Minute)
+	}
+	rules(1, `,{"id":"Nowhere"}`)
+	if item := travel(); item.Done || !strings.Contains(item.Detail, "Nowhere") {
+		t.Errorf("a stop without times: %+v", item)
+	}
+	rules(2, "")
+	if item := travel(); !item.Done {
+		t.Errorf("with places: %+v", item)
+	}
+	if n := rush("after"); n != 1 {
+		t.Errorf("%d flags with places", n)
+	} else if f := list[edge.RiskFlag](o, "risk-flags?kind=impossible_travel")[0]; len(f.Taps) != 2 {
+		t.Errorf("it names %v", f.Taps)
 	}
 }

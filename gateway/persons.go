@@ -95,15 +95,7 @@ func (g *Gateway) riderJoin(ctx context.Context, tenant citygate.TenantID, codes
 			return v, err
 		}
 	}
-	err = g.asRider(ctx, tenant, codes[0], func(tx *pg.Tx, first citygate.Rider) error {
-		riders := []citygate.Rider{first}
-		for _, raw := range codes[1:] {
-			rider, err := g.proven(ctx, tx, raw)
-			if err != nil {
-				return err
-			}
-			riders = append(riders, rider)
-		}
+	err = g.asRiders(ctx, tenant, codes, func(tx *pg.Tx, riders []citygate.Rider) error {
 		from, err := g.nextDay(ctx, tenant, tx.Now)
 		if err != nil {
 			return err

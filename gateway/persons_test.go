@@ -106,21 +106,21 @@ func TestOnePersonAcrossDevices(t *testing.T) {
 	if len(before) < 25 {
 		t.Fatalf("only %d routes are read", len(before))
 	}
-	phone := prove("phone")
-	if got := o.refused(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: [][]byte{phone, prove("phone")}}); got != "person.too_few" {
+	if got := o.refused(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: [][]byte{prove("phone"), prove("phone")}}); got != "person.too_few" {
 		t.Errorf("a device with itself: %s", got)
 	}
 	forged := slices.Clone(prove("band"))
 	forged[len(forged)-1] ^= 1
-	for _, second := range [][]byte{forged, phone} {
-		if got := o.refused(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: [][]byte{phone, second}}); got != "rider.proof" {
+	phone := prove("phone")
+	for _, codes := range [][][]byte{{prove("phone"), forged}, {phone, phone}, {phone, prove("band")}} { // a code is used with the request, whatever came of it
+		if got := o.refused(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: codes}); got != "rider.proof" {
 			t.Errorf("a device that proves nothing: %s", got)
 		}
 	}
 	if got := o.refused(http.MethodPost, busPath("rider/leave"), edge.ByCode{Code: prove("card")}); got != "person.alone" {
 		t.Errorf("leaving nobody: %s", got)
 	}
-	if got := join(phone, prove("band")); got.Devices != 2 || got.From == nil || !got.From.After(o.now()) {
+	if got := join(prove("phone"), prove("band")); got.Devices != 2 || got.From == nil || !got.From.After(o.now()) {
 		t.Fatalf("joined %+v", got)
 	}
 	joined := join(prove("card"), prove("band"))

@@ -17,6 +17,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/gateway/roaming"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/bundle"
@@ -33,12 +34,49 @@ type visits struct {
 	all   *tenants.Snapshot
 	terms map[citygate.TenantID][]roaming.Version // by the issuer
 	stays []accept.Stay                           // that have not passed
+	late  map[citygate.TenantID][]risk.Published  // what issuers of the tree published of late records
 	read  time.Time
 }
 
 type visitCache struct {
 	mu   sync.Mutex
 	held map[citygate.TenantID]*visits
+	late map[citygate.TenantID]lateTerms
+}
+
+// lateTerms are an issuer's risk terms, as far as they are about late records.
+type lateTerms struct {
+	versions []risk.Published
+	read     time.Time
+}
+
+// lateFor is how old they may be: what is late by them happened a day ago at least,
+// when they were published.
+const lateFor = time.Minute
+
+// lateTerms gives what an issuer published of who bears late records.
+func (g *Gateway) lateTerms(ctx context.Context, issuer citygate.TenantID) ([]risk.Published, error) {
+	now := g.Clock()
+	g.abroad.mu.Lock()
+	t, ok := g.abroad.late[issuer]
+	g.abroad.mu.Unlock()
+	if age := now.Sub(t.read); ok && age >= 0 && age < lateFor {
+		return t.versions, nil
+	}
+	t.read = now
+	if err := g.DB.InTenant(ctx, issuer, func(tx *pg.Tx) (err error) {
+		t.versions, err = risk.Versions(ctx, tx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	g.abroad.mu.Lock()
+	defer g.abroad.mu.Unlock()
+	if g.abroad.late == nil {
+		g.abroad.late = map[citygate.TenantID]lateTerms{}
+	}
+	g.abroad.late[issuer] = t
+	return t.versions, nil
 }
 
 func (c *visitCache) forget(host citygate.TenantID) {
@@ -91,6 +129,12 @@ func (g *Gateway) readVisits(ctx context.Context, host citygate.TenantID) (*visi
 	if err != nil {
 		return nil, err
 	}
+	v.late = map[citygate.TenantID][]risk.Published{}
+	for _, id := range all.IssuersWith(host) {
+		if v.late[id], err = g.lateTerms(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	g.abroad.mu.Lock()
 	defer g.abroad.mu.Unlock()
 	if g.abroad.held == nil {
@@ -116,8 +160,11 @@ func (v *visits) admits(issuer citygate.TenantID) bool {
 // judge implements [intake.Abroad].
 func (v *visits) judge(c *code.Code, at int64, fare citygate.Money) (code.Reason, string, int64) {
 	issuer, ok := v.all.ByIssuer(c.Rider.Issuer)
-	if !ok || v.all.OneTree(issuer.ID, v.host) {
+	switch {
+	case !ok:
 		return "", "", 0
+	case v.all.OneTree(issuer.ID, v.host):
+		return "", "", risk.InForce(v.late[issuer.ID], time.UnixMilli(at)).OperatorAfter()
 	}
 	terms := roaming.InForce(v.terms[issuer.ID], time.UnixMilli(at))
 	reason, rule := terms.Judge(issuer.Issuer, c.Scheme, c.Product, fare.Minor)

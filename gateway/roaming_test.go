@@ -175,6 +175,22 @@ func TestRoamingFromTapToClearedBalance(t *testing.T) {
 	}
 	o.booksHold()
 
+	// What proves the rider to one of the two proves him to the other no more: neither
+	// asks the other about him with a code that he gave it.
+	for i, where := range [][2]citygate.TenantID{{bus, hill}, {hill, bus}} {
+		var trips struct{ Items []edge.Trip }
+		asked := edge.ByCode{Code: o.fresh(one, "one", uint16(50+i))}
+		o.send(http.MethodPost, pathOf(where[0], "rider/trips"), asked, &trips)
+		if want := 1 - i; len(trips.Items) != want {
+			t.Errorf("trips at %d: %+v", where[0], trips.Items)
+		}
+		for _, again := range where {
+			if got := o.refused(http.MethodPost, pathOf(again, "rider/trips"), asked); got != "rider.proof" {
+				t.Errorf("the same code at %d: %q", again, got)
+			}
+		}
+	}
+
 	o.until("paid out", func() bool { return len(list[edge.Payout](o, "payouts")) == 1 })
 	if p := list[edge.Payout](o, "payouts")[0]; p.Amount.Minor != price-3 {
 		t.Errorf("the payout: %+v", p)

@@ -164,6 +164,12 @@ func TestLiabilityIsPublished(t *testing.T) {
 	if got := o.refused(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: from.Add(-time.Hour), Terms: past}); got != "risk.terms_date" {
 		t.Errorf("in the past: %s", got)
 	}
+	for _, unheeded := range []string{`{"records":"late","after_days":3,"bearer":"issuer"}`, `{"records":"late","after_days":0,"bearer":"operator"}`, `{"records":"expired","after_days":0,"bearer":"platform"}`, `{"records":"denied","after_days":1,"bearer":"rider"}`} {
+		asks := json.RawMessage(`{"version":2,"contracts":[],"late":[` + unheeded + `]}`)
+		if got := o.refused(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: from.Add(time.Hour), Terms: asks}); got != "risk.bad_terms" {
+			t.Errorf("%s, which nothing acts on: %s", unheeded, got)
+		}
+	}
 	for _, unheeded := range []string{`"liability":"operator"`, `"first_ride_minor":500`, `"first_ride_minor":500,"unblock":"approval"`} {
 		asks := json.RawMessage(`{"version":2,"contracts":[{"contract":"sandbox","window":{},` + unheeded + `,"retries":0,"retry_within_days":0}]}`)
 		if got := o.refused(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: from.Add(time.Hour), Terms: asks}); got != "risk.bad_terms" {
@@ -185,5 +191,24 @@ func TestLiabilityIsPublished(t *testing.T) {
 	debts := list[edge.Debt](o, "debts?state=open")
 	if len(debts) != 1 || debts[0].RetryAt == nil || debts[0].RetryAt.Sub(debts[0].OpenedAt) != 10*24*time.Hour {
 		t.Errorf("%+v", debts)
+	}
+	// What is published is what happens: a record is its rider's money for as many days
+	// as the terms say that hold when he rode, and after that nobody's but the operator's.
+	o.send(http.MethodPost, busPath("risk-terms"), edge.RiskTerms{From: o.now().Add(time.Hour), Terms: json.RawMessage(`{"version":2,"contracts":[],"late":[{"records":"late","after_days":2,"bearer":"operator"}]}`)}, nil)
+	before, after := o.reader(validatorID+1), o.reader(validatorID+2)
+	rides := o.ofPayer("late phone")
+	if got := o.look(before, o.fresh(rides, "late phone", 1)); got != "" {
+		t.Fatal(got)
+	}
+	o.move(2 * time.Hour)
+	if got := o.look(after, o.fresh(rides, "late phone", 2)); got != "" {
+		t.Fatal(got)
+	}
+	o.move(50 * time.Hour)
+	if got := o.drain(before); !slices.Equal(got, []string{"recorded"}) {
+		t.Errorf("a ride before the terms, uploaded late: %v", got)
+	}
+	if got := o.drain(after); !slices.Equal(got, []string{"refused too_late"}) {
+		t.Errorf("a ride under the terms, uploaded late: %v", got)
 	}
 }

@@ -142,6 +142,9 @@ type Snapshot struct {
 	serves   map[citygate.TenantID][]citygate.TenantID
 	quotas   map[citygate.TenantID]Quota // that are not the usual
 	mark     mark
+
+	indexed sync.Once
+	issuers map[citygate.TenantID][]*Tenant // by the uppermost owners of their trees
 }
 
 // A mark changes with every change of the directory: a row that is new adds to
@@ -292,6 +295,27 @@ func (s *Snapshot) OneTree(a, b citygate.TenantID) bool {
 	}
 	tops := s.tops(a)
 	return slices.ContainsFunc(s.tops(b), func(top citygate.TenantID) bool { return slices.Contains(tops, top) })
+}
+
+// IssuersWith gives the tenants that issue codes in the trees of a tenant, by number.
+func (s *Snapshot) IssuersWith(id citygate.TenantID) (list []citygate.TenantID) {
+	s.indexed.Do(func() {
+		s.issuers = map[citygate.TenantID][]*Tenant{}
+		for i := range s.list {
+			if t := &s.list[i]; t.Issuer != 0 {
+				for _, top := range s.tops(t.ID) {
+					s.issuers[top] = append(s.issuers[top], t)
+				}
+			}
+		}
+	})
+	for _, top := range s.tops(id) {
+		for _, t := range s.issuers[top] {
+			list = append(list, t.ID)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // tops gives the uppermost owners of a tenant and of the authorities it serves.

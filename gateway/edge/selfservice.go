@@ -69,7 +69,7 @@ type Inspected struct {
 
 // ByCode is a request that a fresh code proves.
 type ByCode struct {
-	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code made for this request, base64; it proves its credential once. In its place \"CG-proof\", the credential, a challenge of rider-challenge and the device key's signature of it"`
+	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code made for this request, base64; it proves its credential once, to one tenant. In its place \"CG-proof\", the credential, a challenge of rider-challenge and the device key's signature of it"`
 }
 
 // ByCodeTrip is a request about one trip.

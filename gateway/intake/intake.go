@@ -105,7 +105,7 @@ type Foreign interface {
 	Ask(ctx context.Context, tx *pg.Tx, codes []interbook.Code) error
 }
 
-// Abroad decides on a code by the terms with its issuer that hold at an event time
+// Abroad decides on a code by the terms of its issuer that hold at an event time
 // (unix milliseconds): why it is refused, "" if it is not, and by which rule; and
 // how many days after the event it may be uploaded, 0 = as the rules say.
 type Abroad func(c *code.Code, at int64, fare citygate.Money) (reason code.Reason, rule string, uploadDays int64)

@@ -232,6 +232,26 @@ func (p *Places) MinTravel(a, b string) (time.Duration, bool) {
 	return 0, false
 }
 
+// Judged reports whether the time from a stop to any other station is known, so
+// that somebody can be too fast for it.
+func (p *Places) Judged(stop string) bool {
+	if p == nil {
+		return false
+	}
+	i, ok := p.index[stop]
+	if !ok {
+		return false
+	}
+	for j := range p.at {
+		reached := p.secs[i*len(p.at)+j] != unreachable
+		placed := p.speed > 0 && p.at[i] != [2]int64{} && p.at[j] != [2]int64{}
+		if j != i && (reached || placed) {
+			return true
+		}
+	}
+	return false
+}
+
 // possible reports whether somebody could be at b so long after having been at
 // a. What is unknown is possible.
 func (p *Places) possible(a, b string, elapsed int64) bool {

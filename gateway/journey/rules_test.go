@@ -348,6 +348,11 @@ func TestMinTravel(t *testing.T) {
 	if _, ok := r.Places.MinTravel("B", "X"); ok {
 		t.Error("nobody said where B is")
 	}
+	for stop, want := range map[string]bool{"A": true, "B": true, "X": true, "nowhere": false} {
+		if got := r.Places.Judged(stop); got != want {
+			t.Errorf("travel from %s is judged: %t", stop, got)
+		}
+	}
 }
 
 func TestCorrectionPairsSumToZero(t *testing.T) {

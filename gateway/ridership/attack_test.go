@@ -369,7 +369,7 @@ func city(seed uint64) *Tally {
 		for range 1 + r.IntN(6) {
 			at := start.AddDate(0, 0, day).Add(time.Duration(r.IntN(2)) * time.Hour)
 			from, to, on := stops[r.IntN(len(stops))], stops[r.IntN(len(stops))], stops[r.IntN(len(stops))]
-			kind, party, regular := r.IntN(6), 1+2*(r.IntN(8)/7), r.IntN(8) == 0
+			kind, party, regular := r.IntN(7), 1+2*(r.IntN(8)/7), r.IntN(8) == 0
 			for range amounts[r.IntN(len(amounts))] {
 				if !regular {
 					rider++
@@ -385,6 +385,9 @@ func city(seed uint64) *Tally {
 				case 2: // and goes on within the hour
 					in2, out2 := tap(On, at.Add(30*time.Minute), rider, 1, to), tap(Off, at.Add(50*time.Minute), rider, 1, on)
 					t.taps, t.rides = []*Tap{in, out, in2, out2}, []Ride{{in, out}, {in2, out2}}
+				case 3: // likewise, without an exit between
+					in2, out2 := tap(On, at.Add(30*time.Minute), rider, 1, to), tap(Off, at.Add(50*time.Minute), rider, 1, on)
+					t.taps, t.rides = []*Tap{in, in2, out2}, []Ride{{in, in}, {in2, out2}}
 				default:
 					t.taps, t.rides = []*Tap{in, out}, []Ride{{in, out}}
 				}
@@ -494,5 +497,101 @@ func TestNoSmallCountIsShown(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Nine riders are few and ten are not, whatever they count.
+func TestTenRidersAreEnough(t *testing.T) {
+	for riders, want := range map[int]bool{MinCell - 1: false, MinCell: true} {
+		var c number
+		for range 3 {
+			for who := range riders {
+				c.add(citygate.Rider{Index: uint32(who)}, 5)
+			}
+		}
+		if c.many != want || c.n != 15*riders {
+			t.Errorf("%d of %d riders: %t", c.n, riders, c.many)
+		}
+	}
+}
+
+// What another table needs is not lowered, and what it bounds is not raised.
+func TestTablesHoldEachOther(t *testing.T) {
+	for _, c := range []struct {
+		e    edge
+		want bool
+	}{
+		{edge{n: 11}, true}, {edge{n: 10}, false}, {edge{n: 30, held: 20}, true}, {edge{n: 30, held: 21}, false}, {edge{n: 30, few: true}, false}, {edge{n: 11, free: true}, true},
+	} {
+		if got := c.e.lowers(); got != c.want {
+			t.Errorf("%+v is lowered: %t", c.e, got)
+		}
+	}
+	ring := func(back edge) *network {
+		w := &network{}
+		a, b := w.node(), w.node()
+		w.add(edge{from: a, to: b, n: 3, few: true})
+		back.from, back.to = b, a
+		w.add(back)
+		return w
+	}
+	if w := ring(edge{n: 50}); !w.protect() || !w.edges[1].hidden {
+		t.Error("the one way round is not taken")
+	}
+	if w := ring(edge{n: 50, rigid: true}); w.protect() {
+		t.Error("what may not be raised was a way round")
+	}
+	w := ring(edge{n: 50})
+	w.edges[0].rigid = true
+	if w.protect() {
+		t.Error("a small count that may not be raised is protected")
+	}
+}
+
+// Those who change at a stop, or ride on without an exit, are held there; and lines
+// from or to which hardly anybody else rides are counted together.
+func TestTransfersAreHeld(t *testing.T) {
+	tally, at, seq := NewTally(time.UTC), time.Date(2026, 11, 16, 8, 0, 0, 0, time.UTC), uint64(0)
+	tap := func(kind Kind, after time.Duration, who int, stop string) *Tap {
+		seq++
+		p := &Tap{ID: citygate.TapID{Terminal: 1, Seq: seq}, Kind: kind, At: at.Add(after), Date: citygate.DateOf(at), Rider: citygate.Rider{Index: uint32(who)}, Party: 1, Stop: stop}
+		tally.Tap(p)
+		return p
+	}
+	for who := range 40 {
+		open := tap(On, 0, who, "a") // never tapped out
+		in, out := tap(On, 20*time.Minute, who, "b"), tap(Off, 40*time.Minute, who, "c")
+		tally.Ride(Ride{open, open})
+		tally.Ride(Ride{in, out})
+		if who < 25 {
+			last := tap(Single, 50*time.Minute, who, "d")
+			tally.Ride(Ride{last, last})
+		}
+	}
+	if tally.held[0]["a"] != 40 || tally.heldOpen["a"] != 40 || tally.held[0]["b"] != 40 || tally.heldOpen["b"] != 0 || tally.held[1]["c"] != 25 || tally.held[0]["d"] != 25 {
+		t.Errorf("held %v, without an exit %v", tally.held, tally.heldOpen)
+	}
+	f := tally.flows()
+	rests := 0
+	for _, e := range f.net.edges {
+		if e.free && e.held == 40 && e.n == 40 {
+			rests++
+		}
+	}
+	if rests != 1 {
+		t.Errorf("%d counts of rides without an exit are held by the transfers from them", rests)
+	}
+	if e := f.net.edges[f.entries[place{stop: "b"}]]; e.lowers() {
+		t.Errorf("entries at b, all of whom changed to it, can be lowered: %+v", e)
+	}
+	var names []string
+	for _, r := range tally.changes((*network).protect).Rows {
+		names = append(names, r[0]+">"+r[1])
+	}
+	slices.Sort(names)
+	// all who entered at a and b, and all who boarded at b and d, changed; of those who
+	// left at c 15 did not
+	if want := []string{"(other)>", "(other)>(other)", ">(other)", "c>", "c>(other)"}; !slices.Equal(names, want) {
+		t.Errorf("transfers %q, want %q", names, want)
 	}
 }

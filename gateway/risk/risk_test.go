@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/risk"
 )
 
@@ -135,6 +136,17 @@ func TestAReversalBlocksForItsOwnDebtAlone(t *testing.T) {
 	if !c.Blocked([]risk.Debt{reversed, open}, at.Add(time.Hour)) {
 		t.Error("another debt is forgiven with the reversal")
 	}
+	// It is never asked for again by itself, at a reader neither; its rider may pay it.
+	again := c.Opened(300, risk.Past{}, true, at)
+	later := at.AddDate(0, 0, 5)
+	if c.May(&again, risk.BySchedule, later, zone) || c.May(&again, risk.ByTap, later, zone) || !c.May(&again, risk.ByRider, later, zone) {
+		t.Error("a payment that the bank took back is asked for again, or cannot be paid")
+	}
+	owes := *c
+	owes.Reversed = risk.ReversedOwed
+	if owes.Blocked([]risk.Debt{again}, at.Add(time.Hour)) || !owes.Blocked([]risk.Debt{again, open}, at.Add(time.Hour)) {
+		t.Error("where reversals are owed they block, or other debts do not")
+	}
 }
 
 func TestWhoBearsLateRecords(t *testing.T) {
@@ -245,5 +257,44 @@ func TestARushIsOneFlagThatNamesItsTaps(t *testing.T) {
 	got := risk.Scan(all, risk.DefaultLimits(nil))
 	if len(got) != 1 || got[0].Kind != risk.Velocity || len(got[0].Taps) != 12 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Travel is impossible when it is too fast even with clocks as far apart as they may
+// be; where nothing is known of the way, nobody is too fast.
+func TestTravelIsJudgedByPlacesAndClocks(t *testing.T) {
+	doc, err := journey.ParseDocument([]byte(`{"version":1,"max_journey_minutes":180,"upload_grace_minutes":60,"stops":[{"id":"A"},{"id":"B"},{"id":"C"}],"travel":[{"from":"A","to":"B","min_seconds":600}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := doc.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		to     string
+		after  time.Duration
+		places *journey.Places
+		want   int
+	}{
+		{"B", 539 * time.Second, rules.Places, 1}, {"B", 540 * time.Second, rules.Places, 0}, {"B", 5 * time.Second, rules.Places, 1},
+		{"C", 5 * time.Second, rules.Places, 0}, {"B", 5 * time.Second, nil, 0},
+	} {
+		b := sight(2, 0, 2, 2)
+		b.Stop, b.At = c.to, c.after.Milliseconds()
+		got := risk.Scan([]risk.Sighting{sight(1, 0, 1, 1), b}, risk.DefaultLimits(c.places))
+		if len(got) != c.want || c.want == 1 && (got[0].Kind != risk.ImpossibleTravel || len(got[0].Taps) != 2) {
+			t.Errorf("to %s after %s: %+v", c.to, c.after, got)
+		}
+	}
+}
+
+// Late records are their rider's until the operator's day.
+func TestOperatorAfter(t *testing.T) {
+	versions := []risk.Published{{From: time.Unix(100, 0), Terms: terms(t)}, {From: time.Unix(200, 0), Terms: &risk.Terms{}}}
+	for at, want := range map[int64]int64{99: 0, 100: 30, 199: 30, 200: 0} {
+		if got := risk.InForce(versions, time.Unix(at, 0)).OperatorAfter(); got != want {
+			t.Errorf("at %d: %d days, want %d", at, got, want)
+		}
 	}
 }

@@ -83,7 +83,37 @@ func (t *Terms) applied() error {
 			return fmt.Errorf("contract %s: first_ride_minor with unblock approval: once the scheme has paid nothing is left that could be approved, and the rider would stay blocked for ever; choose unblock payment", c.Name)
 		}
 	}
+	return t.lateApplied()
+}
+
+// lateApplied is [Terms.applied] of lines about records: a tap that comes late is
+// money of its rider or is not taken, and no other is asked for it; one of a code
+// that had run out, or of a denied credential, is never taken.
+func (t *Terms) lateApplied() error {
+	for i, l := range t.Late {
+		late := l.Records == LateRecords
+		switch {
+		case late && l.Bearer == Operator && l.Days == 0:
+			return fmt.Errorf("late %d: after_days of records that the operator bears begins at 1", i+1)
+		case late && l.Bearer != Rider && l.Bearer != Operator:
+			return fmt.Errorf("late %d: late records are borne by the rider or, from a day on, by the operator, whose readers brought them late; nobody asks the %s for them", i+1, l.Bearer)
+		case !late && l.Bearer != Operator:
+			return fmt.Errorf("late %d: records of kind %s are refused at upload, so the operator bears them and not the %s", i+1, l.Records, l.Bearer)
+		}
+	}
 	return nil
+}
+
+// InForce gives the version that holds at an instant, of versions in their order:
+// the zero Terms before the first.
+func InForce(versions []Published, at time.Time) *Terms {
+	in := &Terms{}
+	for i := range versions {
+		if !versions[i].From.After(at) {
+			in = versions[i].Terms
+		}
+	}
+	return in
 }
 
 // Versions gives every version of the tenant's terms, the first one first.

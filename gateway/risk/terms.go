@@ -221,6 +221,18 @@ func (t *Terms) check() error {
 	return nil
 }
 
+// OperatorAfter gives from how many days on the operator bears records that come
+// late: intake takes none of them, and their riders pay nothing. 0 = never by the
+// terms.
+func (t *Terms) OperatorAfter() (days int64) {
+	for _, l := range t.Late {
+		if l.Records == LateRecords && l.Bearer == Operator && (days == 0 || int64(l.Days) < days) {
+			days = int64(l.Days)
+		}
+	}
+	return days
+}
+
 // Contract gives what holds for a contract, nil if the terms do not name it.
 func (t *Terms) Contract(name string) *Contract {
 	for i := range t.Contracts {
