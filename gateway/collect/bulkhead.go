@@ -92,7 +92,7 @@ func (b *Bulkhead) Do(ctx context.Context, task Task, tenant citygate.TenantID, 
 		return nil
 	}
 	b.running[key] = b.clock()
-	b.group.Go(func() { //nolint:contextcheck // it outlives the caller
+	b.group.Go(func() { // it outlives the caller
 		err := work(b.ctx)
 		if err != nil && b.ctx.Err() == nil {
 			b.failed(fmt.Errorf("%s, tenant %d, contract %s: %w", task, tenant, contract, err))
