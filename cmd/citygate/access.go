@@ -237,8 +237,12 @@ func newPolicyExplainCommand(sys *system) *cobra.Command {
 				if x.Allowed {
 					verdict = "allowed"
 				}
-				_, err = fmt.Fprintf(sys.Stdout, "%s: %s needs %s\n%s\nroles of %s: %v\nroles that have it: %v\ngiven by: %v\npolicy version: %d\n",
-					verdict, operation, x.Permission, x.Why, subject, x.Roles, x.HeldBy, x.GrantedBy, x.Version)
+				grants := fmt.Sprint(x.GrantedBy)
+				if len(x.GrantedBy) == 0 {
+					grants = `nobody yet: "citygate access admin" makes the first administrator`
+				}
+				_, err = fmt.Fprintf(sys.Stdout, "%s: %s needs %s\n%s\nroles of %s: %v\nroles that have it: %v\ngiven by: %s\npolicy version: %d\n",
+					verdict, operation, x.Permission, x.Why, subject, x.Roles, x.HeldBy, grants, x.Version)
 				return err
 			})
 		},

@@ -77,7 +77,13 @@ func (e *Edge) describe() {
 	for path, item := range doc.Paths {
 		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete, item.Patch} {
 			if op != nil {
-				e.describeOperation(op, e.operations[op.Method+" "+ginPath(path)], item.Get != nil)
+				known := e.operations[op.Method+" "+ginPath(path)]
+				e.describeOperation(op, known, item.Get != nil)
+				for _, p := range op.Parameters {
+					if p.In == "query" {
+						e.queries[known.id] = append(e.queries[known.id], p.Name)
+					}
+				}
 			}
 		}
 	}

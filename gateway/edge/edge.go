@@ -42,6 +42,7 @@ type Edge struct {
 	router *gin.Engine
 	api    huma.API
 	// operations by "METHOD /path" as gin spells it
+	queries    map[string][]string // names that an operation takes in its query
 	operations map[string]operation
 	// authorizes is authorize; a test takes parts of it away, to see that others notice.
 	authorizes func(context.Context, Caller, citygate.TenantID, operation) error
@@ -58,7 +59,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	huma.ValidateStrictCasing = true // or "REASON" is not checked and sets what "reason" sets
 	router := gin.New()
 	router.ContextWithFallback = true
-	router.HandleMethodNotAllowed = false
+	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false // another spelling of a path is another path
 	router.UseRawPath = true             // a reconciliation item has slashes in its name
 	_ = router.SetTrustedProxies(nil)    // cannot fail without proxies to parse
@@ -73,7 +74,7 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "short-lived access token"},
 	}
-	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}, limits: newLimiter(v.Limits, v.Clock)}
+	e := &Edge{Verticals: v, log: log, router: router, operations: map[string]operation{}, queries: map[string][]string{}, limits: newLimiter(v.Limits, v.Clock)}
 	e.authorizes = e.authorize
 	router.Use(func(c *gin.Context) { e.survive(c, e.guard) })
 	e.api = humagin.New(router, config)
@@ -83,6 +84,9 @@ func New(v Verticals, log *slog.Logger) *Edge {
 	e.routes()
 	e.describe()
 	router.NoRoute(func(c *gin.Context) { e.write(c, errNotFound) })
+	router.NoMethod(func(c *gin.Context) { // the router has set Allow
+		e.write(c, errMethod.Explain("this path takes %s", c.Writer.Header().Get("Allow")))
+	})
 	return e
 }
 
@@ -119,8 +123,7 @@ func (e *Edge) survive(c *gin.Context, handle gin.HandlerFunc) (whole bool) {
 func (e *Edge) guard(c *gin.Context) {
 	path := c.FullPath()
 	if path == "" {
-		e.write(c, errNotFound)
-		return
+		return // no route: NoRoute and NoMethod answer
 	}
 	if !readable(c.Request) {
 		e.write(c, errBody.Explain("the address or the Idempotency-Key is not UTF-8, or has the character U+0000"))
@@ -182,6 +185,10 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 		if errors.Is(err, errToken) {
 			c.Header("WWW-Authenticate", "Bearer")
 		}
+		e.write(c, err)
+		return
+	}
+	if err := e.asked(c.Request, op); err != nil {
 		e.write(c, err)
 		return
 	}

@@ -133,7 +133,7 @@ func TestEveryListIsPagedOrBounded(t *testing.T) {
 func (w *world) everyListPages(t *testing.T, p, other *party) {
 	t.Helper()
 	w.second(p)
-	few, held := []string{}, 0
+	few, held, filtered := []string{}, 0, 0
 	for _, l := range listings(w.edge) {
 		op := l.Operation.OperationID
 		if wholes[op] != "" || madeAtOnce[op] != "" || l.Class != "token" {
@@ -173,23 +173,30 @@ func (w *world) everyListPages(t *testing.T, p, other *party) {
 		if !slices.Equal(walked, rows) {
 			t.Errorf("%s: row by row\n%s\nat once\n%s", op, strings.Join(walked, "\n"), strings.Join(rows, "\n"))
 		}
+		another := "" // filter of this list, if it has one with a list of values
+		for _, param := range l.Operation.Parameters {
+			if param.In == "query" && !param.Required && len(param.Schema.Enum) > 0 {
+				another = fmt.Sprintf("%s?limit=1&cursor=%s&%s=%v", path, cursor, param.Name, param.Schema.Enum[0])
+				filtered++
+			}
+		}
 		for what, address := range map[string]string{
-			"of another filter": path + "?limit=1&filter=other&cursor=" + cursor, "twice": path + "?cursor=" + cursor + "&cursor=" + cursor,
+			"of another filter": another, "twice": path + "?cursor=" + cursor + "&cursor=" + cursor,
 			"cut": path + "?cursor=" + cursor[:len(cursor)-4], "changed": path + "?cursor=" + turned(cursor), "of nothing": path + "?cursor=" + strings.Repeat("A", 16),
 			"none": path + "?cursor=", "no text": path + "?cursor=%20",
 			"of another list":   p.path("payees") + "?cursor=" + w.cursor(t, p.path("balances")),
 			"of another tenant": strings.Replace(path, p.id.String(), other.id.String(), 1) + "?cursor=" + cursor,
 		} {
-			if what == "of another tenant" && !strings.Contains(path, "/"+p.id.String()) {
-				continue // the platform's own lists
+			if address == "" || what == "of another tenant" && !strings.Contains(path, "/"+p.id.String()) {
+				continue // it has no filter; the platform's own lists
 			}
 			if got := w.ask(w.root, http.MethodGet, address, "", nil); got.Code != http.StatusUnprocessableEntity || code(got) != "request.cursor" {
 				t.Errorf("%s with a cursor %s: %d %.200s", op, what, got.Code, got.Body)
 			}
 		}
 	}
-	if len(few) > 0 || held < 30 {
-		t.Errorf("%d lists were walked; these have too few rows: %v", held, few)
+	if len(few) > 0 || held < 30 || filtered < 3 {
+		t.Errorf("%d lists were walked, %d with a filter; these have too few rows: %v", held, filtered, few)
 	}
 }
 

@@ -67,8 +67,11 @@ var statuses = map[citygate.Kind]int{
 }
 
 func statusOf(code *citygate.Code) int {
-	if code.Name == errCondition.Name { // the one conflict that HTTP has a status of its own for
+	switch code.Name { // what HTTP has a status of its own for
+	case errCondition.Name:
 		return http.StatusPreconditionFailed
+	case errMethod.Name:
+		return http.StatusMethodNotAllowed
 	}
 	return statuses[code.Kind]
 }
@@ -79,6 +82,7 @@ var (
 	errForbidden   = access.ErrForbidden
 	errNotFound    = access.ErrHidden
 	errBody        = &citygate.Code{Name: "request.invalid", Kind: citygate.Invalid, Title: "The request is not valid. Correct the named fields."}
+	errMethod      = &citygate.Code{Name: "request.method", Kind: citygate.Invalid, Title: "This path does not take that method. Use one that the header Allow names."}
 	errTooLarge    = &citygate.Code{Name: "request.too_large", Kind: citygate.TooLarge, Title: "The body is over the limit. Send less at once."}
 	errKeyMissing  = &citygate.Code{Name: "idempotency.key_missing", Kind: citygate.Invalid, Title: "This request changes something: send an Idempotency-Key header of 1 to 255 characters."}
 	errKeyMismatch = &citygate.Code{Name: "idempotency.key_reused", Kind: citygate.Invalid, Title: "This Idempotency-Key was used for another request. Use a new key."}

@@ -44,6 +44,8 @@ func TestRefusalsHaveTheirCodes(t *testing.T) {
 	}{
 		{"settle.no_file", "GET", bus.path("payout-files/none.csv"), nil, nil, 404},
 		{"recon.bad_id", "GET", bus.path("reconciliation?cursor=%s", edge.CursorOf(&url.URL{Path: bus.path("reconciliation")}, 0, "row")), nil, nil, 422},
+		{"request.method", "DELETE", bus.path("balances"), nil, nil, 405},
+		{"request.invalid", "GET", bus.path("charges?stat=open"), nil, nil, 422}, // and not all of them, as if nothing had been asked
 		{"pricing.no_tariff", "GET", bus.path("tariffs/9"), nil, nil, 404},
 		{"collect.secret", "PUT", bus.path("contracts/nobody/secrets/token"), map[string]any{"value": []byte("x")}, nil, 422},
 		{"collect.payer", "PUT", bus.path("accounts/%s/payers/pay-quiet-bus", account), map[string]any{"rider_ref": "somebody else"}, nil, 409},

@@ -2,11 +2,13 @@ package edge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -99,4 +101,15 @@ func readable(r *http.Request) bool {
 		}
 	}
 	return true
+}
+
+// asked refuses a query with a name that the operation does not take: a filter
+// with a slip in its name would otherwise answer as if nothing had been asked.
+func (e *Edge) asked(r *http.Request, op operation) error {
+	for name := range r.URL.Query() {
+		if takes := e.queries[op.id]; !slices.Contains(takes, name) {
+			return errBody.Explain("there is no query parameter %q here; there are: %s", name, cmp.Or(strings.Join(takes, ", "), "none"))
+		}
+	}
+	return nil
 }

@@ -273,10 +273,7 @@ next:
 func (d *Document) Check(r *http.Request, sent []byte, status int, header http.Header, body []byte) (problems []string) {
 	op, path, found := d.find(r.Method, r.URL.EscapedPath())
 	if !found {
-		if status != http.StatusNotFound {
-			return []string{"the document has no such operation"}
-		}
-		return nil
+		return d.unrouted(r, status, header)
 	}
 	responses := object(op.op["responses"])
 	answer, ok := responses[strconv.Itoa(status)]
@@ -364,6 +361,23 @@ func (d *Document) json(media map[string]any, doc, at string, body []byte) []str
 		return []string{fmt.Sprintf("the body: %v", err)}
 	}
 	return nil
+}
+
+// unrouted says what is wrong with the answer to a request for no operation.
+func (d *Document) unrouted(r *http.Request, status int, header http.Header) []string {
+	switch status {
+	case http.StatusNotFound:
+		return nil
+	case http.StatusMethodNotAllowed:
+		for method := range strings.SplitSeq(header.Get("Allow"), ",") {
+			if _, _, found := d.find(strings.TrimSpace(method), r.URL.EscapedPath()); !found {
+				return []string{fmt.Sprintf("Allow names %q, and the document has no such operation", method)}
+			}
+		}
+		return nil
+	default:
+		return []string{"the document has no such operation"}
+	}
 }
 
 // request says what of a request is not as the document asks.
