@@ -108,7 +108,7 @@ func readable(r *http.Request) bool {
 func (e *Edge) asked(r *http.Request, op operation) error {
 	for name := range r.URL.Query() {
 		if takes := e.queries[op.id]; !slices.Contains(takes, name) {
-			return errBody.Explain("there is no query parameter %q here; there are: %s", name, cmp.Or(strings.Join(takes, ", "), "none"))
+			return errBody.Explain("the query has a parameter that this operation does not take; it takes: %s", cmp.Or(strings.Join(takes, ", "), "none"))
 		}
 	}
 	return nil
