@@ -181,15 +181,7 @@ var takesBack = map[string]bool{"REFUND": true, "CANCEL": true, "VOID": true, "P
 
 // ParseBill implements [driver.Biller]: all that ReadBill visits.
 func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	err := p.ReadBill(bill, func(l driver.BillLine) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return driver.BillLines(p.ReadBill, bill)
 }
 
 // A mark stands for a transaction's number: a million of them need no more than this.

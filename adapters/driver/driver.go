@@ -284,6 +284,20 @@ type BillReader interface {
 	ReadBill(bill Bill, visit func(BillLine) error) error
 }
 
+// BillLines gives all lines that a ReadBill visits, and none on an error: what
+// ParseBill is for an adapter that reads row by row.
+func BillLines(read func(Bill, func(BillLine) error) error, bill Bill) ([]BillLine, error) {
+	var lines []BillLine
+	err := read(bill, func(l BillLine) error {
+		lines = append(lines, l)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
 // A DenyFeed lists riders the provider refuses. It is a full snapshot.
 type DenyFeed interface {
 	PullDeny(ctx context.Context) (riderRefs []string, err error)

@@ -72,15 +72,7 @@ func (f *psv) get(cells []string, name string) string {
 
 // ParseBill implements [driver.Biller]: all that ReadBill visits.
 func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	err := p.ReadBill(bill, func(l driver.BillLine) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return driver.BillLines(p.ReadBill, bill)
 }
 
 // A mark stands for a settlement's number: a million of them need no more than this.

@@ -141,15 +141,7 @@ func (d *Driver) fetchRest(ctx context.Context, call billCall, head, rows []byte
 func (d *Driver) ParseBill(bill driver.Bill) ([]driver.BillLine, error) { return parseBill(bill) }
 
 func parseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	err := readBill(bill, func(l driver.BillLine) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return driver.BillLines(readBill, bill)
 }
 
 // ReadBill is driver.BillReader's. A bill is JSON lines, each ended by a line feed. The

@@ -102,15 +102,7 @@ func limited(r io.Reader, most int64) ([]byte, error) {
 
 // ParseBill implements [driver.Biller]: all that ReadBill visits.
 func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	err := p.ReadBill(bill, func(l driver.BillLine) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return driver.BillLines(p.ReadBill, bill)
 }
 
 // ReadBill implements [driver.BillReader]. Rows are cut by bytes, so that names in

@@ -40,15 +40,7 @@ var utf8BOM = []byte{0xef, 0xbb, 0xbf}
 
 // ParseBill implements [driver.Biller]: all that ReadBill visits.
 func (c *client) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
-	var lines []driver.BillLine
-	err := c.ReadBill(bill, func(l driver.BillLine) error {
-		lines = append(lines, l)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lines, nil
+	return driver.BillLines(c.ReadBill, bill)
 }
 
 // ReadBill implements [driver.BillReader]: the bill of trades. Columns are found by

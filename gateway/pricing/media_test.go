@@ -132,13 +132,13 @@ func TestOnePersonAcrossDevicesAndOperators(t *testing.T) {
 			l.check(t)
 			joined, alone := false, false
 			for p := range uint32(persons) {
-				want := l.ridesOf(t, 100*p)
-				got := l.ridesOf(t, 100*p+1, 100*p+2, 100*p+3)
+				want := l.faresOf(t, authority, 100*p)
+				got := l.faresOf(t, authority, 100*p+1, 100*p+2, 100*p+3)
 				if !slices.Equal(got, want) {
 					t.Fatalf("%s, order %d, person %d: one device pays\n%v\nthree pay\n%v", pool, order, p, want, got)
 				}
 				joined = joined || len(want) > 0
-				alone = alone || !slices.Equal(got, l.ridesOf(t, 100*p+50, 100*p+51, 100*p+52))
+				alone = alone || !slices.Equal(got, l.faresOf(t, authority, 100*p+50, 100*p+51, 100*p+52))
 			}
 			if !joined || !alone {
 				t.Fatal("no ride costs otherwise on devices that are not joined: the test shows nothing")
@@ -155,21 +155,4 @@ func TestOnePersonAcrossDevicesAndOperators(t *testing.T) {
 			}
 		}
 	}
-}
-
-// ridesOf gives what the authority decided for rides of riders, in event order.
-func (l *land) ridesOf(t testing.TB, riders ...uint32) (out []string) {
-	t.Helper()
-	l.in(t, authority, func(tx *pg.Tx) error {
-		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 1000)
-		slices.SortFunc(list, func(a, b Journey) int { return a.StartsAt.Compare(b.StartsAt) })
-		out = nil
-		for _, j := range list {
-			if j.State != "empty" && slices.Contains(riders, j.Rider.Index) {
-				out = append(out, fmt.Sprintf("%s %d", j.StartsAt.Format("02 15:04"), j.Amount.Minor))
-			}
-		}
-		return err
-	})
-	return out
 }

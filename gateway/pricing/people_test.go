@@ -54,10 +54,10 @@ func (f *friends) join(subject byte, from, until int64, riders ...uint32) {
 	}
 }
 
-// faresOf gives the rides of riders in event order: time and amount.
-func (w *world) faresOf(t testing.TB, riders ...uint32) (out []string) {
+// faresOf gives what a tenant decided for rides of riders, in event order: time and amount.
+func (w *world) faresOf(t testing.TB, tenant citygate.TenantID, riders ...uint32) (out []string) {
 	t.Helper()
-	w.in(t, metro, func(tx *pg.Tx) error {
+	w.in(t, tenant, func(tx *pg.Tx) error {
 		list, err := List(t.Context(), tx, Filter{}, citygate.UUID{}, 1000)
 		slices.SortFunc(list, func(a, b Journey) int { return a.StartsAt.Compare(b.StartsAt) })
 		out = nil
@@ -106,18 +106,18 @@ func TestAnySplitOverDevicesPaysWhatOneDeviceWould(t *testing.T) {
 			rng.Shuffle(len(taps[k]), func(i, j int) { taps[k][i], taps[k][j] = taps[k][j], taps[k][i] })
 			w.upload(t, taps[k]...)
 		}
-		want, got := w.faresOf(t, one), w.faresOf(t, one+1, one+2, one+3)
+		want, got := w.faresOf(t, metro, one), w.faresOf(t, metro, one+1, one+2, one+3)
 		if !slices.Equal(got, want) {
 			t.Fatalf("group %d: one device pays\n%v\nthree pay\n%v", group, want, got)
 		}
-		lessThanAlone = lessThanAlone || !slices.Equal(got, w.faresOf(t, alone, alone+1, alone+2))
+		lessThanAlone = lessThanAlone || !slices.Equal(got, w.faresOf(t, metro, alone, alone+1, alone+2))
 	}
 	if !lessThanAlone {
 		t.Error("no ride costs otherwise on devices that are not joined: the test shows nothing")
 	}
 	w.check(t)
 	days := map[string]bool{}
-	for _, s := range w.faresOf(t, 0) {
+	for _, s := range w.faresOf(t, metro, 0) {
 		days[s[:2]] = true
 	}
 	var date citygate.Date
@@ -155,7 +155,7 @@ func TestAPersonFromDayToDay(t *testing.T) {
 	}
 	w.upload(t, first) // late, of a day that is nobody else's
 	var amounts []string
-	for _, s := range w.faresOf(t, 1, 2) {
+	for _, s := range w.faresOf(t, metro, 1, 2) {
 		amounts = append(amounts, strings.Fields(s)[2])
 	}
 	// Alone 4.30 each; on the joint day the cap of 15.00; afterwards alone again: what
