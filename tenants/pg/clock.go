@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/cashlesscity/citygate"
 )
 
@@ -19,30 +17,39 @@ type tenantClock struct {
 
 const selectClock = `SELECT mode = 'live', clock_ahead_us FROM platform.tenants WHERE tenant_id = $1`
 
+// clockStatement is the name by which every connection knows selectClock.
+const clockStatement = "tenant_clock"
+
 // ahead gives how far a tenant's clock is ahead of the platform's. A live
 // tenant's is asked for once, a sandbox's every time: another process may have
-// moved it. A number that no tenant has runs with the platform.
-func (db *DB) ahead(ctx context.Context, q interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}, tenant citygate.TenantID) (time.Duration, error) {
+// moved it. A number that no tenant has runs with the platform. A transaction has
+// it from its [DB.begin].
+func (db *DB) ahead(ctx context.Context, tenant citygate.TenantID) (time.Duration, error) {
 	known, ok := db.clockKnown(tenant)
 	if tenant == 0 || ok && known.live {
 		return 0, nil
 	}
 	var live bool
 	var us int64
-	switch err := q.QueryRow(ctx, selectClock, tenant).Scan(&live, &us); {
+	switch err := db.pool.QueryRow(ctx, selectClock, tenant).Scan(&live, &us); {
 	case IsNoRows(err):
 		return 0, nil
 	case err != nil:
 		return 0, err
 	}
+	return db.keepClock(tenant, live, us), nil
+}
+
+// keepClock keeps what was read of a tenant's clock.
+func (db *DB) keepClock(tenant citygate.TenantID, live bool, us int64) time.Duration {
+	held, ok := db.clocks.Load(tenant)
 	if !ok {
-		held, _ := db.clocks.LoadOrStore(tenant, &tenantClock{live: live})
-		known, _ = held.(*tenantClock)
+		held, _ = db.clocks.LoadOrStore(tenant, &tenantClock{live: live})
 	}
-	known.ahead.Store(us)
-	return time.Duration(us) * time.Microsecond, nil
+	if known, ok := held.(*tenantClock); ok {
+		known.ahead.Store(us)
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 func (db *DB) clockKnown(tenant citygate.TenantID) (*tenantClock, bool) {
@@ -60,7 +67,7 @@ func (db *DB) clockKnown(tenant citygate.TenantID) (*tenantClock, bool) {
 // A sandbox's clock is read from the database; while that does not answer what
 // was last known of it stands, and [ErrUnavailable] says that nothing was.
 func (db *DB) NowOf(ctx context.Context, tenant citygate.TenantID) (time.Time, error) {
-	ahead, err := db.ahead(ctx, db.pool, tenant)
+	ahead, err := db.ahead(ctx, tenant)
 	if err != nil {
 		known, ok := db.clockKnown(tenant)
 		if !ok {

@@ -59,3 +59,32 @@ func TestTransactionsHaveTheirTenantsTime(t *testing.T) {
 	now = now.Add(time.Minute)
 	check(map[citygate.TenantID]time.Duration{0: 0, 1: 36 * time.Hour, 2: 0, 77: 0})
 }
+
+// What a connection was told when it was made may be gone from it: the next
+// transaction finds another connection, and its tenant's time.
+func TestAConnectionThatForgotTheClockIsLeft(t *testing.T) {
+	db := pgtest.New(t)
+	directory := tenants.NewDirectory(db, db.Now)
+	err := directory.Create(t.Context(), "user:test", tenants.Tenant{ID: 1, Slug: "town", Name: "Town", Kind: tenants.Bus, Mode: tenants.Sandbox, Currency: "CNY", TimeZone: "Asia/Shanghai"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.AdvanceClock(t.Context(), "user:test", 1, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := db.InSystem(t.Context(), func(tx *pg.Tx) error {
+			_, err := tx.Exec(t.Context(), `DEALLOCATE ALL`)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var now, want time.Time
+		if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) error {
+			now, want = tx.Now, db.Now().Add(time.Hour)
+			return nil
+		}); err != nil || !now.Equal(want) {
+			t.Fatalf("%s, want %s: %v", now, want, err)
+		}
+	}
+}

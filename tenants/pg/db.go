@@ -3,7 +3,6 @@ package pg
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -75,9 +74,9 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.MaxConns > 0 {
 		pc.MaxConns = c.MaxConns
 	}
-	pc.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		registerTypes(conn.TypeMap())
-		return nil
+		return prepareClock(ctx, conn)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
@@ -176,40 +175,8 @@ func (db *DB) run(ctx context.Context, tenant citygate.TenantID, snapshot bool, 
 	}
 }
 
-// beginSQL opens the transaction in one round trip. RESET ALL removes what an
-// earlier borrower of the connection may have left in the session, and the
-// binding replaces a leftover tenant even where the reset could not.
-func beginSQL(tenant citygate.TenantID, snapshot bool) string {
-	begin := "BEGIN"
-	if snapshot {
-		begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-	}
-	if tenant == 0 {
-		return begin + "; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = ''"
-	}
-	// An integer of ours: nothing to inject. SET takes no parameters, and
-	// set_config would not reach the workers of a distributed database.
-	return fmt.Sprintf("%s; RESET ROLE; RESET ALL; SET LOCAL app.tenant_id = '%d'", begin, int64(tenant))
-}
-
-// begin opens the transaction. After a restart of the server the pool is full of
-// dead connections, each of which is found out and dropped by its first use;
-// where the begin failed nothing else can have happened, so the next connection
-// is tried. A server that refuses new connections is not asked again.
-func (db *DB) begin(ctx context.Context, tenant citygate.TenantID, snapshot bool) (pgx.Tx, error) {
-	for dead := int32(0); ; dead++ {
-		tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginSQL(tenant, snapshot)})
-		if err == nil || ctx.Err() != nil || dead == db.pool.Config().MaxConns {
-			return tx, err
-		}
-		if _, refused := errors.AsType[*pgconn.ConnectError](err); refused {
-			return nil, err
-		}
-	}
-}
-
 func (db *DB) once(ctx context.Context, tenant citygate.TenantID, snapshot bool, fn func(*Tx) error) (err error) {
-	ptx, err := db.begin(ctx, tenant, snapshot)
+	ptx, ahead, err := db.begin(ctx, tenant, snapshot)
 	if err != nil {
 		return err
 	}
@@ -221,10 +188,6 @@ func (db *DB) once(ctx context.Context, tenant citygate.TenantID, snapshot bool,
 		defer cancel()
 		_ = ptx.Rollback(undo)
 	}()
-	ahead, err := db.ahead(ctx, ptx, tenant)
-	if err != nil {
-		return err
-	}
 	tx := &Tx{Tenant: tenant, Now: db.Now().Add(ahead), db: db, tx: ptx, ahead: ahead}
 	if err := fn(tx); err != nil {
 		return err
