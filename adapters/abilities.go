@@ -49,7 +49,11 @@ func (r *Reverser) Reverse(ctx context.Context, s State, ref driver.Ref) (driver
 	}
 	ctx, done := r.p.deadline(ctx)
 	defer done()
-	said, reason, err := r.d.Reverse(ctx, ref)
+	var said driver.Reversal
+	reason, err := contained(r.p.about.Name, func() (reason string, err error) {
+		said, reason, err = r.d.Reverse(ctx, ref)
+		return reason, err
+	})
 	if err != nil {
 		return driver.ReversalUnknown, "", r.p.failed(ctx, err)
 	}
@@ -88,7 +92,11 @@ var ErrNotice = &citygate.Code{Name: "adapters.notice_unproven", Kind: citygate.
 func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (driver.Notice, driver.Ack, error) {
 	ctx, done := n.p.deadline(ctx)
 	defer done()
-	notice, ack, err := n.d.ParseNotify(ctx, in)
+	var ack driver.Ack
+	notice, err := contained(n.p.about.Name, func() (notice driver.Notice, err error) {
+		notice, ack, err = n.d.ParseNotify(ctx, in)
+		return notice, err
+	})
 	if err != nil {
 		if ack.Status < http.StatusBadRequest && len(ack.Body) == 0 { // an adapter that forgot to refuse must not acknowledge
 			ack = driver.Ack{Status: http.StatusUnauthorized, ContentType: "text/plain", Body: []byte("refused")}
@@ -137,7 +145,7 @@ func (r *RiderCheck) RiderState(ctx context.Context, q driver.RiderQuestion) (dr
 	ctx, done := r.p.deadline(ctx)
 	defer done()
 	open := driver.RiderStatus{RiderRef: q.RiderRef}
-	s, err := r.d.RiderState(ctx, q)
+	s, err := contained(r.p.about.Name, func() (driver.RiderStatus, error) { return r.d.RiderState(ctx, q) })
 	if err != nil {
 		return open, r.p.failed(ctx, err)
 	}
@@ -203,7 +211,7 @@ func (q *Quoter) Quote(ctx context.Context, m citygate.Money) (driver.Quote, err
 	}
 	ctx, done := q.p.deadline(ctx)
 	defer done()
-	offer, err := q.d.Quote(ctx, m)
+	offer, err := contained(q.p.about.Name, func() (driver.Quote, error) { return q.d.Quote(ctx, m) })
 	if err != nil {
 		return driver.Quote{}, ErrNotSent.Because(err, "%s: no quote", q.p.about.Name)
 	}

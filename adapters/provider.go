@@ -104,7 +104,7 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	}
 	ctx, done := p.deadline(ctx)
 	defer done()
-	answers, err := p.driver.Submit(ctx, debits)
+	answers, err := contained(p.about.Name, func() ([]driver.Result, error) { return p.driver.Submit(ctx, debits) })
 	if err != nil {
 		return results, p.failed(ctx, err)
 	}
@@ -124,7 +124,7 @@ func (p *Provider) Query(ctx context.Context, ref driver.Ref) (driver.Result, er
 	}
 	ctx, done := p.deadline(ctx)
 	defer done()
-	r, err := p.driver.Query(ctx, ref)
+	r, err := contained(p.about.Name, func() (driver.Result, error) { return p.driver.Query(ctx, ref) })
 	if err != nil {
 		return driver.Result{OurID: ref.OurID}, p.failed(ctx, err)
 	}
@@ -296,7 +296,7 @@ func (f *Refunder) call(ctx context.Context, refund driver.Refund, do func(conte
 	}
 	ctx, done := f.p.deadline(ctx)
 	defer done()
-	r, err := do(ctx, refund)
+	r, err := contained(f.p.about.Name, func() (driver.Result, error) { return do(ctx, refund) })
 	if err != nil {
 		return open, f.p.failed(ctx, err)
 	}
@@ -312,7 +312,7 @@ type Biller struct {
 // FetchBill gives the bill of the provider's day, or ErrBillNotReady. Bills are
 // large and have the caller's deadline, not that of a payment call.
 func (b *Biller) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
-	bill, err := b.d.FetchBill(ctx, day)
+	bill, err := contained(b.p.about.Name, func() (driver.Bill, error) { return b.d.FetchBill(ctx, day) })
 	if err != nil {
 		return driver.Bill{}, b.p.failed(ctx, err)
 	}

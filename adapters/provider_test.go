@@ -153,6 +153,44 @@ func TestErrorsAreSortedByCertainty(t *testing.T) {
 	}
 }
 
+// A driver that panics leaves the outcome open, and says where it was: not with what,
+// which may be a rider's or a secret.
+func TestAPanicLeavesTheOutcomeOpen(t *testing.T) {
+	const secret = "sk_live_1"
+	var none []string
+	for _, fault := range []func(){func() { panic(secret) }, func() { _ = none[len(none)] }} {
+		f := &fake{about: about, submit: func(context.Context, []driver.Debit) ([]driver.Result, error) { fault(); return nil, nil }}
+		results, err := New(f, still).Submit(t.Context(), debits("a", "b"))
+		if !errors.Is(err, ErrOpen) || Certain(err) || len(results) != 2 || results[0].Outcome != driver.Unknown || results[1].OurID != "b" {
+			t.Fatalf("%v, %v", results, err)
+		}
+		if text := err.Error(); strings.Contains(text, secret) || !strings.Contains(text, "provider_test.go:") {
+			t.Errorf("the error says %q", text)
+		}
+	}
+	r, ok := New(fakeRefunder{&fake{about: about}}, still).Refunder()
+	if !ok {
+		t.Fatal("no refunder")
+	}
+	r.d = panics{}
+	if got, err := r.Refund(t.Context(), driver.Refund{OurID: "r", Charge: driver.Ref{OurID: "a"}, Amount: hkd(1)}); !errors.Is(err, ErrOpen) || got.Outcome != driver.Unknown {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := (Set{"fake": {Open: func(Deps) (driver.Provider, error) { panic("at once") }}}).Open("fake", Deps{Clock: still}); err == nil {
+		t.Error("a driver that panics when it is made is open")
+	}
+}
+
+type panics struct{}
+
+func (panics) Refund(context.Context, driver.Refund) (driver.Result, error) {
+	panic(errors.New("refund"))
+}
+
+func (panics) QueryRefund(context.Context, driver.Refund) (driver.Result, error) {
+	panic(errors.New("query"))
+}
+
 // The deadline runs on the injected clock: it ends a call when that clock has
 // passed it, and a clock that stands still ends nothing.
 func TestDeadlineRunsOnTheInjectedClock(t *testing.T) {

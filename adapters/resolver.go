@@ -38,7 +38,7 @@ func (r *CodeResolver) ResolveCode(ctx context.Context, q driver.CodeQuestion) d
 	}
 	ctx, done := r.p.deadline(ctx)
 	defer done()
-	a, err := r.d.ResolveCode(ctx, q)
+	a, err := contained(r.p.about.Name, func() (driver.CodeAnswer, error) { return r.d.ResolveCode(ctx, q) })
 	if err != nil {
 		open.ReasonCode = NoAnswer
 		return open

@@ -52,7 +52,7 @@ func (s Set) Open(name string, deps Deps) (*Provider, error) {
 	if deps.Clock == nil {
 		return nil, ErrInvalid.Because(nil, "the adapter %s needs a clock", name)
 	}
-	d, err := p.Open(deps)
+	d, err := contained(name, func() (driver.Provider, error) { return p.Open(deps) })
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
 )
 
 // A Task is one kind of work with a contract's provider.
@@ -93,7 +94,7 @@ func (b *Bulkhead) Do(ctx context.Context, task Task, tenant citygate.TenantID, 
 	}
 	b.running[key] = b.clock()
 	b.group.Go(func() { // it outlives the caller
-		err := work(b.ctx)
+		err := contained(b.ctx, work)
 		if err != nil && b.ctx.Err() == nil {
 			b.failed(fmt.Errorf("%s, tenant %d, contract %s: %w", task, tenant, contract, err))
 		}
@@ -103,6 +104,17 @@ func (b *Bulkhead) Do(ctx context.Context, task Task, tenant citygate.TenantID, 
 		b.note(key, err, b.clock())
 	})
 	return nil
+}
+
+// contained does work of which a panic is an error: an adapter's mistake is its
+// contract's affair, and the process has others to serve.
+func contained(ctx context.Context, work func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = adapters.Panicked("the task", p)
+		}
+	}()
+	return work(ctx)
 }
 
 func (b *Bulkhead) admits(key bulkheadKey, now time.Time) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,6 +89,26 @@ func TestWhatFailsIsLeftAlone(t *testing.T) {
 		try(TaskBills, away)
 		if tries[TaskBills] != before+2 {
 			t.Error("one success does not begin anew")
+		}
+	})
+}
+
+// A task that panics fails, as any other does: the process and its other tasks go on.
+func TestAPanicIsAFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var faults []error
+		b := NewBulkhead(8, time.Now, func(err error) { faults = append(faults, err) })
+		defer b.Stop()
+		secret := "wallet-secret"
+		_ = b.Do(t.Context(), TaskBills, 1, "c", func(context.Context) error { panic(secret) }) // nil: see above
+		synctest.Wait()
+		did := false
+		_ = b.Do(t.Context(), TaskBills, 2, "c", func(context.Context) error { did = true; return nil }) // nil: see above
+		synctest.Wait()
+		if len(faults) != 1 || !strings.Contains(faults[0].Error(), "contract c") || !strings.Contains(faults[0].Error(), "bulkhead_test.go") || !did {
+			t.Errorf("faults %v; another tenant's task was done: %v", faults, did)
+		} else if strings.Contains(faults[0].Error(), secret) {
+			t.Errorf("what an adapter panics with may be a secret, and is in %v", faults[0])
 		}
 	})
 }

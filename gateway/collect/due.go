@@ -185,25 +185,39 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 	if err != nil || len(batch) == 0 {
 		return false, err
 	}
-	batch, certain, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
+	batch, certain := payable(provider, batch)
+	batch, unquoted, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
 	if err != nil {
 		return false, err
 	}
-	debits := make([]driver.Debit, 0, len(batch))
-	for i := range batch {
-		d := batch[i].debit()
-		if err := provider.Check(d); err != nil { // one bad debit must not stop the others
-			certain = append(certain, outcome{id: d.OurID, event: adapters.NotSent, result: driver.Result{OurID: d.OurID, ReasonCode: reasonOf(err)}})
-			continue
+	certain = append(certain, unquoted...)
+	if len(batch) == 0 {
+		how := silent // a payment that the provider could never take is no fault of its
+		if len(unquoted) > 0 {
+			how = fails
 		}
-		debits = append(debits, d)
+		return true, r.record(ctx, contract, about, how, certain)
 	}
-	if len(debits) == 0 {
-		return true, r.record(ctx, contract, about, healthOf(certain, adapters.ErrNotSent), certain)
+	debits := make([]driver.Debit, len(batch))
+	for i := range batch {
+		debits[i] = batch[i].debit()
 	}
 	results, callErr := provider.Submit(ctx, debits)
 	heard := classify(results, callErr)
 	return true, r.record(ctx, contract, about, healthOf(heard, callErr), append(certain, heard...))
+}
+
+// payable gives the charges that the provider could take; the others were certainly
+// not sent. One bad debit must not stop the others.
+func payable(provider *adapters.Provider, batch []charge) (ready []charge, refused []outcome) {
+	for i := range batch {
+		if err := provider.Check(batch[i].debit()); err != nil {
+			refused = append(refused, outcome{batch[i].OurID, adapters.NotSent, driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}})
+			continue
+		}
+		ready = append(ready, batch[i])
+	}
+	return ready, refused
 }
 
 // queryCharges asks after what is open and due.

@@ -1,8 +1,10 @@
 package collect
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -35,5 +37,14 @@ func TestHealthAndPayersAreShown(t *testing.T) {
 	c.in(func(tx *pg.Tx) error { return hear(t.Context(), tx, "box", replied) })
 	if down, _ := look(); len(down) != 0 {
 		t.Errorf("it answers and is down: %v", down)
+	}
+}
+
+// Every product is asked to take ids of this form.
+func TestIDsAreAsProductsAreTold(t *testing.T) {
+	for _, id := range []string{ourID(1), ourID(1<<62, "refund", strings.Repeat("x", 300), "7")} {
+		if len(id) != driver.IDMade || !driver.Alnum.Holds(id) {
+			t.Errorf("id %q", id)
+		}
 	}
 }

@@ -29,6 +29,13 @@ type wire struct {
 	mu        sync.Mutex
 	deaf      bool // what is asked arrives, and no answer comes back
 	submitted int
+	most      int64 // of one payment; 0 = no limit
+}
+
+func (w *wire) Describe() driver.Description {
+	about := w.Provider.Describe()
+	about.Limits.AmountMax = w.most
+	return about
 }
 
 func (w *wire) set(deaf bool) { w.mu.Lock(); defer w.mu.Unlock(); w.deaf = deaf }
@@ -217,6 +224,30 @@ func TestWhatMayHaveBeenSeenNeverMoves(t *testing.T) {
 	r.due()
 	r.want("1 #1 box succeeded v1 both", "2 #1 other succeeded v1 both", "3 #1 other succeeded v1 both")
 	r.once(2100)
+}
+
+// What a contract can never take is no fault of its provider, which has not even been
+// asked: it goes where the rules say, and where there is nothing else it waits. All
+// others of the contract are collected as ever.
+func TestWhatIsOutsideTheLimitsMovesAndBreaksNothing(t *testing.T) {
+	r := newRouted(t, failOver)
+	r.first.most = 600
+	r.claim(metro, ride(1, 1, 1, 1, 700), ride(2, 1, 0, 1, 800)) // rider 0 has no other contract
+	r.clock.set(closed)
+	for range 3 * breakerFailures {
+		r.tryDue()
+		r.clock.add(time.Minute)
+	}
+	if r.open("box") {
+		t.Error("the breaker of a provider is open that nobody asked")
+	}
+	r.claim(metro, ride(3, 1, 3, 1, 500))
+	r.due()
+	r.want("0 #1 box created v1 both", "1 #1 box moved v1 both", "1 #2 other succeeded v1 both contract_refused: contract box cannot take this payment",
+		"3 #1 box succeeded v1 both")
+	if r.first.submitted != 1 {
+		t.Errorf("the first contract was asked for %d payments; want the one it takes", r.first.submitted)
+	}
 }
 
 // open reports whether a breaker is open.

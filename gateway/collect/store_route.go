@@ -21,6 +21,10 @@ const (
 	breakerWait     = 30 * time.Second // from the last of them until one payment tries again
 )
 
+// neverTaken are the reasons of charges that a contract can never take: their currency,
+// or an amount outside of its limits.
+var neverTaken = []string{adapters.ErrCurrencyUnsupported.Name, adapters.ErrInvalid.Name}
+
 // A Payer is a further contract that a rider has agreed to be charged under.
 type Payer struct {
 	Account  citygate.UUID
@@ -95,12 +99,12 @@ func loadPayments(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT a.aggregation_id, a.account_id, a.contract, a.payer_ref, l.at,
-		       ARRAY(SELECT DISTINCT contract FROM charges WHERE tenant_id = $1 AND aggregation_id = a.aggregation_id AND reason = $3 AND state IN ('created', 'moved'))
+		       ARRAY(SELECT DISTINCT contract FROM charges WHERE tenant_id = $1 AND aggregation_id = a.aggregation_id AND reason = ANY($3::text[]) AND state IN ('created', 'moved'))
 		FROM unnest($2::uuid[]) AS u (id)
 		CROSS JOIN LATERAL (SELECT * FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 		CROSS JOIN LATERAL (
 			SELECT min(at) AS at FROM claim_lines WHERE tenant_id = $1 AND aggregation_id = u.id AND kind IN ('fare', 'reversal')) AS l`,
-		tx.Tenant, ids, adapters.ErrCurrencyUnsupported.Name)
+		tx.Tenant, ids, neverTaken)
 	if err != nil {
 		return err
 	}
@@ -125,10 +129,10 @@ func takeStuck(ctx context.Context, tx *pg.Tx, kind string, after citygate.UUID)
 		SELECT c.charge_id, c.contract, c.aggregation_id, c.account_key, c.currency, c.business_date, a.ordinal, c.amount, c.attempt + 1
 		FROM charges c JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
 		WHERE c.tenant_id = $1 AND c.kind = $2 AND c.state = 'created' AND NOT c.ever_unknown AND c.charge_id > $3 AND (c.attempts > 0 OR c.created_at <= $6) AND (
-			c.reason = $4
+			c.reason = ANY($4::text[])
 			OR c.contract IN (SELECT contract FROM provider_breakers WHERE tenant_id = $1 AND opened_at IS NOT NULL)
 			OR c.contract IN (SELECT contract FROM provider_contracts WHERE tenant_id = $1 AND state <> 'active'))
-		ORDER BY c.charge_id LIMIT $5 FOR UPDATE OF a, c SKIP LOCKED`, tx.Tenant, kind, after, adapters.ErrCurrencyUnsupported.Name, closeBatch, tx.Now.Add(-breakerWait))
+		ORDER BY c.charge_id LIMIT $5 FOR UPDATE OF a, c SKIP LOCKED`, tx.Tenant, kind, after, neverTaken, closeBatch, tx.Now.Add(-breakerWait))
 	if err != nil {
 		return nil, err
 	}
