@@ -82,6 +82,10 @@ var ErrConfig = &citygate.Code{Name: "adapter.config", Kind: citygate.Invalid,
 // ErrBillNotReady says that the bill of that day does not exist yet.
 var ErrBillNotReady = errors.New("driver: bill not ready")
 
+// IDMade is the length of the ids that the gateway makes, of letters and digits. A
+// product that takes no such ids can be paid nothing.
+const IDMade = 32
+
 // An Outcome is what the provider said became of one debit or refund.
 type Outcome string
 
@@ -182,7 +186,7 @@ type Description struct {
 	Version      string
 	Currencies   []citygate.Currency // empty = any
 	BatchMax     int                 // debits in one Submit
-	IDMax        int                 // characters in OurID
+	IDMax        int                 // characters in OurID, at least IDMade
 	ResubmitSafe bool                // equal id and content may be sent again
 	QuietTime    time.Duration       // an Absent older than this may be re-submitted
 	PollEvery    time.Duration       // cadence of Query when the provider names none

@@ -8,7 +8,7 @@ import (
 // static: one contract has one. A zero value says that nothing is known or
 // nothing is limited, whichever its comment says.
 type Limits struct {
-	IDMin   int     // characters an OurID has at least; 0 = 1
+	IDMin   int     // characters an OurID has at least, at most IDMade; 0 = 1
 	Charset Charset // of OurID; "" = letters, digits and underscores
 
 	// AmountMin and AmountMax bound one debit, in minor units of its currency;

@@ -101,12 +101,23 @@ func Run(t *testing.T, newHarness func(*testing.T) Harness) {
 			if !c.can(h) {
 				return // the adapter does not have the ability
 			}
-			c.run(t, h)
-			if t.Failed() {
-				t.Logf("the rule: %s", c.rule)
-			}
+			play(t, c, h)
 		})
 	}
+}
+
+// play runs a case, and prints its rule if it fails, however it ends.
+func play(t interface {
+	TB
+	Failed() bool
+	Logf(format string, args ...any)
+}, c testCase, h Harness) {
+	defer func() {
+		if t.Failed() {
+			t.Logf("the rule: %s", c.rule)
+		}
+	}()
+	c.run(t, h)
 }
 
 var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases)

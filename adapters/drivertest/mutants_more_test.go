@@ -174,7 +174,7 @@ var moreMutants = map[string]breakage{
 			return d.Query(ctx, ref)
 		}}
 	},
-	"describe_named":   describes(func(d *driver.Description) { d.Name = "" }),
+	"describe_named":   describes(func(d *driver.Description) { d.IDMax = driver.IDMade - 1 }),
 	"describe_limits":  describes(func(d *driver.Description) { d.Limits.AmountMin = d.Limits.AmountMax + 1 }),
 	"describe_notices": describes(func(d *driver.Description) { d.Limits.Notices = "always" }),
 	"secrets_described": describes(func(d *driver.Description) {

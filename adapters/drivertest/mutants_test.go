@@ -20,6 +20,7 @@ type recorder struct {
 	ctx    context.Context
 	mu     sync.Mutex
 	failed []string
+	logged []string
 }
 
 type stopped struct{}
@@ -33,12 +34,19 @@ func (r *recorder) Errorf(format string, args ...any) {
 	r.failed = append(r.failed, fmt.Sprintf(format, args...))
 }
 
+func (r *recorder) Failed() bool { return r.failed != nil }
+
+func (r *recorder) Logf(format string, args ...any) {
+	r.logged = append(r.logged, fmt.Sprintf(format, args...))
+}
+
 func (r *recorder) Fatalf(format string, args ...any) {
 	r.Errorf(format, args...)
 	panic(stopped{})
 }
 
-// try runs one case and says how it failed, if it did.
+// try runs one case and says how it failed, if it did. One that fails has to print its
+// rule.
 func try(t *testing.T, c testCase, h Harness) (failed []string) {
 	r := &recorder{ctx: t.Context()}
 	defer func() {
@@ -47,9 +55,11 @@ func try(t *testing.T, c testCase, h Harness) (failed []string) {
 				panic(p)
 			}
 		}
-		failed = r.failed
+		if failed = r.failed; failed != nil && !slices.Equal(r.logged, []string{"the rule: " + c.rule}) {
+			t.Errorf("case %s failed and printed %q", c.name, r.logged)
+		}
 	}()
-	c.run(r, h)
+	play(r, c, h)
 	return nil // the deferred function gives the answer
 }
 

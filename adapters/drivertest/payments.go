@@ -16,7 +16,7 @@ import (
 // first ones.
 
 var paymentCases = []testCase{
-	{"describe_named", "an adapter has a name, takes at least one debit and ids of at least 16 characters", always, describeNamed},
+	{"describe_named", "an adapter has a name, takes at least one debit and the gateway's ids of 32 characters", always, describeNamed},
 	{"describe_static", "a description and its abilities are the same before and after a payment", always, describeStatic},
 	{"describe_limits", "limits do not contradict each other", always, describeLimits},
 	{"describe_notices", "what is promised about notices is a word of the contract", always, describeNotices},
@@ -69,7 +69,7 @@ func undecided(t TB, what string, r driver.Result, err error) {
 
 func describeNamed(t TB, h Harness) {
 	d := h.Provider().Describe()
-	if d.Name == "" || d.BatchMax < 1 || d.IDMax < 16 {
+	if d.Name == "" || d.BatchMax < 1 || d.IDMax < driver.IDMade || d.Limits.IDMin > driver.IDMade {
 		t.Errorf("name %q, batch %d, ids of %d characters", d.Name, d.BatchMax, d.IDMax)
 	}
 }

@@ -31,8 +31,8 @@ func (m *Manifest) Check() error {
 		return ErrConfig.Explain("manifest.name and manifest.version: want both")
 	case m.BatchMax < 1 || m.BatchMax > batchMost:
 		return ErrConfig.Explain("manifest.batch_max: want 1 to %d", batchMost)
-	case m.IDMax < 26 || m.IDMax > idMost || m.IDMin < 0 || m.IDMin > m.IDMax:
-		return ErrConfig.Explain("manifest.id_max: want 26 to %d characters, and id_min not above it", idMost)
+	case m.IDMax < driver.IDMade || m.IDMax > idMost || m.IDMin < 0 || m.IDMin > driver.IDMade:
+		return ErrConfig.Explain("manifest.id_max and id_min: the gateway's ids have %d characters; want id_max from there to %d, and id_min not above it", driver.IDMade, idMost)
 	case m.IDCharset != "" && m.IDCharset != string(driver.Alnum):
 		return ErrConfig.Explain("manifest.id_charset: want nothing or %q", driver.Alnum)
 	case m.AmountMin < 0 || m.AmountMax < 0 || (m.AmountMax > 0 && m.AmountMin > m.AmountMax):

@@ -181,7 +181,7 @@ func TestAContractThatCannotWorkIsRefusedByField(t *testing.T) {
 		"manifest.config_schema":            func(c *Config) { c.Manifest.ConfigSchema = json.RawMessage(`{"$ref":"https://elsewhere.test/s.json"}`) },
 		"manifest.protocol":                 func(c *Config) { c.Manifest.Protocol = []string{"2"} },
 		"manifest.batch_max":                func(c *Config) { c.Manifest.BatchMax = 0 },
-		"manifest.id_max":                   func(c *Config) { c.Manifest.IDMax = 20 },
+		"manifest.id_max":                   func(c *Config) { c.Manifest.IDMax = driver.IDMade - 1 },
 		"manifest.capabilities":             func(c *Config) { c.Manifest.Capabilities = []driver.Capability{"fly"} },
 		"manifest.bill_zone":                func(c *Config) { c.Manifest.BillZone = "Mars" },
 		"manifest.poll_seconds":             func(c *Config) { c.Manifest.PollSeconds = 0 },

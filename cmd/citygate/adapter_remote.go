@@ -170,6 +170,9 @@ into --out. Exit codes: 0 the program conforms, 1 it does not, 2 it could not be
 }
 
 func writeReport(dir string, r drivertest.Report) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for everybody
+		return err
+	}
 	for name, write := range map[string]func(io.Writer) error{"conformance.json": r.WriteJSON, "conformance.xml": r.WriteJUnit} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {

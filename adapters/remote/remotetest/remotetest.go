@@ -47,6 +47,9 @@ func Examine(ctx context.Context, t Target) (drivertest.Report, error) {
 	if m.Test == nil {
 		return drivertest.Report{}, ErrNoTestSystem
 	}
+	if _, err := newHarness(ctx, t, m); err != nil { // what no case could be tried with is no case's fault
+		return drivertest.Report{}, err
+	}
 	return drivertest.Examine(ctx, func(ctx context.Context) (drivertest.Harness, error) { return newHarness(ctx, t, m) }), nil
 }
 

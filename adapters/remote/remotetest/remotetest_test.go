@@ -2,6 +2,7 @@ package remotetest
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -59,6 +60,26 @@ func TestTheKitFindsAFaultOverTheWire(t *testing.T) {
 	}
 	if err := xml.Unmarshal(x.Bytes(), &suite); err != nil || suite.Failures != report.Failed {
 		t.Errorf("JUnit: %+v, %v", suite, err)
+	}
+}
+
+// A program that cannot be asked at all, for a configuration that is not its, a secret
+// that is missing or a key that is another's, has no report: not one case was tried.
+func TestWhatCannotBeAskedHasNoReport(t *testing.T) {
+	good := serve(t, newProduct(), nil)
+	for name, change := range map[string]func(*Target){
+		"configuration": func(c *Target) { c.Config = json.RawMessage(`{"merchant":7,"x":1}`) },
+		"secret":        func(c *Target) { c.Secrets = nil },
+		"key":           func(c *Target) { c.Signer = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) },
+		"program's key": func(c *Target) {
+			c.Keys = []remote.ProgramKey{{ID: c.Keys[0].ID, Public: make([]byte, ed25519.PublicKeySize)}}
+		},
+	} {
+		target := good
+		change(&target)
+		if report, err := Examine(t.Context(), target); err == nil || len(report.Findings) > 0 {
+			t.Errorf("%s: %d findings, %v", name, len(report.Findings), err)
+		}
 	}
 }
 
