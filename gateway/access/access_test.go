@@ -73,6 +73,9 @@ func (w *world) instance(t *testing.T, db *pg.DB) *access.Guard {
 	return g
 }
 
+// anyTenant refuses nobody.
+func anyTenant(citygate.TenantID) error { return nil }
+
 func member(t *testing.T, g *access.Guard, tenant citygate.TenantID, name string, roles ...authz.Role) access.Member {
 	t.Helper()
 	m, err := g.AddMember(t.Context(), "test", tenant, access.Member{External: name, Roles: roles})
@@ -117,7 +120,7 @@ func TestRevocationReachesEveryInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob, cyd := w.as(metro, "bob"), w.as(metro, "cyd")
-	key, err := there.KeyCaller(t.Context(), string(text.Reveal()))
+	key, err := there.KeyCaller(t.Context(), string(text.Reveal()), anyTenant)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +139,7 @@ func TestRevocationReachesEveryInstance(t *testing.T) {
 	wants(t, "the role there", may(t, there, bob, metro, "recon.write"), access.ErrForbidden)
 	wants(t, "the new role there", may(t, there, bob, metro, "rider.write"), nil)
 	wants(t, "the key there", may(t, there, key, metro, "money.read"), access.ErrToken)
-	if _, err := there.KeyCaller(t.Context(), string(text.Reveal())); !errors.Is(err, access.ErrToken) {
+	if _, err := there.KeyCaller(t.Context(), string(text.Reveal()), anyTenant); !errors.Is(err, access.ErrToken) {
 		t.Errorf("the key again: %v", err)
 	}
 	wants(t, "the token there", may(t, there, cyd, metro, "money.read"), access.ErrToken)
@@ -174,7 +177,7 @@ func TestWhatWasJustGivenCountsEverywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := there.KeyCaller(t.Context(), string(text.Reveal())); err != nil {
+	if _, err := there.KeyCaller(t.Context(), string(text.Reveal()), anyTenant); err != nil {
 		t.Errorf("a new key: %v", err)
 	}
 }
@@ -297,7 +300,7 @@ func TestAPIKeys(t *testing.T) {
 	}
 	text := string(secret.Reveal())
 	caller := func() access.Caller {
-		c, err := g.KeyCaller(ctx, text)
+		c, err := g.KeyCaller(ctx, text, anyTenant)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,9 +315,22 @@ func TestAPIKeys(t *testing.T) {
 		"of nobody": strings.Replace(text, "cgk_2_", "cgk_99_", 1), "with zeros": strings.Replace(text, "cgk_2_", "cgk_02_", 1),
 		"the prefix": k.Prefix(), "nothing": "cgk_", "upper case": strings.ToUpper(text), "longer": text + "A",
 	} {
-		if _, err := g.KeyCaller(ctx, bad); !errors.Is(err, access.ErrToken) {
+		unproven := func(tenant citygate.TenantID) error {
+			t.Errorf("%s: it was taken for one of tenant %d", what, tenant)
+			return nil
+		}
+		if _, err := g.KeyCaller(ctx, bad, unproven); !errors.Is(err, access.ErrToken) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+	spent := errors.New("spent")
+	if _, err := g.KeyCaller(ctx, text, func(tenant citygate.TenantID) error {
+		if tenant != metro {
+			t.Errorf("its tenant is %d", tenant)
+		}
+		return spent
+	}); !errors.Is(err, spent) {
+		t.Errorf("a tenant that has nothing left was answered %v", err)
 	}
 	if n := pgtest.Owner(t, w.db).Count(metro, `SELECT count(*) FROM access_keys WHERE last_used_at IS NOT NULL AND octet_length(hash) = 32`); n != 1 {
 		t.Error("its use is not written down")

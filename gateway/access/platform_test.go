@@ -86,7 +86,7 @@ func TestRevocationOfThePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := there.KeyCaller(t.Context(), string(secret.Reveal()))
+	key, err := there.KeyCaller(t.Context(), string(secret.Reveal()), anyTenant)
 	if err != nil || key.Tenant != platform || key.Person() != "platform:bob" {
 		t.Fatalf("%+v, %v", key, err)
 	}
@@ -104,7 +104,7 @@ func TestRevocationOfThePlatform(t *testing.T) {
 	w.pass(5 * time.Second)
 	wants(t, "the role there", may(t, there, bob, stranger, "key.revoke"), access.ErrForbidden)
 	wants(t, "the key there", may(t, there, key, platform, "platform.write"), access.ErrToken)
-	if _, err := there.KeyCaller(t.Context(), string(secret.Reveal())); !errors.Is(err, access.ErrToken) {
+	if _, err := there.KeyCaller(t.Context(), string(secret.Reveal()), anyTenant); !errors.Is(err, access.ErrToken) {
 		t.Errorf("the key again: %v", err)
 	}
 	wants(t, "the token there", may(t, there, cyd, platform, "platform.read"), access.ErrToken)
@@ -200,7 +200,7 @@ func TestTwoPersonsOfThePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := g.KeyCaller(ctx, string(secret.Reveal()))
+	key, err := g.KeyCaller(ctx, string(secret.Reveal()), anyTenant)
 	if err != nil || key.Key != k.ID {
 		t.Fatal(err)
 	}

@@ -150,7 +150,11 @@ func (g *Guard) KeysAfter(ctx context.Context, tenant citygate.TenantID, owner, 
 }
 
 // KeyCaller gives who an API key speaks for. Every doubt is the same refusal.
-func (g *Guard) KeyCaller(ctx context.Context, text string) (Caller, error) {
+//
+// asked is told the tenant as soon as the secret has proven it, before the tenant's
+// clock is read: what it refuses with is the answer. It is not told whether the key
+// still counts.
+func (g *Guard) KeyCaller(ctx context.Context, text string, asked func(citygate.TenantID) error) (Caller, error) {
 	tenant, id, raw, ok := parseKey(text)
 	if !ok {
 		return Caller{}, ErrToken.Because(nil, "not the form of an API key")
@@ -172,6 +176,9 @@ func (g *Guard) KeyCaller(ctx context.Context, text string) (Caller, error) {
 	}
 	if !known || subtle.ConstantTimeCompare(hash[:], k.hash[:]) != 1 {
 		return Caller{}, ErrToken.Because(nil, "API key of tenant %d", tenant)
+	}
+	if err := asked(tenant); err != nil {
+		return Caller{}, err
 	}
 	c := Caller{Subject: "key:" + hex.EncodeToString(id[:]) + "/" + k.Owner, Tenant: tenant, Key: id, KeyScopes: k.scopes, Owner: k.Owner}
 	now, err := g.DB.NowOf(ctx, tenant)

@@ -162,7 +162,7 @@ func (e *Edge) authorized(c *gin.Context, op operation) {
 	if strings.HasPrefix(raw, access.KeyPrefix) {
 		check = e.Access.KeyCaller
 	}
-	caller, err := check(ctx, raw)
+	caller, err := check(ctx, raw, func(tenant citygate.TenantID) error { return e.spent(c, tenant, op) })
 	if err != nil {
 		e.unknown(c, err)
 		return

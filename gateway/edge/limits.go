@@ -324,6 +324,30 @@ func (s *slots) wait(ctx context.Context, gate chan<- struct{}) error {
 	}
 }
 
+// spent refuses a request of a tenant whose bucket is empty, and takes nothing: it
+// is asked before the database is, so that what a loud tenant is refused costs the
+// others no connection.
+func (e *Edge) spent(c *gin.Context, tenant citygate.TenantID, op operation) error {
+	m := e.limits.known(tenant)
+	if m == nil || c.Request.Context().Value(insideKey{}) != nil {
+		return nil
+	}
+	b, now := m.bucketOf(op), e.limits.Clock()
+	err := b.refused(now)
+	if err != nil {
+		b.describe(c, now)
+	}
+	return err
+}
+
+// bucketOf is what a request with a token takes of.
+func (m *member) bucketOf(op operation) *bucket {
+	if op.writes {
+		return &m.buckets[writes]
+	}
+	return &m.buckets[reads]
+}
+
 // admitCaller lets a request with a token in, within its tenant's quota, or
 // answers it; leave frees its slot. The body has not been read.
 func (e *Edge) admitCaller(c *gin.Context, caller Caller, op operation) (leave func(), ok bool) {
@@ -331,11 +355,7 @@ func (e *Edge) admitCaller(c *gin.Context, caller Caller, op operation) (leave f
 		return func() {}, true
 	}
 	m := e.limits.tenant(caller.Tenant)
-	b := &m.buckets[reads]
-	if op.writes {
-		b = &m.buckets[writes]
-	}
-	now := e.limits.Clock()
+	b, now := m.bucketOf(op), e.limits.Clock()
 	err := b.take(now)
 	b.describe(c, now)
 	if err == nil {

@@ -3,6 +3,7 @@ package edge_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/tap"
 )
@@ -54,6 +56,87 @@ type untouched struct{ t *testing.T }
 func (u untouched) Read([]byte) (int, error) {
 	u.t.Error("the body was read")
 	return 0, errors.New("read")
+}
+
+// Refusing a tenant over its quota asks no database, whether it shows a token or an
+// API key; one whose bucket is full again is looked at again.
+func TestRefusingALoudTenantAsksNoDatabase(t *testing.T) {
+	var clocks atomic.Int64
+	b := newLimitedBench(t, edge.Limits{Quota: sameQuota(edge.Quota{Reads: edge.Rate{PerSecond: 1, Burst: 1}})}, func(v *edge.Verticals) {
+		plain := v.Tokens
+		v.Tokens = &edge.Tokens{Sign: plain.Sign, KeyID: plain.KeyID, Key: plain.Key, Now: func(ctx context.Context, tenant citygate.TenantID) (time.Time, error) {
+			clocks.Add(1) // a sandbox's is read from the database
+			return plain.Now(ctx, tenant)
+		}}
+	})
+	const path = "/v1/tenants/1/balances"
+	mine := b.token(t, 1, edge.ScopeAdmin)
+	for round := range 2 {
+		before := clocks.Load()
+		if w := b.call("GET", path, mine, ""); w.Code != http.StatusOK || clocks.Load() != before+1 {
+			t.Fatalf("round %d: within its quota: %d, %d looks at the clock", round, w.Code, clocks.Load()-before)
+		}
+		for range 3 {
+			w := b.call("GET", path, mine, "")
+			if w.Code != http.StatusTooManyRequests || code(w) != "limit.rate" || w.Header().Get("RateLimit") != `"reads";r=0;t=1` || w.Header().Get("Retry-After") != "1" {
+				t.Errorf("round %d: %d %s %v", round, w.Code, code(w), w.Header())
+			}
+		}
+		if n := clocks.Load() - before - 1; n != 0 {
+			t.Errorf("round %d: %d refusals asked for the clock", round, n)
+		}
+		b.pass(time.Second)
+	}
+}
+
+// That a signature was good once is remembered; whether the token is due, and
+// whether its key still counts, is not.
+func TestAProvenTokenIsLookedAtEachTime(t *testing.T) {
+	b := newBench(t)
+	at, key := now, b.key.Public().(ed25519.PublicKey)
+	counts := true
+	tokens := &edge.Tokens{
+		Sign: b.tokens.Sign, KeyID: b.tokens.KeyID,
+		Now: func(context.Context, citygate.TenantID) (time.Time, error) { return at, nil },
+		Key: func(context.Context, string) (ed25519.PublicKey, bool) { return key, counts },
+	}
+	caller := edge.Caller{Subject: "user:ada", Tenant: 1, Scopes: []string{edge.ScopeAdmin}}
+	raw, err := tokens.Mint(t.Context(), caller, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what, raw string, good bool) {
+		t.Helper()
+		asked := false
+		c, err := tokens.Check(t.Context(), raw, func(tenant citygate.TenantID) error {
+			asked = true
+			return nil
+		})
+		if good != (err == nil) || good && (c.Subject != caller.Subject || c.Tenant != 1) {
+			t.Errorf("%s: %+v, %v", what, c, err)
+		}
+		if !good && !errors.Is(err, access.ErrToken) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if good && !asked {
+			t.Errorf("%s: its tenant was not asked about", what)
+		}
+	}
+	check("first", raw, true)
+	check("again", raw, true)
+	flipped := []byte(raw)
+	flipped[len(flipped)-9] ^= 1
+	check("another signature", string(flipped), false)
+	counts = false
+	check("a key that is withdrawn", raw, false)
+	counts, key = true, make(ed25519.PublicKey, ed25519.PublicKeySize)
+	check("another key under the same number", raw, false)
+	key = b.key.Public().(ed25519.PublicKey)
+	check("the key is back", raw, true)
+	at = now.Add(time.Hour + time.Minute)
+	check("over", raw, false)
+	at = now.Add(-time.Minute)
+	check("not yet", raw, false)
 }
 
 // A tenant over its quota is refused before its body is read and its key is taken;

@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/maypok86/otter/v2"
 )
 
 // Scopes a token may carry: see gateway/access.
@@ -49,6 +52,27 @@ type Tokens struct {
 	KeyID func(ctx context.Context) (string, error)
 	// Keys gives the public key with that id, or false.
 	Key func(ctx context.Context, keyID string) (ed25519.PublicKey, bool)
+
+	once   sync.Once
+	proven *otter.Cache[[sha256.Size]byte, provenToken]
+}
+
+// A provenToken is a token whose signature was found good. Only that is kept of it:
+// whether its key still counts, and whether it is due, is asked each time.
+type provenToken struct {
+	claims claims
+	keyID  string
+	key    ed25519.PublicKey
+}
+
+// provenMost is how many tokens are kept; what there is no room for is verified again.
+const provenMost = 16_384
+
+func (t *Tokens) held() *otter.Cache[[sha256.Size]byte, provenToken] {
+	t.once.Do(func() {
+		t.proven = otter.Must(&otter.Options[[sha256.Size]byte, provenToken]{MaximumSize: provenMost})
+	})
+	return t.proven
 }
 
 // Mint gives a token for caller that lives for ttl.
@@ -95,30 +119,17 @@ func (s signer) Verify(string, []byte, any) error { return jwt.ErrInvalidKeyType
 
 // Check gives the caller a bearer token speaks for. Every doubt is the same
 // refusal: missing expiry, other issuer, audience, type or algorithm.
-func (t *Tokens) Check(ctx context.Context, raw string) (Caller, error) {
-	const longest = 8 << 10
-	if raw == "" || len(raw) > longest {
-		return Caller{}, errToken.Because(nil, "token of %d bytes", len(raw))
-	}
-	var c claims
-	// Whose clock it is that tells whether a token is due, its signature has proven by then.
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-	token, err := parser.ParseWithClaims(raw, &c, func(token *jwt.Token) (any, error) {
-		kid, ok := token.Header["kid"].(string)
-		if !ok {
-			return nil, jwt.ErrTokenUnverifiable
-		}
-		public, ok := t.Key(ctx, kid)
-		if !ok {
-			return nil, jwt.ErrTokenUnverifiable
-		}
-		return crypto.PublicKey(public), nil
-	})
+//
+// asked is told the tenant as soon as the signature has proven it, before anything
+// is read from a database: what it refuses with is the answer. It is not told
+// whether the token is still due.
+func (t *Tokens) Check(ctx context.Context, raw string, asked func(citygate.TenantID) error) (Caller, error) {
+	c, err := t.prove(ctx, raw)
 	if err != nil {
-		return Caller{}, errToken.Because(err, "token")
+		return Caller{}, err
 	}
-	if token.Header["typ"] != tokenType || c.Subject == "" || c.Tenant < 0 {
-		return Caller{}, errToken.Because(nil, "type %v, subject %q, tenant %s", token.Header["typ"], c.Subject, strconv.FormatInt(c.Tenant, 10))
+	if err := asked(citygate.TenantID(c.Tenant)); err != nil {
+		return Caller{}, err
 	}
 	now, err := t.Now(ctx, citygate.TenantID(c.Tenant))
 	if err != nil {
@@ -139,4 +150,42 @@ func (t *Tokens) Check(ctx context.Context, raw string) (Caller, error) {
 		return Caller{}, errToken.Because(nil, "scope %q with tenant %d", c.Scope, c.Tenant)
 	}
 	return caller, nil
+}
+
+// prove gives the claims of a token that the platform signed.
+func (t *Tokens) prove(ctx context.Context, raw string) (c claims, err error) {
+	const longest = 8 << 10
+	if raw == "" || len(raw) > longest {
+		return c, errToken.Because(nil, "token of %d bytes", len(raw))
+	}
+	digest := sha256.Sum256([]byte(raw))
+	if known, ok := t.held().GetIfPresent(digest); ok {
+		if key, ok := t.Key(ctx, known.keyID); ok && key.Equal(known.key) {
+			return known.claims, nil
+		}
+	}
+	proven := provenToken{}
+	// Whose clock it is that tells whether a token is due, its signature has proven by then.
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+	token, err := parser.ParseWithClaims(raw, &c, func(token *jwt.Token) (any, error) {
+		kid, ok := token.Header["kid"].(string)
+		if !ok {
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		public, ok := t.Key(ctx, kid)
+		if !ok {
+			return nil, jwt.ErrTokenUnverifiable
+		}
+		proven.keyID, proven.key = kid, public
+		return crypto.PublicKey(public), nil
+	})
+	if err != nil {
+		return c, errToken.Because(err, "token")
+	}
+	if token.Header["typ"] != tokenType || c.Subject == "" || c.Tenant < 0 {
+		return c, errToken.Because(nil, "type %v, subject %q, tenant %s", token.Header["typ"], c.Subject, strconv.FormatInt(c.Tenant, 10))
+	}
+	proven.claims = c
+	t.held().Set(digest, proven)
+	return c, nil
 }
