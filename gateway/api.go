@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net/url"
 	"strings"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
-	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/keys"
@@ -37,7 +35,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(), Bearers: g.bearers(),
 		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), FareRefunds: g.fareRefunds(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
-		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve,
+		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve, Bills: g.bills, ReconHistory: g.reconHistory,
 	}
 }
 
@@ -239,39 +237,6 @@ func (g *Gateway) addTerms(ctx context.Context, actor string, tenant citygate.Te
 		return settle.AddTerms(ctx, tx, actor, settle.Terms{
 			Version: t.Version, From: from, CloseAfter: time.Duration(t.CloseAfterMinutes) * time.Minute, PayAfter: time.Duration(t.PayAfterMinutes) * time.Minute,
 		})
-	})
-}
-
-// reconID names an exception in a list. A contract's name may have slashes.
-func reconID(i recon.Item) string { return url.PathEscape(i.Contract) + "/" + i.Item }
-
-var errReconID = &citygate.Code{Name: "recon.bad_id", Kind: citygate.Invalid, Title: "That is not the id of a reconciliation item. Take it from the list."}
-
-func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) (list []edge.ReconItem, err error) {
-	contract, item, ok := strings.Cut(after, "/")
-	if contract, err = url.PathUnescape(contract); err != nil || (after != "" && !ok) {
-		return nil, errReconID.Explain("after: %q", after)
-	}
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		found, err := recon.ExceptionsIn(ctx, tx, state, contract, item, limit)
-		list = make([]edge.ReconItem, len(found))
-		for n, i := range found {
-			list[n] = edge.ReconItem{
-				ID: reconID(i), Item: i.Item, Kind: string(i.Kind), State: i.State, Owner: i.Owner, Contract: i.Contract, Day: i.Day.String(), OurID: i.OurID,
-				Currency: i.Currency, Expected: i.Expected, Actual: i.Actual, Diff: i.Actual - i.Expected, OpenedAt: i.OpenedAt,
-				AgeDays: int(i.Age(tx.Now).Hours() / 24), Resolution: string(i.Resolution), Reason: i.Note,
-			}
-		}
-		return err
-	})
-	return list, err
-}
-
-// resolve ends an exception. What it held goes on with the next look at what is
-// due.
-func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.TenantID, item string, d edge.ResolveRecon) error {
-	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		return recon.Resolve(ctx, tx, actor, d.Contract, item, recon.Resolution(d.Resolution), d.Reason)
 	})
 }
 

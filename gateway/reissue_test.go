@@ -57,8 +57,18 @@ func TestBillThatIsIssuedAgainEndsItsExceptions(t *testing.T) {
 	}
 	o.must(sim.Reissue("2026", day))
 	o.until("corrected", func() bool { return kinds("open") == "" })
-	if n := o.count(`SELECT count(*) FROM recon_history WHERE tenant_id = 1001`); n != 3 {
-		t.Errorf("%d items are history; want the three", n)
+	past := list[edge.ReconPast](o, "reconciliation-history")
+	if len(past) != 3 {
+		t.Errorf("%d items are history; want the three", len(past))
+	}
+	for _, p := range past {
+		if came := p.Kind == "missing_ledger"; p.EndedIssue != 2 || (p.Now == nil) != came || !came && p.Now.Kind != "matched" {
+			t.Errorf("history: %+v", p)
+		}
+	}
+	bills := list[edge.Bill](o, "bills")
+	if len(bills) != 2 || bills[0].Holds || !bills[1].Holds || bills[1].Corrected != 3 || bills[0].SHA256 == bills[1].SHA256 {
+		t.Errorf("bills: %+v", bills)
 	}
 	if n := o.count(`SELECT count(*) FROM recon_items WHERE tenant_id = 1001 AND state = 'matched'`); n != 3 {
 		t.Errorf("%d payments are matched; want all", n)

@@ -3080,6 +3080,7 @@ CREATE TABLE recon_history (
 COMMENT ON TABLE recon_history IS 'What reconciliation items were before a later bill, or another issue of one, had something else to say. Append-only.';
 COMMENT ON COLUMN recon_history.ended_at IS 'When that bill was imported; the reversal of what the item had moved is of this instant.';
 COMMENT ON COLUMN recon_history.ended_day IS 'Of that bill.';
+CREATE INDEX recon_history_ended ON recon_history USING btree (tenant_id, contract, ended_day, ended_issue, item, n);
 ALTER TABLE recon_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE recon_history FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON recon_history

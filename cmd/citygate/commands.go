@@ -22,6 +22,7 @@ var commands = []func(*system) *cobra.Command{
 	newMigrateCommand,
 	newPolicyCommand,
 	newProductCommand,
+	newReconCommand,
 	newRidershipCommand,
 	newRiskCommand,
 	newSchemaCommand,

@@ -92,7 +92,7 @@ var plain = map[string]any{
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "rider-buy product": "two", "give-right product": "staff",
-	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "next": "", "replay-policy limit": 100,
+	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "list-reconciliation-history issue": nil, "next": "", "replay-policy limit": 100,
 	"resolve-notice note":       "seen",
 	"record-reversal reference": "CB-1", "conclude-reversal reference": "RP-1", "fee_minor": nil, "conclude-reversal outcome": "lost", "amount_minor": 0,
 	"bearer": "platform", "dispute-liability evidence": "a list", "decide-dispute outcome": "rejected", "bears_instead": nil, "record-bearer-payment reference": "T-1", "record-bearer-payment contract": "",

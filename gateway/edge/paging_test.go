@@ -246,8 +246,14 @@ func (w *world) second(p *party) {
 		w.must(err)
 		w.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", 1960+i), edge.TenantDocument{Slug: name, Name: name, Kind: "bus", Mode: "sandbox", Currency: "CNY", TimeZone: "Asia/Shanghai"}, nil)
 	}
+	for n := range 2 {
+		w.owner.Exec(p.id, `INSERT INTO recon_history (tenant_id, contract, item, n, kind, state, owner, our_id, day, issue, currency, expected, expected_fee, actual, actual_fee, resolution, note,
+				opened_at, ended_at, ended_day, ended_issue)
+			VALUES ($1, 'pay', 'charge/a', $2, 'missing_provider', 'open', 'provider', 'a', '2026-11-20', 1, 'CNY', 100, 0, 0, 0, '', '', $3, $3, '2026-11-20', 2)`, p.id, n+1, w.now())
+	}
 	for table, change := range map[string]string{
-		"debts": `{"aggregation_id":"00000000-0000-7000-8000-000000000001"}`, "recon_items": `{"item":"row/2026-11-21/77","line_no":77}`,
+		"external_files": `{"issue":2}`,
+		"debts":          `{"aggregation_id":"00000000-0000-7000-8000-000000000001"}`, "recon_items": `{"item":"row/2026-11-21/77","line_no":77}`,
 		"payouts": `{"payout_id":"00000000-0000-7000-8000-000000000002","end_to_end_id":"SECOND","payee":"second"}`,
 	} {
 		w.owner.Exec(p.id, `INSERT INTO `+table+` SELECT (jsonb_populate_record(t, $2)).* FROM `+table+` AS t WHERE tenant_id = $1 LIMIT 1`, p.id, change)

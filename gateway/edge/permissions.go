@@ -280,6 +280,9 @@ var permissions = map[string]authz.Permission{
 	"get-payout-file":        {Resource: "settlement", Verb: "read"},
 	"list-reconciliation":    {Resource: "recon", Verb: "read"},
 	"resolve-reconciliation": {Resource: "recon", Verb: "write"},
+	"list-bills":             {Resource: "recon", Verb: "read"},
+
+	"list-reconciliation-history": {Resource: "recon", Verb: "read"},
 
 	// Audit logs.
 	"list-audit":                      {Resource: "audit", Verb: "read"},

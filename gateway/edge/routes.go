@@ -267,24 +267,6 @@ func (e *Edge) moneyRoutes() {
 	e.reconRoutes()
 }
 
-func (e *Edge) reconRoutes() {
-	register(e, get("list-reconciliation", "/v1/tenants/{tenant}/reconciliation", "Reconciliation exceptions, each with an owner", "money"),
-		func(ctx context.Context, _ Caller, r *struct {
-			Paged
-			State string `query:"state" enum:"open,resolved" default:"open"`
-		}) (*body[list[ReconItem]], error) {
-			return inPages(ctx, r.Paging, func(i ReconItem) string { return i.ID })(e.ReconItems(ctx, r.id(), r.State, r.After, r.more()))
-		})
-	register(e, post("resolve-reconciliation", "/v1/tenants/{tenant}/reconciliation/{item}/resolve", "End an exception by a decision: books it and lets the charge's money go on", "money"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Item string `path:"item" doc:"the item's name, percent-encoded: it has slashes"`
-			Body ResolveRecon
-		}) (*body[struct{}], error) {
-			return respond(struct{}{}, e.ResolveRecon(ctx, who.Subject, r.id(), r.Item, r.Body))
-		})
-}
-
 // signedRoutes are the routes that need no token: what terminals sign, and
 // what we sign for everybody. They are plain gin handlers, added to the
 // document by hand.

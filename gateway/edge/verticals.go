@@ -103,6 +103,10 @@ type Verticals struct {
 	// ReconItems gives exceptions behind the one with the id after.
 	ReconItems   func(ctx context.Context, tenant citygate.TenantID, state, after string, limit int) ([]ReconItem, error)
 	ResolveRecon func(ctx context.Context, actor string, tenant citygate.TenantID, item string, decision ResolveRecon) error
+	// Bills gives issues of providers' bills, and ReconHistory what items were, behind
+	// the one with the id after.
+	Bills        func(ctx context.Context, tenant citygate.TenantID, contract, after string, limit int) ([]Bill, error)
+	ReconHistory func(ctx context.Context, tenant citygate.TenantID, q ReconHistoryQuery, after string, limit int) ([]ReconPast, error)
 }
 
 // A Page asks for the part of a list after a key, at most Limit rows.
@@ -218,31 +222,4 @@ type Terms struct {
 	From              string `json:"from,omitempty" format:"date" doc:"first business date they hold for: one that has no window yet"`
 	CloseAfterMinutes int    `json:"close_after_minutes" minimum:"0" maximum:"10080" doc:"late uploads still join their own day until then"`
 	PayAfterMinutes   int    `json:"pay_after_minutes" minimum:"0" maximum:"44640" doc:"the provider's bill must have come and be reconciled by then"`
-}
-
-// A ReconItem is one exception of a reconciliation.
-type ReconItem struct {
-	ID         string            `json:"id" doc:"for the next page"`
-	Item       string            `json:"item" doc:"its name in the contract, such as charge/… or row/…"`
-	Kind       string            `json:"kind"`
-	State      string            `json:"state"`
-	Owner      string            `json:"owner,omitempty"`
-	Contract   string            `json:"contract"`
-	Day        string            `json:"day" format:"date"`
-	OurID      string            `json:"our_id,omitempty"`
-	Currency   citygate.Currency `json:"currency"`
-	Expected   int64             `json:"expected"`
-	Actual     int64             `json:"actual"`
-	Diff       int64             `json:"diff"`
-	OpenedAt   time.Time         `json:"opened_at"`
-	AgeDays    int               `json:"age_days"`
-	Resolution string            `json:"resolution,omitempty"`
-	Reason     string            `json:"reason,omitempty" doc:"why it was resolved so"`
-}
-
-// ResolveRecon is a person's decision about an exception.
-type ResolveRecon struct {
-	Contract   string `json:"contract" minLength:"1"`
-	Resolution string `json:"resolution" enum:"accept_provider,accept_ours,write_off" doc:"whose figure holds; write_off: neither is pursued"`
-	Reason     string `json:"reason" minLength:"1" maxLength:"500"`
 }

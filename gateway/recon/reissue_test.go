@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/recon"
@@ -20,7 +21,7 @@ var tuesday = monday.AddDays(1)
 func (w *world) history() (list []string) {
 	w.t.Helper()
 	w.in(func(tx *pg.Tx) error {
-		past, err := recon.History(w.t.Context(), tx, "", "", 0, 1000)
+		past, err := recon.History(w.t.Context(), tx, recon.HistoryQuery{}, "", "", 0, 1000)
 		list = nil
 		for _, p := range past {
 			list = append(list, fmt.Sprintf("%s %d %s", p.Item.Item, p.N, p.Kind))
@@ -154,7 +155,7 @@ func TestReissueAndDecisions(t *testing.T) {
 	}
 	var reason string
 	w.in(func(tx *pg.Tx) error {
-		past, err := recon.History(t.Context(), tx, "", "", 0, 1)
+		past, err := recon.History(t.Context(), tx, recon.HistoryQuery{}, "", "", 0, 1)
 		if err == nil {
 			reason = past[0].Note + " " + string(past[0].Resolution)
 		}
@@ -294,7 +295,7 @@ func TestHistoryIsTheTenants(t *testing.T) {
 	w.biller.bills[monday] = nil
 	w.importAt(morning(tuesday))
 	err := w.db.InTenant(t.Context(), tenant+1, func(tx *pg.Tx) error {
-		past, err := recon.History(t.Context(), tx, "", "", 0, 10)
+		past, err := recon.History(t.Context(), tx, recon.HistoryQuery{}, "", "", 0, 10)
 		if len(past) != 0 {
 			t.Errorf("another tenant sees %v", past)
 		}
@@ -304,4 +305,63 @@ func TestHistoryIsTheTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.expect("missing_provider a provider", "charge/a 1 matched", 0)
+}
+
+// Each correction pair of history is in the books, and history is found by the bill that
+// made it; position by position everything is seen once.
+func TestHistoryNamesWhatItTookBack(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 999, 6)}
+	w.importAt(morning(monday))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 998, 6), row(2, "b", 1000, 6)}
+	w.importAt(morning(tuesday))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6)}
+	w.importAt(morning(tuesday.AddDays(1)))
+	w.in(func(tx *pg.Tx) error {
+		seen := ""
+		var last recon.Past
+		for {
+			past, err := recon.History(t.Context(), tx, recon.HistoryQuery{}, last.Contract, last.Item.Item, last.N, 1)
+			if err != nil || len(past) == 0 {
+				if seen != "charge/a 1 2:1, charge/a 2 3:0, charge/b 1 2:0, " {
+					t.Errorf("history, and how many pairs: %s", seen)
+				}
+				return err
+			}
+			last = past[0]
+			pairs := last.Corrections(tenant)
+			seen += fmt.Sprintf("%s %d %d:%d, ", last.Item.Item, last.N, last.EndedIssue, len(pairs))
+			for _, c := range pairs {
+				if n := pgtest.Owner(t, w.db).Count(tenant, `SELECT count(*) FROM transfers WHERE tenant_id = $1 AND transfer_id IN ($2, $3)`, int64(tenant), c.Transfer.ID, c.Reversal.ID); n != 2 {
+					t.Errorf("%s: %d of its pair are in the books", last.Item.Item, n)
+				}
+			}
+		}
+	})
+	for q, want := range map[recon.HistoryQuery]int{
+		{Contract: contract, Day: monday, Issue: 2}: 2, {Issue: 3}: 1, {Contract: "another"}: 0, {Day: tuesday}: 0, {Day: monday}: 3,
+	} {
+		w.in(func(tx *pg.Tx) error {
+			past, err := recon.History(t.Context(), tx, q, "", "", 0, 10)
+			if len(past) != want {
+				t.Errorf("%+v: %d; want %d", q, len(past), want)
+			}
+			if now, err := recon.Standing(t.Context(), tx, past); err != nil || len(past) > 0 && now[[2]string{contract, past[0].Item.Item}].Kind != recon.Matched {
+				t.Errorf("%+v: now %+v, %v", q, now, err)
+			}
+			return err
+		})
+	}
+	w.in(func(tx *pg.Tx) error {
+		bills, err := recon.Issues(t.Context(), tx, "", "", citygate.Date{}, 0, 10)
+		said := ""
+		for _, b := range bills {
+			said += fmt.Sprintf("%s %d: %d rows, %d corrected, %v; ", b.Day, b.Issue, b.Rows, b.Corrected, b.Holds)
+		}
+		if said != "2026-03-02 1: 2 rows, 0 corrected, false; 2026-03-02 2: 2 rows, 2 corrected, false; 2026-03-02 3: 2 rows, 1 corrected, true; " {
+			t.Errorf("bills: %s", said)
+		}
+		return err
+	})
 }

@@ -222,7 +222,7 @@ func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 	}
 	contract, item = "", ""
 	for n, more := 0, true; more; {
-		past, err := History(ctx, tx, contract, item, n, page)
+		past, err := History(ctx, tx, HistoryQuery{}, contract, item, n, page)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package recon
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -147,38 +146,4 @@ func withdraw(ctx context.Context, tx *pg.Tx, by bill, items []string) error {
 	}
 	_, err := tx.Exec(ctx, `DELETE FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = ANY($3::text[])`, int64(tx.Tenant), by.contract, items)
 	return err
-}
-
-// A Past is what an item was, until a bill had something else to say.
-type Past struct {
-	Item
-	EndedAt    time.Time     `json:"ended_at"`
-	EndedDay   citygate.Date `json:"-"`
-	EndedIssue int           `json:"ended_issue"`
-}
-
-const historyColumns = `contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, coalesce(line_no, 0), currency,
-	expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, ended_at, ended_day, ended_issue`
-
-func scanPast(row pgx.CollectableRow) (p Past, err error) {
-	var raw rawItem
-	if err := row.Scan(append(raw.targets(&p.Item), &p.EndedAt, &p.EndedDay, &p.EndedIssue)...); err != nil {
-		return p, err
-	}
-	raw.complete(&p.Item)
-	p.EndedAt = p.EndedAt.UTC()
-	return p, nil
-}
-
-// History gives what items were, by contract, item and number behind a position, at
-// most limit.
-func History(ctx context.Context, tx *pg.Tx, afterContract, afterItem string, afterN, limit int) ([]Past, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT `+historyColumns+` FROM recon_history
-		WHERE tenant_id = $1 AND (contract, item, n) > ($2, $3, $4)
-		ORDER BY contract, item, n LIMIT $5`, int64(tx.Tenant), afterContract, afterItem, afterN, limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanPast)
 }
