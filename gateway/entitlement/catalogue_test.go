@@ -72,6 +72,17 @@ func FuzzParseCatalogue(f *testing.F) {
 	})
 }
 
+// TestAHoldingClosesAfterItsLastRide: one that begins with its first use can begin on
+// the last day of its purchase, lasts from then on, and late rides are waited for.
+func TestAHoldingClosesAfterItsLastRide(t *testing.T) {
+	const dayMS = 24 * 60 * 60 * 1000
+	o := Offer{Product: Product{ID: "week", Kind: Pass, Price: 100, Days: 7, FirstUse: true, Within: 30}}
+	h := o.Hold(id(1), time.UnixMilli(0))
+	if got := h.Closes(o.Keep()); got != (30+7+14)*dayMS {
+		t.Errorf("closes after %d days, want 51", got/dayMS)
+	}
+}
+
 // TestNoMoreIsEarnedThanWasPaid: the shares of rides add up to the price of a
 // ticket when it is used up, to what was drawn of stored value as far as it was
 // paid for, and never to more than was paid, also after the rest was given back.

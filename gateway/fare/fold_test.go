@@ -279,6 +279,16 @@ func TestTheBestCapIsAppliedTheOthersAreRecorded(t *testing.T) {
 	}
 }
 
+// TestACapOfTheOperatorHasNoFunder: whoever writes down that the operator bears a cap
+// says what is so anyway, and nobody owes the operator anything for it.
+func TestACapOfTheOperatorHasNoFunder(t *testing.T) {
+	tariff := parse(t, flatWith(`"caps": [{"id": "day", "period": {"kind": "day"}, "amounts": {"adult": 300}, "funder": "operator"}]`))
+	d := folder(tariff).Fold(&fare.State{}, []fare.Trip{bus(0, "B1"), bus(10, "B1")})
+	if l := d[1].Explanation.Adjustments; len(l) != 1 || l[0].Funder != "" || !l[0].Funder.Own() || l[0].Minor != 280 {
+		t.Errorf("%+v", l)
+	}
+}
+
 // TestIncompleteMaximumFaresOutsideTheCap: they neither count nor get cheaper,
 // if the tenant says so.
 func TestIncompleteMaximumFaresOutsideTheCap(t *testing.T) {

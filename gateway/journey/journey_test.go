@@ -92,6 +92,17 @@ func TestBuildPairsByTheRules(t *testing.T) {
 	}
 }
 
+// TestTouchesWithinThePassBackWindowAreOne: the last instant of the window belongs to it.
+func TestTouchesWithinThePassBackWindowAreOne(t *testing.T) {
+	for apart, want := range map[int64]int{30_000: 1, 30_001: 2} {
+		again := at(2, tap.On, 0, "A")
+		again.At = apart
+		if got := journey.Build([]journey.Tap{at(1, tap.On, 0, "A"), again}, rules, 0); len(got) != want {
+			t.Errorf("%d ms apart: %d journeys, want %d", apart, len(got), want)
+		}
+	}
+}
+
 // drawTaps gives taps that collide in time, stop and rider as often as they can.
 func drawTaps(t *rapid.T) []journey.Tap {
 	n := rapid.IntRange(0, 30).Draw(t, "n")

@@ -113,6 +113,10 @@ func TestImpossibleSpeedLeavesOnePlaceInDoubt(t *testing.T) {
 	if p := got[0].AsPriced(); len(p.Taps) != 1 || p.Taps[0].Stop != "D" {
 		t.Errorf("priced from %+v", p.Taps)
 	}
+	got = build(r, journey.Facts{}, append(fast, at(3, tap.Off, 300, "D"))...)
+	if got[0].Missing != journey.MissingOff {
+		t.Errorf("leaving at D next says nothing of where the ride ended: %+v", got[0])
+	}
 	if got := build(r, journey.Facts{}, at(1, tap.On, 0, "A"), at(2, tap.Off, 30, "D")); got[0].Doubt != "" {
 		t.Errorf("30 minutes are enough: %+v", got)
 	}
@@ -157,6 +161,11 @@ func TestInference(t *testing.T) {
 	if in := all[len(all)-2].Inferred; in == nil || in.Stop != "D" || in.Method != journey.NextOn || !slices.Equal(in.Evidence, []citygate.TapID{{Terminal: 1, Seq: 2}}) {
 		t.Errorf("the next on: %+v", in)
 	}
+	back := append(commuter(10), at(1, tap.On, 10*dayOf+900, "A"), at(2, tap.On, 10*dayOf+1000, "A"), at(3, tap.Off, 10*dayOf+1060, "C"))
+	all = build(r, journey.Facts{}, back...)
+	if in := all[len(all)-2].Inferred; in != nil {
+		t.Errorf("entering at A again does not say that the ride from A ended there: %+v", in)
+	}
 	// The commute says C, the next on says D: two good witnesses against each other convince nobody.
 	torn := append(commuter(10), at(1, tap.On, 10*dayOf+480, "A"), at(2, tap.On, 10*dayOf+1000, "D"), at(3, tap.Off, 10*dayOf+1060, "A"))
 	all = build(r, journey.Facts{}, torn...)
@@ -189,6 +198,17 @@ func TestTapsBeforeClaimsBeforeInference(t *testing.T) {
 	claim := journey.Facts{Claims: []journey.Claim{{ID: citygate.UUID{1}, Tap: citygate.TapID{Terminal: 1, Seq: 1}, End: journey.MissingOff, Stop: "B"}}}
 	if j := last(build(r, claim, taps...)); j.Inferred == nil || j.Inferred.Method != journey.RiderClaim || j.Inferred.Stop != "B" || j.Inferred.At != (10*dayOf+490)*minute {
 		t.Errorf("the claim: %+v", j.Inferred)
+	}
+	for name, second := range map[string]byte{"made later": 2, "made earlier": 0} {
+		of := journey.Claim{ID: citygate.UUID{second}, Tap: citygate.TapID{Terminal: 1, Seq: 1}, End: journey.MissingOff, Stop: "C", At: (10*dayOf + 9_000) * minute}
+		both := journey.Facts{Claims: []journey.Claim{claim.Claims[0], of}}
+		in := last(build(r, both, taps...)).Inferred
+		if want := map[string]string{"made later": "C", "made earlier": "B"}[name]; in == nil || in.Stop != want {
+			t.Errorf("of two claims the one that is listed second was %s: %+v, want %s", name, in, want)
+		}
+		if in != nil && in.Stop == "C" && in.At != (10*dayOf+480)*minute+r.MaxJourney.Milliseconds() {
+			t.Errorf("a claim says when nobody rides any more, and was believed: %d", in.At)
+		}
 	}
 	late := append(taps, at(2, tap.Off, 10*dayOf+520, "D"))
 	if j := last(build(r, claim, late...)); j.Inferred != nil || j.Taps[1].Stop != "D" || j.State != journey.Complete {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/journey"
+	"github.com/cashlesscity/citygate/gateway/ledger"
 	"github.com/cashlesscity/citygate/gateway/tap"
 )
 
@@ -70,3 +71,32 @@ func TestWithinLeavesOutWhatMayBeBuiltWrong(t *testing.T) {
 }
 
 const minuteMS = 60_000
+
+// TestAnotherPayeeGetsWhatOthersBear: when a late tap moves a ride to another vehicle,
+// whose owner is paid from now on, what city and sold product bear of it moves with the
+// fare: the former payee keeps nothing.
+func TestAnotherPayeeGetsWhatOthersBear(t *testing.T) {
+	funded := func(city, pass int64) []funding { return []funding{{"city:green", city}, {"prepaid:1", pass}} }
+	before := posting{n: 1, amount: 100, payee: "first", issuer: 7, cur: "CNY", funded: funded(50, 30)}
+	after := posting{n: 2, amount: 90, payee: "second", issuer: 7, cur: "CNY", funded: funded(60, 30)}
+	owed := map[string]int64{}
+	for i, list := range [][]ledger.Transfer{transfersOf(7, citygate.UUID{1}, posting{}, before), transfersOf(7, citygate.UUID{1}, before, after)} {
+		ids := map[citygate.UUID]bool{}
+		for _, x := range list {
+			if x.Amount <= 0 || ids[x.ID] {
+				t.Errorf("decision %d: %+v", i+1, x)
+			}
+			ids[x.ID] = true
+			owed[x.Debit] -= x.Amount
+			owed[x.Credit] += x.Amount
+		}
+	}
+	for account, want := range map[string]int64{
+		ledger.Payable("first"): 0, ledger.SubsidyPayable("first"): 0, ledger.ProductPayable("first"): 0,
+		ledger.Payable("second"): 90, ledger.SubsidyPayable("second"): 60, ledger.ProductPayable("second"): 30,
+	} {
+		if owed[account] != want {
+			t.Errorf("%s is owed %d, want %d: %v", account, owed[account], want, owed)
+		}
+	}
+}

@@ -550,6 +550,21 @@ func TestTablesHoldEachOther(t *testing.T) {
 
 // Those who change at a stop, or ride on without an exit, are held there; and lines
 // from or to which hardly anybody else rides are counted together.
+// TestATransferIsWithinTheHour: the last instant of the hour belongs to it.
+func TestATransferIsWithinTheHour(t *testing.T) {
+	for after, want := range map[time.Duration]int{time.Hour: 1, time.Hour + 1: 0} {
+		tally, at := NewTally(time.UTC), time.Date(2026, 11, 16, 8, 0, 0, 0, time.UTC)
+		for i, when := range []time.Time{at, at.Add(after)} {
+			p := &Tap{ID: citygate.TapID{Terminal: 1, Seq: uint64(i + 1)}, Kind: Single, At: when, Date: citygate.DateOf(at), Party: 1, Stop: "a", Route: fmt.Sprint(i)}
+			tally.Tap(p)
+			tally.Ride(Ride{p, p})
+		}
+		if len(tally.transfers) != want {
+			t.Errorf("%s later: %d transfers, want %d", after, len(tally.transfers), want)
+		}
+	}
+}
+
 func TestTransfersAreHeld(t *testing.T) {
 	tally, at, seq := NewTally(time.UTC), time.Date(2026, 11, 16, 8, 0, 0, 0, time.UTC), uint64(0)
 	tap := func(kind Kind, after time.Duration, who int, stop string) *Tap {

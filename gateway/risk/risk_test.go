@@ -59,6 +59,9 @@ func TestCaseC(t *testing.T) {
 	if !c.Blocked([]risk.Debt{d}, declined.Add(-time.Hour)) {
 		t.Error("unblocked without an approval")
 	}
+	if !c.Blocked([]risk.Debt{d}, declined) {
+		t.Error("what was approved at the instant of the decline was not approved after it")
+	}
 	if c.Blocked([]risk.Debt{d}, touch) {
 		t.Error("still blocked after the approval")
 	}
@@ -116,6 +119,20 @@ func TestRetriesAreOnDifferentDays(t *testing.T) {
 	})
 }
 
+// TestADayOfTwentyFiveHoursHasOneTry: 24 hours after a decline in the first hour of the
+// day on which clocks go back it is still that day.
+func TestADayOfTwentyFiveHoursHasOneTry(t *testing.T) {
+	london, err := time.LoadLocation("Europe/London")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &risk.Contract{Retries: 1, WithinDay: 3}
+	d := c.Opened(100, risk.Past{}, false, time.Date(2026, 10, 25, 0, 30, 0, 0, london).UTC())
+	if next, ok := c.Next(&d, london); !ok || next.In(london).Format(time.DateOnly) != "2026-10-26" {
+		t.Errorf("tried again at %s, %t", next.In(london), ok)
+	}
+}
+
 // A bank that takes one payment back opens a debt of that payment. Whoever pays
 // it rides again, whatever was reversed, and a debt that is none any more never
 // blocks.
@@ -138,7 +155,7 @@ func TestAReversalBlocksForItsOwnDebtAlone(t *testing.T) {
 	}
 	// It is never asked for again by itself, at a reader neither; its rider may pay it.
 	again := c.Opened(300, risk.Past{}, true, at)
-	later := at.AddDate(0, 0, 5)
+	later := at.AddDate(0, 0, 25)
 	if c.May(&again, risk.BySchedule, later, zone) || c.May(&again, risk.ByTap, later, zone) || !c.May(&again, risk.ByRider, later, zone) {
 		t.Error("a payment that the bank took back is asked for again, or cannot be paid")
 	}
@@ -257,6 +274,26 @@ func TestARushIsOneFlagThatNamesItsTaps(t *testing.T) {
 	got := risk.Scan(all, risk.DefaultLimits(nil))
 	if len(got) != 1 || got[0].Kind != risk.Velocity || len(got[0].Taps) != 12 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestTheLastInstantOfARush: nine taps from the first to the last instant of ten
+// minutes are a rush, and a millisecond later they are none.
+func TestTheLastInstantOfARush(t *testing.T) {
+	for after, want := range map[int64]int{600_000: 1, 600_001: 0} {
+		var all []risk.Sighting
+		for i := range uint64(9) {
+			s := sight(i+1, 0, uint16(i), byte(i))
+			if i == 8 {
+				s.At += after
+			} else {
+				s.At += int64(i) * 60_001
+			}
+			all = append(all, s)
+		}
+		if got := risk.Scan(all, risk.DefaultLimits(nil)); len(got) != want {
+			t.Errorf("%d ms: %+v, want %d", after, got, want)
+		}
 	}
 }
 
