@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/code/ct1"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -20,7 +22,7 @@ import (
 
 // errRiderProof is the one answer to every code that proves nobody: which of the
 // checks failed helps nobody but who guesses.
-var errRiderProof = &citygate.Code{Name: "rider.proof", Kind: citygate.Unauthenticated, Title: "The code does not prove a rider here: it is not genuine, not fresh, or was used before. Make a new code and send it at once."}
+var errRiderProof = &citygate.Code{Name: "rider.proof", Kind: citygate.Unauthenticated, Title: "The code does not prove a rider here: it is not genuine, not fresh, was used before, or is one for readers. Make a proof (a code for a party of 0) and send it at once."}
 
 func (g *Gateway) selfService() edge.Riders {
 	return edge.Riders{Trips: g.riderTrips, Trip: g.riderTrip, Claim: g.riderClaim, Debts: g.riderDebts, Pay: g.riderPay, Inspect: g.inspect,
@@ -30,7 +32,7 @@ func (g *Gateway) selfService() edge.Riders {
 // proofSlack is how far the clocks of a phone and of the gateway may be apart.
 const proofSlack = 30 * time.Second
 
-// proven gives the rider whose credential made a code just now. A code that holds
+// proven gives the rider whose credential made a proof just now. A code that holds
 // is kept as used, so that whoever saw it on a screen or on the wire learns nothing
 // with it: by the issuer, because what a code proves to one tenant it would prove to
 // every other that takes the issuer's riders, and these do not trust each other. An
@@ -43,7 +45,7 @@ func (g *Gateway) proven(ctx context.Context, tenant citygate.TenantID, raw []by
 			return err
 		}
 		var fresh bool
-		if rider, fresh, err = g.shownBy(ctx, tx, raw); err == nil && !fresh {
+		if rider, fresh, err = g.provenBy(ctx, tx, raw); err == nil && !fresh {
 			err = errRiderProof.Because(nil, "rider %s", rider)
 		}
 		return err
@@ -76,9 +78,34 @@ func (g *Gateway) shownBy(ctx context.Context, tx *pg.Tx, raw []byte) (rider cit
 	if p.Reason != "" || rider == (citygate.Rider{}) || rider.Foreign() {
 		return rider, false, errRiderProof.Because(nil, "%s", p.Reason)
 	}
-	made, window := time.Unix(p.GeneratedAt, 0), time.Duration(p.Window)*time.Second
-	fresh = !made.After(tx.Now.Add(proofSlack)) && tx.Now.Before(made.Add(window+proofSlack)) && tx.Now.Before(time.Unix(p.ExpiresAt, 0))
-	return rider, fresh, nil
+	return rider, freshAt(tx.Now, p.GeneratedAt, p.Window, p.ExpiresAt), nil
+}
+
+// freshAt reports whether a code was made just now, by all its clocks may be apart.
+func freshAt(now time.Time, generated, window, expires int64) bool {
+	made := time.Unix(generated, 0)
+	return !made.After(now.Add(proofSlack)) && now.Before(made.Add(time.Duration(window)*time.Second+proofSlack)) && now.Before(time.Unix(expires, 0))
+}
+
+// provenBy gives the rider of a code that was made as a proof. What a device shows at a
+// reader proves nobody: every reader of every tenant that saw it in its minute could be
+// the rider elsewhere. Only where a device can make nothing else it has to do.
+func (g *Gateway) provenBy(ctx context.Context, tx *pg.Tx, raw []byte) (rider citygate.Rider, fresh bool, err error) {
+	var c code.Code
+	if err := ct1.ParseProof(raw, &c); err != nil {
+		if err := (ct1.Scheme{}).Parse(raw, &c); err != nil || !ct1.ProvesByDisplay(&c) {
+			return rider, false, errRiderProof.Because(err, "it is for readers")
+		}
+		return g.shownBy(ctx, tx, raw)
+	}
+	keys, err := g.trust.held(tx.Tenant)
+	if err != nil {
+		return rider, false, err
+	}
+	if v := (ct1.Scheme{}).Verify(&c, keys, nil); v.Reason != "" {
+		return rider, false, errRiderProof.Because(nil, "%s", v.Reason)
+	}
+	return c.Rider, freshAt(tx.Now, c.GeneratedAt, c.Window, c.ExpiresAt), nil
 }
 
 // asRider runs fn for the rider whose code it is, in the tenant's transaction.

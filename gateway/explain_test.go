@@ -41,7 +41,7 @@ func TestFaresAreExplainedWithProof(t *testing.T) {
 	}
 	o.settleDown()
 	o.settleDown()
-	trips := o.trips(o.fresh(mine, "phone", 2))
+	trips := o.trips(o.proof(mine, "phone", 2))
 	if len(trips) != 1 {
 		t.Fatalf("trips %+v", trips)
 	}
@@ -68,7 +68,7 @@ func TestFaresAreExplainedWithProof(t *testing.T) {
 		t.Errorf("in words: %q, %v", lines, err)
 	}
 	about := func(credential []byte, device string, counter uint16) edge.ByCodeTrip {
-		return edge.ByCodeTrip{ByCode: edge.ByCode{Code: o.fresh(credential, device, counter)}, Journey: journey}
+		return edge.ByCodeTrip{ByCode: edge.ByCode{Code: o.proof(credential, device, counter)}, Journey: journey}
 	}
 	var a, b edge.Explanation
 	o.must(json.Unmarshal(first, &a))
@@ -110,7 +110,7 @@ func TestFaresAreExplainedWithProof(t *testing.T) {
 	if d, err := verify(first); err != nil || d.Amount != price {
 		t.Errorf("after the rotation: %v", err)
 	}
-	trips = o.trips(o.fresh(mine, "phone", 10))
+	trips = o.trips(o.proof(mine, "phone", 10))
 	old := journey
 	for _, trip := range trips {
 		if trip.ID != old {

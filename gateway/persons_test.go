@@ -91,7 +91,7 @@ func TestOnePersonAcrossDevices(t *testing.T) {
 	counter := uint16(100)
 	prove := func(device string) []byte {
 		counter++
-		return o.fresh(credentials[device], device, counter)
+		return o.proof(credentials[device], device, counter)
 	}
 	join := func(codes ...[]byte) (j edge.Joined) {
 		o.send(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: codes}, &j)
@@ -274,7 +274,7 @@ func TestAJoinOutlivesARenewal(t *testing.T) {
 	answer := slices.Concat([]byte(answerMagic), second.Credential, challenge.Challenge,
 		ed25519.Sign(key("tablet"), ct1.ChallengeMessage(challengeText(bus, challenge.Challenge))))
 	var joined edge.Joined
-	o.send(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: [][]byte{o.fresh(mobile.Credential, "phone", 9), answer}}, &joined)
+	o.send(http.MethodPost, busPath("rider/join"), edge.ByCodes{Codes: [][]byte{o.proof(mobile.Credential, "phone", 9), answer}}, &joined)
 	o.move(joined.From.Sub(o.now()) + time.Hour)
 	reader := o.reader(validatorID + 1)
 	ride := func(device string, c edge.RenewedCredential, counter uint16) {

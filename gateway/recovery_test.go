@@ -31,7 +31,7 @@ func TestADeniedRiderWhoTapsIsLetInAgain(t *testing.T) {
 		t.Fatalf("with a debt at the reader: %q", got)
 	}
 	var paid struct{ Debts int }
-	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.fresh(mine, "phone", 31)}, &paid)
+	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.proof(mine, "phone", 31)}, &paid)
 	if paid.Debts != 0 {
 		t.Error("terms that name taps alone let the rider ask")
 	}

@@ -93,7 +93,7 @@ func TestAReversedPaymentBlocksForItsOwnDebt(t *testing.T) {
 		t.Errorf("debts %+v", debt)
 	}
 	var pay struct{ Debts int }
-	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.fresh(mine, "phone", 31)}, &pay)
+	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.proof(mine, "phone", 31)}, &pay)
 	o.until("paid", func() bool { return len(list[edge.Debt](o, "debts?state=recovered")) == 1 })
 	if got := ride(32); got != "" {
 		t.Errorf("paid, and at the reader: %q", got)

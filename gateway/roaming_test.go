@@ -179,7 +179,7 @@ func TestRoamingFromTapToClearedBalance(t *testing.T) {
 	// asks the other about him with a code that he gave it.
 	for i, where := range [][2]citygate.TenantID{{bus, hill}, {hill, bus}} {
 		var trips struct{ Items []edge.Trip }
-		asked := edge.ByCode{Code: o.fresh(one, "one", uint16(50+i))}
+		asked := edge.ByCode{Code: o.proof(one, "one", uint16(50+i))}
 		o.send(http.MethodPost, pathOf(where[0], "rider/trips"), asked, &trips)
 		if want := 1 - i; len(trips.Items) != want {
 			t.Errorf("trips at %d: %+v", where[0], trips.Items)

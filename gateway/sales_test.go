@@ -33,7 +33,7 @@ type customer struct {
 
 func (c *customer) code() []byte {
 	c.counter++
-	return c.fresh(c.credential, c.device, c.counter)
+	return c.proof(c.credential, c.device, c.counter)
 }
 
 func (c *customer) asks(product, order string) map[string]any {
@@ -282,6 +282,32 @@ func TestStoredValueAndItsRest(t *testing.T) {
 	o.until("refunded", func() bool { return c.sale("p").State == "refunded" })
 	o.booksHold()
 	wantSums(t, "in the end", o.prepaid(), map[string]int64{"product_": -450, "sales_fee": 4})
+}
+
+// A pass that nobody rode on is given back, and carries no ride of before that is
+// uploaded only now.
+func TestAReturnedPassCarriesNoLateTap(t *testing.T) {
+	o := open(t)
+	o.scripted(sandbox.Script{})
+	o.onboard()
+	c := &customer{office: o, credential: o.credential("phone"), device: "phone", counter: 10}
+	o.send(http.MethodPost, busPath("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(shop)}, nil)
+	v := o.validator()
+	o.move(time.Minute)
+	sale := c.buys("day", "d")
+	o.settleDown()
+	c.rides(v)
+	o.move(time.Minute)
+	var back edge.Sale
+	o.send(http.MethodPost, busPath("rider/refunds"), map[string]any{"code": c.code(), "sale": sale.ID}, &back)
+	if back.Refund == nil || back.Refund.Minor != 500 {
+		t.Fatalf("%+v", back)
+	}
+	c.uploads(v)
+	if got := c.fares(); got != fmt.Sprint(price) {
+		t.Errorf("fares %s, want %d", got, price)
+	}
+	o.booksHold()
 }
 
 // A pass that is over leaves what its rides have not used up to the seller, and a

@@ -23,6 +23,15 @@ func (o *office) fresh(credential []byte, device string, counter uint16) []byte 
 	return raw
 }
 
+// proof makes what proves a credential's rider to the gateway.
+func (o *office) proof(credential []byte, device string, counter uint16) []byte {
+	o.t.Helper()
+	raw, err := ct1.DisplayProof(credential, ct1.Dynamic{GeneratedAt: o.now().Unix(), Counter: counter, Medium: code.MediumBand},
+		func(m []byte) ([]byte, error) { return ed25519.Sign(key(device), m), nil })
+	o.must(err)
+	return raw
+}
+
 func (o *office) trips(code []byte) []edge.Trip {
 	o.t.Helper()
 	var answer struct{ Items []edge.Trip }
@@ -65,6 +74,9 @@ func TestRidersAskWithACode(t *testing.T) {
 	}
 	o.upload(o.board(o.validator(), mine, "phone"))
 	o.settleDown()
+	if got := o.inspected(o.proof(mine, "phone", 3)); got != "not_valid" {
+		t.Errorf("an inspector takes a proof for a ride: %s", got)
+	}
 	if got := o.inspected(o.fresh(mine, "phone", 3)); got != "valid" {
 		t.Errorf("on board: %s", got)
 	}
@@ -72,7 +84,7 @@ func TestRidersAskWithACode(t *testing.T) {
 		t.Errorf("the other phone did not board: %s", got)
 	}
 
-	asked := o.fresh(mine, "phone", 4)
+	asked := o.proof(mine, "phone", 4)
 	found := o.trips(asked)
 	if len(found) != 1 || found[0].Fare == nil || found[0].Fare.Minor != price || found[0].State != "priced" {
 		t.Fatalf("trips %+v", found)
@@ -81,17 +93,23 @@ func TestRidersAskWithACode(t *testing.T) {
 	about := func(code []byte) edge.ByCodeTrip {
 		return edge.ByCodeTrip{ByCode: edge.ByCode{Code: code}, Journey: found[0].ID}
 	}
-	o.send(http.MethodPost, busPath("rider/trip"), about(o.fresh(mine, "phone", 5)), &trip)
+	o.send(http.MethodPost, busPath("rider/trip"), about(o.proof(mine, "phone", 5)), &trip)
 	if len(trip.Explanation) == 0 || trip.Decision != 1 {
 		t.Errorf("why: %+v", trip)
 	}
-	if got := o.trips(o.fresh(other, "other phone", 2)); len(got) != 0 {
+	if got := o.trips(o.proof(other, "other phone", 2)); len(got) != 0 {
 		t.Errorf("another phone sees %+v", got)
 	}
 
-	forged := slices.Clone(o.fresh(mine, "phone", 6))
+	ahead, err := ct1.Display(mine, ct1.Dynamic{GeneratedAt: o.now().Unix(), Counter: 5, Party: 1, Medium: code.MediumServerBatch},
+		func(m []byte) ([]byte, error) { return ed25519.Sign(key("phone"), m), nil })
+	o.must(err)
+	if got := o.trips(ahead); len(got) != 1 {
+		t.Errorf("a wallet, which can show its codes and nothing else, sees %+v", got)
+	}
+	forged := slices.Clone(o.proof(mine, "phone", 6))
 	forged[len(forged)-1] ^= 1
-	stale := o.fresh(mine, "phone", 7)
+	stale := o.proof(mine, "phone", 7)
 	for _, c := range []struct {
 		name string
 		path string
@@ -99,22 +117,23 @@ func TestRidersAskWithACode(t *testing.T) {
 		want string
 	}{
 		{"the same code again", "rider/trips", edge.ByCode{Code: asked}, "rider.proof"},
+		{"a code as readers take it", "rider/trips", edge.ByCode{Code: o.fresh(mine, "phone", 10)}, "rider.proof"},
 		{"a forged code", "rider/trips", edge.ByCode{Code: forged}, "rider.proof"},
 		{"no code", "rider/trips", edge.ByCode{Code: make([]byte, 192)}, "rider.proof"},
-		{"another phone's trip", "rider/trip", about(o.fresh(other, "other phone", 3)), "pricing.not_found"},
-		{"a claim where nothing is missing", "rider/claims", map[string]any{"code": o.fresh(mine, "phone", 8), "journey": found[0].ID, "stop": "Central"}, "pricing.no_claim"},
-		{"a claim about another phone's trip", "rider/claims", map[string]any{"code": o.fresh(other, "other phone", 4), "journey": found[0].ID, "stop": "Central"}, "pricing.not_found"},
+		{"another phone's trip", "rider/trip", about(o.proof(other, "other phone", 3)), "pricing.not_found"},
+		{"a claim where nothing is missing", "rider/claims", map[string]any{"code": o.proof(mine, "phone", 8), "journey": found[0].ID, "stop": "Central"}, "pricing.no_claim"},
+		{"a claim about another phone's trip", "rider/claims", map[string]any{"code": o.proof(other, "other phone", 4), "journey": found[0].ID, "stop": "Central"}, "pricing.not_found"},
 	} {
 		if got := o.refused(http.MethodPost, busPath(c.path), c.body); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
-	if got := o.refused(http.MethodPost, "/v1/tenants/880088/rider/trips", edge.ByCode{Code: o.fresh(mine, "phone", 9)}); got != "rider.proof" {
+	if got := o.refused(http.MethodPost, "/v1/tenants/880088/rider/trips", edge.ByCode{Code: o.proof(mine, "phone", 9)}); got != "rider.proof" {
 		t.Errorf("at a tenant that does not exist: %s", got)
 	}
 
 	owes := func(counter uint16) (list struct{ Items []edge.OwnDebt }) {
-		o.send(http.MethodPost, busPath("rider/debts"), edge.ByCode{Code: o.fresh(mine, "phone", counter)}, &list)
+		o.send(http.MethodPost, busPath("rider/debts"), edge.ByCode{Code: o.proof(mine, "phone", counter)}, &list)
 		return list
 	}
 	o.until("declined", func() bool { return len(list[edge.Debt](o, "debts?state=open")) == 1 })
@@ -129,7 +148,7 @@ func TestRidersAskWithACode(t *testing.T) {
 	}
 	change(sandbox.Script{})
 	var paid struct{ Debts int }
-	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.fresh(mine, "phone", 22)}, &paid)
+	o.send(http.MethodPost, busPath("rider/pay"), edge.ByCode{Code: o.proof(mine, "phone", 22)}, &paid)
 	o.settleDown()
 	if got := owes(23).Items; paid.Debts != 1 || len(got) != 0 {
 		t.Errorf("%d debts were collected, open are %+v", paid.Debts, got)

@@ -43,7 +43,7 @@ readers mangle them.`,
 	flags.StringVar(&f.png, "png", "", "also write the QR to this PNG file")
 	flags.BoolVar(&f.bytes, "bytes", false, "put bytes into the QR, not text")
 	flags.BoolVar(&f.quiet, "quiet", false, "print the code only, no QR")
-	flags.Uint8Var(&f.party, "party", 1, "riders on the code, 1 to 15")
+	flags.Uint8Var(&f.party, "party", 1, "riders on the code, 1 to 15; 0 makes a proof of its rider for the gateway, which no reader takes")
 	flags.Uint8Var(&f.medium, "medium", code.MediumPhone, "0 phone, 1 band, 2 server batch, 3 other")
 	flags.Uint8Var(&f.clock, "clock", code.ClockNetwork, "clock quality: 0 network, 1 recently synced, 2 unknown")
 	flags.Uint16Var(&f.context, "context", 0, "vehicle binding, 0 = none")
@@ -79,7 +79,11 @@ func codeShow(sys *system, f codeShowFlags, counterGiven bool) error {
 	if k.Device.Suite == ct1.SuiteChain { // which counts time itself and can state nothing else
 		k.Counter, display.Counter, display.ClockQuality, display.Medium = 0, 0, code.ClockUnknown, code.MediumBand
 	}
-	raw, err := ct1.Display(k.Credential, display, sign)
+	show := ct1.Display
+	if f.party == 0 {
+		show = ct1.DisplayProof
+	}
+	raw, err := show(k.Credential, display, sign)
 	if err != nil {
 		return err
 	}

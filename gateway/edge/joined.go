@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ByCodes is a request that fresh codes of several devices prove.
+// ByCodes is a request that proofs by several devices stand for.
 type ByCodes struct {
-	Codes [][]byte `json:"codes" minItems:"2" maxItems:"8" doc:"a code made for this request by each device, base64; each proves its credential once"`
+	Codes [][]byte `json:"codes" minItems:"2" maxItems:"8" doc:"a code with a party of 0 made for this request by each device, base64; each proves its credential once"`
 }
 
 // Joined is what a rider learns of a join: nothing of the other devices but how many

@@ -13,7 +13,7 @@ import (
 )
 
 // Sales is what the edge calls for products: what a tenant sells and gives, and
-// what riders hold. code is a fresh code of the rider's, as for [Riders].
+// what riders hold. code is a proof of the rider's, as for [Riders].
 type Sales struct {
 	Catalogues func(ctx context.Context, tenant citygate.TenantID, page pg.Span) ([]Catalogue, error)
 	Publish    func(ctx context.Context, actor string, tenant citygate.TenantID, c Catalogue) error

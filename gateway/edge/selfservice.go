@@ -14,7 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// Riders is what the edge calls for riders themselves. code is a fresh code of
+// Riders is what the edge calls for riders themselves. code is a proof of
 // the rider's phone or band: it proves the credential, once, and nobody has to
 // register.
 type Riders struct {
@@ -67,9 +67,9 @@ type Inspected struct {
 	Result string `json:"result" enum:"valid,not_valid,denied"`
 }
 
-// ByCode is a request that a fresh code proves.
+// ByCode is a request that a proof of its rider is in.
 type ByCode struct {
-	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code made for this request, base64; it proves its credential once, to one tenant. In its place \"CG-proof\", the credential, a challenge of rider-challenge and the device key's signature of it"`
+	Code []byte `json:"code" minLength:"40" maxLength:"4096" doc:"a code with a party of 0 (no reader takes it), made for this request, base64; it proves its credential once, to one tenant. A code as readers take it proves only a device without a key of its own (codes made ahead, hash chains), and is what an inspector sends. In its place \"CG-proof\", the credential, a challenge of rider-challenge and the device key's signature of it"`
 }
 
 // ByCodeTrip is a request about one trip.

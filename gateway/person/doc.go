@@ -4,7 +4,7 @@
 //
 // # Consent
 //
-// Each device proves itself by a fresh code, used once, in one request ([Book.Join]).
+// Each device proves itself by a code for a party of 0, used once, in one request ([Book.Join]).
 // Nobody but who holds all of them can join them; an operator has no route for it.
 // Whoever holds one of them may leave with it at any time ([Book.Leave]).
 //

@@ -103,6 +103,13 @@ type Dynamic struct {
 // [code.ClockUnknown], [code.MediumBand] and nothing more. sign is then
 // [ChainSigner]'s.
 func Display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)) ([]byte, error) {
+	if d.Party < 1 || d.Party > maxParty {
+		return nil, fmt.Errorf("display: a party of %d, want 1 to %d", d.Party, maxParty)
+	}
+	return display(credential, d, sign)
+}
+
+func display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)) ([]byte, error) {
 	var c code.Code
 	if err := ParseCredential(credential, &c); err != nil {
 		return nil, fmt.Errorf("display: %w", err)
@@ -111,8 +118,6 @@ func Display(credential []byte, d Dynamic, sign func(msg []byte) ([]byte, error)
 	switch {
 	case age < 0 || age > maxAge:
 		return nil, fmt.Errorf("display: made %d seconds after issue, want 0 to %d", age, maxAge)
-	case d.Party < 1 || d.Party > maxParty:
-		return nil, fmt.Errorf("display: a party of %d, want 1 to %d", d.Party, maxParty)
 	case d.ClockQuality > code.ClockUnknown || d.Medium > code.MediumOther:
 		return nil, fmt.Errorf("display: clock quality %d or medium %d is not defined", d.ClockQuality, d.Medium)
 	}

@@ -118,7 +118,11 @@ func (Scheme) Parse(raw []byte, c *code.Code) error {
 		*c = code.Code{}
 		return err
 	}
-	if err := parseDynamic(raw[credential:], c); err != nil {
+	err = parseDynamic(raw[credential:], c)
+	if err == nil && c.Party == 0 {
+		err = code.ErrMalformed // [ParseProof] reads it
+	}
+	if err != nil {
 		*c = code.Code{}
 		return err
 	}
@@ -202,7 +206,7 @@ func parseDynamic(b []byte, c *code.Code) error {
 	c.Medium = flags & 3
 	c.Counter = binary.BigEndian.Uint16(b[4:])
 	c.Context = binary.BigEndian.Uint16(b[6:])
-	if c.Party == 0 || c.ClockQuality > code.ClockUnknown {
+	if c.ClockQuality > code.ClockUnknown {
 		return code.ErrMalformed
 	}
 	switch c.Suite {

@@ -33,6 +33,10 @@
 //     validator, the gateway and a dispute agree on every edge case;
 //   - a device key is looked at only after the issuer's signature over it holds.
 //
+// A display with a party of 0 is no ride. Signed like any other it proves its rider to
+// the gateway ([DisplayProof], [ParseProof]), which takes nothing that readers have seen
+// for that from a device with a key of its own; readers refuse it as malformed.
+//
 // The suites, as issuer and device: 0 Ed25519 and Ed25519, 1 P-256 and P-256, 2
 // SM2 and SM2 (default user id), 3 Ed25519 and P-256, 4 Ed25519 and a hash chain.
 // A key of an issuer verifies the suites of its own algorithm alone.
