@@ -113,6 +113,9 @@ func (g *Gateway) notify(ctx context.Context, product, address string, in edge.N
 		return edge.Ack{}, ErrNoAddress
 	}
 	notice, ack, err := notifier.ParseNotify(ctx, driver.Notification{Method: in.Method, Target: in.Target, Header: in.Header, Body: in.Body, At: g.Clock()})
+	if errors.Is(err, driver.ErrProbe) {
+		return edge.Ack(ack), nil
+	}
 	if err != nil {
 		g.notices.unproven(providerKey{t.ID, c.Name}, g.Clock())
 		g.Log.WarnContext(ctx, "a notification is not proven to be the provider's", "tenant", t.ID, "contract", c.Name, "error", err)

@@ -111,6 +111,11 @@ func TestWechatNotificationsSettleCharges(t *testing.T) {
 			t.Errorf("a notification with %s: status %d, %v", a, status, err)
 		}
 	}
+	for range 2 * unprovenAtMost { // a probe is refused however often it comes, and counts for nothing
+		if status, err := sim.Probe(t.Context(), http.DefaultClient, id, wechatpaysim.ArmProbe); err != nil || status != http.StatusUnauthorized {
+			t.Fatalf("a probe: status %d, %v", status, err)
+		}
+	}
 	if n := len(list[edge.Notice](o, "notices")); n != 0 || len(o.succeeded()) != 0 {
 		t.Fatalf("forged notifications left %d rows and settled %d charges", n, len(o.succeeded()))
 	}

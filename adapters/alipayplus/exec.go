@@ -44,6 +44,7 @@ func Ops() []string {
 // An error that is [driver.ErrNotPerformed] means that nothing was sent; after any
 // other nobody can say.
 func (p *Provider) Exec(ctx context.Context, op string, body json.RawMessage) (Answer, error) {
+	op = op[strings.LastIndexByte(strings.ReplaceAll(op, ".", "/"), '/')+1:] // a whole path is taken as it is
 	if !slices.Contains(Ops(), op) {
 		return Answer{}, ErrMethod.Explain("%q; there are %s", op, strings.Join(Ops(), ", "))
 	}

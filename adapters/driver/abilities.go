@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"crypto"
+	"errors"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -78,6 +79,10 @@ type Notice struct {
 	Agreement Agreement // for agreements
 	Rider     RiderStatus
 }
+
+// ErrProbe says that the provider sent something that is meant to be refused, to see
+// whether anybody checks. It is refused and is nothing to be alarmed about.
+var ErrProbe = errors.New("driver: a probe of the provider's")
 
 // A Notifier reads what the provider sends unasked.
 type Notifier interface {

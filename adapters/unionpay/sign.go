@@ -103,11 +103,12 @@ func (p *Provider) keyOf(text string, now time.Time) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// readAnswer takes an answer apart: k=v&k=v, values as they are. A field twice,
-// which two readers could read in two ways, is refused.
+// readAnswer takes an answer apart: k=v&k=v, values as they are; an & between braces
+// or brackets, as in tokenPayData={token=...&trId=...}, is of its value. A field
+// twice, which two readers could read in two ways, is refused.
 func readAnswer(body []byte) (message, error) {
 	m := message{}
-	for pair := range strings.SplitSeq(string(body), "&") {
+	for _, pair := range pairsOf(string(body)) {
 		name, value, ok := strings.Cut(pair, "=")
 		if _, twice := m[name]; twice || !ok || name == "" {
 			return nil, errors.New("unionpay: the answer is not k=v&k=v")
@@ -115,6 +116,27 @@ func readAnswer(body []byte) (message, error) {
 		m[name] = value
 	}
 	return m, nil
+}
+
+// pairsOf splits at each & that is not between braces or brackets.
+func pairsOf(text string) (pairs []string) {
+	var closes rune // what ends the braces that are open
+	from := 0
+	for i, c := range text {
+		switch {
+		case closes != 0:
+			if c == closes {
+				closes = 0
+			}
+		case c == '{':
+			closes = '}'
+		case c == '[':
+			closes = ']'
+		case c == '&':
+			pairs, from = append(pairs, text[from:i]), i+1
+		}
+	}
+	return append(pairs, text[from:])
 }
 
 // readForm takes a notification apart.

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"io"
 	"math/big"
@@ -425,4 +426,25 @@ func FuzzParseBill(f *testing.F) {
 			t.Errorf("rows of %d, which say %d is settled", sum, said)
 		}
 	})
+}
+
+// A payment by token: its answer repeats the token's field, which holds an & of its
+// own, and what the merchant reserved for himself may too. All of it is under the
+// signature.
+func TestAnswersWithBracesAreRead(t *testing.T) {
+	w := newWorld(t, func(_ *unionpaysim.Config, c *unionpay.Config) {
+		c.Collect, c.TokenRequestor = unionpay.Token, "99988877766"
+	})
+	d := debit("tokenorder1", 470)
+	r, err := w.provider.Submit(t.Context(), []driver.Debit{d})
+	if err != nil || r[0].Outcome != driver.Accepted {
+		t.Fatalf("Submit = %+v, %v; want accepted", r, err)
+	}
+	if q, err := w.provider.Query(t.Context(), ref(d)); err != nil || q.Outcome != driver.Succeeded {
+		t.Errorf("Query = %+v, %v; want succeeded", q, err)
+	}
+	reserved := json.RawMessage(`{"orderId":"reserved001","txnTime":"20260302143000","txnAmt":"1","qrNo":"6220485073630469936","reqReserved":"[a=1&b={2}]"}`)
+	if a, err := w.provider.Exec(t.Context(), "consume", reserved); err != nil || a.Fields["reqReserved"] != "[a=1&b={2}]" || a.Fields["respCode"] != "00" {
+		t.Errorf("consume = %+v, %v", a, err)
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cashlesscity/citygate/adapters/driver"
 )
 
 // errUnproven says that an answer or a notification carries no signature that
@@ -21,7 +23,7 @@ var errUnproven = errors.New("wechatpay: not signed by the platform")
 // errProbe says that the platform sent a signature that is meant to fail: it
 // looks whether anybody checks. It is errUnproven, and nothing else is done
 // about it: no alarm, no key is looked up, no key list is fetched.
-var errProbe = fmt.Errorf("%w: a signature probe", errUnproven)
+var errProbe = fmt.Errorf("%w: %w", errUnproven, driver.ErrProbe)
 
 const (
 	scheme      = "WECHATPAY2-SHA256-RSA2048"

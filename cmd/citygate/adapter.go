@@ -50,8 +50,9 @@ protocol with its own book, keys, bills and faults. When it takes requests it pr
   NAME simulator ready at http://ADDR
 
 It checks every request's signature with app_public.pem and signs with provider_private.pem.
-GET /sim/book shows what it moved; POST /sim/arm?next=lose makes the next request that moves money meet a fault
-(lose, die, delay, garble, decline, partial, unsigned, bad_sign).
+GET /sim/book shows what it moved; POST /sim/arm?next=lose makes the next request that moves money meet a fault:
+lose, die, delay, garble, decline, unsigned, bad_sign and others of the product's own; a word that it does not know is
+answered with all it knows. After die it takes no more requests: start it again, with an empty book.
 
 ` + keysHelp,
 		Example: `  citygate adapter sim alipay --listen 127.0.0.1:0 --keys ./keys`,
@@ -87,8 +88,8 @@ func newAdapterCallCommand(sys *system) *cobra.Command {
 		Long: `Sends one request with the adapter's own code to a provider, a simulator or a server under test, and prints the
 answer as it was received once its signature held.
 
-OP is the provider's method without its common prefix, such as key.query or trade.query; a whole method is taken
-as it is. Parameters are given as name=value, whose values are text, or as JSON by --biz; name=value wins.
+OP is the provider's method without its common prefix, such as key.query or trade.query, with dots or slashes; a whole
+method, or path, is taken as it is, and an OP that there is not is answered with the list. Parameters are given as name=value, whose values are text, or as JSON by --biz; name=value wins.
 
 Exit codes: 0 the answer is final and says yes; 1 the provider said a final no, or nothing was sent; 3 the outcome
 is unknown: a line "unknown: WHY" is printed, after the answer if there was one that could be believed. An answer

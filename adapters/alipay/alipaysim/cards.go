@@ -176,8 +176,8 @@ func facilitator(do func(s *Server, m *merchant, r ticketRequest) any) act {
 }
 
 func ticketMake(s *Server, m *merchant, r ticketRequest) any {
-	price, err := fromYuan(r.TicketPrice)
-	total, totalErr := fromYuan(r.TotalFee)
+	price, err := fromYuan(scalar(r.TicketPrice))
+	total, totalErr := fromYuan(scalar(r.TotalFee))
 	var n int64
 	if _, scanErr := fmt.Sscan(r.TicketNum, &n); err != nil || totalErr != nil || scanErr != nil || n < 1 || price*n != total || r.TradeNo == "" || r.TicketType != "oneway" {
 		return refusal("ILLEGAL_BIZ_PARAMS", "total_fee, ticket_price or ticket_num")

@@ -14,7 +14,7 @@ const waitLife = 3 * time.Minute
 
 type payRequest struct {
 	OutTradeNo      string `json:"out_trade_no"`
-	TotalAmount     string `json:"total_amount"`
+	TotalAmount     scalar `json:"total_amount"`
 	Subject         string `json:"subject"`
 	ProductCode     string `json:"product_code"`
 	Scene           string `json:"scene"`

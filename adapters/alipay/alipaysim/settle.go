@@ -17,7 +17,7 @@ const cny citygate.Currency = "CNY"
 
 type offlineTrade struct {
 	OutTradeNo      string   `json:"out_trade_no"`
-	Amount          string   `json:"amount"`
+	Amount          scalar   `json:"amount"`
 	ActualOrderTime string   `json:"actual_order_time"`
 	Subject         string   `json:"subject"`
 	UserID          string   `json:"user_id"`

@@ -3,6 +3,7 @@ package alipaysim
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ type tradeRequest struct {
 	OutTradeNo   string `json:"out_trade_no"`
 	TradeNo      string `json:"trade_no"`
 	OutRequestNo string `json:"out_request_no"`
-	RefundAmount string `json:"refund_amount"`
+	RefundAmount scalar `json:"refund_amount"`
 }
 
 type tradeAnswer struct {
@@ -181,10 +182,13 @@ func (s *Server) keyQuery(*merchant, []byte) (any, fate) {
 // are banned or owe.
 func (s *Server) blacklistQuery(_ *merchant, biz []byte) (any, fate) {
 	var request struct {
-		PageIndex int `json:"page_index"`
-		PageSize  int `json:"page_size"`
+		PageIndex scalar `json:"page_index"`
+		PageSize  scalar `json:"page_size"`
 	}
-	if err := json.Unmarshal(biz, &request); err != nil || request.PageIndex < 1 || request.PageSize < 1 || request.PageSize > 1000 {
+	err := json.Unmarshal(biz, &request)
+	page, pageErr := strconv.Atoi(string(request.PageIndex))
+	size, sizeErr := strconv.Atoi(string(request.PageSize))
+	if errors.Join(err, pageErr, sizeErr) != nil || page < 1 || size < 1 || size > 1000 {
 		return illegal("isv.invalid-parameter", "page_index or page_size"), delivered
 	}
 	listed := maps.Clone(s.banned)
@@ -194,8 +198,8 @@ func (s *Server) blacklistQuery(_ *merchant, biz []byte) (any, fate) {
 		}
 	}
 	riders := slices.Sorted(maps.Keys(listed))
-	from := min((request.PageIndex-1)*request.PageSize, len(riders))
-	to := min(from+request.PageSize, len(riders))
+	from := min((page-1)*size, len(riders))
+	to := min(from+size, len(riders))
 	return struct {
 		head
 		BlackList []string `json:"black_list"`
@@ -211,11 +215,26 @@ func toYuan(fen int64) string {
 	return strconv.FormatInt(fen/100, 10) + "." + strings.Repeat("0", 2-len(cents)) + cents
 }
 
-// fromYuan reads yuan with exactly two decimals, the form clients send.
-func fromYuan(s string) (int64, error) {
-	whole, cents, found := strings.Cut(s, ".")
-	if !found || len(cents) != 2 || strings.ContainsAny(s, "+-") {
+// fromYuan reads yuan with at most two decimals.
+func fromYuan(s scalar) (int64, error) {
+	whole, cents, found := strings.Cut(string(s), ".")
+	if whole == "" || len(cents) > 2 || found && cents == "" || strings.Trim(whole+cents, "0123456789") != "" {
 		return 0, strconv.ErrSyntax
 	}
-	return strconv.ParseInt(whole+cents, 10, 64)
+	return strconv.ParseInt(whole+cents+strings.Repeat("0", 2-len(cents)), 10, 64)
+}
+
+// A scalar is a value that the platform takes as text and as a number: clients write
+// amounts and pages in both ways.
+type scalar string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *scalar) UnmarshalJSON(raw []byte) error {
+	if len(raw) > 0 && raw[0] == '"' {
+		return json.Unmarshal(raw, (*string)(s))
+	}
+	var n json.Number
+	err := json.Unmarshal(raw, &n)
+	*s = scalar(n)
+	return err
 }

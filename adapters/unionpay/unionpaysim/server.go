@@ -258,7 +258,7 @@ func (s *Server) handle(do act) http.HandlerFunc {
 			out, arm = do(s, m, in)
 		}
 		s.mu.Unlock()
-		for _, name := range []string{"merId", "orderId", "txnTime", "txnType", "txnSubType", "bizType", "accessType"} {
+		for _, name := range []string{"merId", "orderId", "txnTime", "txnType", "txnSubType", "bizType", "accessType", "reqReserved", "tokenPayData"} {
 			out[name] = in[name]
 		}
 		s.send(w, r, out, arm)
