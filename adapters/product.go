@@ -30,12 +30,6 @@ type Product struct {
 	Tools *party.Tools // for those outside; nil: none
 }
 
-// Feeds says which lists of its provider a contract follows, where the product has
-// them. The gateway reads it; a product's configuration embeds it.
-type Feeds struct {
-	DenyEvery string `json:"deny_every,omitempty" doc:"how often the provider's list of refused riders is read, such as 1h; never, if empty"`
-}
-
 // A SecretField is a secret of a contract, by its name in the tenant's secret store.
 type SecretField struct {
 	Name string `json:"name"`
@@ -83,6 +77,9 @@ func (s Set) CheckConfig(name string, config json.RawMessage) error {
 	}
 	if err := form.Check(config, "/config"); err != nil {
 		return driver.ErrConfig.Explain("%s", err)
+	}
+	if _, err := FollowingOf(name, config); err != nil {
+		return err
 	}
 	if p.Check != nil {
 		return p.Check(config)

@@ -32,11 +32,13 @@ type Provider struct {
 	driver driver.Provider
 	about  driver.Description
 	clock  citygate.Clock
+
+	lists, bills time.Duration // what may be fetched within
 }
 
 // New wraps d. The deadlines of calls run on clock.
 func New(d driver.Provider, clock citygate.Clock) *Provider {
-	return &Provider{d, d.Describe(), clock}
+	return &Provider{d, d.Describe(), clock, listsWithin, billsWithin}
 }
 
 // Describe gives the driver's limits.
@@ -71,18 +73,6 @@ func (p *Provider) Mark(at time.Time) string {
 		return ""
 	}
 	return d.Mark(at)
-}
-
-// DenyFeed finds out whether the product lists riders it refuses.
-func (p *Provider) DenyFeed() (driver.DenyFeed, bool) {
-	d, ok := driver.As[driver.DenyFeed](p.driver)
-	return d, ok
-}
-
-// KeyFeed finds out whether the product publishes keys of its own codes.
-func (p *Provider) KeyFeed() (driver.KeyFeed, bool) {
-	d, ok := driver.As[driver.KeyFeed](p.driver)
-	return d, ok
 }
 
 // Submit asks for payments. There is one result for each debit, in order,
@@ -243,12 +233,17 @@ const lookEvery = 100 * time.Millisecond
 // cause when the driver's deadline has passed on the injected clock. A clock
 // that stands still, as in a played day, never ends a call.
 func (p *Provider) deadline(ctx context.Context) (context.Context, func()) {
-	if p.about.Deadline <= 0 {
+	return p.within(ctx, p.about.Deadline)
+}
+
+// within is deadline with another time; 0 is none.
+func (p *Provider) within(ctx context.Context, most time.Duration) (context.Context, func()) {
+	if most <= 0 {
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	end := p.clock().Add(p.about.Deadline)
-	timer := time.NewTimer(min(p.about.Deadline, lookEvery))
+	end := p.clock().Add(most)
+	timer := time.NewTimer(min(most, lookEvery))
 	go func() {
 		defer timer.Stop()
 		for {
@@ -310,8 +305,10 @@ type Biller struct {
 }
 
 // FetchBill gives the bill of the provider's day, or ErrBillNotReady. Bills are
-// large and have the caller's deadline, not that of a payment call.
+// large and have the contract's deadline for them, not that of a payment call.
 func (b *Biller) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
+	ctx, done := b.p.within(OwnDeadline(ctx), b.p.bills)
+	defer done()
 	bill, err := contained(b.p.about.Name, func() (driver.Bill, error) { return b.d.FetchBill(ctx, day) })
 	if err != nil {
 		return driver.Bill{}, b.p.failed(ctx, err)

@@ -56,7 +56,11 @@ func (s Set) Open(name string, deps Deps) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(d, deps.Clock), nil
+	opened := New(d, deps.Clock)
+	if following, err := FollowingOf(name, deps.Config); err == nil { // payments do not wait for a list's times to be corrected
+		opened.lists, opened.bills = following.Lists, following.Bills
+	}
+	return opened, nil
 }
 
 func (s Set) product(name string) (Product, error) {

@@ -31,7 +31,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy, Replay: g.replayPolicy},
 		Roaming:  g.roamingAPI(),
 		Shared:   g.sharedFaresAPI(), Explain: g.explainAPI(), Simulate: g.simulateTariff, Ridership: g.ridershipAPI(),
-		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice},
+		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice}, ProviderFeeds: g.feedsAPI(),
 		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(), Bearers: g.bearers(),
 		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), FareRefunds: g.fareRefunds(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,

@@ -28,6 +28,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
 	"github.com/cashlesscity/citygate/tenants"
@@ -45,7 +46,10 @@ func (g *Gateway) assemble() error {
 	g.Bundles = fleet.NewPublisher(g.DB, g.Ring, g.Tenants)
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random, Statuses: g.Revoked}
-	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Beside: askBeside(g.bulkhead), Tell: g.tellOwn})
+	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Beside: askBeside(g.bulkhead), Tell: g.tellOwn,
+		Listed: func(ctx context.Context, tx *pg.Tx) (map[code.SchemeID][]bundle.ForeignRoot, error) {
+			return listedRoots(ctx, tx, tx.Now.Add(-lateKeysFor))
+		}})
 	var err error
 	g.Access, err = access.New(access.Config{
 		DB: g.DB, Clock: g.Clock, Directory: g.Tenants, Random: g.Random, HTTP: g.Issuers,

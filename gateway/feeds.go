@@ -2,12 +2,12 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -16,39 +16,18 @@ import (
 // providerList is the reason of deny entries that come of a provider's own list.
 const providerList = "provider_list"
 
-// feedActor writes them.
+// feedActor writes them, and takes providers' keys.
 const feedActor = "system:provider_list"
 
-// ErrFeed says that a contract's configuration asks for a list that cannot be
-// followed.
+// ErrFeed says that a contract's configuration asks for a list that its provider has
+// not got.
 var ErrFeed = &citygate.Code{Name: "gateway.feed", Kind: citygate.Invalid,
-	Title: "The contract's deny_every is not a time of at least one minute. Correct the contract."}
+	Title: "The contract follows a list that its provider has not got. Take deny_every or keys_every out of the contract."}
 
-const feedLeast = time.Minute
-
-// feeds says which lists of the provider a contract follows; every product's
-// configuration may say so.
-type feeds struct {
-	DenyEvery string `json:"deny_every"` // such as "1h"; "" = not followed
-}
-
-// denyEvery says how often a contract's list is read, 0 for never.
-func denyEvery(c collect.Contract) (time.Duration, error) {
-	var f feeds
-	if err := json.Unmarshal(c.Config, &f); err != nil || f.DenyEvery == "" {
-		return 0, nil // what else is wrong with it the adapter says
-	}
-	every, err := time.ParseDuration(f.DenyEvery)
-	if err != nil || every < feedLeast {
-		return 0, ErrFeed.Explain("contract %s: %q", c.Name, f.DenyEvery)
-	}
-	return every, nil
-}
-
-// followLists reads the lists of riders whom providers refuse, where a contract
-// follows one and it is due, and denies what is on them: the riders cannot pay, so
-// validators learn it. A list that cannot be read changes nothing and is asked for
-// again; half a list would let refused riders through, so adapters give none.
+// followLists reads the lists of providers that contracts follow, where one is due: of
+// riders whom the provider refuses, and of the keys of its own codes. A list that
+// cannot be read changes nothing and is asked for again; half a list would let refused
+// riders through or keep keys that were withdrawn, so adapters give none.
 func (g *Gateway) followLists(ctx context.Context, tenant citygate.TenantID) error {
 	contracts, err := g.contracts(ctx, tenant)
 	if err != nil {
@@ -56,9 +35,9 @@ func (g *Gateway) followLists(ctx context.Context, tenant citygate.TenantID) err
 	}
 	var failed error
 	for _, c := range contracts {
-		every, err := denyEvery(c)
-		if err == nil && every > 0 && c.State == "active" {
-			err = g.followList(ctx, tenant, c, every)
+		f, err := adapters.FollowingOf(c.Adapter, c.Config)
+		if err == nil && c.State == "active" {
+			err = g.followThose(ctx, tenant, c, f)
 		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("contract %s: %w", c.Name, err))
@@ -67,18 +46,47 @@ func (g *Gateway) followLists(ctx context.Context, tenant citygate.TenantID) err
 	return failed
 }
 
-func (g *Gateway) followList(ctx context.Context, tenant citygate.TenantID, c collect.Contract, every time.Duration) error {
-	var due bool
+// followThose reads what is due of a contract's lists beside the job, one after
+// another. A list that fails does not keep the other from being read.
+func (g *Gateway) followThose(ctx context.Context, tenant citygate.TenantID, c collect.Contract, f adapters.Following) error {
+	if f.Deny == 0 && f.Keys == 0 {
+		return nil
+	}
+	var deny, keys, waits bool
 	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		due, err = collect.FeedDue(ctx, tx, c.Name, collect.FeedDeny)
+		deny, keys, waits = false, false, false
+		if f.Deny > 0 {
+			if deny, err = collect.FeedDue(ctx, tx, c.Name, collect.FeedDeny); err != nil {
+				return err
+			}
+		}
+		if f.Keys > 0 {
+			if keys, err = collect.FeedDue(ctx, tx, c.Name, collect.FeedKeys); err != nil {
+				return err
+			}
+			waits, err = collect.FeedUncarried(ctx, tx, c.Name)
+		}
 		return err
 	})
-	if err != nil || !due {
+	if err != nil || !deny && !keys && !waits {
 		return err
 	}
-	return g.bulkhead.Do(ctx, collect.TaskLists, tenant, c.Name, func(ctx context.Context) error { return g.readList(ctx, tenant, c, every) })
+	return g.bulkhead.Do(ctx, collect.TaskLists, tenant, c.Name, func(ctx context.Context) (failed error) {
+		if deny {
+			failed = g.readList(ctx, tenant, c, f.Deny)
+		}
+		if keys {
+			failed = errors.Join(failed, g.readKeys(ctx, tenant, c, f))
+		}
+		if keys || waits {
+			failed = errors.Join(failed, g.carryKeys(ctx, tenant, c, f))
+		}
+		return failed
+	})
 }
 
+// readList has the riders on a provider's list denied: they cannot pay, so validators
+// learn it.
 func (g *Gateway) readList(ctx context.Context, tenant citygate.TenantID, c collect.Contract, every time.Duration) error {
 	p, err := g.provider(ctx, tenant, c)
 	if err != nil {
@@ -86,12 +94,12 @@ func (g *Gateway) readList(ctx context.Context, tenant citygate.TenantID, c coll
 	}
 	feed, ok := p.DenyFeed()
 	if !ok {
-		return ErrFeed.Explain("contract %s: %s has no list", c.Name, c.Adapter)
+		return ErrFeed.Explain("contract %s: %s has no list of riders", c.Name, c.Adapter)
 	}
 	riders, pullErr := feed.PullDeny(ctx)
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		if pullErr != nil {
-			return collect.FeedFailed(ctx, tx, c.Name, collect.FeedDeny)
+			return collect.FeedFailed(ctx, tx, c.Name, collect.FeedDeny, pullErr)
 		}
 		if err := credential.Mirror(ctx, tx, feedActor, providerList, c.Name, riders); err != nil {
 			return err

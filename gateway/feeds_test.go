@@ -102,15 +102,73 @@ func TestProvidersListIsFollowed(t *testing.T) {
 	}
 }
 
-func TestFeedTimesAreChecked(t *testing.T) {
-	for config, want := range map[string]time.Duration{`{}`: 0, `{"deny_every":""}`: 0, `{"deny_every":"90m"}`: 90 * time.Minute, `[]`: 0} {
-		if got, err := denyEvery(collect.Contract{Config: json.RawMessage(config)}); err != nil || got != want {
-			t.Errorf("%s: %s, %v; want %s", config, got, err, want)
+// A contract that follows a list that its provider has not got says so, and follows the
+// lists of others.
+func TestListThatIsNotThereIsSaid(t *testing.T) {
+	o := open(t)
+	l := &lister{}
+	o.Products.Replace("listed", func(adapters.Deps) (driver.Provider, error) { return l, nil })
+	o.onboard()
+	o.in(bus, func(tx *pg.Tx) error {
+		err := collect.AddContract(t.Context(), tx, actor, collect.Contract{Name: "a", Adapter: "listed", Config: json.RawMessage(`{"keys_every":"1h"}`)})
+		if err == nil {
+			err = collect.AddContract(t.Context(), tx, actor, collect.Contract{Name: "b", Adapter: "listed", Config: json.RawMessage(`{"deny_every":"1h"}`)})
+		}
+		return err
+	})
+	if err := o.followLists(t.Context(), bus); !errors.Is(err, ErrFeed) || l.asked != 1 {
+		t.Errorf("%v, and %d lists were read; want ErrFeed and one", err, l.asked)
+	}
+}
+
+// A hanging list is given up by its own deadline: what else the tenant has to do with
+// providers gets the place it had.
+func TestListThatHangsFreesItsPlace(t *testing.T) {
+	o := open(t)
+	b := collect.NewBulkhead(1, o.now, func(error) {}) // one place for the tenant
+	defer b.Stop()
+	o.bulkhead = b
+	h := &hanging{asked: make(chan struct{})}
+	o.Products.Replace("hanging", func(adapters.Deps) (driver.Provider, error) { return h, nil })
+	o.onboard()
+	o.in(bus, func(tx *pg.Tx) error {
+		return collect.AddContract(t.Context(), tx, actor, collect.Contract{Name: "hanging", Adapter: "hanging", Config: json.RawMessage(`{"keys_every":"1h","lists_within":"5s"}`)})
+	})
+	o.must(o.followLists(t.Context(), bus))
+	<-h.asked
+	other := func() bool {
+		done := make(chan struct{})
+		o.must(b.Do(t.Context(), collect.TaskCharges, bus, "other", func(context.Context) error { close(done); return nil }))
+		select {
+		case <-done:
+			return true
+		case <-time.After(10 * time.Millisecond):
+			return false
 		}
 	}
-	for _, config := range []string{`{"deny_every":"soon"}`, `{"deny_every":"59s"}`, `{"deny_every":"-1h"}`} {
-		if _, err := denyEvery(collect.Contract{Config: json.RawMessage(config)}); !errors.Is(err, ErrFeed) {
-			t.Errorf("%s: %v; want ErrFeed", config, err)
-		}
+	o.move(4 * time.Second)
+	if other() {
+		t.Fatal("the list has its place no more, before its time was over")
 	}
+	o.move(2 * time.Second)
+	for !other() { // the test's own deadline ends this
+		<-time.After(10 * time.Millisecond)
+	}
+	if n := o.audit.Count(bus, `SELECT count(*) FROM provider_feeds WHERE feed = 'keys' AND failures = 1 AND error LIKE '%adapters.outcome_open%'`); n != 1 {
+		t.Errorf("%d rows tell of it", n)
+	}
+}
+
+// A hanging provider answers nothing.
+type hanging struct {
+	driver.Provider
+	asked chan struct{}
+}
+
+func (*hanging) Describe() driver.Description { return driver.Description{Name: "hanging"} }
+
+func (h *hanging) PullKeys(ctx context.Context) ([]driver.FeedKey, error) {
+	close(h.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,19 +133,27 @@ func (g *Gateway) proveForeign(ctx context.Context, tx *pg.Tx, operator citygate
 // schemesFor gathers the entries of code schemes in an operator's bundles: its own
 // and those of the issuers it accepts, as far as they admit it.
 func (g *Gateway) schemesFor(ctx context.Context, operator citygate.TenantID, accepts []citygate.TenantID) ([]bundle.Scheme, error) {
-	ids := append([]citygate.TenantID{operator}, accepts...)
-	slices.Sort(ids)
+	others := slices.DeleteFunc(slices.Clone(accepts), func(id citygate.TenantID) bool { return id == operator })
+	slices.Sort(others)
 	var all []bundle.Scheme
-	for _, id := range slices.Compact(ids) {
-		err := g.DB.InTenant(ctx, id, func(tx *pg.Tx) error {
-			entries, err := foreign.For(ctx, tx, operator)
-			all = append(all, entries...) // in the order of tenants and schemes, as a bundle wants them
+	for _, id := range append([]citygate.TenantID{operator}, slices.Compact(others)...) {
+		var entries []bundle.Scheme
+		err := g.DB.InTenant(ctx, id, func(tx *pg.Tx) (err error) {
+			if entries, err = foreign.For(ctx, tx, operator); err == nil {
+				entries, err = withListed(ctx, tx, entries)
+			}
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
+		all = append(all, entries...)
 	}
+	all, disputed := undisputed(all)
+	if disputed > 0 {
+		g.Log.WarnContext(ctx, "tenants bring different keys under one name; each name keeps the first", "operator", operator, "left_out", disputed)
+	}
+	slices.SortStableFunc(all, func(a, b bundle.Scheme) int { return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID)) }) // as a bundle wants them
 	return all, nil
 }
 

@@ -44,12 +44,13 @@ const (
 type ministry struct {
 	scheme             *motsm2.Scheme
 	root, issuer, user *sm2.PrivateKey
+	index              byte // of the root
 }
 
 func newMinistry(o *office) *ministry {
 	s, err := motsm2.New(motsm2.Defaults())
 	o.must(err)
-	m := &ministry{scheme: s}
+	m := &ministry{scheme: s, index: 1}
 	for _, key := range []**sm2.PrivateKey{&m.root, &m.issuer, &m.user} {
 		*key, err = sm2.GenerateKey(rand.Reader)
 		o.must(err)
@@ -62,7 +63,7 @@ func (m *ministry) show(o *office, card byte, at time.Time) []byte {
 	by := func(key *sm2.PrivateKey) motsm2.Sign {
 		return func(uid, msg []byte) ([]byte, error) { return key.Sign(rand.Reader, uid, msg) }
 	}
-	cert, err := m.scheme.BuildCertificate(motsm2.Certificate{Version: 0x80, RootIndex: 1, Month: 12, Year: 2099, Key: sm2.Compress(m.issuer.Public())}, by(m.root))
+	cert, err := m.scheme.BuildCertificate(motsm2.Certificate{Version: 0x80, RootIndex: m.index, Month: 12, Year: 2099, Key: sm2.Compress(m.issuer.Public())}, by(m.root))
 	o.must(err)
 	authorised, err := m.scheme.BuildAuthorisation(motsm2.Authorisation{Version: 0x80, Certificate: cert, UserAccount: [10]byte{9: card}, CardIssuer: 1,
 		Platform: 1, CapMinor: 500, UserKey: sm2.Compress(m.user.Public()), ExpiresAt: at.Add(24 * time.Hour).Unix(), Validity: 60}, by(m.issuer))

@@ -105,6 +105,7 @@ type Gateway struct {
 	schemes   *code.Dispatcher
 	readers   schemeCache
 	passes    secretCache
+	late      lateCache
 	seen      *code.Memory
 	trust     trustCache
 	tokenKeys tokenKeys

@@ -134,6 +134,9 @@ func (g *Gateway) Keys(ctx context.Context, tenant citygate.TenantID) (code.KeyS
 	if err != nil {
 		return nil, err
 	}
+	if held, err = g.withLate(ctx, tenant, b, held); err != nil {
+		return nil, err
+	}
 	return g.withSecrets(ctx, tenant, b, held), nil
 }
 

@@ -2944,10 +2944,15 @@ CREATE TABLE provider_feeds (
     pulled_at timestamp with time zone,
     items integer,
     failures integer NOT NULL,
+    failed_at timestamp with time zone,
+    error text COLLATE "C" NOT NULL DEFAULT ''::text,
+    carried boolean NOT NULL DEFAULT true,
+    let_through boolean NOT NULL DEFAULT false,
     CONSTRAINT provider_feeds_pkey PRIMARY KEY (tenant_id, contract, feed),
     CONSTRAINT provider_feeds_check CHECK (((pulled_at IS NULL) = (items IS NULL))),
+    CONSTRAINT provider_feeds_error_check CHECK ((length(error) <= 500)),
     CONSTRAINT provider_feeds_failures_check CHECK ((failures >= 0)),
-    CONSTRAINT provider_feeds_feed_check CHECK ((feed = 'deny'::text)),
+    CONSTRAINT provider_feeds_feed_check CHECK ((feed = ANY (ARRAY['deny'::text, 'keys'::text]))),
     CONSTRAINT provider_feeds_items_check CHECK ((items >= 0)),
     CONSTRAINT provider_feeds_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
 );
@@ -2956,6 +2961,10 @@ COMMENT ON COLUMN provider_feeds.due_at IS 'When the list is read again.';
 COMMENT ON COLUMN provider_feeds.pulled_at IS 'When it was last read whole; none: never.';
 COMMENT ON COLUMN provider_feeds.items IS 'Riders on it then, of whom the tenant may know few.';
 COMMENT ON COLUMN provider_feeds.failures IS 'Readings in a row that failed; nothing was changed by them.';
+COMMENT ON COLUMN provider_feeds.failed_at IS 'When the list last could not be read or was refused; none: never.';
+COMMENT ON COLUMN provider_feeds.error IS 'Why, then; empty since the list was read again.';
+COMMENT ON COLUMN provider_feeds.carried IS 'False while readers'' bundles do not have what the list changed.';
+COMMENT ON COLUMN provider_feeds.let_through IS 'Somebody looked: the next list is taken as it is, also with keys that were out of force.';
 ALTER TABLE provider_feeds ENABLE ROW LEVEL SECURITY;
 ALTER TABLE provider_feeds FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON provider_feeds
@@ -2963,7 +2972,33 @@ CREATE POLICY tenant ON provider_feeds
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON provider_feeds TO citygate_app;
 GRANT SELECT ON provider_feeds TO citygate_auditor;
-GRANT UPDATE (due_at, pulled_at, items, failures) ON provider_feeds TO citygate_app;
+GRANT UPDATE (due_at, pulled_at, items, failures, failed_at, error, carried, let_through) ON provider_feeds TO citygate_app;
+
+CREATE TABLE provider_keys (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    key_id bigint NOT NULL,
+    since timestamp with time zone NOT NULL,
+    material bytea NOT NULL,
+    missed_at timestamp with time zone,
+    until timestamp with time zone,
+    CONSTRAINT provider_keys_pkey PRIMARY KEY (tenant_id, contract, key_id, since),
+    CONSTRAINT provider_keys_key_id_check CHECK (((key_id >= 0) AND (key_id <= '4294967295'::bigint))),
+    CONSTRAINT provider_keys_material_check CHECK (((length(material) >= 1) AND (length(material) <= 2048))),
+    CONSTRAINT provider_keys_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE provider_keys IS 'Keys of a provider''s own codes as its list gave them, those in force and those that were.';
+COMMENT ON COLUMN provider_keys.since IS 'When a list had it first.';
+COMMENT ON COLUMN provider_keys.missed_at IS 'When the list came without it; one more such list later takes it out of force. None: it is on the newest list.';
+COMMENT ON COLUMN provider_keys.until IS 'When it went out of force; none: it is in force.';
+ALTER TABLE provider_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE provider_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON provider_keys
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON provider_keys TO citygate_app;
+GRANT SELECT ON provider_keys TO citygate_auditor;
+GRANT UPDATE (missed_at, until) ON provider_keys TO citygate_app;
 
 CREATE TABLE provider_notices (
     tenant_id bigint NOT NULL,

@@ -26,7 +26,8 @@ func newAdapterCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newAdapterSimCommand(sys), newAdapterCallCommand(sys),
-		newAdapterNewCommand(sys), newAdapterKeysCommand(sys), newAdapterTestCommand(sys), newAdapterContractCommand(sys))
+		newAdapterNewCommand(sys), newAdapterKeysCommand(sys), newAdapterTestCommand(sys), newAdapterContractCommand(sys),
+		newAdapterFeedsCommand(sys), newAdapterTakeKeysCommand(sys))
 	return c
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway"
 	"github.com/cashlesscity/citygate/gateway/access"
 	"github.com/cashlesscity/citygate/gateway/city"
@@ -215,7 +216,7 @@ func (f gatewayFlags) build(ctx context.Context, sys *system, c gateway.Config) 
 		}
 	}()
 	c.AppURL, c.JobsURL = db.url(pglocal.App), db.url(pglocal.Jobs)
-	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providerClient(), gateway.Products()
+	c.Clock, c.Random, c.HTTP, c.Products = sys.Now, rand.Reader, providersWay(), gateway.Products()
 	c.PublicURL = f.publicURL
 	c.Issuers, c.Revoked = access.Client(f.issuerNets), f.statuses
 	c.Collect, c.Served = collect.DefaultRules(), sys.served
@@ -256,9 +257,33 @@ func (in *installation) close(ctx context.Context) error {
 // database.
 const stopWithin = 10 * time.Second
 
-// providerClient is the way to payment providers. It goes where a contract says
-// and nowhere else: a redirect is an answer and no order, and no environment
-// variable puts a proxy between.
+// A providerWay is the way to payment providers. A call that has a deadline of its own
+// (a list, a bill) ends by that, any other with the time of a payment.
+type providerWay struct{ calls, fetches *http.Client }
+
+// Do implements [driver.Doer].
+func (w providerWay) Do(r *http.Request) (*http.Response, error) {
+	if adapters.HasOwnDeadline(r.Context()) {
+		return w.fetches.Do(r) //nolint:gosec // a contract names where its provider is
+	}
+	return w.calls.Do(r) //nolint:gosec // a contract names where its provider is
+}
+
+// providersWay makes the way to payment providers.
+func providersWay() providerWay {
+	fetches := providerClient()
+	fetches.Timeout = fetchMost
+	if t, ok := fetches.Transport.(*http.Transport); ok {
+		t.ResponseHeaderTimeout = 0 // a bill may be made while it is waited for
+	}
+	return providerWay{providerClient(), fetches}
+}
+
+// fetchMost is above any deadline that a contract can name.
+const fetchMost = 2 * time.Hour
+
+// providerClient goes where a contract says and nowhere else: a redirect is an answer
+// and no order, and no environment variable puts a proxy between.
 func providerClient() *http.Client {
 	return &http.Client{
 		Timeout:       30 * time.Second,

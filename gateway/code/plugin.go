@@ -32,6 +32,9 @@ type Plugin struct {
 	// them: no bundle carries those. The tenant's secret store holds the object that
 	// Trust reads, whose result is then a [SecretSource].
 	NeedsSecret bool
+	// Key refuses bytes that are no foreign key of the scheme. nil: the scheme looks
+	// into none.
+	Key func(key []byte) error
 }
 
 // A Sample is a genuine code with what it takes to verify it.

@@ -46,6 +46,7 @@ var guards = map[string]access.Kind{
 	"put-acceptance":        access.PolicyPublish,
 	"put-issuance-policy":   access.PolicyPublish,
 	"put-code-scheme":       access.PolicyPublish,
+	"take-provider-keys":    access.PolicyPublish, // whose codes readers take
 	"propose-roaming":       access.PolicyPublish,
 	"agree-roaming":         access.PolicyPublish,
 	"end-roaming":           access.PolicyPublish,

@@ -144,6 +144,7 @@ func (w *world) changes(p *party) []call {
 		{op: "restore-tariff", method: "POST", path: p.path("tariffs/1/restore"), body: o{"from": w.now().Add(48 * time.Hour)}},
 		{op: "publish-risk-terms", method: "POST", path: p.path("risk-terms"), body: o{"from": w.now().Add(24 * time.Hour), "terms": o{"version": 1, "contracts": []any{}}}},
 		{op: "put-code-scheme", method: "PUT", path: p.path("code-schemes/token-defer"), body: o{"params": o{"issuer": p.issuer}, "operators": []int64{int64(quietTenant)}}},
+		{op: "take-provider-keys", method: "POST", path: p.path("contracts/%s/keys/take", p.has["contract"]), body: o{"reason": "by letter"}},
 		{op: "put-contract", method: "PUT", path: p.path("contracts/other"), body: o{"adapter": "sandbox", "config": sandbox, "fee_ppm": 6000}},
 		{op: "put-payer", method: "PUT", path: p.path("accounts/%s/payers/other", fresh.Account), body: o{"rider_ref": "fresh-other"}},
 		{op: "put-issuer", method: "PUT", path: p.path("issuers/other"), body: o{"url": "https://id.example/other", "client_id": "gateway"}},

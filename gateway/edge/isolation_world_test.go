@@ -507,6 +507,9 @@ func (w *world) live(p *party, terminalID uint32) {
 			provider_ref, reason, verdict, detail, state, note, repeats, received_at, last_at)
 		SELECT tenant_id, $1, contract, 'n-1', decode(repeat('ab', 32), 'hex'), 'payment', 'NOBODYS', '', '', 'succeeded', '', '', 'unknown_order', '', 'open', '', 0, $2, $2
 		FROM provider_contracts LIMIT 1`, notice, w.now())
+	w.owner.Exec(p.id, `INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, pulled_at, items, failures) VALUES ($1, $2, 'keys', '2030-01-01', $3, 1, 0), ($1, $2, 'deny', '2030-01-01', $3, 1, 0)`,
+		p.id, p.has["contract"], w.now())
+	w.owner.Exec(p.id, `INSERT INTO provider_keys (tenant_id, contract, key_id, since, material) VALUES ($1, $2, 5, $3, '\x0201'), ($1, $2, 6, $3, '\x0202')`, p.id, p.has["contract"], w.now())
 	var flags []risk.Row
 	w.must(w.DB.InTenant(w.t.Context(), p.id, func(tx *pg.Tx) (err error) {
 		flags, err = risk.Keep(w.t.Context(), tx, []risk.Flag{{Kind: risk.Copied, Rider: citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}, At: w.now().UnixMilli(),

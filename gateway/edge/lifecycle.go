@@ -35,7 +35,7 @@ var activities = map[string][]tenants.Activity{
 	"add-calendar": configures, "add-settlement-terms": configures, "assign": configures, "create-pairing-code": configures, "enrol-terminal": configures,
 	"ensure-key": configures, "rotate-key": configures, "activate-key": configures, "publish-catalogue": configures, "publish-journey-rules": configures,
 	"publish-policy": configures, "restore-policy": configures, "publish-risk-terms": configures, "publish-tariff": configures, "restore-tariff": configures,
-	"put-acceptance": configures, "put-code-scheme": configures, "put-contract": configures, "put-issuance-policy": configures, "put-quota": configures,
+	"put-acceptance": configures, "put-code-scheme": configures, "put-contract": configures, "take-provider-keys": configures, "put-issuance-policy": configures, "put-quota": configures,
 	"put-refund-rules": configures, "put-retention": configures, "put-served": configures, "put-stops": configures, "put-vehicles": configures,
 	"set-terminal-profile": configures, "propose-roaming": configures, "agree-roaming": configures, "propose-fare-member": configures, "agree-fare-member": configures,
 

@@ -64,6 +64,9 @@ var permissions = map[string]authz.Permission{
 	"list-adapters":       {Resource: "provider", Verb: "read"},
 	"put-contract":        {Resource: "provider", Verb: "write"},
 	"put-contract-secret": {Resource: "provider", Verb: "write"},
+	"list-provider-feeds": {Resource: "provider", Verb: "read"},
+	"list-provider-keys":  {Resource: "provider", Verb: "read"},
+	"take-provider-keys":  {Resource: "provider", Verb: "write"},
 	"list-notices":        {Resource: "recon", Verb: "read"},
 	"resolve-notice":      {Resource: "recon", Verb: "write"},
 	"notify":              signsIn, // the body is signed by the provider

@@ -80,6 +80,7 @@ func (e *Edge) routes() {
 	e.accessRoutes()
 	e.approvalRoutes()
 	e.notifyRoutes()
+	e.providerFeedRoutes()
 	e.platformRoutes()
 	e.singles()
 	e.signedRoutes()

@@ -50,6 +50,8 @@ type Verticals struct {
 	Payouts   PayoutDesk
 	Notify    Notify
 
+	ProviderFeeds ProviderFeeds
+
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
 	Terminals func(ctx context.Context, tenant citygate.TenantID, after uint32, limit int) ([]Terminal, error)

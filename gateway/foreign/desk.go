@@ -62,6 +62,9 @@ type Config struct {
 	Beside func(ctx context.Context, tenant citygate.TenantID, contract string, work func(context.Context) error) error
 	// Tell hands names to the operator that the transaction's tenant itself is.
 	Tell func(ctx context.Context, tx *pg.Tx, names []interbook.Name) error
+	// Listed gives the keys of providers' lists by scheme, also those that went out of
+	// force lately: codes come in late.
+	Listed func(ctx context.Context, tx *pg.Tx) (map[code.SchemeID][]bundle.ForeignRoot, error)
 }
 
 // A Desk answers for every tenant. It is safe for concurrent use.
@@ -103,10 +106,10 @@ func (d *Desk) scheme(e *Entry) (code.Scheme, error) {
 	return s, nil
 }
 
-// trust gives the foreign keys of an entry.
-func (e *Entry) trust() *code.Trust {
+// trust gives the foreign keys of an entry, with those that providers' lists name.
+func (e *Entry) trust(listed []bundle.ForeignRoot) *code.Trust {
 	t := &code.Trust{Number: 1}
-	for _, r := range e.Roots {
+	for _, r := range slices.Concat(listed, e.Roots) { // one that was put by hand goes before a list's
 		t.AddForeign(code.KeyName{Scheme: e.Scheme, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}, r.Key)
 	}
 	return t
@@ -238,10 +241,16 @@ func (d *Desk) readers(ctx context.Context, tx *pg.Tx) (map[code.SchemeID]*reade
 	if err != nil {
 		return nil, err
 	}
+	var listed map[code.SchemeID][]bundle.ForeignRoot
+	if len(entries) > 0 {
+		if listed, err = d.Listed(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
 	out := make(map[code.SchemeID]*reader, len(entries))
 	for _, e := range entries {
 		if s, err := d.scheme(&e); err == nil {
-			out[e.Scheme] = &reader{e, s, e.trust()}
+			out[e.Scheme] = &reader{e, s, e.trust(listed[e.Scheme])}
 		}
 	}
 	return out, nil

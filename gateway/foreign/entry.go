@@ -17,7 +17,7 @@ func issuerOf(params []byte) (citygate.Issuer, error) {
 	return common.Issuer, err
 }
 
-// compareRoots is the order of foreign keys in a bundle.
-func compareRoots(a, b bundle.ForeignRoot) int {
+// CompareRoots is the order of foreign keys in a bundle.
+func CompareRoots(a, b bundle.ForeignRoot) int {
 	return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.List, b.List), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 }

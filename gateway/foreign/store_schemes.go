@@ -70,7 +70,7 @@ func For(ctx context.Context, tx *pg.Tx, operator citygate.TenantID) ([]bundle.S
 	for _, e := range entries {
 		if e.admits(tx.Tenant, operator) {
 			roots := slices.Clone(e.Roots)
-			slices.SortFunc(roots, compareRoots)
+			slices.SortFunc(roots, CompareRoots)
 			out = append(out, bundle.Scheme{Tenant: tx.Tenant, ID: e.Scheme, Params: e.Params, Roots: roots})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"slices"
@@ -68,6 +69,13 @@ func (s *Server) serveRider(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// SetKeyList changes what key.query answers from now on.
+func (s *Server) SetKeyList(keys map[uint32][]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config.KeyList = maps.Clone(keys)
 }
 
 // SampleKeys gives n keys of the shape that key.query lists: points of

@@ -65,7 +65,12 @@ func Defaults() Params {
 // where issuers are the keys of codes without a certificate. A terminal's source
 // names a root [RootKey] and an issuer's key [IssuerKey]; either is a point of 33
 // or 65 bytes.
-var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples}
+var Plugin = code.Plugin{ID: ID, New: newScheme, Trust: readTrust, Samples: samples, Key: checkKey}
+
+func checkKey(key []byte) error {
+	_, err := sm2.ParseKey(key)
+	return err
+}
 
 func newScheme(raw []byte) (code.Scheme, error) {
 	p := Defaults()
