@@ -205,7 +205,7 @@ func (p *Provider) Able(c driver.Capability) bool {
 	case driver.CapContract:
 		return p.config.Collect == Withholding
 	case driver.CapRefund, driver.CapBill, driver.CapRider, driver.CapAuthorize, driver.CapCodeIssue, driver.CapCodeResolve,
-		driver.CapDeviceEnroll, driver.CapArrears, driver.CapQuote:
+		driver.CapDeviceEnroll, driver.CapArrears, driver.CapQuote, driver.CapMark:
 	}
 	return true // what it has no method for nobody finds
 }

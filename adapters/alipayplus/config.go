@@ -224,7 +224,7 @@ func (p *Provider) Able(c driver.Capability) bool {
 	case driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill:
 		return true
 	case driver.CapKeyFeed, driver.CapDenyFeed, driver.CapDenyPush, driver.CapEvidence, driver.CapRider, driver.CapContract,
-		driver.CapAuthorize, driver.CapCardIssue, driver.CapCodeIssue, driver.CapCodeResolve:
+		driver.CapAuthorize, driver.CapCardIssue, driver.CapCodeIssue, driver.CapCodeResolve, driver.CapMark:
 	}
 	return false
 }

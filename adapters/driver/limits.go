@@ -93,6 +93,7 @@ const (
 	CapDeviceEnroll Capability = "device_enroll" // DeviceEnroller
 	CapArrears      Capability = "arrears"       // ArrearSync
 	CapQuote        Capability = "quote"         // Quoter
+	CapMark         Capability = "mark"          // Marker
 )
 
 // A Selective provider learns what it can do when it is opened, as one that
@@ -135,7 +136,7 @@ var capabilities = []struct {
 	{CapEvidence, is[EvidenceCheck]}, {CapRider, is[RiderCheck]}, {CapContract, is[Contract]},
 	{CapAuthorize, is[Authorizer]}, {CapCardIssue, is[CardIssuer]}, {CapCodeIssue, is[CodeIssuer]},
 	{CapCodeResolve, is[CodeResolver]}, {CapDeviceEnroll, is[DeviceEnroller]}, {CapArrears, is[ArrearSync]},
-	{CapQuote, is[Quoter]},
+	{CapQuote, is[Quoter]}, {CapMark, is[Marker]},
 }
 
 func is[T any](p Provider) bool { _, ok := As[T](p); return ok }
@@ -147,7 +148,7 @@ var interfaces = map[any]Capability{
 	(*EvidenceCheck)(nil): CapEvidence, (*RiderCheck)(nil): CapRider, (*Contract)(nil): CapContract,
 	(*Authorizer)(nil): CapAuthorize, (*CardIssuer)(nil): CapCardIssue, (*CodeIssuer)(nil): CapCodeIssue,
 	(*CodeResolver)(nil): CapCodeResolve, (*DeviceEnroller)(nil): CapDeviceEnroll, (*ArrearSync)(nil): CapArrears,
-	(*Quoter)(nil): CapQuote,
+	(*Quoter)(nil): CapQuote, (*Marker)(nil): CapMark,
 }
 
 // nameOf gives the name of the ability T, "" for what is none.

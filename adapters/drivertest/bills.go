@@ -74,7 +74,7 @@ func readBill(t TB, h Harness) []driver.BillLine {
 }
 
 func billOfTomorrow(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
+	pay(t, h, debit(h, "row1", 500))
 	biller, _ := driver.As[driver.Biller](h.Provider())
 	if _, err := biller.FetchBill(t.Context(), h.EndDay().AddDays(400)); !errors.Is(err, driver.ErrBillNotReady) {
 		t.Errorf("FetchBill of a day in a year = %v; want ErrBillNotReady", err)
@@ -82,7 +82,7 @@ func billOfTomorrow(t TB, h Harness) {
 }
 
 func billSaysItsDay(t TB, h Harness) {
-	d := h.Debit("row1", 500)
+	d := debit(h, "row1", 500)
 	pay(t, h, d)
 	biller, _ := driver.As[driver.Biller](h.Provider())
 	day := h.EndDay()
@@ -96,8 +96,8 @@ func billSaysItsDay(t TB, h Harness) {
 }
 
 func billAgain(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
-	pay(t, h, h.Debit("row2", 730))
+	pay(t, h, debit(h, "row1", 500))
+	pay(t, h, debit(h, "row2", 730))
 	biller, file := theBill(t, h)
 	first, err := biller.ParseBill(file)
 	second, err2 := biller.ParseBill(file)
@@ -107,7 +107,7 @@ func billAgain(t TB, h Harness) {
 }
 
 func billGarbage(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
+	pay(t, h, debit(h, "row1", 500))
 	biller, file := theBill(t, h)
 	for _, body := range []string{"", "\x00", "<html>try again later</html>", "PK\x03\x04 not a zip"} {
 		file.Body = []byte(body)
@@ -118,8 +118,8 @@ func billGarbage(t TB, h Harness) {
 }
 
 func billCut(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
-	pay(t, h, h.Debit("row2", 730))
+	pay(t, h, debit(h, "row1", 500))
+	pay(t, h, debit(h, "row2", 730))
 	biller, file := theBill(t, h)
 	whole := file.Body
 	for _, part := range []int{2, 3, 4} {
@@ -132,11 +132,11 @@ func billCut(t TB, h Harness) {
 
 func billDeclined(t TB, h Harness) {
 	h.DeclineNext()
-	no := h.Debit("declined", 470)
+	no := debit(h, "declined", 470)
 	if r, err := submit(t.Context(), h, no); err != nil || r.Outcome != driver.Declined {
 		t.Fatalf("Submit = %q, %v; want declined", r.Outcome, err)
 	}
-	pay(t, h, h.Debit("row1", 500))
+	pay(t, h, debit(h, "row1", 500))
 	for _, l := range readBill(t, h) {
 		if l.OurID == no.OurID {
 			t.Errorf("row %d is of a declined debit", l.Line)
@@ -145,7 +145,7 @@ func billDeclined(t TB, h Harness) {
 }
 
 func billLostReply(t TB, h Harness) {
-	d := h.Debit("lost", 470)
+	d := debit(h, "lost", 470)
 	h.LoseNextReply()
 	_, _ = submit(t.Context(), h, d) // whatever it says: the bill is the last arbiter
 	resolve(t, h, d)
@@ -161,8 +161,8 @@ func billLostReply(t TB, h Harness) {
 }
 
 func billLines(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
-	pay(t, h, h.Debit("row2", 730))
+	pay(t, h, debit(h, "row1", 500))
+	pay(t, h, debit(h, "row2", 730))
 	seen := map[int]bool{}
 	for _, l := range readBill(t, h) {
 		if l.Line < 1 || seen[l.Line] {
@@ -175,7 +175,7 @@ func billLines(t TB, h Harness) {
 func billMany(t TB, h Harness) {
 	want := map[string]int64{}
 	for i := range 100 {
-		d := h.Debit("m"+string(rune('a'+i/26))+string(rune('a'+i%26)), int64(100+i))
+		d := debit(h, "m"+string(rune('a'+i/26))+string(rune('a'+i%26)), int64(100+i))
 		pay(t, h, d)
 		want[d.OurID] = d.Amount.Minor
 	}
@@ -262,7 +262,7 @@ func net(h Harness) (sum int64) {
 }
 
 func reversePaid(t TB, h Harness) {
-	d := h.Debit("undone", 470)
+	d := debit(h, "undone", 470)
 	pay(t, h, d)
 	said, err := reverse(t, h, d)
 	switch kept := net(h); {
@@ -277,7 +277,7 @@ func reversePaid(t TB, h Harness) {
 }
 
 func reverseTwice(t TB, h Harness) {
-	d, other := h.Debit("undone", 470), h.Debit("stands", 530)
+	d, other := debit(h, "undone", 470), debit(h, "stands", 530)
 	pay(t, h, d)
 	pay(t, h, other)
 	for range 2 {
@@ -289,7 +289,7 @@ func reverseTwice(t TB, h Harness) {
 }
 
 func reverseNothing(t TB, h Harness) {
-	if said, err := reverse(t, h, h.Debit("neverwas", 470)); err == nil && said == driver.ReversalGiven {
+	if said, err := reverse(t, h, debit(h, "neverwas", 470)); err == nil && said == driver.ReversalGiven {
 		t.Errorf("Reverse of what never was = returned")
 	}
 	moved(t, h)
@@ -310,7 +310,7 @@ func parse(t TB, h Harness, n driver.Notification) (driver.Notice, driver.Ack, e
 
 func notifyForged(t TB, h Harness) {
 	for _, body := range []string{"", "{}", "sign=QUJD&out_trade_no=a", `{"id":"1","event_type":"TRANSACTION.SUCCESS","resource":{}}`, "<xml></xml>", "\xff\xfe"} {
-		n := driver.Notification{Method: "POST", Target: "/", Header: map[string][]string{}, Body: []byte(body), At: h.Debit("when", 1).Attempted}
+		n := driver.Notification{Method: "POST", Target: "/", Header: map[string][]string{}, Body: []byte(body), At: debit(h, "when", 1).Attempted}
 		notice, _, err := parse(t, h, n)
 		if err == nil || notice.Result.Outcome != driver.Unknown || notice.Result.OurID != "" {
 			t.Errorf("ParseNotify(%q) = %+v, %v; want an error", body, notice, err)
@@ -321,7 +321,7 @@ func notifyForged(t TB, h Harness) {
 // told pays a debit and gives the notification of it.
 func told(t TB, h Harness) (driver.Debit, driver.Notification) {
 	t.Helper()
-	d := h.Debit("told", 470)
+	d := debit(h, "told", 470)
 	pay(t, h, d)
 	return d, h.(NoticeHarness).Notification(d)
 }

@@ -120,7 +120,7 @@ func play(t interface {
 	c.run(t, h)
 }
 
-var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases)
+var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases)
 
 var firstCases = []testCase{
 	{"amounts", "the far side moves exactly the amount asked for, to the minor unit", always, amounts},
@@ -152,6 +152,16 @@ func oneCurrency(h Harness) bool { return len(h.Provider().Describe().Currencies
 func refunds(h Harness) bool     { _, ok := driver.As[driver.Refunder](h.Provider()); return ok }
 func bills(h Harness) bool       { _, ok := driver.As[driver.Biller](h.Provider()); return ok }
 func tornBills(h Harness) bool   { _, ok := h.(BillTamperer); return ok && bills(h) }
+
+// debit gives a debit that nothing stands in the way of, marked as the gateway marks
+// what it sends for the first time.
+func debit(h Harness, ourID string, minor int64) driver.Debit {
+	d := h.Debit(ourID, minor)
+	if m, ok := driver.As[driver.Marker](h.Provider()); ok && d.Mark == "" {
+		d.Mark = m.Mark(d.Attempted)
+	}
+	return d
+}
 
 // submit sends one debit and gives its result; an error makes it Unknown.
 func submit(ctx context.Context, h Harness, d driver.Debit) (driver.Result, error) {
@@ -206,7 +216,7 @@ func resolve(t TB, h Harness, d driver.Debit) {
 }
 
 func ref(d driver.Debit) driver.Ref {
-	return driver.Ref{OurID: d.OurID, SubmittedAt: d.Attempted, Amount: d.Amount, Quote: d.Quote}
+	return driver.Ref{OurID: d.OurID, SubmittedAt: d.Attempted, Amount: d.Amount, Quote: d.Quote, Mark: d.Mark}
 }
 
 // moved checks the far side's own book.
@@ -227,7 +237,7 @@ func took(d driver.Debit) Move { return Move{OurID: d.OurID, Amount: d.Amount} }
 func amounts(t TB, h Harness) {
 	var want []Move
 	for i, minor := range []int64{1, 10, 99, 100, 1005, 1234567} {
-		d := h.Debit("amount"+string(rune('a'+i)), minor)
+		d := debit(h, "amount"+string(rune('a'+i)), minor)
 		pay(t, h, d)
 		want = append(want, took(d))
 	}
@@ -235,7 +245,7 @@ func amounts(t TB, h Harness) {
 }
 
 func duplicate(t TB, h Harness) {
-	d := h.Debit("twice", 470)
+	d := debit(h, "twice", 470)
 	first := pay(t, h, d)
 	again, err := submit(t.Context(), h, d)
 	if err != nil || again.Outcome != driver.Succeeded {
@@ -248,7 +258,7 @@ func duplicate(t TB, h Harness) {
 }
 
 func lostReply(t TB, h Harness) {
-	d := h.Debit("lost", 470)
+	d := debit(h, "lost", 470)
 	h.LoseNextReply()
 	r, err := submit(t.Context(), h, d)
 	if err != nil || r.Outcome != driver.Succeeded { // net/http may have sent it again by itself, and got an answer
@@ -259,7 +269,7 @@ func lostReply(t TB, h Harness) {
 }
 
 func death(t TB, h Harness) {
-	warm, d := h.Debit("warm", 470), h.Debit("last", 530)
+	warm, d := debit(h, "warm", 470), debit(h, "last", 530)
 	pay(t, h, warm) // leaves an open connection, which is what makes this hard
 	h.DieNext()
 	r, err := submit(t.Context(), h, d)
@@ -272,7 +282,7 @@ func death(t TB, h Harness) {
 const prompt = 1800 * time.Millisecond
 
 func slow(t TB, h Harness) {
-	d := h.Debit("slow", 470)
+	d := debit(h, "slow", 470)
 	h.DelayNext()
 	ctx, cancel := context.WithCancel(t.Context())
 	stop := time.AfterFunc(50*time.Millisecond, cancel)
@@ -300,7 +310,7 @@ func slow(t TB, h Harness) {
 }
 
 func garbled(t TB, h Harness) {
-	d := h.Debit("garbled", 470)
+	d := debit(h, "garbled", 470)
 	h.GarbleNext()
 	r, err := submit(t.Context(), h, d)
 	open(t, "garbled answer", r, err)
@@ -309,7 +319,7 @@ func garbled(t TB, h Harness) {
 }
 
 func decline(t TB, h Harness) {
-	d := h.Debit("declined", 470)
+	d := debit(h, "declined", 470)
 	h.DeclineNext()
 	r, err := submit(t.Context(), h, d)
 	if err != nil || r.Outcome != driver.Declined {
@@ -322,7 +332,7 @@ func decline(t TB, h Harness) {
 }
 
 func partial(t TB, h Harness) {
-	debits := []driver.Debit{h.Debit("batch1", 100), h.Debit("batch2", 200), h.Debit("batch3", 300)}
+	debits := []driver.Debit{debit(h, "batch1", 100), debit(h, "batch2", 200), debit(h, "batch3", 300)}
 	h.PartialNext()
 	results, err := h.Provider().Submit(t.Context(), debits)
 	if err != nil || len(results) != len(debits) {
@@ -341,16 +351,16 @@ func partial(t TB, h Harness) {
 }
 
 func unknownID(t TB, h Harness) {
-	r, err := h.Provider().Query(t.Context(), ref(h.Debit("neversent", 470)))
+	r, err := h.Provider().Query(t.Context(), ref(debit(h, "neversent", 470)))
 	if err == nil && r.Outcome != driver.Absent && r.Outcome != driver.Unknown {
 		t.Errorf("Query for an id that was never sent = %q; want absent or unknown", r.Outcome)
 	}
 }
 
 func otherContent(t TB, h Harness) {
-	d := h.Debit("content", 470)
+	d := debit(h, "content", 470)
 	pay(t, h, d)
-	r, err := submit(t.Context(), h, h.Debit("content", 520))
+	r, err := submit(t.Context(), h, debit(h, "content", 520))
 	if err == nil && (r.Outcome == driver.Succeeded || r.Outcome == driver.Declined) {
 		t.Errorf("other content under a known id is %q; want unknown or an error: the payment the far side knows has gone through", r.Outcome)
 	}
@@ -358,7 +368,7 @@ func otherContent(t TB, h Harness) {
 }
 
 func currency(t TB, h Harness) {
-	d := h.Debit("foreign", 470)
+	d := debit(h, "foreign", 470)
 	d.Amount.Currency = "XTS"
 	r, err := submit(t.Context(), h, d)
 	if !errors.Is(err, driver.ErrCurrencyUnsupported) {

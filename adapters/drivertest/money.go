@@ -18,7 +18,7 @@ func refundOf(d driver.Debit, r driver.Result, id string, minor int64) driver.Re
 	charge := ref(d)
 	charge.ProviderRef = r.ProviderRef
 	return driver.Refund{
-		OurID: id, Charge: charge, Reason: "fare corrected",
+		OurID: id, Charge: charge, Reason: "fare corrected", Mark: d.Mark,
 		Amount: citygate.Money{Minor: minor, Currency: d.Amount.Currency},
 	}
 }
@@ -26,7 +26,7 @@ func refundOf(d driver.Debit, r driver.Result, id string, minor int64) driver.Re
 func gave(r driver.Refund) Move { return Move{OurID: r.OurID, Refund: true, Amount: r.Amount} }
 
 func refundOnce(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := refundOf(d, pay(t, h, d), "back", 200)
 	for range 2 {
 		if r, err := refunder(h).Refund(t.Context(), refund); err != nil || r.Outcome != driver.Succeeded {
@@ -42,7 +42,7 @@ func refundOnce(t TB, h Harness) {
 }
 
 func refundLostReply(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := refundOf(d, pay(t, h, d), "back", 200)
 	h.LoseNextReply()
 	r, err := refunder(h).Refund(t.Context(), refund)
@@ -59,7 +59,7 @@ func refundLostReply(t TB, h Harness) {
 }
 
 func overRefund(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	first := refundOf(d, paid, "back", 200)
 	if r, err := refunder(h).Refund(t.Context(), first); err != nil || r.Outcome != driver.Succeeded {
@@ -81,29 +81,29 @@ func secrets(t TB, h Harness) {
 		}
 	}
 	h.GarbleNext()
-	r, err := submit(t.Context(), h, h.Debit("s1", 470))
+	r, err := submit(t.Context(), h, debit(h, "s1", 470))
 	check("garbled answer", r, err)
 	h.DeclineNext()
-	r, err = submit(t.Context(), h, h.Debit("s2", 470))
+	r, err = submit(t.Context(), h, debit(h, "s2", 470))
 	check("decline", r, err)
-	r, err = h.Provider().Query(t.Context(), ref(h.Debit("s3", 470)))
+	r, err = h.Provider().Query(t.Context(), ref(debit(h, "s3", 470)))
 	check("query for nothing", r, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	r, err = submit(ended, h, h.Debit("s4", 470))
+	r, err = submit(ended, h, debit(h, "s4", 470))
 	check("ended context", r, err)
 	h.LoseNextReply()
-	r, err = submit(t.Context(), h, h.Debit("s5", 470))
+	r, err = submit(t.Context(), h, debit(h, "s5", 470))
 	check("lost reply", r, err)
 	h.DieNext()
-	r, err = submit(t.Context(), h, h.Debit("s6", 470))
+	r, err = submit(t.Context(), h, debit(h, "s6", 470))
 	check("death", r, err)
-	r, err = submit(t.Context(), h, h.Debit("s7", 470))
+	r, err = submit(t.Context(), h, debit(h, "s7", 470))
 	check("refused connection", r, err)
 }
 
 func bill(t TB, h Harness) {
-	d1, d2 := h.Debit("row1", 500), h.Debit("row2", 730)
+	d1, d2 := debit(h, "row1", 500), debit(h, "row2", 730)
 	refund := refundOf(d1, pay(t, h, d1), "back", 120)
 	pay(t, h, d2)
 	want := map[string]int64{d1.OurID: 500, d2.OurID: 730}
@@ -144,8 +144,8 @@ func bill(t TB, h Harness) {
 }
 
 func billTorn(t TB, h Harness) {
-	pay(t, h, h.Debit("row1", 500))
-	pay(t, h, h.Debit("row2", 730))
+	pay(t, h, debit(h, "row1", 500))
+	pay(t, h, debit(h, "row2", 730))
 	biller := h.Provider().(driver.Biller)
 	file, err := biller.FetchBill(t.Context(), h.EndDay())
 	if err != nil {

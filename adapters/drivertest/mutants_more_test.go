@@ -570,4 +570,24 @@ var moreMutants = map[string]breakage{
 			return notice, ack, err
 		}}
 	},
+	"mark_pure": func(d *toyDriver) driver.Provider { // chosen anew each time
+		asked := 0
+		return &mutant{toyDriver: d, mark: func(at time.Time) string {
+			asked++
+			return d.Mark(at) + fmt.Sprint(asked)
+		}}
+	},
+	"mark_kept": func(d *toyDriver) driver.Provider { // goes by the last attempt
+		return &mutant{toyDriver: d, submit: renamed(d.Submit, func(debit *driver.Debit) { debit.Mark = d.Mark(debit.Attempted) }),
+			query: func(ctx context.Context, ref driver.Ref) (driver.Result, error) {
+				ref.Mark = d.Mark(ref.SubmittedAt)
+				return d.Query(ctx, ref)
+			}}
+	},
+	"mark_of_refund": func(d *toyDriver) driver.Provider { // asks by the payment's, as it was never told another
+		return &mutant{toyDriver: d, queryRefund: func(ctx context.Context, r driver.Refund) (driver.Result, error) {
+			r.Mark = r.Charge.Mark
+			return d.QueryRefund(ctx, r)
+		}}
+	},
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -131,6 +132,14 @@ type mutant struct {
 	reverse     func(context.Context, driver.Ref) (driver.Reversal, string, error)
 	notify      func(context.Context, driver.Notification) (driver.Notice, driver.Ack, error)
 	quote       func(context.Context, citygate.Money) (driver.Quote, error)
+	mark        func(time.Time) string
+}
+
+func (m *mutant) Mark(at time.Time) string {
+	if m.mark == nil {
+		return m.toyDriver.Mark(at)
+	}
+	return m.mark(at)
 }
 
 func (m *mutant) Quote(ctx context.Context, asked citygate.Money) (driver.Quote, error) {

@@ -77,7 +77,7 @@ func describeNamed(t TB, h Harness) {
 func describeStatic(t TB, h Harness) {
 	p := h.Provider()
 	before, could := p.Describe(), driver.Capabilities(p)
-	pay(t, h, h.Debit("static", 470))
+	pay(t, h, debit(h, "static", 470))
 	after, can := p.Describe(), driver.Capabilities(p)
 	same := slices.Equal(before.Currencies, after.Currencies) && slices.Equal(could, can)
 	before.Currencies, after.Currencies = nil, nil
@@ -126,7 +126,7 @@ func fullBatch(t TB, h Harness) {
 	n := min(h.Provider().Describe().BatchMax, 10)
 	debits, want := make([]driver.Debit, n), make([]Move, n)
 	for i := range debits {
-		debits[i] = h.Debit("full"+string(rune('a'+i)), int64(100+i))
+		debits[i] = debit(h, "full"+string(rune('a'+i)), int64(100+i))
 		want[i] = took(debits[i])
 	}
 	results, err := h.Provider().Submit(t.Context(), debits)
@@ -145,7 +145,7 @@ func fullBatch(t TB, h Harness) {
 func idOf(n int) string { return strings.Repeat("a1B2c3D4e5", n/10+1)[:n] }
 
 func longestID(t TB, h Harness) {
-	d := h.Debit(idOf(h.Provider().Describe().IDMax), 470)
+	d := debit(h, idOf(h.Provider().Describe().IDMax), 470)
 	pay(t, h, d)
 	if r, err := h.Provider().Query(t.Context(), ref(d)); err != nil || r.OurID != d.OurID {
 		t.Errorf("Query = %s, %v; want %s", r.OurID, err, d.OurID)
@@ -154,7 +154,7 @@ func longestID(t TB, h Harness) {
 }
 
 func idTooLong(t TB, h Harness) {
-	d := h.Debit(idOf(h.Provider().Describe().IDMax+1), 470)
+	d := debit(h, idOf(h.Provider().Describe().IDMax+1), 470)
 	r, err := submit(t.Context(), h, d)
 	for _, m := range h.Moved() {
 		if m.OurID != d.OurID {
@@ -167,14 +167,14 @@ func idTooLong(t TB, h Harness) {
 }
 
 func idCase(t TB, h Harness) {
-	a, b := h.Debit("CaseMatters", 470), h.Debit("casematters", 530)
+	a, b := debit(h, "CaseMatters", 470), debit(h, "casematters", 530)
 	pay(t, h, a)
 	pay(t, h, b)
 	moved(t, h, took(a), took(b))
 }
 
 func idDigits(t TB, h Harness) {
-	a, b := h.Debit("0001234567890123", 470), h.Debit("1234567890123000", 530)
+	a, b := debit(h, "0001234567890123", 470), debit(h, "1234567890123000", 530)
 	pay(t, h, a)
 	pay(t, h, b)
 	moved(t, h, took(a), took(b))
@@ -189,11 +189,11 @@ func unpayable(t TB, h Harness, d driver.Debit) {
 	moved(t, h)
 }
 
-func nothingToPay(t TB, h Harness)   { unpayable(t, h, of(h.Debit("zero", 470), 0)) }
-func negativeAmount(t TB, h Harness) { unpayable(t, h, of(h.Debit("minus", 470), -470)) }
+func nothingToPay(t TB, h Harness)   { unpayable(t, h, of(debit(h, "zero", 470), 0)) }
+func negativeAmount(t TB, h Harness) { unpayable(t, h, of(debit(h, "minus", 470), -470)) }
 
 func overLimit(t TB, h Harness) {
-	unpayable(t, h, of(h.Debit("over", 470), h.Provider().Describe().Limits.AmountMax+1))
+	unpayable(t, h, of(debit(h, "over", 470), h.Provider().Describe().Limits.AmountMax+1))
 }
 
 func of(d driver.Debit, minor int64) driver.Debit { d.Amount.Minor = minor; return d }
@@ -203,13 +203,13 @@ func largeAmount(t TB, h Harness) {
 	if most := h.Provider().Describe().Limits.AmountMax; most > 0 {
 		minor = min(minor, most)
 	}
-	d := h.Debit("large", minor)
+	d := debit(h, "large", minor)
 	pay(t, h, d)
 	moved(t, h, took(d))
 }
 
 func noCurrency(t TB, h Harness) {
-	d := h.Debit("bare", 470)
+	d := debit(h, "bare", 470)
 	d.Amount.Currency = ""
 	if r, err := submit(t.Context(), h, d); err == nil {
 		t.Errorf("Submit without a currency = %q and no error", r.Outcome)
@@ -218,7 +218,7 @@ func noCurrency(t TB, h Harness) {
 }
 
 func lostTwice(t TB, h Harness) {
-	d := h.Debit("losttwice", 470)
+	d := debit(h, "losttwice", 470)
 	for range 2 {
 		h.LoseNextReply()
 		if r, err := submit(t.Context(), h, d); err != nil || r.Outcome != driver.Succeeded { // net/http may have sent it again by itself
@@ -230,7 +230,7 @@ func lostTwice(t TB, h Harness) {
 }
 
 func garbledTwice(t TB, h Harness) {
-	d := h.Debit("garbledtwice", 470)
+	d := debit(h, "garbledtwice", 470)
 	for range 2 {
 		h.GarbleNext()
 		r, err := submit(t.Context(), h, d)
@@ -243,7 +243,7 @@ func garbledTwice(t TB, h Harness) {
 }
 
 func endedContext(t TB, h Harness) {
-	d := h.Debit("ended", 470)
+	d := debit(h, "ended", 470)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r, err := submit(ctx, h, d)
@@ -254,7 +254,7 @@ func endedContext(t TB, h Harness) {
 }
 
 func deadlinePasses(t TB, h Harness) {
-	d := h.Debit("deadline", 470)
+	d := debit(h, "deadline", 470)
 	h.DelayNext()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -265,7 +265,7 @@ func deadlinePasses(t TB, h Harness) {
 }
 
 func queryEndedContext(t TB, h Harness) {
-	d := h.Debit("asked", 470)
+	d := debit(h, "asked", 470)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r, err := h.Provider().Query(ctx, ref(d))
@@ -275,7 +275,7 @@ func queryEndedContext(t TB, h Harness) {
 // die leaves the harness without a far side.
 func die(t TB, h Harness) driver.Debit {
 	t.Helper()
-	d := h.Debit("lastone", 470)
+	d := debit(h, "lastone", 470)
 	h.DieNext()
 	_, err := submit(t.Context(), h, d)
 	if err == nil {
@@ -295,7 +295,7 @@ func die(t TB, h Harness) driver.Debit {
 
 func gone(t TB, h Harness) {
 	last := die(t, h)
-	r, err := submit(t.Context(), h, h.Debit("nobody", 530))
+	r, err := submit(t.Context(), h, debit(h, "nobody", 530))
 	if err == nil {
 		undecided(t, "Submit to nobody", r, err)
 	}
@@ -313,14 +313,14 @@ func queryGone(t TB, h Harness) {
 
 func declineReason(t TB, h Harness) {
 	h.DeclineNext()
-	r, err := submit(t.Context(), h, h.Debit("why", 470))
+	r, err := submit(t.Context(), h, debit(h, "why", 470))
 	if err != nil || r.Outcome != driver.Declined || r.ReasonCode == "" {
 		t.Errorf("Submit = %q for %q, %v; want a decline with a reason", r.Outcome, r.ReasonCode, err)
 	}
 }
 
 func declinedAgain(t TB, h Harness) {
-	d := h.Debit("noagain", 470)
+	d := debit(h, "noagain", 470)
 	h.DeclineNext()
 	if r, err := submit(t.Context(), h, d); err != nil || r.Outcome != driver.Declined {
 		t.Fatalf("Submit = %q, %v; want declined", r.Outcome, err)
@@ -333,16 +333,16 @@ func declinedAgain(t TB, h Harness) {
 
 func declineOne(t TB, h Harness) {
 	h.DeclineNext()
-	if r, err := submit(t.Context(), h, h.Debit("first", 470)); err != nil || r.Outcome != driver.Declined {
+	if r, err := submit(t.Context(), h, debit(h, "first", 470)); err != nil || r.Outcome != driver.Declined {
 		t.Fatalf("Submit = %q, %v; want declined", r.Outcome, err)
 	}
-	d := h.Debit("second", 530)
+	d := debit(h, "second", 530)
 	pay(t, h, d)
 	moved(t, h, took(d))
 }
 
 func providerRef(t TB, h Harness) {
-	a, b := h.Debit("refa", 470), h.Debit("refb", 530)
+	a, b := debit(h, "refa", 470), debit(h, "refb", 530)
 	first, second := pay(t, h, a), pay(t, h, b)
 	if first.ProviderRef != "" && first.ProviderRef == second.ProviderRef {
 		t.Errorf("two payments have the reference %s", first.ProviderRef)
@@ -354,7 +354,7 @@ func providerRef(t TB, h Harness) {
 }
 
 func queryFound(t TB, h Harness) {
-	d := h.Debit("found", 470)
+	d := debit(h, "found", 470)
 	pay(t, h, d)
 	r, err := h.Provider().Query(t.Context(), ref(d))
 	if err == nil && r.Outcome == driver.Declined {
@@ -366,7 +366,7 @@ func queryFound(t TB, h Harness) {
 }
 
 func queryMovesNothing(t TB, h Harness) {
-	d := h.Debit("askedoften", 470)
+	d := debit(h, "askedoften", 470)
 	pay(t, h, d)
 	first, _ := h.Provider().Query(t.Context(), ref(d))
 	for range 3 {
@@ -378,7 +378,7 @@ func queryMovesNothing(t TB, h Harness) {
 }
 
 func queryOtherAmount(t TB, h Harness) {
-	d := h.Debit("othersum", 470)
+	d := debit(h, "othersum", 470)
 	pay(t, h, d)
 	other := ref(d)
 	other.Amount.Minor = 520
@@ -392,8 +392,8 @@ func queryOtherAmount(t TB, h Harness) {
 }
 
 func queryOtherRef(t TB, h Harness) {
-	paid := pay(t, h, h.Debit("really", 470))
-	never := ref(h.Debit("neverpaid", 470))
+	paid := pay(t, h, debit(h, "really", 470))
+	never := ref(debit(h, "neverpaid", 470))
 	never.ProviderRef = paid.ProviderRef
 	r, err := h.Provider().Query(t.Context(), never)
 	undecided(t, "Query of one payment with the reference of another", r, err)
@@ -410,14 +410,14 @@ func sameAgain(t TB, h Harness, d, other driver.Debit) {
 }
 
 func attempted(t TB, h Harness) {
-	d := h.Debit("attempt", 470)
+	d := debit(h, "attempt", 470)
 	later := d
 	later.Attempted = d.Attempted.Add(90 * time.Second)
 	sameAgain(t, h, d, later)
 }
 
 func zone(t TB, h Harness) {
-	d := h.Debit("zone", 470)
+	d := debit(h, "zone", 470)
 	elsewhere := d
 	elsewhere.TripTime = d.TripTime.In(time.FixedZone("elsewhere", -5*60*60-30*60))
 	sameAgain(t, h, d, elsewhere)
@@ -426,7 +426,7 @@ func zone(t TB, h Harness) {
 // spoken checks that a debit with a strange text is paid, or certainly not sent.
 func spoken(t TB, h Harness, text string) {
 	t.Helper()
-	d := h.Debit("spoken", 470)
+	d := debit(h, "spoken", 470)
 	d.Subject = text
 	r, err := submit(t.Context(), h, d)
 	switch {
@@ -454,7 +454,7 @@ func together(n int, f func(i int)) {
 }
 
 func parallelSame(t TB, h Harness) {
-	d := h.Debit("together", 470)
+	d := debit(h, "together", 470)
 	results, errs := make([]driver.Result, 8), make([]error, 8)
 	together(8, func(i int) { results[i], errs[i] = submit(t.Context(), h, d) })
 	for i, r := range results {
@@ -469,7 +469,7 @@ func parallelSame(t TB, h Harness) {
 func parallelMany(t TB, h Harness) {
 	debits := make([]driver.Debit, 20)
 	for i := range debits {
-		debits[i] = h.Debit("many"+string(rune('a'+i)), int64(100+i))
+		debits[i] = debit(h, "many"+string(rune('a'+i)), int64(100+i))
 	}
 	results, errs := make([]driver.Result, len(debits)), make([]error, len(debits))
 	together(len(debits), func(i int) { results[i], errs[i] = submit(t.Context(), h, debits[i]) })
@@ -508,7 +508,7 @@ func promptQuery(t TB, h Harness) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = h.Provider().Query(ctx, ref(h.Debit("prompt", 470))) // what it says is another case's
+		_, _ = h.Provider().Query(ctx, ref(debit(h, "prompt", 470))) // what it says is another case's
 	}()
 	select {
 	case <-done:

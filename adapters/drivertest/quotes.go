@@ -20,7 +20,7 @@ func quotes(h Harness) bool { _, ok := driver.As[driver.Quoter](h.Provider()); r
 // quotedDebit gives a debit with a quote for it.
 func quotedDebit(t TB, h Harness, id string, minor int64) driver.Debit {
 	t.Helper()
-	d := h.Debit(id, minor)
+	d := debit(h, id, minor)
 	q, _ := driver.As[driver.Quoter](h.Provider())
 	var err error
 	if d.Quote, err = q.Quote(t.Context(), d.Amount); err != nil {

@@ -48,14 +48,14 @@ func notMade(t TB, h Harness, refund driver.Refund, want ...Move) {
 }
 
 func refundFull(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	all := back(t, h, d, paid, "all", 500)
 	notMade(t, h, refundOf(d, paid, "onemore", 1), took(d), gave(all))
 }
 
 func refundParts(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	want := []Move{took(d)}
 	for i, minor := range []int64{1, 166, 333} {
@@ -65,7 +65,7 @@ func refundParts(t TB, h Harness) {
 }
 
 func refundFound(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := back(t, h, d, pay(t, h, d), "back", 200)
 	r, err := refunder(h).QueryRefund(t.Context(), refund)
 	if err == nil && (r.Outcome == driver.Declined || r.OurID != refund.OurID) {
@@ -75,14 +75,14 @@ func refundFound(t TB, h Harness) {
 }
 
 func refundUnknown(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	r, err := refunder(h).QueryRefund(t.Context(), refundOf(d, pay(t, h, d), "neverasked", 200))
 	undecided(t, "QueryRefund of a refund that was never asked for", r, err)
 	moved(t, h, took(d))
 }
 
 func refundOtherAmount(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	first := back(t, h, d, paid, "back", 200)
 	r, err := refunder(h).Refund(t.Context(), refundOf(d, paid, "back", 150))
@@ -93,11 +93,11 @@ func refundOtherAmount(t TB, h Harness) {
 }
 
 func refundOfNothing(t TB, h Harness) {
-	notMade(t, h, refundOf(h.Debit("neverpaid", 500), driver.Result{}, "back", 200))
+	notMade(t, h, refundOf(debit(h, "neverpaid", 500), driver.Result{}, "back", 200))
 }
 
 func refundOfDeclined(t TB, h Harness) {
-	d := h.Debit("declined", 500)
+	d := debit(h, "declined", 500)
 	h.DeclineNext()
 	if r, err := submit(t.Context(), h, d); err != nil || r.Outcome != driver.Declined {
 		t.Fatalf("Submit = %q, %v; want declined", r.Outcome, err)
@@ -106,7 +106,7 @@ func refundOfDeclined(t TB, h Harness) {
 }
 
 func refundGone(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	last := die(t, h)
 	r, err := refunder(h).Refund(t.Context(), refundOf(d, paid, "back", 200))
@@ -117,7 +117,7 @@ func refundGone(t TB, h Harness) {
 }
 
 func refundEndedContext(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -129,21 +129,21 @@ func refundEndedContext(t TB, h Harness) {
 }
 
 func refundCurrency(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := refundOf(d, pay(t, h, d), "back", 200)
 	refund.Amount.Currency = "XTS"
 	notMade(t, h, refund, took(d))
 }
 
 func refundZero(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	notMade(t, h, refundOf(d, paid, "zero", 0), took(d))
 	notMade(t, h, refundOf(d, paid, "minus", -200), took(d))
 }
 
 func refundParallel(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := refundOf(d, pay(t, h, d), "back", 200)
 	together(8, func(int) { _, _ = refunder(h).Refund(t.Context(), refund) }) // what was moved tells
 	if r, err := refunder(h).Refund(t.Context(), refund); err != nil || r.Outcome != driver.Succeeded {
@@ -153,7 +153,7 @@ func refundParallel(t TB, h Harness) {
 }
 
 func refundReason(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	refund := refundOf(d, pay(t, h, d), "back", 200)
 	refund.Reason = "a&b=c/d?e%41+f \"g\" <h> \\j 退款 {\"k\":1}"
 	r, err := refunder(h).Refund(t.Context(), refund)
@@ -168,7 +168,7 @@ func refundReason(t TB, h Harness) {
 }
 
 func refundOfOne(t TB, h Harness) {
-	a, b := h.Debit("one", 500), h.Debit("two", 500)
+	a, b := debit(h, "one", 500), debit(h, "two", 500)
 	paid := pay(t, h, a)
 	pay(t, h, b)
 	refund := back(t, h, a, paid, "back", 500)
@@ -180,7 +180,7 @@ func refundOfOne(t TB, h Harness) {
 }
 
 func refundedQuery(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	back(t, h, d, pay(t, h, d), "back", 500)
 	if r, err := h.Provider().Query(t.Context(), ref(d)); err == nil && r.Outcome == driver.Declined {
 		t.Errorf("Query = declined, of a payment that was made and given back")
@@ -188,7 +188,7 @@ func refundedQuery(t TB, h Harness) {
 }
 
 func refundSecrets(t TB, h Harness) {
-	d := h.Debit("paid", 500)
+	d := debit(h, "paid", 500)
 	paid := pay(t, h, d)
 	check := func(what string, r driver.Result, err error) {
 		t.Helper()

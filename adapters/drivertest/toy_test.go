@@ -40,6 +40,7 @@ type item struct {
 	Currency string `json:"currency"`
 	Code     string `json:"code,omitempty"`  // set on questions about codes
 	Rider    string `json:"rider,omitempty"` // whose the code is
+	Mark     string `json:"mark,omitempty"`  // names it beside its id
 	State    string `json:"state"`           // done, refused, unsure, conflict, absent
 }
 
@@ -71,7 +72,7 @@ func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
 	case "/query":
 		id := r.URL.Query().Get("id")
 		it, ok := far.known[id]
-		if !ok {
+		if !ok || it.Mark != r.URL.Query().Get("mark") {
 			it = item{ID: id, State: "absent"}
 		}
 		reply(w, []item{it})
@@ -149,7 +150,7 @@ func (far *toy) act(it *item, trick string, i int) {
 		return
 	}
 	if old, ok := far.known[it.ID]; ok {
-		if old.Minor != it.Minor || old.Charge != it.Charge {
+		if old.Minor != it.Minor || old.Charge != it.Charge || old.Mark != it.Mark {
 			it.State = "conflict"
 			return
 		}
@@ -274,7 +275,7 @@ func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver
 		if debit.Amount.Minor <= 0 || debit.Amount.Minor > toyMost {
 			return nil, driver.ErrNotPerformed
 		}
-		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: "HKD"}
+		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: "HKD", Mark: debit.Mark}
 	}
 	got, err := d.items(ctx, "/pay", items)
 	if err != nil {
@@ -298,11 +299,14 @@ func (d *toyDriver) Quote(_ context.Context, m citygate.Money) (driver.Quote, er
 	return toyQuote(m), nil
 }
 
+// Mark is the second.
+func (d *toyDriver) Mark(at time.Time) string { return at.UTC().Format("20060102150405") }
+
 func (d *toyDriver) Query(ctx context.Context, ref driver.Ref) (driver.Result, error) {
 	if q := ref.Quote; q != (driver.Quote{}) && q != toyQuote(ref.Amount) {
 		return driver.Result{OurID: ref.OurID}, errors.New("toy: the payer paid another amount")
 	}
-	got, err := d.items(ctx, "/query?id="+ref.OurID, nil)
+	got, err := d.items(ctx, "/query?id="+ref.OurID+"&mark="+ref.Mark, nil)
 	if len(got) == 1 && got[0].State == "done" && ref.Amount.Minor != 0 && got[0].Minor != ref.Amount.Minor {
 		return driver.Result{OurID: ref.OurID}, errors.New("toy: a payment of another amount")
 	}
@@ -313,12 +317,12 @@ func (d *toyDriver) Refund(ctx context.Context, r driver.Refund) (driver.Result,
 	if r.Amount.Currency != "HKD" || r.Amount.Minor <= 0 {
 		return driver.Result{OurID: r.OurID}, driver.ErrNotPerformed
 	}
-	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: "HKD"}})
+	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: "HKD", Mark: r.Mark}})
 	return toyResult(r.OurID, got), err
 }
 
 func (d *toyDriver) QueryRefund(ctx context.Context, r driver.Refund) (driver.Result, error) {
-	return d.Query(ctx, driver.Ref{OurID: r.OurID})
+	return d.Query(ctx, driver.Ref{OurID: r.OurID, Mark: r.Mark})
 }
 
 func (d *toyDriver) Reverse(ctx context.Context, r driver.Ref) (driver.Reversal, string, error) {

@@ -77,6 +77,7 @@ var (
 	_ driver.DenyFeed     = (*Driver)(nil)
 	_ driver.CodeResolver = (*Driver)(nil)
 	_ driver.RiderCheck   = (*Driver)(nil)
+	_ driver.Marker       = (*Driver)(nil)
 )
 
 // Open checks a contract and gives its driver. Nothing is sent.
@@ -166,6 +167,10 @@ func (d *Driver) Able(c driver.Capability) bool {
 
 // Describe gives the manifest's limits.
 func (d *Driver) Describe() driver.Description { return d.config.Manifest.describe() }
+
+// Mark is driver.Marker's: the instant itself, of which the program makes what its
+// product wants.
+func (d *Driver) Mark(at time.Time) string { return string(markAt(at)) }
 
 // Submit is driver.Provider's. Amounts of nothing and less are never sent.
 func (d *Driver) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {

@@ -138,6 +138,28 @@ type debit struct {
 	AuthCode  string     `json:"auth_code,omitempty"`
 	Payee     string     `json:"payee,omitempty"`
 	FirstRide bool       `json:"first_ride,omitempty"`
+	Mark      mark       `json:"mark,omitempty"`
+}
+
+// A mark is, on the wire, the instant that names a debit or refund beside its id: a
+// program makes of it what its product wants, such as the second. It is the same text
+// for ever.
+type mark string
+
+// markAt is the mark of an instant.
+func markAt(at time.Time) mark { return mark(at.UTC().Format(time.RFC3339Nano)) }
+
+// of gives what the driver of a program makes of a mark.
+func (m mark) of(p driver.Provider) (string, error) {
+	marker, ok := driver.As[driver.Marker](p)
+	if m == "" || !ok {
+		return "", nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(m))
+	if err != nil {
+		return "", errBody
+	}
+	return marker.Mark(at), nil
 }
 
 type ref struct {
@@ -145,6 +167,7 @@ type ref struct {
 	ProviderRef string     `json:"provider_ref,omitempty"`
 	SubmittedAt *time.Time `json:"submitted_at,omitempty"`
 	Amount      *money     `json:"amount,omitempty"`
+	Mark        mark       `json:"mark,omitempty"`
 }
 
 type result struct {
@@ -180,6 +203,7 @@ type (
 		Charge ref    `json:"charge"`
 		Amount *money `json:"amount"`
 		Reason string `json:"reason,omitempty"`
+		Mark   mark   `json:"mark,omitempty"`
 	}
 	refundCall struct {
 		Contract contractPart `json:"contract"`
@@ -341,34 +365,42 @@ func ofWord[T ~string](w string) T {
 }
 
 func debitOut(d driver.Debit) debit {
-	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef, d.FirstRide}
+	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef, d.FirstRide, mark(d.Mark)}
 }
 
-func (d debit) debit() driver.Debit {
-	out := driver.Debit{
+// debit gives the debit as the driver p knows it.
+func (d debit) debit(p driver.Provider) (out driver.Debit, err error) {
+	out = driver.Debit{
 		OurID: d.ID, RiderRef: d.Rider, Amount: d.Amount.money(), TripTime: d.TripTime, Subject: d.Subject,
 		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee, FirstRide: d.FirstRide,
 	}
 	if d.AuthCode != "" {
 		out.AuthCode = citygate.NewSecret([]byte(d.AuthCode))
 	}
-	return out
+	out.Mark, err = d.Mark.of(p)
+	return out, err
 }
 
 func refOut(r driver.Ref) ref {
-	return ref{r.OurID, r.ProviderRef, instant(r.SubmittedAt), moneyOf(r.Amount)}
+	return ref{r.OurID, r.ProviderRef, instant(r.SubmittedAt), moneyOf(r.Amount), mark(r.Mark)}
 }
 
-func (r ref) ref() driver.Ref {
-	return driver.Ref{OurID: r.ID, ProviderRef: r.ProviderRef, SubmittedAt: instantOf(r.SubmittedAt), Amount: r.Amount.money()}
+func (r ref) ref(p driver.Provider) (driver.Ref, error) {
+	name, err := r.Mark.of(p)
+	return driver.Ref{OurID: r.ID, ProviderRef: r.ProviderRef, SubmittedAt: instantOf(r.SubmittedAt), Amount: r.Amount.money(), Mark: name}, err
 }
 
 func refundOut(r driver.Refund) refund {
-	return refund{r.OurID, refOut(r.Charge), moneyOf(r.Amount), r.Reason}
+	return refund{r.OurID, refOut(r.Charge), moneyOf(r.Amount), r.Reason, mark(r.Mark)}
 }
 
-func (r refund) refund() driver.Refund {
-	return driver.Refund{OurID: r.ID, Charge: r.Charge.ref(), Amount: r.Amount.money(), Reason: r.Reason}
+func (r refund) refund(p driver.Provider) (driver.Refund, error) {
+	name, err := r.Mark.of(p)
+	if err != nil {
+		return driver.Refund{}, err
+	}
+	charge, err := r.Charge.ref(p)
+	return driver.Refund{OurID: r.ID, Charge: charge, Amount: r.Amount.money(), Reason: r.Reason, Mark: name}, err
 }
 
 func resultOut(r driver.Result) result {

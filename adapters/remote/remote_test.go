@@ -111,7 +111,7 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 	at, hkd := time.Unix(1_800_000_000, 0), citygate.Money{Minor: 470, Currency: "HKD"}
 	part := contractPart{Config: json.RawMessage("{}"), NotifyURL: "https://gateway.example/v1/notify/http/x"}
 	for name, v := range map[string]any{
-		"SubmitCall": submitCall{part, []debit{debitOut(driver.Debit{OurID: "a", Amount: hkd, TripTime: at, Attempted: at})}},
+		"SubmitCall": submitCall{part, []debit{debitOut(driver.Debit{OurID: "a", Amount: hkd, TripTime: at, Attempted: at, Mark: string(markAt(at))})}},
 		"Result":     resultOut(driver.Result{OurID: "a", RetryAt: at, Amount: hkd, Advance: driver.AdvanceOwed}),
 		"RefundCall": refundCall{part, refundOut(driver.Refund{OurID: "b", Charge: driver.Ref{OurID: "a", SubmittedAt: at}, Amount: hkd})},
 		"Notice":     noticeOut(driver.Notice{Kind: driver.NoticeAgreement, Agreement: driver.Agreement{OurID: "a", State: driver.AgreementActive, SingleMax: hkd}}),

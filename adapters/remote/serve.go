@@ -16,7 +16,10 @@ func (h *handler) calls() map[string]serving {
 		pathSubmit: typed(func(ctx context.Context, p driver.Provider, c submitCall) (any, error) {
 			debits := make([]driver.Debit, len(c.Debits))
 			for i, d := range c.Debits {
-				debits[i] = d.debit()
+				var err error
+				if debits[i], err = d.debit(p); err != nil {
+					return nil, err
+				}
 			}
 			if len(debits) == 0 || len(debits) > p.Describe().BatchMax {
 				return nil, errBody
@@ -32,19 +35,23 @@ func (h *handler) calls() map[string]serving {
 			return answer, nil
 		}),
 		pathQuery: typed(func(ctx context.Context, p driver.Provider, c refCall) (any, error) {
-			return oneResult(p.Query(ctx, c.Ref.ref()))
+			r, err := c.Ref.ref(p)
+			if err != nil {
+				return nil, err
+			}
+			return oneResult(p.Query(ctx, r))
 		}),
-		pathReverse: able(func(ctx context.Context, p driver.Reverser, c refCall) (any, error) {
-			r, reason, err := p.Reverse(ctx, c.Ref.ref())
+		pathReverse: ableAs(func(ctx context.Context, p driver.Provider, do driver.Reverser, c refCall) (any, error) {
+			ref, err := c.Ref.ref(p)
+			if err != nil {
+				return nil, err
+			}
+			r, reason, err := do.Reverse(ctx, ref)
 			return reverseAnswer{wordOf(r), reason}, err
 		}),
-		pathRefund: able(func(ctx context.Context, p driver.Refunder, c refundCall) (any, error) {
-			return oneResult(p.Refund(ctx, c.Refund.refund()))
-		}),
-		pathQueryRefund: able(func(ctx context.Context, p driver.Refunder, c refundCall) (any, error) {
-			return oneResult(p.QueryRefund(ctx, c.Refund.refund()))
-		}),
-		pathBill: able(serveBill),
+		pathRefund:      ableAs(serveRefund(driver.Refunder.Refund)),
+		pathQueryRefund: ableAs(serveRefund(driver.Refunder.QueryRefund)),
+		pathBill:        able(serveBill),
 		pathDeny: able(func(ctx context.Context, p driver.DenyFeed, _ plainCall) (any, error) {
 			riders, err := p.PullDeny(ctx)
 			if riders == nil {
@@ -92,13 +99,29 @@ func typed[C any](do func(context.Context, driver.Provider, C) (any, error)) ser
 
 // able serves a call of an ability that the driver may not have.
 func able[T, C any](do func(context.Context, T, C) (any, error)) serving {
+	return ableAs(func(ctx context.Context, _ driver.Provider, t T, call C) (any, error) { return do(ctx, t, call) })
+}
+
+// ableAs is able for a call that needs more of the driver than the ability.
+func ableAs[T, C any](do func(context.Context, driver.Provider, T, C) (any, error)) serving {
 	return typed(func(ctx context.Context, p driver.Provider, call C) (any, error) {
 		t, ok := driver.As[T](p)
 		if !ok {
 			return nil, errAbility
 		}
-		return do(ctx, t, call)
+		return do(ctx, p, t, call)
 	})
+}
+
+// serveRefund serves one of the two calls about refunds.
+func serveRefund(do func(driver.Refunder, context.Context, driver.Refund) (driver.Result, error)) func(context.Context, driver.Provider, driver.Refunder, refundCall) (any, error) {
+	return func(ctx context.Context, p driver.Provider, by driver.Refunder, c refundCall) (any, error) {
+		r, err := c.Refund.refund(p)
+		if err != nil {
+			return nil, err
+		}
+		return oneResult(do(by, ctx, r))
+	}
 }
 
 func serveBill(ctx context.Context, p driver.Biller, c billCall) (any, error) {

@@ -40,6 +40,7 @@ type entry struct {
 	minor   int64
 	charge  string // of a refund
 	outcome driver.Outcome
+	mark    string
 }
 
 func newProduct() *product {
@@ -86,7 +87,7 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 			return nil, driver.ErrCurrencyUnsupported
 		case d.Amount.Minor <= 0:
 			return nil, driver.ErrNotPerformed
-		case again && (old.minor != d.Amount.Minor || old.charge != ""):
+		case again && (old.minor != d.Amount.Minor || old.charge != "" || old.mark != d.Mark):
 			results[i].ReasonCode = "other_content"
 			continue
 		case again:
@@ -100,16 +101,19 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 			results[i].Outcome, results[i].Amount = driver.Succeeded, d.Amount
 			p.moves = append(p.moves, remote.Move{ID: d.OurID, Amount: d.Amount})
 		}
-		p.known[d.OurID] = entry{d.Amount.Minor, "", results[i].Outcome}
+		p.known[d.OurID] = entry{d.Amount.Minor, "", results[i].Outcome, d.Mark}
 	}
 	return results, nil
 }
+
+// Mark implements [driver.Marker]: it knows a payment by its id and the second.
+func (p *product) Mark(at time.Time) string { return at.UTC().Format("060102150405") }
 
 func (p *product) Query(_ context.Context, r driver.Ref) (driver.Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, ok := p.known[r.OurID]
-	if !ok {
+	if !ok || e.mark != r.Mark {
 		return driver.Result{OurID: r.OurID, Outcome: driver.Absent}, nil
 	}
 	if r.Amount.Minor != 0 && r.Amount.Minor != e.minor {
@@ -130,11 +134,14 @@ func (p *product) Refund(_ context.Context, r driver.Refund) (driver.Result, err
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	charge := p.known[r.Charge.OurID]
+	if charge.mark != r.Charge.Mark {
+		return driver.Result{OurID: r.OurID, Outcome: driver.Declined, ReasonCode: "no_such_payment"}, nil
+	}
 	if r.Amount.Currency != "HKD" || r.Amount.Minor <= 0 {
 		return driver.Result{}, driver.ErrNotPerformed
 	}
 	if e, ok := p.known[r.OurID]; ok {
-		if e.minor != r.Amount.Minor {
+		if e.minor != r.Amount.Minor || e.mark != r.Mark {
 			return driver.Result{OurID: r.OurID, ReasonCode: "other_content"}, nil
 		}
 		return driver.Result{OurID: r.OurID, Outcome: e.outcome}, nil
@@ -148,7 +155,7 @@ func (p *product) Refund(_ context.Context, r driver.Refund) (driver.Result, err
 			left -= e.minor
 		}
 	}
-	e := entry{r.Amount.Minor, r.Charge.OurID, driver.Succeeded}
+	e := entry{r.Amount.Minor, r.Charge.OurID, driver.Succeeded, r.Mark}
 	if r.Amount.Minor > left {
 		e.outcome = driver.Declined
 	} else {
@@ -159,7 +166,7 @@ func (p *product) Refund(_ context.Context, r driver.Refund) (driver.Result, err
 }
 
 func (p *product) QueryRefund(ctx context.Context, r driver.Refund) (driver.Result, error) {
-	return p.Query(ctx, driver.Ref{OurID: r.OurID})
+	return p.Query(ctx, driver.Ref{OurID: r.OurID, Mark: r.Mark})
 }
 
 func (p *product) Reverse(_ context.Context, r driver.Ref) (driver.Reversal, string, error) {

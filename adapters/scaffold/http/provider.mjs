@@ -6,6 +6,9 @@
 //   One id, one payment. A debit that comes again with the same content is the payment it was, not another one.
 //   Say "unknown" whenever you cannot say. Never turn a timeout into "declined".
 //   What the far side does not know is "absent", which is not "declined" either.
+//
+// A product that knows a payment by its id and the second at which it was sent: put 'mark' into capabilities, and take that
+// second from debit.mark, ref.mark and refund.mark, which is one instant for ever. The clock would be another one later.
 
 import { Book } from './book.mjs';
 import { Problem } from './problem.mjs';
