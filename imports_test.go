@@ -107,7 +107,7 @@ var ours = map[string][]string{
 	"adapters/httpsig":               nil,
 	"adapters/remote":                {"adapters/driver", "adapters/httpsig", "adapters/schema", "adapters/wire"},
 	"adapters/scaffold":              {"adapters/remote"},
-	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/remote"},
+	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/httpsig", "adapters/remote"},
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
 	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},

@@ -48,18 +48,23 @@ func (r Report) Conforms() bool { return r.Failed == 0 && r.Passed > 0 }
 func Examine(ctx context.Context, newHarness func(context.Context) (Harness, error)) Report {
 	var r Report
 	for _, c := range cases {
-		f := examine(ctx, c, newHarness, &r)
-		switch f.Verdict {
-		case Passed:
-			r.Passed++
-		case Skipped:
-			r.Skipped++
-		case Failed, Broken:
-			r.Failed++
-		}
-		r.Findings = append(r.Findings, f)
+		r.Add(examine(ctx, c, newHarness, &r))
 	}
 	return r
+}
+
+// Add puts a finding into the report, of a case here or of one that only the protocol
+// of an adapter outside of this program has.
+func (r *Report) Add(f Finding) {
+	switch f.Verdict {
+	case Passed:
+		r.Passed++
+	case Skipped:
+		r.Skipped++
+	case Failed, Broken:
+		r.Failed++
+	}
+	r.Findings = append(r.Findings, f)
 }
 
 func examine(ctx context.Context, c testCase, newHarness func(context.Context) (Harness, error), r *Report) Finding {

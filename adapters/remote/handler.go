@@ -232,7 +232,7 @@ func (h *handler) authentic(m httpsig.Message, header http.Header, body []byte) 
 		}
 	}
 	nonce := params.KeyID + " " + params.Nonce
-	if until, again := h.seen[nonce]; (again && now.Before(until)) || len(h.seen) >= noncesMost {
+	if until, again := h.seen[nonce]; (again && !now.After(until)) || len(h.seen) >= noncesMost {
 		return errUnauthorized // a replay, or too many to tell
 	}
 	h.seen[nonce] = params.Created.Add(clockDifference)

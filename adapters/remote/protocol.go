@@ -17,8 +17,11 @@ var OpenAPI []byte
 // Protocol is the version this package speaks.
 const Protocol = "1"
 
+// Tag is that of the signatures of calls and answers.
+const Tag = "citygate-provider-1"
+
 const (
-	tag             = "citygate-provider-1"
+	tag             = Tag
 	protocolHeader  = "Citygate-Protocol"
 	clockDifference = 5 * time.Minute
 )

@@ -37,7 +37,8 @@ type Target struct {
 // be tried on it.
 var ErrNoTestSystem = errors.New("the program's manifest has no \"test\": start it beside a test system")
 
-// Examine runs every case against the program.
+// Examine runs every case against the program: those of the kit, and those of the
+// protocol, which say whom a program listens to.
 func Examine(ctx context.Context, t Target) (drivertest.Report, error) {
 	client := &http.Client{}
 	m, err := remote.FetchManifest(ctx, client, t.URL)
@@ -50,7 +51,9 @@ func Examine(ctx context.Context, t Target) (drivertest.Report, error) {
 	if _, err := newHarness(ctx, t, m); err != nil { // what no case could be tried with is no case's fault
 		return drivertest.Report{}, err
 	}
-	return drivertest.Examine(ctx, func(ctx context.Context) (drivertest.Harness, error) { return newHarness(ctx, t, m) }), nil
+	report := drivertest.Examine(ctx, func(ctx context.Context) (drivertest.Harness, error) { return newHarness(ctx, t, m) })
+	examineLine(ctx, t, m, &report)
+	return report, nil
 }
 
 // harness is one case's view of the program.

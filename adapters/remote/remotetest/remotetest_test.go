@@ -83,6 +83,52 @@ func TestWhatCannotBeAskedHasNoReport(t *testing.T) {
 	}
 }
 
+// A program that listens to anybody fails, case by case: each case has a program that
+// takes just what the case sends, as if it had been called as it should.
+func TestEveryRuleOfTheLineCatchesAProgram(t *testing.T) {
+	for _, c := range lineCases {
+		t.Run(c.name, func(t *testing.T) {
+			var target Target
+			asked := 0
+			target = serveBehind(t, newProduct(), nil, func(inner http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.UserAgent() != "citygate-conformance/"+c.name {
+						inner.ServeHTTP(w, r)
+						return
+					}
+					if asked++; c.name == "line_replayed" && asked == 1 {
+						inner.ServeHTTP(w, r)
+						return
+					}
+					if r.Method == http.MethodGet { // of health
+						http.Error(w, "no", http.StatusServiceUnavailable)
+						return
+					}
+					body, err := io.ReadAll(r.Body)
+					if err != nil {
+						t.Error(err)
+					}
+					l := &line{target: target, signer: target.Signer}
+					r.Header.Set("Citygate-Protocol", remote.Protocol)
+					if err := errors.Join(setBody(r, body, true), l.signed(r, nil, time.Now())); err != nil {
+						t.Error(err)
+					}
+					inner.ServeHTTP(w, r)
+				})
+			})
+			report, err := Examine(t.Context(), target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range report.Findings {
+				if failed := f.Verdict == drivertest.Failed; failed != (f.Case == c.name) || f.Rule == "" {
+					t.Errorf("%s: %s %q", f.Case, f.Verdict, f.Faults)
+				}
+			}
+		})
+	}
+}
+
 type forgetful struct{ *product }
 
 func (forgetful) Moves() ([]remote.Move, error) { return nil, nil }

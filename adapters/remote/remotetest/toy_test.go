@@ -267,6 +267,12 @@ const secret = "the merchant's api key"
 // serve runs a product as a program and gives how to reach it.
 func serve(t *testing.T, p *product, change func(*remote.Program)) Target {
 	t.Helper()
+	return serveBehind(t, p, change, func(h http.Handler) http.Handler { return h })
+}
+
+// serveBehind is serve with something before the program.
+func serveBehind(t *testing.T, p *product, change func(*remote.Program), front func(http.Handler) http.Handler) Target {
+	t.Helper()
 	gateway, program := newParty(t, "citygate-1"), newParty(t, "toy-1")
 	m := remote.ManifestOf(p)
 	m.BillZone, m.Secrets = "UTC", []string{"api_key"}
@@ -289,7 +295,7 @@ func serve(t *testing.T, p *product, change func(*remote.Program)) Target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(front(handler))
 	t.Cleanup(server.Close)
 	return Target{
 		URL: server.URL, KeyID: gateway.id, Signer: gateway.private, Keys: []remote.ProgramKey{program.key(t)},
