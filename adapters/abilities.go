@@ -3,6 +3,9 @@ package adapters
 import (
 	"context"
 	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -103,13 +106,42 @@ func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (dri
 		}
 		return driver.Notice{}, ack, ErrNotice.Because(err, "%s", n.p.about.Name)
 	}
-	if notice.Kind == driver.NoticePayment || notice.Kind == driver.NoticeRefund {
+	switch notice.Kind {
+	case driver.NoticePayment, driver.NoticeRefund:
 		notice.Result = believe(notice.Result, notice.Result.OurID, citygate.Money{})
 		if n.p.checkID(notice.Result.OurID) != nil {
 			notice.Kind, notice.Result = driver.NoticeOther, driver.Result{ReasonCode: Unbelievable}
 		}
+	case driver.NoticeReversal:
+		if !n.p.credible(&notice) { // money was taken for all that: somebody has to look
+			notice = driver.Notice{ID: notice.ID, Kind: driver.NoticeReversal, Taken: driver.Taken{State: driver.TakenBack, ReasonCode: Unbelievable}}
+		}
+	case driver.NoticeAgreement, driver.NoticeRider, driver.NoticeOther:
+	default:
+		notice = driver.Notice{ID: notice.ID, Kind: driver.NoticeOther, Result: driver.Result{ReasonCode: Unbelievable}}
 	}
 	return notice, ack, nil
+}
+
+// credible reports whether a notice of a payment that was taken back is in words of the
+// contract: a state, references that a bill can have, a payment that can be ours.
+func (p *Provider) credible(n *driver.Notice) bool {
+	t := &n.Taken
+	plain := func(s string) bool {
+		return len(s) <= 64 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+	}
+	if !plain(t.Reference) || !plain(t.Of) || !plain(t.ReasonCode) {
+		return false
+	}
+	switch t.State {
+	case driver.TakenOther:
+		return true
+	case driver.TakenBack:
+		return t.Reference != "" && p.checkID(n.ChargeID) == nil && p.checkAmount(t.Amount) == nil
+	case driver.TakenWon, driver.TakenLost:
+		return t.Reference != "" && t.Of != "" && (n.ChargeID == "" || p.checkID(n.ChargeID) == nil)
+	}
+	return false
 }
 
 // DenyPush finds out whether the product takes the operator's refusals.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +128,45 @@ func TestAnUnprovenNoticeIsNeverAcknowledged(t *testing.T) {
 	d.notice = driver.Notice{Kind: driver.NoticePayment, Result: driver.Result{OurID: "a", Outcome: "PAID"}}
 	if notice, _, _ := n.ParseNotify(t.Context(), driver.Notification{}); notice.Result.Outcome != driver.Unknown {
 		t.Errorf("a word that is not in the contract: %+v", notice)
+	}
+}
+
+// What is said of a payment that was taken back has to be in words of the contract. What
+// is not is no reversal of anything, and is not dropped either.
+func TestAnIncredibleReversalIsLookedAt(t *testing.T) {
+	hkd := citygate.Money{Minor: 470, Currency: "HKD"}
+	good := driver.Notice{ID: "1", Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb-1", State: driver.TakenBack, Amount: hkd}}
+	won := driver.Notice{ID: "1", Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "cb-2", Of: "cb-1", State: driver.TakenWon, Amount: hkd}}
+	of := func(n driver.Notice, change func(*driver.Notice)) driver.Notice { change(&n); return n }
+	for name, c := range map[string]struct {
+		said     driver.Notice
+		believed bool
+	}{
+		"taken": {good, true}, "won": {won, true},
+		"a date to answer by": {of(good, func(n *driver.Notice) { n.Taken = driver.Taken{ReasonCode: "DUE"} }), true},
+		"another word":        {of(good, func(n *driver.Notice) { n.Taken.State = "TAKEN" }), false},
+		"no reference":        {of(good, func(n *driver.Notice) { n.Taken.Reference = "" }), false},
+		"a long reference":    {of(good, func(n *driver.Notice) { n.Taken.Reference = strings.Repeat("x", 65) }), false},
+		"a zero byte":         {of(good, func(n *driver.Notice) { n.Taken.ReasonCode = "a\x00" }), false},
+		"no text":             {of(good, func(n *driver.Notice) { n.Taken.Of = "\xff" }), false},
+		"nothing taken":       {of(good, func(n *driver.Notice) { n.Taken.Amount.Minor = 0 }), false},
+		"no currency":         {of(good, func(n *driver.Notice) { n.Taken.Amount.Currency = "" }), false},
+		"no payment of ours":  {of(good, func(n *driver.Notice) { n.ChargeID = "a-b" }), false},
+		"won of nothing":      {of(won, func(n *driver.Notice) { n.Taken.Of = "" }), false},
+	} {
+		n, _ := New(&able{fake: &fake{about: about}, notice: c.said}, still).Notifier()
+		got, _, err := n.ParseNotify(t.Context(), driver.Notification{})
+		want := driver.Notice{ID: "1", Kind: driver.NoticeReversal, Taken: driver.Taken{State: driver.TakenBack, ReasonCode: Unbelievable}}
+		if c.believed {
+			want = c.said
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	n, _ := New(&able{fake: &fake{about: about}, notice: driver.Notice{ID: "1", Kind: "gift"}}, still).Notifier()
+	if got, _, err := n.ParseNotify(t.Context(), driver.Notification{}); err != nil || got.Kind != driver.NoticeOther || got.Result.ReasonCode != Unbelievable {
+		t.Errorf("a kind that is no word of the contract: %+v, %v", got, err)
 	}
 }
 

@@ -139,6 +139,11 @@ func (g *Gateway) takeNotice(ctx context.Context, t tenants.Tenant, c collect.Co
 	// The provider may hang up; what it said is stored all the same, or it would be
 	// told nothing and say it again.
 	ctx = context.WithoutCancel(ctx)
+	if n.Kind == driver.NoticeReversal {
+		if err := g.Collector.PassBack(ctx, t.ID); err != nil { // what is told of its fares comes first
+			return err
+		}
+	}
 	var taken collect.Taken
 	err = g.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) (err error) {
 		taken, err = g.Collector.TakeNotice(ctx, tx, c, p.Describe(), settings.Rules, n, t.State == tenants.Closed)
@@ -147,6 +152,9 @@ func (g *Gateway) takeNotice(ctx context.Context, t tenants.Tenant, c collect.Co
 		}
 		return followNotice(ctx, tx, c, n)
 	})
+	if err == nil && n.Kind == driver.NoticeReversal && (taken.Verdict == collect.NoticeApplied || taken.Verdict == collect.NoticeKnown) {
+		err = g.recognise(ctx, t.ID, c.Name, n.Taken.Reference) // its bill may have come first; not done, the provider tells again
+	}
 	if err == nil && taken.Fresh {
 		g.Log.InfoContext(ctx, "a provider notified", "tenant", t.ID, "contract", c.Name, "kind", n.Kind, "our_id", n.Result.OurID, "verdict", taken.Verdict)
 	}
@@ -171,7 +179,7 @@ func followNotice(ctx context.Context, tx *pg.Tx, c collect.Contract, n driver.N
 			return credential.MirrorOne(ctx, tx, notifyActor, agreementEnded, c.Name, n.Agreement.ID, n.Agreement.State == driver.AgreementEnded)
 		case driver.AgreementUnknown, driver.AgreementPending:
 		}
-	case driver.NoticePayment, driver.NoticeRefund, driver.NoticeOther:
+	case driver.NoticePayment, driver.NoticeRefund, driver.NoticeReversal, driver.NoticeOther:
 	}
 	return nil
 }

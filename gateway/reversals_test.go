@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/tenants"
 )
 
 // listOf gives all items of a list of a tenant.
@@ -320,5 +321,109 @@ func TestBillsTakePaymentsBack(t *testing.T) {
 	o.booksHold()
 	if got := o.net(bus); got["provider_receivable"] != 0 || got["rider_debt"] != 90 || got["reversal_fee"] != 9 {
 		t.Errorf("the book: %v", got)
+	}
+}
+
+// A provider tells of payments that were taken back and of what became of the disputes:
+// each is recorded once, whoever else records it too, and the books hold. What cannot be
+// recorded changes nothing and waits for somebody.
+func TestProvidersTellOfReversals(t *testing.T) {
+	o := open(t)
+	change := o.scripted(sandbox.Script{Outages: []sandbox.Span{{Until: o.now().AddDate(1, 0, 0)}}})
+	o.onboard()
+	own, err := o.Tenants.ByID(t.Context(), bus)
+	o.must(err)
+	contract := o.contract("sandbox")
+	p, err := o.provider(t.Context(), bus, contract)
+	o.must(err)
+	cny := func(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "CNY"} }
+	mine, v := o.credential("phone"), o.validator()
+	o.board(v, mine, "phone")
+	o.drain(v)
+	o.until("asked", func() bool { return len(list[edge.Charge](o, "charges")) == 1 })
+	paid := list[edge.Charge](o, "charges")[0]
+	ids := 0
+	noticeOf := func(id string) (n edge.Notice) {
+		for _, n := range list[edge.Notice](o, "notices") {
+			if n.ProviderID == id {
+				return n
+			}
+		}
+		return n
+	}
+	tell := func(what, of string, state driver.TakenState, amount, fee int64, want string) {
+		t.Helper()
+		ids++
+		n := driver.Notice{ID: fmt.Sprint(ids), Kind: driver.NoticeReversal, ChargeID: paid.OurID, Taken: driver.Taken{Reference: what, Of: of, State: state, Fee: fee}}
+		if n.Taken.ReasonCode = "C28"; amount > 0 {
+			n.Taken.Amount = cny(amount)
+		}
+		for range 2 {
+			o.must(o.takeNotice(t.Context(), own, contract, p, n))
+		}
+		all, got := list[edge.Notice](o, "notices"), noticeOf(fmt.Sprint(ids))
+		if len(all) != ids || got.Verdict != want || got.Kind != "reversal" || got.ChargeOurID != paid.OurID || got.Repeats != 1 {
+			t.Errorf("%s %s: %d notices, %+v, want %s", what, state, len(all), got, want)
+		}
+	}
+	state := func(reference string) (r edge.Reversal) {
+		for _, r := range list[edge.Reversal](o, "reversals") {
+			if r.Reference == reference {
+				return r
+			}
+		}
+		return r
+	}
+
+	// Before the payment is known to have succeeded it waits.
+	tell("CB-1", "", driver.TakenBack, 60, 9, "applied")
+	if r := state("CB-1"); r.State != "waiting" || r.Source != "notice" || r.RecordedBy != "system:notify" || r.Reason != "the provider's notice: C28" {
+		t.Errorf("told of a payment whose outcome nobody knows: %+v", r)
+	}
+	change(sandbox.Script{})
+	o.until("collected", func() bool { return list[edge.Charge](o, "charges")[0].State == "succeeded" })
+	o.until("owed", func() bool { return state("CB-1").State == "open" })
+	o.booksHold()
+	if got := list[edge.Debt](o, "debts?state=open"); len(got) != 1 || got[0].Left.Minor != 60 || got[0].Reversal != state("CB-1").ID {
+		t.Errorf("debts %+v", got)
+	}
+
+	tell("CB-1", "", driver.TakenBack, 61, 9, "mismatch") // one reference, another sum
+	tell("CB-2", "", driver.TakenBack, price+1, 0, "mismatch")
+	tell("RP-9", "CB-9", driver.TakenWon, 10, 0, "unknown_order") // of what nobody told
+	tell("", "", driver.TakenOther, 0, 0, "noted")
+	stranger := driver.Notice{ID: "s", Kind: driver.NoticeReversal, ChargeID: "NOBODYS", Taken: driver.Taken{Reference: "CB-3", State: driver.TakenBack, Amount: cny(10)}}
+	ids++
+	o.must(o.takeNotice(t.Context(), own, contract, p, stranger))
+	if all := list[edge.Notice](o, "notices?state=open"); len(all) != 4 || noticeOf("s").Verdict != "unknown_order" {
+		t.Errorf("waiting for somebody: %+v", all)
+	}
+	if n := len(list[edge.Reversal](o, "reversals")); n != 1 {
+		t.Errorf("%d reversals", n)
+	}
+
+	// A person has recorded another one already; the notice knows it.
+	o.reverse(bus, paid, "CB-4", 20)
+	tell("CB-4", "", driver.TakenBack, 20, 15, "known")
+	tell("RP-1", "CB-1", driver.TakenWon, 60, 0, "applied")
+	tell("RP-1", "CB-1", driver.TakenWon, 60, 0, "known")
+	tell("RP-2", "CB-1", driver.TakenLost, 0, 0, "contradiction")
+	tell("RP-4", "CB-4", driver.TakenWon, 21, 0, "mismatch") // more than was taken
+	tell("RP-4", "CB-4", driver.TakenLost, 0, 5, "applied")
+	if a, b := state("CB-1"), state("CB-4"); a.State != "won" || a.Returned.Minor != 60 || b.State != "lost" || b.Returned.Minor != 0 {
+		t.Errorf("decided: %+v and %+v", a, b)
+	}
+	o.settleDown()
+	o.booksHold()
+	if got := o.net(bus); got["rider_debt"] != 20 || got["reversal_fee"] != 9+15+5 {
+		t.Errorf("the book: %v", got)
+	}
+
+	closed := own
+	closed.State = tenants.Closed
+	o.must(o.takeNotice(t.Context(), closed, contract, p, driver.Notice{ID: "c", Kind: driver.NoticeReversal, ChargeID: paid.OurID,
+		Taken: driver.Taken{Reference: "CB-5", State: driver.TakenBack, Amount: cny(10)}}))
+	if got := noticeOf("c"); got.Verdict != "held" || state("CB-5").ID != "" {
+		t.Errorf("at a closed tenant: %+v", got)
 	}
 }

@@ -3029,7 +3029,7 @@ CREATE TABLE provider_notices (
     CONSTRAINT provider_notices_check1 CHECK (((state = 'resolved'::text) = (resolved_at IS NOT NULL))),
     CONSTRAINT provider_notices_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT provider_notices_digest_check CHECK ((length(digest) = 32)),
-    CONSTRAINT provider_notices_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'refund'::text, 'agreement'::text, 'rider'::text, 'other'::text]))),
+    CONSTRAINT provider_notices_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'refund'::text, 'agreement'::text, 'rider'::text, 'reversal'::text, 'other'::text]))),
     CONSTRAINT provider_notices_repeats_check CHECK ((repeats >= 0)),
     CONSTRAINT provider_notices_state_check CHECK ((state = ANY (ARRAY['done'::text, 'open'::text, 'resolved'::text]))),
     CONSTRAINT provider_notices_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),

@@ -63,8 +63,33 @@ const (
 	NoticeRefund    NoticeKind = "refund"
 	NoticeAgreement NoticeKind = "agreement" // one was signed or ended
 	NoticeRider     NoticeKind = "rider"     // a rider's debt or state at the provider changed
+	NoticeReversal  NoticeKind = "reversal"  // a payment was taken back, or a dispute about that was decided
 	NoticeOther     NoticeKind = "other"     // authentic and of no concern to the gateway
 )
+
+// A TakenState is what a notice says of a payment that was taken back.
+type TakenState string
+
+// The states.
+const (
+	TakenBack  TakenState = "taken" // the bank or the provider took the payment back: a chargeback, a returned debit
+	TakenWon   TakenState = "won"   // the dispute about it is decided for the operator, who gets Amount back
+	TakenLost  TakenState = "lost"  // it is decided for the payer: nothing comes back any more
+	TakenOther TakenState = ""      // something else, such as a date until when to answer
+)
+
+// A Taken is a payment that was taken back, as a notice tells of it. References are those
+// of the bill's rows (BillLine.RefundID), and Fee is what those rows keep: what a notice
+// and a row say otherwise about one reference waits for somebody to look.
+type Taken struct {
+	Reference  string         // the provider's own of what is told
+	Of         string         // of an outcome: the reference of what was taken
+	State      TakenState     // [TakenOther] changes nothing
+	Amount     citygate.Money // positive: what was taken, or of a won one came back; a lost one has none
+	Fee        int64          // minor units that the provider keeps for it; of an outcome, negative: gave back
+	ReasonCode string
+	At         time.Time
+}
 
 // A Notice is what a notification says, once it was proven to be the provider's.
 type Notice struct {
@@ -72,12 +97,14 @@ type Notice struct {
 	Kind NoticeKind
 
 	// Result is set for payments and refunds. Result.OurID is the id of the
-	// debit, or of the refund; ChargeID is then that of the debit.
+	// debit, or of the refund; ChargeID is then that of the debit, as it is of a
+	// payment that was taken back.
 	Result   Result
 	ChargeID string
 
 	Agreement Agreement // for agreements
 	Rider     RiderStatus
+	Taken     Taken // for reversals
 }
 
 // ErrProbe says that the provider sent something that is meant to be refused, to see

@@ -37,6 +37,7 @@ type (
 		AmountMinor int64     `json:"amount_minor"` // negative exactly on refunds
 		FeeMinor    int64     `json:"fee_minor"`    // positive = charged to the merchant
 		At          time.Time `json:"at"`
+		Reversed    bool      `json:"reversed,omitempty"` // the payment was taken back, or after a dispute given back
 	}
 	billEnd struct {
 		End         bool  `json:"end"`
@@ -245,12 +246,12 @@ func billLine(raw []byte, at int, currency citygate.Currency) (driver.BillLine, 
 	if err := strict(raw, &row); err != nil {
 		return driver.BillLine{}, fmt.Errorf("%w: line %d is not a row", ErrBill, at)
 	}
-	if row.ID == "" || row.At.IsZero() || row.AmountMinor == 0 || (row.AmountMinor < 0) != (row.RefundID != "") {
+	if row.ID == "" || row.At.IsZero() || row.AmountMinor == 0 || (row.AmountMinor < 0) != (row.RefundID != "") && !row.Reversed || row.Reversed && row.RefundID == "" {
 		return driver.BillLine{}, fmt.Errorf("%w: line %d: want an id, a time, and a negative amount exactly with a refund_id", ErrBill, at)
 	}
 	return driver.BillLine{
 		Line: at, Refund: row.RefundID != "", OurID: row.ID, RefundID: row.RefundID, ProviderRef: row.ProviderRef,
-		Amount: citygate.Money{Minor: row.AmountMinor, Currency: currency}, Fee: row.FeeMinor, At: row.At,
+		Amount: citygate.Money{Minor: row.AmountMinor, Currency: currency}, Fee: row.FeeMinor, At: row.At, Reversed: row.Reversed,
 	}, nil
 }
 
@@ -284,7 +285,7 @@ func writeBill(bill driver.Bill, after, limit int, read func(visit func(driver.B
 		if end.Rows <= after || limit > 0 && end.Rows > after+limit {
 			return nil
 		}
-		return enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC()})
+		return enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC(), l.Reversed})
 	})
 	if err != nil {
 		return nil, err

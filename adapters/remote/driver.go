@@ -404,5 +404,9 @@ func (n *notice) notice() driver.Notice {
 	if n.Rider != nil {
 		out.Rider = n.Rider.status()
 	}
+	if t := n.Taken; t != nil {
+		out.Taken = driver.Taken{Reference: t.Reference, Of: t.Of, State: ofWord[driver.TakenState](t.State), Amount: t.Amount.money(), Fee: t.FeeMinor,
+			ReasonCode: t.Reason, At: instantOf(t.At)}
+	}
 	return out
 }

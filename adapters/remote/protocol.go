@@ -256,6 +256,16 @@ type (
 		ChargeID  string       `json:"charge_id,omitempty"`
 		Agreement *agreement   `json:"agreement,omitempty"`
 		Rider     *riderAnswer `json:"rider,omitempty"`
+		Taken     *taken       `json:"taken,omitempty"`
+	}
+	taken struct {
+		Reference string     `json:"reference"`
+		Of        string     `json:"of,omitempty"`
+		State     string     `json:"state"`
+		Amount    *money     `json:"amount,omitempty"`
+		FeeMinor  int64      `json:"fee_minor,omitempty"`
+		Reason    string     `json:"reason,omitempty"`
+		At        *time.Time `json:"at,omitempty"`
 	}
 	agreement struct {
 		ID         string     `json:"id"`

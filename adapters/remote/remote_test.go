@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -44,7 +45,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"PlainCall": plainCall{}, "DenyAnswer": denyAnswer{}, "KeysAnswer": keysAnswer{}, "FeedKey": feedKey{}, "Notification": notification{},
 		"NotifyCall": notifyCall{}, "Ack": ack{}, "Notice": notice{}, "Agreement": agreement{}, "NotifyAnswer": notifyAnswer{}, "CodeCall": codeCall{},
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
-		"TestAnswer": testAnswer{}, "TestMove": testMove{},
+		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},
 	}
 	for name := range doc.Components.Schemas {
 		if types[name] == nil {
@@ -115,6 +116,7 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 		"Result":     resultOut(driver.Result{OurID: "a", RetryAt: at, Amount: hkd, Advance: driver.AdvanceOwed}),
 		"RefundCall": refundCall{part, refundOut(driver.Refund{OurID: "b", Charge: driver.Ref{OurID: "a", SubmittedAt: at}, Amount: hkd})},
 		"Notice":     noticeOut(driver.Notice{Kind: driver.NoticeAgreement, Agreement: driver.Agreement{OurID: "a", State: driver.AgreementActive, SingleMax: hkd}}),
+		"Taken":      noticeOut(driver.Notice{Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, At: at}}).Taken,
 		"NotifyCall": notifyCall{part, notification{Method: "POST", Target: "/", At: at}},
 		"CodeAnswer": codeAnswer{ID: "a", Outcome: wordOf(driver.CodeUnknown)},
 		"Manifest":   manifest(),
@@ -226,6 +228,47 @@ const (
 	row2 = `{"id":"a","refund_id":"r","amount_minor":-70,"fee_minor":0,"at":"2026-11-21T05:00:00Z"}` + "\n"
 	foot = `{"end":true,"rows":2,"amount_minor":400,"fee_minor":3}` + "\n"
 )
+
+// What a program tells of payments that were taken back comes out as it went in, by
+// notice and by a bill's row.
+func TestPaymentsTakenBackAreTold(t *testing.T) {
+	at, hkd := time.Unix(1_800_000_000, 0).UTC(), citygate.Money{Minor: 470, Currency: "HKD"}
+	for _, want := range []driver.Notice{
+		{ID: "1", Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, ReasonCode: "C28", At: at}},
+		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "rp", Of: "cb", State: driver.TakenWon, Amount: hkd, Fee: -9}},
+		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "rp", Of: "cb", State: driver.TakenLost}},
+		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "cb", State: driver.TakenOther}},
+	} {
+		raw, err := json.Marshal(noticeOut(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n notice
+		if err := json.Unmarshal(raw, &n); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.notice(); got != want {
+			t.Errorf("%s gives %+v, want %+v", raw, got, want)
+		}
+	}
+	row := func(rest string) string {
+		return `{"id":"a",` + rest + `,"fee_minor":0,"at":"2026-11-21T05:00:00Z"}` + "\n"
+	}
+	foot := func(amount int64) string {
+		return fmt.Sprintf("{\"end\":true,\"rows\":1,\"amount_minor\":%d,\"fee_minor\":0}\n", amount)
+	}
+	for _, amount := range []int64{-70, 70} {
+		lines, err := parseBill(bill(head + row(fmt.Sprintf(`"refund_id":"cb","amount_minor":%d,"reversed":true`, amount)) + foot(amount)))
+		if err != nil || len(lines) != 1 || !lines[0].Reversed || !lines[0].Refund || lines[0].RefundID != "cb" || lines[0].Amount.Minor != amount {
+			t.Errorf("%d: %+v, %v", amount, lines, err)
+		}
+	}
+	for _, rest := range []string{`"amount_minor":-70,"reversed":true`, `"refund_id":"r","amount_minor":70`} {
+		if lines, err := parseBill(bill(head + row(rest) + foot(70))); err == nil {
+			t.Errorf("%s: %+v", rest, lines)
+		}
+	}
+}
 
 func TestABillThatDoesNotAddUpIsRefused(t *testing.T) {
 	lines, err := parseBill(bill(head + row1 + row2 + foot))

@@ -185,6 +185,9 @@ func noticeOut(n driver.Notice) *notice {
 	case driver.NoticeRider:
 		r := riderOut(n.Rider)
 		out.Rider = &r
+	case driver.NoticeReversal:
+		t := n.Taken
+		out.Taken = &taken{t.Reference, t.Of, wordOf(t.State), moneyOf(t.Amount), t.Fee, t.ReasonCode, instant(t.At)}
 	case driver.NoticeOther:
 	}
 	return out

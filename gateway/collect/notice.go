@@ -66,6 +66,8 @@ func (c *Collector) TakeNotice(ctx context.Context, tx *pg.Tx, contract Contract
 		r, err = c.rulePayment(ctx, tx, contract, about, rules, n)
 	case n.Kind == driver.NoticeRefund:
 		r, err = c.ruleRefund(ctx, tx, contract, about, n)
+	case n.Kind == driver.NoticeReversal:
+		r, err = c.ruleTaken(ctx, tx, contract, n)
 	case n.Kind == driver.NoticeRider || n.Kind == driver.NoticeAgreement:
 		var later bool
 		if later, err = overtaken(ctx, tx, contract.Name, riderOf(n), saidAt(n)); later {
@@ -233,7 +235,7 @@ func riderOf(n driver.Notice) string {
 			return n.Agreement.ID
 		}
 		return n.Agreement.RiderRef
-	case driver.NoticePayment, driver.NoticeRefund, driver.NoticeOther:
+	case driver.NoticePayment, driver.NoticeRefund, driver.NoticeReversal, driver.NoticeOther:
 	}
 	return ""
 }
@@ -248,6 +250,8 @@ func saidAt(n driver.Notice) time.Time {
 			return n.Agreement.ValidTo
 		}
 		return n.Agreement.ValidFrom
+	case driver.NoticeReversal:
+		return n.Taken.At
 	case driver.NoticePayment, driver.NoticeRefund, driver.NoticeOther:
 	}
 	return time.Time{}
@@ -262,6 +266,8 @@ func stateOf(n driver.Notice) string {
 		return string(n.Agreement.State)
 	case driver.NoticeRider:
 		return string(n.Rider.State)
+	case driver.NoticeReversal:
+		return string(n.Taken.State)
 	case driver.NoticeOther:
 	}
 	return ""
@@ -281,6 +287,9 @@ func digestOf(n driver.Notice) [sha256.Size]byte {
 	}
 	if paid := n.Result.Exchange.Paid; paid != (citygate.Money{}) {
 		fmt.Fprintf(h, "paid %s", paid)
+	}
+	if t := n.Taken; t != (driver.Taken{}) {
+		fmt.Fprintf(h, "taken %q %q %s %d %q", t.Reference, t.Of, t.Amount, t.Fee, t.ReasonCode)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -32,6 +32,7 @@ const (
 // The sources of what is heard of reversals.
 const (
 	FromBill   = "bill"
+	FromNotice = "notice"
 	FromPerson = "person"
 )
 
@@ -164,7 +165,7 @@ func (c *Collector) Reverse(ctx context.Context, actor string, tenant citygate.T
 	}
 	var v ReversalView
 	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		v, err = c.reverse(ctx, tx, actor, &r)
+		v, _, err = c.reverse(ctx, tx, actor, &r)
 		return err
 	})
 	return v, err
@@ -180,48 +181,42 @@ func (c *Collector) ReverseByBill(ctx context.Context, tx *pg.Tx, r Reversal) er
 	if !referable(r.Reference) || r.Amount.Minor <= 0 || r.Fee < 0 {
 		return nil
 	}
-	_, err := c.reverse(ctx, tx, byBill, &r)
+	_, _, err := c.reverse(ctx, tx, byBill, &r)
 	if errors.Is(err, ErrReversal) || errors.Is(err, ErrReversalOther) || errors.Is(err, ErrNoCharge) {
 		return nil // refused before anything was stored
 	}
 	return err
 }
 
-func (c *Collector) reverse(ctx context.Context, tx *pg.Tx, actor string, r *Reversal) (v ReversalView, err error) {
+func (c *Collector) reverse(ctx context.Context, tx *pg.Tx, actor string, r *Reversal) (v ReversalView, fresh bool, err error) {
 	if err := chargeable(ctx, tx, r); err != nil {
-		return v, err
+		return v, false, err
 	}
-	fresh, err := insertReversal(ctx, tx, actor, r)
-	if err != nil {
-		return v, err
+	if fresh, err = insertReversal(ctx, tx, actor, r); err != nil {
+		return v, false, err
 	}
 	if v, err = lockReversal(ctx, tx, r.Contract, r.Reference); err != nil || !fresh {
 		if err == nil && v.Reversal != (Reversal{r.Contract, r.Reference, r.Charge, r.Amount, r.Fee, v.Reason, v.Source}) {
 			err = ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
 		}
-		return v, err
+		return v, false, err
 	}
 	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.record", Object: "reversal:" + v.ID.Text("rvs_"),
 		After: map[string]any{"contract": r.Contract, "reference": r.Reference, "payment": r.Charge, "amount": r.Amount, "fee": r.Fee, "reason": r.Reason}}); err != nil {
-		return v, err
+		return v, false, err
 	}
-	return v, c.applyReversal(ctx, tx, &v)
+	return v, true, c.applyReversal(ctx, tx, &v)
 }
 
 // Conclude records what became of a reversal that was disputed with the provider. Won
 // money comes off the debt that is open for it; a rider who has paid that meanwhile
 // gets it back. The same reference again changes nothing.
 func (c *Collector) Conclude(ctx context.Context, actor string, tenant citygate.TenantID, o ReversalOutcome) (ReversalView, error) {
-	won := o.Outcome == ReversalWon
-	switch {
-	case !referable(o.Reference):
-		return ReversalView{}, ErrReversal.Explain("reference: want the provider's own, of 1 to 64 characters")
-	case !won && o.Outcome != ReversalLost:
-		return ReversalView{}, ErrReversal.Explain("outcome: want won or lost")
-	case won != (o.Amount > 0) || o.Amount < 0:
-		return ReversalView{}, ErrReversal.Explain("amount: what came back, of a won one alone")
-	case !reasonable(o.Reason):
+	if !reasonable(o.Reason) {
 		return ReversalView{}, ErrReversal.Explain("reason: want 3 to 500 characters")
+	}
+	if err := o.check(); err != nil {
+		return ReversalView{}, err
 	}
 	if err := c.PassBack(ctx, tenant); err != nil {
 		return ReversalView{}, err
@@ -231,33 +226,54 @@ func (c *Collector) Conclude(ctx context.Context, actor string, tenant citygate.
 		if v, err = lockReversalID(ctx, tx, o.Reversal); err != nil {
 			return err
 		}
-		was, found, err := outcomeOf(ctx, tx, o.Reversal, o.Reference)
-		if err != nil || found {
-			if err == nil && (was.Outcome != o.Outcome || was.Amount != o.Amount || was.Fee != o.Fee) {
-				err = ErrReversalOther.Explain("it was recorded as %s, %d with a fee of %d", was.Outcome, was.Amount, was.Fee)
-			}
-			return err
-		}
-		pending, err := promised(ctx, tx, o.Reversal)
-		switch {
-		case err != nil:
-			return err
-		case v.State == ReversalWon || v.State == ReversalLost:
-			return ErrReversalOver.Explain("it is %s", v.State)
-		case o.Amount > v.Amount.Minor-v.Returned-pending:
-			return ErrReversal.Explain("amount: %d of it are still with the provider", v.Amount.Minor-v.Returned-pending)
-		}
-		if err := insertOutcome(ctx, tx, actor, &o); err != nil {
-			return err
-		}
-		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.conclude", Object: "reversal:" + v.ID.Text("rvs_"),
-			Before: map[string]any{"state": v.State, "returned": v.Returned},
-			After:  map[string]any{"outcome": o.Outcome, "reference": o.Reference, "amount": o.Amount, "fee": o.Fee, "reason": o.Reason}}); err != nil {
-			return err
-		}
-		return c.applyOutcomes(ctx, tx, &v)
+		_, err = c.conclude(ctx, tx, actor, &v, &o)
+		return err
 	})
 	return v, err
+}
+
+// check refuses an outcome that no reversal can have.
+func (o *ReversalOutcome) check() error {
+	won := o.Outcome == ReversalWon
+	switch {
+	case !referable(o.Reference):
+		return ErrReversal.Explain("reference: want the provider's own, of 1 to 64 characters")
+	case !won && o.Outcome != ReversalLost:
+		return ErrReversal.Explain("outcome: want won or lost")
+	case won != (o.Amount > 0) || o.Amount < 0:
+		return ErrReversal.Explain("amount: what came back, of a won one alone")
+	}
+	return nil
+}
+
+// conclude stores a checked outcome of a locked reversal and books it, at once or when
+// its payment is over. It refuses before it changes anything.
+func (c *Collector) conclude(ctx context.Context, tx *pg.Tx, actor string, v *ReversalView, o *ReversalOutcome) (fresh bool, err error) {
+	was, found, err := outcomeOf(ctx, tx, v.ID, o.Reference)
+	if err != nil || found {
+		if err == nil && (was.Outcome != o.Outcome || was.Amount != o.Amount || was.Fee != o.Fee) {
+			err = ErrReversalOther.Explain("it was recorded as %s, %d with a fee of %d", was.Outcome, was.Amount, was.Fee)
+		}
+		return false, err
+	}
+	pending, err := promised(ctx, tx, v.ID)
+	switch {
+	case err != nil:
+		return false, err
+	case v.State == ReversalWon || v.State == ReversalLost:
+		return false, ErrReversalOver.Explain("it is %s", v.State)
+	case o.Amount > v.Amount.Minor-v.Returned-pending:
+		return false, ErrReversal.Explain("amount: %d of it are still with the provider", v.Amount.Minor-v.Returned-pending)
+	}
+	if err := insertOutcome(ctx, tx, actor, o); err != nil {
+		return false, err
+	}
+	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.conclude", Object: "reversal:" + v.ID.Text("rvs_"),
+		Before: map[string]any{"state": v.State, "returned": v.Returned},
+		After:  map[string]any{"outcome": o.Outcome, "reference": o.Reference, "amount": o.Amount, "fee": o.Fee, "reason": o.Reason}}); err != nil {
+		return false, err
+	}
+	return true, c.applyOutcomes(ctx, tx, v)
 }
 
 // reverseDue applies what waited for a payment's outcome.

@@ -83,14 +83,16 @@ func overtaken(ctx context.Context, tx *pg.Tx, contract, rider string, at time.T
 // insertNotice stores a notice, and reports whether it was not there yet.
 func insertNotice(ctx context.Context, tx *pg.Tx, contract string, n driver.Notice, digest [sha256.Size]byte, r ruling) (id citygate.UUID, fresh bool, err error) {
 	id = tx.NewID()
-	state, reason := "done", n.Result.ReasonCode+n.Agreement.ReasonCode+n.Rider.ReasonCode
+	state, reason := "done", n.Result.ReasonCode+n.Agreement.ReasonCode+n.Rider.ReasonCode+n.Taken.ReasonCode
 	if r.verdict.open() {
 		state = "open"
 	}
 	var amount *int64
 	var currency *citygate.Currency
-	if m := n.Result.Amount; m.Currency.Valid() {
-		amount, currency = &m.Minor, &m.Currency
+	for _, m := range []citygate.Money{n.Result.Amount, n.Taken.Amount} {
+		if m.Currency.Valid() {
+			amount, currency = &m.Minor, &m.Currency
+		}
 	}
 	var said *time.Time
 	if at := saidAt(n); !at.IsZero() {
@@ -102,7 +104,7 @@ func insertNotice(ctx context.Context, tx *pg.Tx, contract string, n driver.Noti
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, '', 0, $19, $19)
 		ON CONFLICT (tenant_id, contract, provider_id, digest) DO NOTHING`,
 		tx.Tenant, id, contract, n.ID, digest[:], string(n.Kind), n.Result.OurID, n.ChargeID, riderOf(n), stateOf(n), amount, currency,
-		n.Result.ProviderRef, reason, said, string(r.verdict), r.detail, state, tx.Now)
+		n.Result.ProviderRef+n.Taken.Reference, reason, said, string(r.verdict), r.detail, state, tx.Now)
 	return id, err == nil && tag.RowsAffected() == 1, err
 }
 

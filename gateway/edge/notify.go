@@ -47,7 +47,7 @@ type Notice struct {
 	ID          string          `json:"id" example:"ntc_0195e2…"`
 	Contract    string          `json:"contract"`
 	ProviderID  string          `json:"provider_id,omitempty" doc:"the provider's own id of it"`
-	Kind        string          `json:"kind" enum:"payment,refund,agreement,rider,other"`
+	Kind        string          `json:"kind" enum:"payment,refund,agreement,rider,reversal,other"`
 	OurID       string          `json:"our_id,omitempty" doc:"of the charge or refund it is about"`
 	ChargeOurID string          `json:"charge_our_id,omitempty" doc:"of a refund's charge"`
 	RiderRef    string          `json:"rider_ref,omitempty"`
