@@ -18,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/tap"
+	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/keys"
 )
 
@@ -54,6 +55,104 @@ func (o *office) unionpay() (sim *unionpaysim.Server, config unionpaysim.Config,
 	return sim, config, contract
 }
 
+// ridesByToken has a rider agree to pay by a token of UnionPay and ride once.
+func (o *office) ridesByToken(v *terminal.Verifier, device string) {
+	o.t.Helper()
+	var answer struct {
+		Issued []edge.IssuedCredential `json:"issued"`
+	}
+	o.send(http.MethodPost, busPath("credentials"), map[string]any{"requests": []edge.IssueCredential{{
+		RiderRef: "token" + device, Contract: "union", DeviceKey: key(device)[ed25519.SeedSize:], Product: 1, Cap: 50, Window: 30, TTLHours: 48,
+	}}}, &answer)
+	batch := o.board(v, answer.Issued[0].Credential, device)
+	if got := o.upload(batch); !slices.Equal(got, []string{"recorded"}) {
+		o.t.Fatalf("the ride of %s: %v", device, got)
+	}
+	parsed, err := tap.ParseBatch(batch)
+	o.must(err)
+	o.must(v.Ack(parsed.Hash))
+}
+
+// UnionPay's day ends at 23:00 in Beijing. Two fares of one business date are collected
+// at 22:59 and 23:01: they are in the files of two clearing days, of which the second
+// comes a day later. Nothing is missing meanwhile, each file matches its payment, and
+// both are paid out.
+func TestPaymentsOnBothSidesOfTheClearingCut(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	o.reachable()
+	sim, _, _ := o.unionpay()
+	v := o.validator()
+	beijing := time.FixedZone("", 8*60*60)
+	at := func(day, hour, minute int) {
+		o.move(time.Date(2026, 11, day, hour, minute, 0, 0, beijing).Sub(o.now()))
+		o.settleDown()
+	}
+	o.Collect.AmountLimit = price // every ride is collected at once
+	at(21, 22, 58)
+	o.ridesByToken(v, "ann")
+	made := func() string {
+		var all []string
+		for _, e := range sim.Book() {
+			all = append(all, e.TxnTime)
+		}
+		return strings.Join(all, " ")
+	}
+	at(21, 22, 59)
+	if got := made(); got != "20261121225900" {
+		t.Fatalf("made by 22:59: %q; want the first payment", got)
+	}
+	o.ridesByToken(v, "ben")
+	at(21, 23, 1)
+	if got := made(); got != "20261121225900 20261121230100" {
+		t.Fatalf("made by 23:01: %q; want both", got)
+	}
+	for _, minute := range []int{2, 5, 10, 20} {
+		at(21, 23, minute) // they are asked about
+	}
+	if n := o.count(`SELECT count(*) FROM charges WHERE tenant_id = 1001 AND state = 'succeeded' AND business_date = '2026-11-21'`); n != 2 {
+		t.Fatalf("%d charges of one business date succeeded; want both", n)
+	}
+	// cleared gives of each matched payment the day of the file that has it.
+	cleared := func() string {
+		days := ""
+		for _, row := range o.audit.Rows(0, `SELECT c.mark || ' ' || i.day || ' ' || i.kind || ' ' || i.state FROM recon_items AS i
+			JOIN charges AS c ON c.tenant_id = i.tenant_id AND c.charge_id = i.charge_id WHERE i.tenant_id = 1001 ORDER BY 1`) {
+			days += row[0].(string) + "; "
+		}
+		return days
+	}
+	at(22, 0, 59)
+	if got := cleared(); got != "" {
+		t.Errorf("before the first file is ready: %s", got)
+	}
+	at(22, 1, 30)
+	at(22, 12, 0)
+	if got := cleared(); got != "20261121225900 2026-11-21 matched matched; " {
+		t.Errorf("after the first file: %s", got)
+	}
+	at(23, 1, 30)
+	at(23, 12, 0)
+	if got := cleared(); got != "20261121225900 2026-11-21 matched matched; 20261121230100 2026-11-22 matched matched; " {
+		t.Errorf("after the second file: %s", got)
+	}
+	bills := list[edge.Bill](o, "bills")
+	if len(bills) != 2 || bills[0].Day != "2026-11-21" || bills[0].Rows != 1 || bills[1].Day != "2026-11-22" || bills[1].Rows != 1 {
+		t.Errorf("bills: %+v", bills)
+	}
+	o.until("paid out", func() bool {
+		var paid int64
+		for _, p := range list[edge.Payout](o, "payouts") {
+			paid += p.Amount.Minor
+		}
+		return paid == 2*(price-3)
+	})
+	if past := list[edge.ReconPast](o, "reconciliation-history"); len(past) != 0 {
+		t.Errorf("history: %+v", past)
+	}
+	o.booksHold()
+}
+
 // Three riders of a bus pay by UnionPay tokens, over HTTP and with certificates. The
 // gateway is away at first, so what is made is made long after it was to be. One
 // debit's answer is lost and its outcome asked for under the same number and second;
@@ -68,19 +167,7 @@ func TestRidesAreCollectedByUnionPay(t *testing.T) {
 	sim.Close() // what is tried now is made hours later
 	v := o.validator()
 	for _, device := range []string{"ann", "ben", "cay"} {
-		var answer struct {
-			Issued []edge.IssuedCredential `json:"issued"`
-		}
-		o.send(http.MethodPost, busPath("credentials"), map[string]any{"requests": []edge.IssueCredential{{
-			RiderRef: "token" + device, Contract: "union", DeviceKey: key(device)[ed25519.SeedSize:], Product: 1, Cap: 50, Window: 30, TTLHours: 48,
-		}}}, &answer)
-		batch := o.board(v, answer.Issued[0].Credential, device)
-		if got := o.upload(batch); !slices.Equal(got, []string{"recorded"}) {
-			t.Fatalf("the ride of %s: %v", device, got)
-		}
-		parsed, err := tap.ParseBatch(batch)
-		o.must(err)
-		o.must(v.Ack(parsed.Hash))
+		o.ridesByToken(v, device)
 	}
 	o.until("tried", func() bool {
 		return o.count(`SELECT count(*) FROM charges WHERE tenant_id = 1001 AND attempts > 0 AND state = 'created'`) == 3
