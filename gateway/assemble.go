@@ -86,7 +86,7 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	g.Sales = sales.New(sales.Config{
-		DB: g.DB, Engine: g.Pricing, Account: buyer, Wake: func(t citygate.TenantID) pg.Job { return DueJob{t} },
+		DB: g.DB, Engine: g.Pricing, Account: buyer, Wake: func(t citygate.TenantID) pg.Job { return DueJob{Tenant: t} },
 		Calendar: func(ctx context.Context, tenant citygate.TenantID) (citygate.Calendar, error) {
 			t, err := heldDirectory{g}.ByID(ctx, tenant)
 			if err != nil {
@@ -97,6 +97,7 @@ func (g *Gateway) assemble() error {
 	})
 	g.Flagger = g.newFlagger()
 	g.Explanations = &explain.Sealer{DB: g.DB, Ring: g.Ring, Random: g.Random, Taps: g.Pricing.TapsByID}
+	g.looks = g.allLooks()
 	g.Reconciler = recon.New(recon.Config{DB: g.DB, Book: recon.Payments{Collector: g.Collector}, Files: files{g.Files}, Billers: g.billers, Bulkhead: g.bulkhead})
 	g.handler = edge.New(g.verticals(), g.Log)
 	if g.Served != nil {

@@ -132,6 +132,9 @@ func openWith(t *testing.T, keep func(o *office) keyStore) *office {
 		AppURL: pgtest.URL(t, db), JobsURL: pgtest.RoleURL(t, db, pglocal.Jobs), Clock: o.now, Random: rand.Reader, Signer: store, Secrets: o.secrets.Watch(store),
 		Files: root, Products: Products(), HTTP: http.DefaultClient, Collect: collect.DefaultRules(), Exclusive: true, Log: o.secrets.Logger(),
 		Served: func(h http.Handler) http.Handler { return conform.Handler(t, h) },
+		OnMissed: func(tenant citygate.TenantID, sql string) {
+			t.Errorf("nothing looked due in tenant %d, and its work changed rows: a look of the package with this statement is missing or too narrow\n%s", tenant, sql)
+		},
 	})
 	o.must(err)
 	t.Cleanup(func() {

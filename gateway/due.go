@@ -28,6 +28,7 @@ import (
 // A DueJob asks to look at everything that may be due in a tenant.
 type DueJob struct {
 	Tenant citygate.TenantID `json:"tenant"`
+	Quiet  bool              `json:"quiet,omitempty"` // nothing looks due: see Config.OnMissed
 }
 
 // Kind implements [pg.Job].
@@ -193,6 +194,7 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 	defer func() {
 		if err != nil {
 			g.waiting.add(g.Clock(), j.Tenant) // the queue runs the job again
+			g.rounds.forget(j.Tenant)
 		}
 	}()
 	t, err := g.Tenants.ByID(ctx, j.Tenant)
@@ -201,6 +203,11 @@ func (g *Gateway) due(ctx context.Context, j DueJob) (err error) {
 	}
 	if t.State == tenants.Draft {
 		return nil
+	}
+	if j.Quiet {
+		if ctx, err = g.stillQuiet(ctx, t); err != nil {
+			return err
+		}
 	}
 	if t.State == tenants.Closed {
 		return g.forget(ctx, j.Tenant)
@@ -348,11 +355,15 @@ func (w *waitingSet) has(now time.Time, tenant citygate.TenantID) bool {
 	return ok && age >= 0 && age < askAgain // a clock that was set back must not hold it for longer
 }
 
-// Tick asks to look at everything that may be due, in every tenant that does not
-// wait for it already. Whoever runs the gateway calls it once in a while; calling
-// it too often costs a few queries.
+// Tick asks for the work of every tenant in which something may be due and that does
+// not wait for it already. Whoever runs the gateway calls it once in a while; calling
+// it too often costs a query a tenant.
 func (g *Gateway) Tick(ctx context.Context) error {
 	all, err := g.Tenants.All(ctx)
+	if err != nil {
+		return err
+	}
+	found, err := g.lookAll(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -367,13 +378,24 @@ func (g *Gateway) Tick(ctx context.Context) error {
 		waiting.add(now, id)
 		due, noted = append(due, job), append(noted, func() { waiting.begun(id) })
 	}
-	for _, t := range all {
-		if t.Issuer != 0 {
+	var audited []tenants.Tenant
+	for i, t := range all {
+		d := &found[i]
+		if d.lists {
 			ask(&g.unlisted, t.ID, ListsJob{t.ID})
 		}
-		ask(&g.waiting, t.ID, DueJob{t.ID})
+		if d.work && !g.waiting.has(now, t.ID) {
+			g.rounds.asked(t.ID, d.round)
+			noted = append(noted, func() { g.rounds.forget(t.ID) })
+		}
+		if d.work || g.OnMissed != nil && t.State != tenants.Draft {
+			ask(&g.waiting, t.ID, DueJob{Tenant: t.ID, Quiet: d.quiet})
+		}
+		if d.audit || d.work || d.lists { // which are audited as they are done
+			audited = append(audited, t)
+		}
 	}
-	for _, logs := range auditLogs(all) {
+	for _, logs := range auditLogs(audited) {
 		ask(&g.unsealed, logs[0], audit.Job{Tenants: logs})
 	}
 	if len(due) == 0 {

@@ -70,6 +70,12 @@ type Config struct {
 	Exclusive bool
 	Log       *slog.Logger
 
+	// OnMissed has the work of tenants done in which nothing looks due, and hears of
+	// statements that change rows then: each is due work that a look should have found
+	// ([Gateway.Tick]). Tests hold with it that there are none; nil = quiet tenants are
+	// left alone.
+	OnMissed func(tenant citygate.TenantID, sql string)
+
 	// Served stands before the API where it is set: tests hold every request and
 	// answer to the document there. nil = the API as it is.
 	Served func(http.Handler) http.Handler
@@ -112,6 +118,8 @@ type Gateway struct {
 	held      held
 	abroad    visitCache
 	waiting   waitingSet
+	looks     *pg.Looks // for what is due
+	rounds    rounds
 	blocks    blockCache
 	unlisted  waitingSet // waits for its lists to be published
 	announced turns      // was looked at for next keys that are missing
@@ -148,7 +156,11 @@ func New(ctx context.Context, c Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.DB, err = pg.Open(ctx, pg.Config{URL: c.AppURL, Clock: c.Clock, Random: c.Random, MaxConns: c.Connections, Enqueuer: g.Jobs, OnAudit: g.audited.add})
+	database := pg.Config{URL: c.AppURL, Clock: c.Clock, Random: c.Random, MaxConns: c.Connections, Enqueuer: g.Jobs, OnAudit: g.audited.add}
+	if c.OnMissed != nil {
+		database.OnChange = g.onChange
+	}
+	g.DB, err = pg.Open(ctx, database)
 	if err != nil {
 		return nil, errors.Join(err, g.Jobs.Stop(ctx))
 	}

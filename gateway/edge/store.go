@@ -33,6 +33,12 @@ func ForgetAnswers(ctx context.Context, tx *pg.Tx) error {
 	return err
 }
 
+// Looks finds what [ForgetAnswers] does in a tenant.
+var Looks = []pg.Look{{
+	Kind: "answer.forget",
+	When: `EXISTS (SELECT FROM idempotency_keys WHERE tenant_id = $1 AND created_at < $2 - ` + pg.Seconds(keptFor) + `)`,
+}}
+
 const (
 	dropExpired = `DELETE FROM idempotency_keys WHERE tenant_id = $1 AND route = $2 AND key = $3
 		AND (state = 'running' AND created_at < $4 OR created_at < $5)`

@@ -70,6 +70,12 @@ func UsedLists(ctx context.Context, tx *pg.Tx, since time.Time, ids ...uint32) (
 	return used, err
 }
 
+// ListsBefore is the condition that [ForgetLists] has something to forget, for a
+// [pg.Look]; before is an expression of SQL.
+func ListsBefore(before string) string {
+	return `EXISTS (SELECT FROM terminal_lists WHERE tenant_id = $1 AND used_at < ` + before + `)`
+}
+
 // ForgetLists forgets what was last used before an instant.
 func ForgetLists(ctx context.Context, tx *pg.Tx, before time.Time) error {
 	_, err := tx.Exec(ctx, dropLists, tx.Tenant, before)

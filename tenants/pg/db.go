@@ -26,6 +26,9 @@ type Config struct {
 	// OnStatement, if set, is told every statement before it runs. Tests hold
 	// the rules for SQL with it.
 	OnStatement func(sql string)
+	// OnChange, if set, is told of every statement that changed rows, with the context
+	// it ran in. The transaction may still fail.
+	OnChange func(ctx context.Context, sql string)
 	// OnAudit, if set, is told the tenant (0 = the platform) of every row that a
 	// transaction adds to an audit log. The transaction may still fail.
 	OnAudit func(citygate.TenantID)
@@ -77,6 +80,9 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		registerTypes(conn.TypeMap())
 		return prepareClock(ctx, conn)
+	}
+	if c.OnChange != nil {
+		pc.ConnConfig.Tracer = changeTracer(c.OnChange)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
