@@ -32,7 +32,7 @@ var doors = map[string][]string{
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
-	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/ridership", "gateway/fare/gtfs", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
+	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/ridership", "gateway/fare/gtfs", "gateway/fare/gtfs/exchange", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
 	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
@@ -67,11 +67,13 @@ var public = map[string][]string{
 	"gateway/fare/bands":      nil,
 	"gateway/fare/share":      nil,
 	"gateway/fare/gtfs":       {"github.com/bojanz/currency"}, // the decimals of currencies: amounts become minor units here
-	"gateway/entitlement":     nil,
-	"gateway/terminal":        nil,
-	"policies/accept":         nil,
-	"adapters/driver":         nil,
-	"keys/bundle":             {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
+
+	"gateway/fare/gtfs/exchange": {"github.com/bojanz/currency"}, // and decimals again
+	"gateway/entitlement":        nil,
+	"gateway/terminal":           nil,
+	"policies/accept":            nil,
+	"adapters/driver":            nil,
+	"keys/bundle":                {"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"},
 }
 
 // ours says which packages of the module each package may import. A package
@@ -114,11 +116,12 @@ var ours = map[string][]string{
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "gateway/journey", "gateway/fare", "keys/bundle", "policies/accept"},
 	"gateway/terminal/cabi":          {"gateway/terminal", "gateway/code", "gateway/code/ct1", "gateway/tap", "keys/bundle", "policies/accept"}, // a program: it puts the SDK together for C
-	"gateway/fare":                   {"gateway/journey", "gateway/entitlement", "gateway/fare/share"},
+	"gateway/fare":                   {"gateway/journey", "gateway/entitlement", "gateway/fare/share", "gateway/fare/gtfs"},
 	"gateway/entitlement":            {},
 	"gateway/fare/bands":             {"gateway/fare"},
 	"gateway/fare/share":             {},
-	"gateway/fare/gtfs":              {"gateway/fare"},
+	"gateway/fare/gtfs":              {},
+	"gateway/fare/gtfs/exchange":     {"gateway/fare", "gateway/fare/gtfs"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
 	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate/gateway/fare/gtfs"
+	"github.com/cashlesscity/citygate/gateway/fare/gtfs/exchange"
 )
 
 func newFareExportCommand(sys *system) *cobra.Command {
@@ -58,7 +59,7 @@ the same tables without byte order marks, with every line ended.`,
 	return c
 }
 
-func exported(f fareFlags, feedPath string) (*gtfs.Feed, []gtfs.Omission, error) {
+func exported(f fareFlags, feedPath string) (*gtfs.Feed, []exchange.Omission, error) {
 	if feedPath != "" {
 		feed, err := readFeed(feedPath)
 		return feed, nil, err
@@ -67,7 +68,7 @@ func exported(f fareFlags, feedPath string) (*gtfs.Feed, []gtfs.Omission, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return gtfs.Export(tariff)
+	return exchange.Export(tariff)
 }
 
 func writeFeed(feed *gtfs.Feed, out string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/zip"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cashlesscity/citygate"
-	"github.com/cashlesscity/citygate/gateway/city/data"
 	"github.com/cashlesscity/citygate/gateway/fare/bands"
 	"github.com/cashlesscity/citygate/gateway/fare/gtfs"
 )
@@ -180,83 +177,4 @@ func readFeed(path string) (*gtfs.Feed, error) {
 		files = archive
 	}
 	return gtfs.Read(files)
-}
-
-func newFareImportCommand(sys *system) *cobra.Command {
-	var feedPath, mtr, currency string
-	var version uint64
-	c := &cobra.Command{
-		Use:   "import (--gtfs DIR|ZIP | --mtr FILE)",
-		Short: "Read the fares of a GTFS feed and report what is found, or make a tariff of an MTR fare table",
-		Long: `With --mtr, read a fare table in the form of mtr_lines_fares.csv of DATA.GOV.HK,
-every pair of stations once, and print it as a tariff of ours: one line of JSON,
-which fare price --tariff takes. A station is the same by its id; two stations
-whose row says 0.00 have that price.
-
-With --gtfs, read the fares v2 of a GTFS feed, from a folder or a zip file, and print one
-line of JSON per finding, with file, row (the header is row 1) and column, and
-at the end one line with the number of rows read per file.
-
-A finding is a note, a breach of the reference that has no say in a price, or a
-refusal. Exits 1 if there is a refusal: such a feed is not priced.`,
-		Example: `  citygate fare import --gtfs feed.zip
-  citygate fare import --mtr mtr_lines_fares.csv --currency HKD > metro.json`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			switch {
-			case (feedPath == "") == (mtr == ""):
-				return &usageError{errors.New("fare import needs --gtfs DIR or a zip file, or --mtr FILE")}
-			case mtr != "":
-				return fareImportMTR(sys, mtr, citygate.Currency(currency), version)
-			}
-			return fareImport(sys, feedPath)
-		},
-	}
-	c.Flags().StringVar(&mtr, "mtr", "", "fare table in the form of mtr_lines_fares.csv")
-	c.Flags().StringVar(&currency, "currency", "HKD", "currency of the --mtr table")
-	c.Flags().Uint64Var(&version, "version", 1, "version of the tariff made of --mtr")
-	c.Flags().StringVar(&feedPath, "gtfs", "", "folder or zip of a GTFS feed")
-	return c
-}
-
-func fareImportMTR(sys *system, path string, currency citygate.Currency, version uint64) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read the fare table: %w", err)
-	}
-	t, err := data.ReadMTRTariff(bytes.NewReader(raw), currency, version)
-	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	text, err := t.Encode()
-	if err != nil {
-		return err
-	}
-	_, err = sys.Stdout.Write(append(text, '\n'))
-	return err
-}
-
-func fareImport(sys *system, path string) error {
-	feed, err := readFeed(path)
-	if err != nil {
-		return err
-	}
-	out := json.NewEncoder(sys.Stdout)
-	for _, finding := range feed.Findings {
-		if err := out.Encode(finding); err != nil {
-			return err
-		}
-	}
-	refused := len(feed.Refusals())
-	rows := make(map[string]int, len(feed.Tables))
-	for _, t := range feed.Tables {
-		rows[t.File()] = len(t.Rows)
-	}
-	if err := out.Encode(map[string]any{"rows": rows, "findings": len(feed.Findings), "refusals": refused}); err != nil {
-		return err
-	}
-	if refused > 0 {
-		return fmt.Errorf("%d findings refuse to price the feed", refused)
-	}
-	return nil
 }

@@ -317,6 +317,14 @@ func (r *trial) place(ctx context.Context, in *terminal.Input) error {
 		in.Stop = rule.Table.Stops[0]
 	case rule.Distance != nil && len(rule.Distance.Links) > 0:
 		in.Stop = rule.Distance.Links[0].A
+	case rule.Feed != nil:
+		feed := rule.Feed.Fares()
+		if places := feed.Places(); len(places) > 0 {
+			in.Stop = places[0]
+		}
+		if routes := feed.Routes(); len(routes) > 0 && in.Route == "" {
+			in.Route = routes[0]
+		}
 	case rule.Sections != nil:
 		for section := range rule.Sections.Amounts {
 			in.Stop = max(in.Stop, section)

@@ -27,6 +27,7 @@ var verbs = map[fare.Op]string{
 	fare.OpFlat: "one price for the ride", fare.OpSection: "by the section it began in", fare.OpTable: "by the table of pairs", fare.OpDistance: "by distance",
 	fare.OpEntered: "as the driver entered", fare.OpIncomplete: "a tap is missing", fare.OpSameStop: "it ended where it began", fare.OpShare: "the part that the category pays",
 	fare.OpRound: "rounded", fare.OpParty: "for all who rode on the code", fare.OpZone: "by zones", fare.OpTime: "by the time in the system", fare.OpSplit: "as cheap as two rides of the table",
+	fare.OpFeed: "by the feed's fares", fare.OpFeedAdds: "which the ride adds to what the journey cost before",
 }
 
 // Words says the document line by line. money writes minor units of its currency.
@@ -79,7 +80,18 @@ func (d *Document) Words(money func(int64) string) ([]string, error) {
 				verb += fmt.Sprintf(", %d of them counted at the reader", s.Counted)
 			}
 		}
-		say("%s%s%s%s: %s", verb, place(", rule ", s.Rule), place(", from ", s.From), place(" to ", s.To), money(s.Minor))
+		if s.Op == fare.OpFeedJourney {
+			verb = fmt.Sprintf("as one journey of %d rides", s.Factor)
+		}
+		by := ""
+		if s.Row > 0 {
+			by = fmt.Sprintf(", row %d", s.Row)
+		}
+		amount := money(s.Minor)
+		if s.Op == fare.OpFeed && s.Product == "" {
+			amount = "unknown" // by itself
+		}
+		say("%s%s%s%s%s%s%s: %s", verb, place(", rule ", s.Rule), place(", product ", s.Product), by, place(", from ", s.From), place(" to ", s.To), place(", ", s.Note), amount)
 	}
 	for _, a := range e.Adjustments {
 		what := strings.ReplaceAll(string(a.Kind), "_", " ") + place(" ", a.ID)

@@ -134,7 +134,8 @@ type Cap struct {
 // Folds reports whether a ride's price depends on the rider's other rides, so
 // that they have to be priced together, in event order: [Folder].
 func (t *Tariff) Folds() bool {
-	return len(t.Transfers)+len(t.Cumulative)+len(t.NthRide)+len(t.Caps)+len(t.Products) > 0
+	return len(t.Transfers)+len(t.Cumulative)+len(t.NthRide)+len(t.Caps)+len(t.Products) > 0 ||
+		slices.ContainsFunc(t.Rules, func(r Rule) bool { return r.Feed != nil && r.Feed.Pause > 0 })
 }
 
 // Adjusts reports whether decisions can have lines at all.

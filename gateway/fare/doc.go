@@ -13,6 +13,7 @@
 //	distance  bands over the shortest path of a network, not over the path ridden
 //	time      the minutes between the first and the last tap
 //	entered   the amount the driver entered, inside limits
+//	feed      the fares v2 of a GTFS feed, its join and transfer rules too ([Feed])
 //
 // What comes between that nominal price and what is paid are lines
 // ([Adjustment]), each with who bears it, in this order: the difference a funded

@@ -48,7 +48,7 @@ func (t *Tariff) AtEntry() (*Tariff, error) {
 	for i := range out.Rules {
 		r := &out.Rules[i]
 		if r.Flat == nil && r.Sections == nil && r.Entered == nil {
-			r.Table, r.Zones, r.Distance, r.Time, r.AtExit = nil, nil, nil, nil, true
+			r.Table, r.Zones, r.Distance, r.Time, r.Feed, r.AtExit = nil, nil, nil, nil, nil, true
 		}
 	}
 	for i := range out.Discounts {

@@ -81,6 +81,10 @@ type Step struct {
 	Via     string `json:"via,omitempty"`     // where a cheaper split breaks the journey, comma separated
 	Factor  int64  `json:"factor,omitempty"`  // permille of a share, step of a rounding, riders of a party
 	Counted int64  `json:"counted,omitempty"` // of the riders of a party, those the operator entered beyond what the code states
+	// Product and Row are what a feed prices by, Note what it says of it.
+	Product string `json:"product,omitempty"`
+	Row     int    `json:"row,omitempty"`
+	Note    string `json:"note,omitempty"`
 	Minor   int64  `json:"minor"`
 }
 

@@ -27,6 +27,7 @@ type State struct {
 	Chain    *Chain           `json:"chain,omitempty"`
 	Counters []Counter        `json:"counters,omitempty"` // ascending by id
 	Uses     entitlement.Uses `json:"uses,omitempty"`
+	Feed     *FeedJourney     `json:"feed,omitempty"` // that the last ride was of
 }
 
 // A Chain is the ride before, and the rides it was a transfer from. Times are
@@ -77,7 +78,8 @@ type CapState struct {
 
 // Clone gives a state of its own.
 func (s *State) Clone() State {
-	out := State{Chain: s.Chain, Counters: slices.Clone(s.Counters), Uses: slices.Clone(s.Uses)} // a chain is never changed
+	// Chains and journeys of feeds are never changed.
+	out := State{Chain: s.Chain, Feed: s.Feed, Counters: slices.Clone(s.Counters), Uses: slices.Clone(s.Uses)}
 	for i := range out.Counters {
 		out.Counters[i].Days = slices.Clone(out.Counters[i].Days)
 	}
@@ -413,9 +415,10 @@ func (f *folding) cap(p *pricing, price int64) int64 {
 // ride to transfer from.
 func (f *folding) remember(p *pricing) {
 	if p.Journey.State != journey.Complete {
-		f.state.Chain = nil
+		f.state.Chain, f.state.Feed = nil, nil
 		return
 	}
+	f.state.Feed = f.state.Feed.remember(p)
 	first, last := &p.Journey.Taps[0], &p.Journey.Taps[len(p.Journey.Taps)-1]
 	c := &Chain{Start: first.At, LastStart: first.At, LastEnd: last.At, Operator: p.operator, Route: first.Route, Rule: p.rule.ID,
 		Category: p.Category, Medium: p.Medium, From: first.Stop}
@@ -446,6 +449,9 @@ func (f *folding) appendInputs(b []byte) []byte {
 		}
 	} else {
 		number(0)
+	}
+	if f.state.Feed != nil {
+		b = f.state.Feed.appendInputs(b)
 	}
 	number(int64(len(f.state.Counters)))
 	for i := range f.state.Counters {

@@ -3,6 +3,7 @@ package fare
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 )
 
 // inputsHash covers everything a decision depends on, in one unambiguous form:
@@ -54,12 +55,28 @@ func (p *pricing) inputsHash(f *folding) [32]byte {
 		b = binary.AppendVarint(b, int64(p.at.minute))
 		b = append(b, flag(p.at.holiday)|flag(p.at.rest != p.at.usual())<<1)
 	}
+	if t.zoned {
+		for i := range j.Taps {
+			b = p.appendZone(b, j.Taps[i].At)
+		}
+		if f != nil && f.state.Feed != nil {
+			for _, r := range f.state.Feed.Rides {
+				b = p.appendZone(p.appendZone(b, r.Dep), r.Arr)
+			}
+		}
+	}
 	b = append(b, flag(p.Void))
 	b = binary.AppendVarint(b, p.Goodwill)
 	if f != nil {
 		b = f.appendInputs(b)
 	}
 	return sha256.Sum256(b)
+}
+
+// appendZone adds the tenant's offset from UTC at an instant.
+func (p *pricing) appendZone(b []byte, ms int64) []byte {
+	_, offset := time.UnixMilli(ms).In(p.wallZone(ms)).Zone()
+	return binary.AppendVarint(b, int64(offset))
 }
 
 func flag(b bool) byte {

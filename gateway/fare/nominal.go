@@ -48,6 +48,8 @@ func (p *pricing) onePerson() (exact, Reason) {
 		return p.between(on.Stop, off.Stop)
 	case r.Entered != nil:
 		return p.entered(on.Entered)
+	case r.Feed != nil:
+		return p.feed(r.Feed)
 	}
 	amount, ok := p.rule.Flat[p.Category]
 	if !ok {
@@ -234,6 +236,8 @@ func (p *pricing) extreme(stop string, outward bool, better func(candidate, best
 			return exact{}, NoStop
 		}
 		others = p.tariff.stopsOf(r.Zones)
+	case r.Feed != nil:
+		return p.feedExtreme(r.Feed, stop, outward, better)
 	default:
 		return p.extremeOfRule(better)
 	}
@@ -287,6 +291,10 @@ func (p *pricing) extremeOfRule(better func(candidate, best exact) bool) (exact,
 			if amount, reason := p.extreme(stop, true, better); reason == "" {
 				consider(amount)
 			}
+		}
+	case r.Feed != nil:
+		for _, amount := range r.Feed.feed.Amounts(r.Feed.rider(p.Category), r.Feed.Media[p.Medium]) {
+			consider(minor(amount))
 		}
 	case r.Time != nil:
 		if amount, ok := r.Time.extreme(p.Category, better); ok {

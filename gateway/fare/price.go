@@ -65,6 +65,11 @@ type pricing struct {
 	rule   *Rule
 	steps  []Step
 
+	calendar  Calendar
+	fold      *folding // nil where nothing depends on other rides
+	own       Category // of the rider, also while another one is priced for reference
+	continued bool     // it was priced as part of a journey of a feed
+
 	operator string
 	running  exact // what one rider pays after the lines so far
 	lines    []Adjustment
@@ -79,6 +84,7 @@ func (p *pricing) begin(calendar Calendar) {
 		return
 	}
 	first := &p.Journey.Taps[0]
+	p.calendar, p.own = calendar, p.Category
 	p.operator = p.Operator
 	if p.operator == "" {
 		p.operator = p.tariff.operator[first.Route]
@@ -107,11 +113,20 @@ func (p *pricing) price(f *folding) (int64, Reason) {
 	if p.rule.Entered != nil && !p.rule.Entered.PerPerson {
 		party = 1 // a meter reading is for the vehicle
 	}
+	if !p.Void {
+		p.fold = f
+	}
 	if reason := p.alone(); reason != "" {
 		return 0, reason
 	}
 	companion := *p // pays without anything that belongs to the holder
 	companion.lines = slices.Clone(p.lines)
+	if p.continued && party > 1 {
+		companion.fold, companion.steps, companion.lines, companion.continued = nil, nil, nil, false
+		if reason := companion.alone(); reason != "" {
+			return 0, reason
+		}
+	}
 	if f != nil && !p.Void {
 		f.before(p)
 	}

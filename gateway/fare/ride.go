@@ -98,12 +98,12 @@ func (p *pricing) concession(own exact, funded Concession) {
 	mine, category := p.steps, p.Category
 	full := *p.Trip
 	full.Category = funded.Reference
-	trip := p.Trip
-	p.Trip, p.steps = &full, nil
+	trip, continued := p.Trip, p.continued
+	p.Trip, p.steps, p.continued = &full, nil, false
 	reference, reason := p.onePerson()
-	steps := p.steps
-	p.Trip, p.steps = trip, mine
-	if reason != "" || reference.cmp(own) <= 0 {
+	steps, alike := p.steps, p.continued == continued
+	p.Trip, p.steps, p.continued = trip, mine, continued
+	if reason != "" || !alike || reference.cmp(own) <= 0 {
 		return
 	}
 	p.steps, p.running = steps, reference
@@ -134,6 +134,9 @@ func (t *Tariff) zonesOf(r *Rule, stop string) []string {
 	}
 	if r != nil && r.Zones != nil {
 		return r.Zones.of(t.Zones, stop)
+	}
+	if r != nil && r.Feed != nil {
+		return r.Feed.feed.Areas(r.Feed.place(stop))
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ type Tariff struct {
 	digest   [32]byte
 	ready    bool
 	timed    bool // some price depends on the day or the time of day
+	zoned    bool // some feed goes by the time zone of the tenant
 	media    bool // some price depends on the medium
 	holidays []citygate.Date
 	workdays []citygate.Date
@@ -103,6 +104,7 @@ type Rule struct {
 	Distance  *Distance `json:"distance,omitempty"`
 	Time      *Time     `json:"time,omitempty"`
 	Entered   *Entered  `json:"entered,omitempty"`
+	Feed      *Feed     `json:"feed,omitempty"`
 	// AtExit prices nothing: it stands in what readers are given ([Tariff.AtEntry]) for
 	// a rule that needs the end of the ride.
 	AtExit bool `json:"at_exit,omitempty"`
@@ -304,6 +306,11 @@ func (t *Tariff) Compile() error {
 	}
 	t.timed = slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.When) > 0 }) ||
 		slices.ContainsFunc(t.Discounts, func(d Discount) bool { return len(d.When) > 0 })
+	for i := range t.Rules {
+		if r := t.Rules[i].Feed; r != nil && r.feed.Timed() {
+			t.timed, t.zoned = true, t.zoned || !r.feed.Zoned()
+		}
+	}
 	t.media = t.asksMedium()
 	t.digest, t.ready = sha256.Sum256(raw), true
 	return nil
@@ -312,7 +319,7 @@ func (t *Tariff) Compile() error {
 // asksMedium reports whether some price depends on what a code was shown on.
 func (t *Tariff) asksMedium() bool {
 	by := func(m *Match) bool { return len(m.Media) > 0 }
-	return slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.Media) > 0 }) ||
+	return slices.ContainsFunc(t.Rules, func(r Rule) bool { return len(r.Media) > 0 || r.Feed != nil && len(r.Feed.Media) > 0 }) ||
 		slices.ContainsFunc(t.Discounts, func(d Discount) bool { return by(&d.Match) }) ||
 		slices.ContainsFunc(t.Transfers, func(x Transfer) bool { return by(&x.From) || by(&x.To) }) ||
 		slices.ContainsFunc(t.Cumulative, func(c Cumulative) bool { return by(&c.Match) }) ||
@@ -334,7 +341,7 @@ func (t *Tariff) check() error {
 			return fmt.Errorf("rule %d: the id %q is empty or taken", i+1, r.ID)
 		}
 		ids[r.ID] = true
-		if err := r.check(); err != nil {
+		if err := r.check(t.Currency); err != nil {
 			return fmt.Errorf("rule %s: %w", r.ID, err)
 		}
 	}
@@ -354,6 +361,9 @@ func (t *Tariff) check() error {
 		return fmt.Errorf("categories: %w", err)
 	}
 	if err := t.checkNames(); err != nil {
+		return err
+	}
+	if err := t.checkFeeds(); err != nil {
 		return err
 	}
 	if t.Sharing != nil {
@@ -454,15 +464,15 @@ func checkMode(mode Mode, amounts Amounts, allowed ...Mode) error {
 	return amounts.check()
 }
 
-func (r *Rule) check() error {
+func (r *Rule) check(currency citygate.Currency) error {
 	kinds := 0
-	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Zones != nil, r.Distance != nil, r.Time != nil, r.Entered != nil, r.AtExit} {
+	for _, set := range []bool{len(r.Flat) > 0, r.Sections != nil, r.Table != nil, r.Zones != nil, r.Distance != nil, r.Time != nil, r.Entered != nil, r.Feed != nil, r.AtExit} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return errors.New("exactly one of flat, sections, table, zones, distance, time and entered is required")
+		return errors.New("exactly one of flat, sections, table, zones, distance, time, entered and feed is required")
 	}
 	if err := checkWhens(r.When); err != nil {
 		return err
@@ -480,6 +490,8 @@ func (r *Rule) check() error {
 		return r.Table.check()
 	case r.Distance != nil:
 		return r.Distance.check()
+	case r.Feed != nil:
+		return r.Feed.check(currency)
 	case r.Entered != nil:
 		if r.Entered.Min < 0 || r.Entered.Max < r.Entered.Min || r.Entered.Max > maxAmount {
 			return errors.New("entered: 0 <= min <= max is required")

@@ -127,11 +127,15 @@ func Parse(raw []byte, files fs.FS) (*City, error) {
 }
 
 // plain is the file without the parts that are written as JSON, which has a way to
-// write every character: certificates in PEM have line breaks.
+// write every character: certificates in PEM and the files of feeds have line breaks.
 func (c *City) plain() *City {
 	p := &City{Citygate: c.Citygate, Tenants: slices.Clone(c.Tenants)}
 	for i := range p.Tenants {
 		p.Tenants[i].Issuance = nil
+		p.Tenants[i].Tariffs = slices.Clone(p.Tenants[i].Tariffs)
+		for k := range p.Tenants[i].Tariffs {
+			p.Tenants[i].Tariffs[k].Tariff = nil
+		}
 	}
 	return p
 }

@@ -217,6 +217,7 @@ func (r *run) unsealed(b *before) (s foldState, err error) {
 func (r *run) hide(c *change, f *folded) error {
 	e := &f.decision.Explanation
 	e.Joint, e.Caps = true, nil
+	e.Steps = slices.DeleteFunc(e.Steps, func(s fare.Step) bool { return s.Op == fare.OpFeedJourney })
 	e.Adjustments = slices.DeleteFunc(e.Adjustments, func(a fare.Adjustment) bool { return a.NotApplied })
 	sealed, err := r.People.Seal(r.tx.Tenant, c.id, f.state)
 	if err != nil {

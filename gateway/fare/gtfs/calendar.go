@@ -192,18 +192,23 @@ func (f *fares) within(group string, local time.Time) truth {
 // local gives the event's time at a place: of the stop's zone, else its
 // station's, else the agency's, else as it was written.
 func (f *fares) local(place string, at time.Time) time.Time {
+	if zone := f.zoneOf(place); zone != nil {
+		return at.In(zone)
+	}
+	return at
+}
+
+// zoneOf gives the time zone of a place, nil if the feed names none.
+func (f *fares) zoneOf(place string) *time.Location {
 	for range maxParents {
 		s, ok := f.stops[place]
 		if !ok {
 			break
 		}
 		if s.zone != nil {
-			return at.In(s.zone)
+			return s.zone
 		}
 		place = s.parent
 	}
-	if f.zone != nil {
-		return at.In(f.zone)
-	}
-	return at
+	return f.zone
 }

@@ -30,7 +30,9 @@ type fares struct {
 	transfers  []transferRule
 	frames     map[string][]frame
 	services   map[string]service
-	zone       *time.Location // of the agency; nil if the feed names none
+	listed     listed
+	byFrom     map[string][]int // leg rules by from_area_id, in the order of the file
+	zone       *time.Location   // of the agency; nil if the feed names none
 }
 
 type stop struct {
@@ -101,6 +103,7 @@ func compile(tables []*Table, findings []Finding) *Feed {
 		}
 	}
 	c.references()
+	f.list()
 	return f
 }
 

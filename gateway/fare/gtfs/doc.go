@@ -59,6 +59,9 @@
 //     knows a stop of that id, else an area; an area is no station and joins
 //     nothing. What is neither makes the fare unknown; in a feed without
 //     stops.txt it is a stop of no area.
+//   - A ride that does not say where it begins or ends (an empty From or To: one
+//     tap on a bus) has a fare if the feed asks the same, in the same leg group,
+//     from or to wherever it has a fare; such an end joins nothing.
 //   - GTFS speaks of scheduled times. The times of a [Journey] are those of the
 //     taps, because that is what is charged.
 //   - Distances (fare_distance_units_traveled), fare_capping, area sets and

@@ -18,23 +18,20 @@ type place struct {
 	known   bool
 }
 
-// place finds out what the journey means by an id.
+// place finds out what the journey means by an id; "" is a place nobody knows.
 func (f *fares) place(id string) place {
+	if id == "" {
+		return place{known: true}
+	}
 	_, inStops := f.stops[id]
 	_, inAreas := f.stopAreas[id]
 	switch {
 	case inStops || inAreas:
 		return place{id, f.areasOf(id), f.station(id), true}
-	case f.areas[id] || f.inRules(id):
+	case f.areas[id] || len(f.areas) == 0 && (f.listed.from[id] || f.listed.to[id]): // a feed can do without areas.txt
 		return place{id, []string{id}, "", true}
 	}
 	return place{id, nil, id, !f.stopsKnown} // without stops.txt it may be a stop of no area
-}
-
-// inRules reports whether a rule names an area that areas.txt does not define,
-// as in feeds without that file.
-func (f *fares) inRules(id string) bool {
-	return len(f.areas) == 0 && slices.ContainsFunc(f.legRules, func(r legRule) bool { return r.from == id || r.to == id })
 }
 
 // areasOf gives the areas of a stop: its own, else its station's.
@@ -137,8 +134,9 @@ func (f *fares) match(e *effective) (why string) {
 	}
 	highest := -1
 	unsure := map[int]string{} // by priority
-	for _, rule := range f.legRules {
-		if !f.networkFits(rule, e) || !f.areaFits(rule.from, e.first().from.areas, fromArea) || !f.areaFits(rule.to, e.last().to.areas, toArea) {
+	for _, i := range f.rulesFor(e) {
+		rule := f.legRules[i]
+		if !f.networkFits(rule, e) || !f.areaFits(rule.from, e.first().from.areas, f.listed.from) || !f.areaFits(rule.to, e.last().to.areas, f.listed.to) {
 			continue
 		}
 		switch f.framesFit(rule, e) {
@@ -183,22 +181,17 @@ func (f *fares) networkFits(rule legRule, e *effective) bool {
 	case f.priority || e.network == "":
 		return true
 	}
-	return !slices.ContainsFunc(f.legRules, func(other legRule) bool { return other.network == e.network })
+	return !f.listed.network[e.network]
 }
 
-func fromArea(r legRule) string { return r.from }
-func toArea(r legRule) string   { return r.to }
-
-func (f *fares) areaFits(wanted string, areas []string, column func(legRule) string) bool {
+func (f *fares) areaFits(wanted string, areas []string, listed map[string]bool) bool {
 	switch {
 	case wanted != "":
 		return slices.Contains(areas, wanted)
 	case f.priority:
 		return true
 	}
-	return !slices.ContainsFunc(f.legRules, func(other legRule) bool {
-		return column(other) != "" && slices.Contains(areas, column(other))
-	})
+	return !slices.ContainsFunc(areas, func(area string) bool { return listed[area] })
 }
 
 func (f *fares) framesFit(rule legRule, e *effective) truth {

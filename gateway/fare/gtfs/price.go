@@ -36,6 +36,17 @@ type Step struct {
 // Price prices a journey. It fails with [ErrRefused] if the feed has a finding
 // that forbids it; what the feed merely does not say is a price without a total.
 func (f *Feed) Price(j *Journey) (*Price, error) {
+	if err := f.Priceable(); err != nil {
+		return nil, err
+	}
+	p := &pricing{fares: &f.fares, journey: j, price: &Price{Products: []string{}, Explanation: []Step{}}}
+	p.run()
+	return p.price, nil
+}
+
+// Priceable fails with [ErrRefused], naming the findings, if the feed has any that
+// forbids to price it.
+func (f *Feed) Priceable() error {
 	if refusals := f.Refusals(); len(refusals) > 0 {
 		lines := make([]string, 0, 10)
 		for i, r := range refusals {
@@ -45,11 +56,9 @@ func (f *Feed) Price(j *Journey) (*Price, error) {
 			}
 			lines = append(lines, r.String())
 		}
-		return nil, ErrRefused.Explain("%s", strings.Join(lines, "; "))
+		return ErrRefused.Explain("%s", strings.Join(lines, "; "))
 	}
-	p := &pricing{fares: &f.fares, journey: j, price: &Price{Products: []string{}, Explanation: []Step{}}}
-	p.run()
-	return p.price, nil
+	return nil
 }
 
 type pricing struct {
@@ -82,7 +91,11 @@ func (p *pricing) run() {
 		p.say(Step{Op: "join", File: "fare_leg_join_rules.txt", Row: rule.row, Text: "two rides are one effective leg"})
 	}
 	for i, e := range p.legs {
-		p.leg(i+1, e)
+		if e.first().From == "" || e.last().To == "" {
+			p.openLeg(i+1, e)
+		} else {
+			p.leg(i+1, e)
+		}
 		if why == "" {
 			why = e.unknown
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -58,13 +59,39 @@ func Read(files fs.FS) (*Feed, error) {
 	if !slices.ContainsFunc(names, known) {
 		return nil, ErrFeed.Explain("no .txt file of a feed among %d entries", len(entries))
 	}
+	return assemble(names, func(name string) ([]byte, error) { return readFile(files, name) })
+}
+
+// ReadFiles reads a feed from the texts of its files, by name.
+func ReadFiles(files map[string]string) (*Feed, error) {
+	var names []string
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		name, isText := strings.CutSuffix(file, ".txt")
+		if !isText {
+			return nil, ErrFeed.Explain("the file %q: names end in .txt", file)
+		}
+		names = append(names, name)
+	}
+	if !slices.ContainsFunc(names, known) {
+		return nil, ErrFeed.Explain("no .txt file of a feed among %d entries", len(names))
+	}
+	return assemble(names, func(name string) ([]byte, error) {
+		if len(files[name]) > maxFileBytes {
+			return nil, ErrFeed.Explain("%s is larger than %d bytes", name, maxFileBytes)
+		}
+		return []byte(files[name]), nil
+	})
+}
+
+// assemble reads the files of the names that a feed has.
+func assemble(names []string, open func(name string) ([]byte, error)) (*Feed, error) {
 	var tables []*Table
 	var findings []Finding
 	for _, name := range order {
 		if !slices.Contains(names, name) {
 			continue
 		}
-		raw, err := readFile(files, name+".txt")
+		raw, err := open(name + ".txt")
 		if err != nil {
 			return nil, err
 		}

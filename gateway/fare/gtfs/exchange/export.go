@@ -1,4 +1,4 @@
-package gtfs
+package exchange
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/fare"
+	"github.com/cashlesscity/citygate/gateway/fare/gtfs"
 )
 
 // ErrExport says that a tariff has parts that GTFS Fares v2 cannot say.
@@ -31,9 +32,12 @@ type Omission struct {
 //
 // What has a say in such a price and cannot be said is refused with [ErrExport],
 // every part by its name; the rest that is left out is given as omissions.
-func Export(t *fare.Tariff) (*Feed, []Omission, error) {
+func Export(t *fare.Tariff) (*gtfs.Feed, []Omission, error) {
 	if refused := refusedParts(t); len(refused) > 0 {
 		return nil, nil, ErrExport.Explain("%s", strings.Join(refused, "; "))
+	}
+	if own := t.Rules[0].Feed; own != nil { // alone, or it was refused
+		return gtfs.FromTables(own.Fares().Tables), append(omissions(t), tied(own)...), nil
 	}
 	digits, ok := bojanz.GetDigits(string(t.Currency))
 	if !ok {
@@ -41,9 +45,8 @@ func Export(t *fare.Tariff) (*Feed, []Omission, error) {
 	}
 	e := &exporter{tariff: t, digits: int(digits), products: map[string]string{}, areas: map[string]bool{}, routes: map[string]bool{}, categories: map[fare.Category]bool{}}
 	for _, name := range []string{"areas", "stop_areas", "networks", "route_networks", "rider_categories", "fare_products", "fare_leg_rules"} {
-		columns := slices.Clone(specs[name].columns)
-		columns = slices.DeleteFunc(columns, func(c string) bool { return unusedColumns[c] })
-		e.tables = append(e.tables, &Table{Name: name, Columns: columns})
+		columns := slices.DeleteFunc(gtfs.Columns(name), func(c string) bool { return unusedColumns[c] })
+		e.tables = append(e.tables, &gtfs.Table{Name: name, Columns: columns})
 	}
 	for i := range t.Rules {
 		e.rule(&t.Rules[i], len(t.Rules)-i)
@@ -58,8 +61,8 @@ func Export(t *fare.Tariff) (*Feed, []Omission, error) {
 		}
 		e.add("rider_categories", string(c), string(c), isDefault)
 	}
-	tables := slices.DeleteFunc(e.tables, func(table *Table) bool { return len(table.Rows) == 0 })
-	return FromTables(tables), omissions(t), nil
+	tables := slices.DeleteFunc(e.tables, func(table *gtfs.Table) bool { return len(table.Rows) == 0 })
+	return gtfs.FromTables(tables), omissions(t), nil
 }
 
 // unusedColumns are never filled by an export.
@@ -95,6 +98,9 @@ func refusedParts(t *fare.Tariff) []string {
 			refuse(at+".zones", "areas of the reference lie at the ends of a ride, not on its way")
 		case r.Table != nil && r.Table.Split != nil:
 			refuse(at+".table.never_more_than_split", "the reference compares no other ways to ride")
+		}
+		if r.Feed != nil && len(t.Rules) > 1 {
+			refuse(at+".feed", "a feed beside other rules")
 		}
 		if len(r.When) > 0 {
 			refuse(at+".when", "the tenant's calendar is not part of the tariff")
@@ -161,10 +167,24 @@ func omissions(t *fare.Tariff) []Omission {
 	return out
 }
 
+// tied says that names of ours are others in the feed.
+func tied(f *fare.Feed) (out []Omission) {
+	for part, given := range map[string]bool{"stops": len(f.Stops) > 0, "routes": len(f.Routes) > 0, "riders": len(f.Riders) > 0, "media": len(f.Media) > 0} {
+		if given {
+			out = append(out, Omission{"feed." + part, "the feed keeps its own ids"})
+		}
+	}
+	if f.Pause > 0 {
+		out = append(out, Omission{"feed.pause_min", "a feed prices itineraries, whose rides it need not tell apart from others"})
+	}
+	slices.SortFunc(out, func(a, b Omission) int { return strings.Compare(a.Part, b.Part) })
+	return out
+}
+
 type exporter struct {
 	tariff     *fare.Tariff
 	digits     int
-	tables     []*Table
+	tables     []*gtfs.Table
 	products   map[string]string // id by amounts
 	areas      map[string]bool
 	routes     map[string]bool // served by a rule already
@@ -173,7 +193,7 @@ type exporter struct {
 }
 
 func (e *exporter) add(table string, cells ...string) {
-	at := slices.IndexFunc(e.tables, func(t *Table) bool { return t.Name == table })
+	at := slices.IndexFunc(e.tables, func(t *gtfs.Table) bool { return t.Name == table })
 	e.tables[at].Rows = append(e.tables[at].Rows, cells)
 }
 

@@ -1,4 +1,4 @@
-package gtfs_test
+package exchange_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/fare/gtfs"
+	"github.com/cashlesscity/citygate/gateway/fare/gtfs/exchange"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/tap"
 )
@@ -89,8 +90,8 @@ func TestExportPrices(t *testing.T) {
 	said := 0
 	rapid.Check(t, func(t *rapid.T) {
 		tariff := drawTariff(t)
-		feed, _, err := gtfs.Export(tariff)
-		if errors.Is(err, gtfs.ErrExport) {
+		feed, _, err := exchange.Export(tariff)
+		if errors.Is(err, exchange.ErrExport) {
 			return
 		}
 		if err != nil {
@@ -159,8 +160,8 @@ func TestExportRefuses(t *testing.T) {
 	if err := tariff.Compile(); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := gtfs.Export(tariff)
-	if !errors.Is(err, gtfs.ErrExport) {
+	_, _, err := exchange.Export(tariff)
+	if !errors.Is(err, exchange.ErrExport) {
 		t.Fatalf("%v", err)
 	}
 	for _, part := range []string{"rules[taxi].entered:", "rules[all]: it would price the pairs that rules[pairs]", "rounding: an amount of rules[pairs]", "minimum:"} {
@@ -169,8 +170,8 @@ func TestExportRefuses(t *testing.T) {
 		}
 	}
 	tariff.Rules, tariff.Rounding.Step, tariff.Minimum = tariff.Rules[2:], 0, nil
-	_, left, err := gtfs.Export(tariff)
-	if err != nil || !slices.ContainsFunc(left, func(o gtfs.Omission) bool { return o.Part == "incomplete" }) {
+	_, left, err := exchange.Export(tariff)
+	if err != nil || !slices.ContainsFunc(left, func(o exchange.Omission) bool { return o.Part == "incomplete" }) {
 		t.Errorf("%v, omitted %v", err, left)
 	}
 }
