@@ -334,6 +334,15 @@ func TestChangedNotificationsAreRefused(t *testing.T) {
 	if _, _, err := stranger.ParseNotify(t.Context(), form(genuine)); err == nil {
 		t.Error("another application took the notification")
 	}
+	if genuine.Get("seller_id") == "" {
+		t.Fatal("the notification does not name the seller")
+	}
+	seller := w.contract(t, func(c *alipay.Config) {
+		c.Collect, c.NotifyURL, c.Account = alipay.Withholding, "http://127.0.0.1:1/n", "2088000000000077"
+	})
+	if _, ack, err := seller.ParseNotify(t.Context(), form(genuine)); err == nil || string(ack.Body) == "success" {
+		t.Error("another seller took the notification")
+	}
 }
 
 // V1 leaves sign_type out of the signature, V2 keeps it in; agreements are told

@@ -21,18 +21,22 @@ import (
 
 // scripted is a contract with a platform that answers every call with text,
 // signed as sign says.
-func scripted(t *testing.T, node, text string, sign func(raw string) string) *alipay.Provider {
+func scripted(t *testing.T, node, text string, sign func(raw string) string, changes ...func(*alipay.Config)) *alipay.Provider {
 	t.Helper()
 	keys(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"` + node + `":` + text + sign(text) + `}`))
 	}))
 	t.Cleanup(server.Close)
-	p, err := alipay.New(alipay.Config{
+	config := alipay.Config{
 		Gateway: server.URL, AppID: appID, Account: account, Signer: merchantKey,
 		PlatformKeys: []*rsa.PublicKey{&otherKey.PublicKey, &platformKey.PublicKey}, HTTP: server.Client(),
 		Clock: func() time.Time { return start },
-	})
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	p, err := alipay.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +172,7 @@ func TestQueryReadsTheTradesOwnFacts(t *testing.T) {
 		"code waiting":          {`{"code":"10003"}`, driver.Accepted, false},
 		"closed after payment":  {answer(`"trade_status":"TRADE_CLOSED","send_pay_date":"2026-03-02 14:30:00"`), driver.Succeeded, false},
 		"closed, never paid":    {answer(`"trade_status":"TRADE_CLOSED","buyer_pay_amount":"0.00"`), driver.Declined, false},
+		"closed, partly paid":   {answer(`"trade_status":"TRADE_CLOSED","buyer_pay_amount":"0.50"`), driver.Unknown, true},
 		"closed, nobody says":   {answer(`"trade_status":"TRADE_CLOSED"`), driver.Unknown, true},
 		"unheard of":            {answer(`"trade_status":"TRADE_PENDING"`), driver.Unknown, true},
 		"of another order":      {`{"code":"10000","out_trade_no":"b","total_amount":"1.00","trade_status":"TRADE_SUCCESS"}`, driver.Unknown, true},
@@ -184,6 +189,52 @@ func TestQueryReadsTheTradesOwnFacts(t *testing.T) {
 		})
 	}
 }
+
+// A yes to a payment that is made later, if at all, is no payment; nor is one of
+// another order or amount, or under a status that is not 200.
+func TestPayReadsWhatTheYesIsTo(t *testing.T) {
+	const node = "alipay_trade_pay_response"
+	answer := func(fields string) string {
+		return `{"code":"10000","trade_no":"1",` + fields + `}`
+	}
+	mine := `"out_trade_no":"a","total_amount":"1.00"`
+	for name, c := range map[string]struct {
+		text   string
+		status int
+		want   driver.Outcome
+		fail   bool
+	}{
+		"paid":                     {answer(mine), 200, driver.Succeeded, false},
+		"paid at once":             {answer(mine + `,"async_payment_mode":"SYNC_DIRECT_PAYMENT"`), 200, driver.Succeeded, false},
+		"to be paid in the night":  {answer(mine + `,"async_payment_mode":"NORMAL_ASYNC_PAYMENT"`), 200, driver.Accepted, false},
+		"delayed":                  {answer(mine + `,"async_payment_mode":"ASYNC_DELAY_PAYMENT"`), 200, driver.Accepted, false},
+		"another order":            {answer(`"out_trade_no":"b","total_amount":"1.00"`), 200, driver.Unknown, true},
+		"another amount":           {answer(`"out_trade_no":"a","total_amount":"10.00"`), 200, driver.Unknown, true},
+		"no amount":                {answer(`"out_trade_no":"a"`), 200, driver.Unknown, true},
+		"HTTP 500, and it is yes":  {answer(mine), 500, driver.Unknown, true},
+		"HTTP 403, and it is a no": {`{"code":"40004","sub_code":"ACQ.BUYER_BALANCE_NOT_ENOUGH"}`, 403, driver.Unknown, true},
+	} {
+		p := scripted(t, node, c.text, signed, func(config *alipay.Config) {
+			config.Collect = alipay.Withholding
+			inner := config.HTTP
+			config.HTTP = doer(func(r *http.Request) (*http.Response, error) {
+				resp, err := inner.Do(r)
+				if err == nil {
+					resp.StatusCode = c.status
+				}
+				return resp, err
+			})
+		})
+		r, err := one(t, p, plainDebit("a", 100))
+		if (err != nil) != c.fail || (err == nil && r.Outcome != c.want) || errors.Is(err, driver.ErrNotPerformed) {
+			t.Errorf("%s: %q, %v; want %q, error %t", name, r.Outcome, err, c.want, c.fail)
+		}
+	}
+}
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
 
 // fund_change and the cumulative refund_fee: neither alone proves this refund.
 func TestRefundIsComparedWithWhatWasGivenBack(t *testing.T) {

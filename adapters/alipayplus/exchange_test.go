@@ -219,6 +219,8 @@ b1,valley,20260304,USD,4,725,25,700
 		t.Fatalf("the settlement is %+v, %v; want 7.00 net", s, err)
 	}
 	for name, change := range map[string][2]string{
+		"the gross alone":            {"725,25,700", "726,25,700"},
+		"the fees alone":             {"725,25,700", "725,26,700"},
 		"the net":                    {"725,25,700", "725,25,701"},
 		"an item by a cent":          {",1450,USD", ",1451,USD"},
 		"a count":                    {"USD,4,", "USD,5,"},

@@ -96,6 +96,7 @@ func TestAnswersOfSomethingElse(t *testing.T) {
 	}
 	for name, change := range map[string]func(*http.Request){
 		"another payment's inquiry": nil,
+		"a failed one's inquiry":    nil,
 		"another call":              func(r *http.Request) { r.URL.Path = strings.Replace(r.URL.Path, "inquiryPayment", "inquiryRefund", 1) },
 	} {
 		c := w.config
@@ -124,7 +125,15 @@ func TestAnswersOfSomethingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		if change == nil {
-			if _, err := p.Query(t.Context(), ref(debit("ride1", 470))); err != nil {
+			id := "ride1"
+			if strings.HasPrefix(name, "a failed") {
+				id = "poor"
+				w.sim.ArmNext(alipayplussim.ArmDecline)
+				if r, err := w.provider.Submit(t.Context(), []driver.Debit{debit(id, 470)}); err != nil || r[0].Outcome != driver.Declined {
+					t.Fatal(r, err)
+				}
+			}
+			if _, err := p.Query(t.Context(), ref(debit(id, 470))); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -224,8 +224,8 @@ func TestAnAnswerBelongsToItsRequest(t *testing.T) {
 
 func TestWhatIsNotSupportedIsNotSigned(t *testing.T) {
 	private, _ := rfcKeys(t)
-	for _, c := range []string{"@query-param", "@status", "missing", "Content-Type", "content-type;req"} {
-		if err := Sign(Request(rfcRequest(t), "", ""), Params{Components: []string{c}, Created: now, KeyID: "k"}, private); !errors.Is(err, ErrSignature) {
+	for _, c := range []string{"@query-param", "@status", "missing", "Content-Type", "content-type;req", "@method @method"} {
+		if err := Sign(Request(rfcRequest(t), "", ""), Params{Components: strings.Fields(c), Created: now, KeyID: "k"}, private); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s: %v, want it refused", c, err)
 		}
 	}

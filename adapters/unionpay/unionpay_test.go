@@ -448,3 +448,65 @@ func TestAnswersWithBracesAreRead(t *testing.T) {
 		t.Errorf("consume = %+v, %v", a, err)
 	}
 }
+
+// What UnionPay says to another merchant, or of an order of another time, is no answer
+// here, and nor is what it tells another merchant: all of it is signed alike.
+func TestAnswersOfSomethingElse(t *testing.T) {
+	const other = "777290058110098"
+	w := newWorld(t, func(s *unionpaysim.Config, _ *unionpay.Config) {
+		s.Merchants = append(s.Merchants, unionpaysim.Merchant{MerID: other, Cert: ownCert})
+	})
+	taken := 0
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, ack, err := w.provider.ParseNotify(r.Context(), driver.Notification{Method: r.Method, Target: r.RequestURI, Header: r.Header, Body: body})
+		if err == nil {
+			taken++
+		}
+		rw.WriteHeader(ack.Status)
+	}))
+	t.Cleanup(server.Close)
+	config := w.config
+	config.MerID, config.BackURL = other, server.URL
+	theirs, err := unionpay.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := debit("order00001", 470)
+	if _, err := theirs.Submit(t.Context(), []driver.Debit{d}); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.sim.Deliver(t.Context(), http.DefaultClient, ""); n != 0 || taken != 0 {
+		t.Errorf("a notice for another merchant was taken")
+	}
+	var kept []byte
+	keeping := func(c unionpay.Config) *unionpay.Provider {
+		c.HTTP = doer(func(r *http.Request) (*http.Response, error) {
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				return nil, err
+			}
+			if kept == nil {
+				kept, err = io.ReadAll(resp.Body)
+			}
+			resp.Body = io.NopCloser(bytes.NewReader(kept))
+			return resp, err
+		})
+		p, err := unionpay.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if r, err := keeping(config).Query(t.Context(), ref(d)); err != nil || r.Outcome != driver.Succeeded {
+		t.Fatal(r, err)
+	}
+	if r, err := keeping(w.config).Query(t.Context(), ref(d)); err == nil {
+		t.Errorf("the answer to another merchant: %+v", r)
+	}
+	later := ref(d)
+	later.SubmittedAt = later.SubmittedAt.Add(time.Second)
+	if r, err := keeping(config).Query(t.Context(), later); err == nil {
+		t.Errorf("the answer of an order of another second: %+v", r)
+	}
+}

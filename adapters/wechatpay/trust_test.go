@@ -140,6 +140,27 @@ func TestUnprovenAnswersAreUnknown(t *testing.T) {
 	}
 }
 
+// An answer about another order or amount is no answer, however well it is signed.
+func TestAnswersOfSomethingElse(t *testing.T) {
+	for name, body := range map[string]string{
+		"another order":         strings.Replace(fmt.Sprintf(rideAnswer, "SUCCESS"), `"a"`, `"b"`, 1),
+		"another order failed":  `{"out_trade_no":"b","trade_state":"PAY_FAIL"}`,
+		"another amount":        strings.Replace(fmt.Sprintf(rideAnswer, "SUCCESS"), "100", "101", 1),
+		"another amount failed": strings.Replace(fmt.Sprintf(rideAnswer, "PAY_FAIL"), "100", "101", 1),
+		"another currency":      strings.Replace(fmt.Sprintf(rideAnswer, "SUCCESS"), "CNY", "HKD", 1),
+		"no amount":             `{"out_trade_no":"a","transaction_id":"42","trade_state":"SUCCESS"}`,
+		"no order":              `{"trade_state":"SUCCESS","amount":{"total":100}}`,
+	} {
+		w, _ := scripted(t, body, nil)
+		if r, err := w.submit(t, w.debit("a", 100)); err == nil || errors.Is(err, driver.ErrNotPerformed) {
+			t.Errorf("%s: Submit = %+v, %v; want an open error", name, r, err)
+		}
+		if r, err := w.provider.Query(t.Context(), ref(w.debit("a", 100))); err == nil {
+			t.Errorf("%s: Query = %+v; want an error", name, r)
+		}
+	}
+}
+
 // A signature that is meant to fail causes nothing else; a made-up serial causes
 // one look at the certificates and not one a call.
 func TestProbesAndStrangersCauseNoStorm(t *testing.T) {
@@ -199,6 +220,16 @@ func TestKeysChange(t *testing.T) {
 	before := w.http.of("/v3/certificates")
 	if _, err := p.Query(t.Context(), ref(w.debit("third", 100))); err != nil || w.http.of("/v3/certificates") != before {
 		t.Errorf("an answer was asked for under the public key: %v", err)
+	}
+}
+
+// A certificate that is over proves nothing, although the platform still lists it.
+func TestCertificatesEnd(t *testing.T) {
+	w := newWorld(t, wechatpay.Ride, func(s *wechatpaysim.Config, _ *wechatpay.Config) { s.ByCertificate = true })
+	w.pay(t, w.debit("first", 100))
+	w.clock.set(start.AddDate(20, 0, 0))
+	if r, err := w.provider.Query(t.Context(), ref(w.debit("first", 100))); err == nil {
+		t.Errorf("twenty years later: %+v", r)
 	}
 }
 
