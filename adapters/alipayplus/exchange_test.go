@@ -2,6 +2,7 @@ package alipayplus_test
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -334,7 +335,7 @@ func FuzzParseBill(f *testing.F) {
 			t.Errorf("%d lines of %d rows", len(lines), rows)
 		}
 		for _, l := range lines {
-			if l.Amount.Currency != "MOP" || l.OurID == "" || l.Line < 1 || (l.Refund && (l.Amount.Minor >= 0 || l.RefundID == "")) {
+			if l.Amount.Currency != "MOP" || l.OurID == "" || l.Line < 1 || (l.Refund && ((l.Amount.Minor >= 0 && !l.Reversed) || l.RefundID == "")) {
 				t.Errorf("a line %+v", l)
 			}
 		}
@@ -379,4 +380,32 @@ func rowsAddUpTo(text string) (sum int64, ok bool) {
 		sum += n
 	}
 	return sum, true
+}
+
+// What takes a payment back that nobody here gave back, or brings it again after a
+// dispute, says so: the gateway records it under its own number. Of a refund that was
+// reversed nothing is known here: it stands under its own.
+func TestBillsTellOfReversals(t *testing.T) {
+	const header = `transactionId,transactionRequestId,originalTransactionRequestId,transactionType,transactionAmountValue,transactionCurrency,settlementAmountValue,settlementCurrency,transactionCompletionTime
+`
+	row := func(id, kind string, minor int) string {
+		return fmt.Sprintf("t_%s,%s,ride1,%s,%d,MOP,%d,MOP,2026-03-02T14:30:00+08:00\n", id, id, kind, minor, minor)
+	}
+	w := newWorld(t, nil)
+	lines, err := w.provider.ParseBill(driver.Bill{Day: citygate.Date{Year: 2026, Month: time.March, Day: 2}, Currency: "MOP", Body: []byte(
+		header + row("pr1", "PAYMENT_REVERSAL", -470) + row("d1", "DISPUTE", 470) + row("dr1", "DISPUTE_REVERSAL", 470) + row("rr1", "REFUND_REVERSAL", 100) + row("r1", "REFUND", -100) + "<END>\n")})
+	if err != nil || len(lines) != 5 {
+		t.Fatalf("%d lines, %v", len(lines), err)
+	}
+	type said struct {
+		our, refund      string
+		refunds, reverse bool
+		minor            int64
+	}
+	want := []said{{"ride1", "pr1", true, true, -470}, {"ride1", "d1", true, true, -470}, {"ride1", "dr1", true, true, 470}, {"rr1", "", false, false, 100}, {"ride1", "r1", true, false, -100}}
+	for i, l := range lines {
+		if got := (said{l.OurID, l.RefundID, l.Refund, l.Reversed, l.Amount.Minor}); got != want[i] {
+			t.Errorf("line %d says %+v; want %+v", i, got, want[i])
+		}
+	}
 }

@@ -295,13 +295,15 @@ func (p *Provider) line(r row) (driver.BillLine, error) {
 		}
 	case takesBack[kind]:
 		line.Refund, line.RefundID, line.OurID = true, line.OurID, r.get(colOriginal)
-		line.Reversed = kind == "DISPUTE"
-		if m.Minor > 0 { // some files write what goes back without a sign
+		line.Reversed = kind == "DISPUTE" || kind == "PAYMENT_REVERSAL" // nobody here asked for it
+		if m.Minor > 0 {                                                // some files write what goes back without a sign
 			line.Amount, line.Exchange = m.Neg(), negated(e)
 		}
 		if line.RefundID == "" || line.OurID == "" || m.Minor == 0 {
 			return line, fmt.Errorf("alipayplus: line %d: %s without a number or an amount", r.line, kind)
 		}
+	case kind == "DISPUTE_REVERSAL" && m.Minor > 0 && line.OurID != "" && r.get(colOriginal) != "":
+		line.Refund, line.Reversed, line.RefundID, line.OurID = true, true, line.OurID, r.get(colOriginal) // what a dispute took came back
 	default:
 		if line.OurID == "" {
 			line.OurID = kind + "_" + line.ProviderRef
