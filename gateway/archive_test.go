@@ -23,6 +23,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/code/motsm2"
 	"github.com/cashlesscity/citygate/gateway/code/tokendefer"
 	"github.com/cashlesscity/citygate/gateway/code/uicdosipas"
+	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
 	"github.com/cashlesscity/citygate/tenants"
@@ -93,6 +94,14 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	o.must(o.Tenants.SetQuota(t.Context(), actor, bus, quota))
 	_, err := o.Tenants.AdvanceClock(t.Context(), actor, bus, 90*time.Minute)
 	o.must(err)
+	// Two payments' worth of chargebacks: one of them undecided, of the other the rest lost.
+	charge := list[edge.Charge](o, "charges")[0]
+	o.reverse(bus, charge, "CB-1", 100)
+	lost := o.reverse(bus, charge, "CB-2", 50)
+	o.conclude(bus, lost.ID, "RP-2", "won", 20)
+	o.conclude(bus, lost.ID, "RP-3", "lost", 0)
+	o.settleDown()
+	o.booksHold()
 	later := tenants.CalendarVersion{Version: 2, From: citygate.DateOf(o.now().Add(30 * 24 * time.Hour)), TimeZone: "Asia/Tokyo", CutMinutes: 180, Weekdays: []time.Weekday{time.Sunday},
 		Workdays: []citygate.Date{citygate.DateOf(o.now().Add(31 * 24 * time.Hour))}}
 	o.in(bus, func(tx *pg.Tx) error { return tenants.AddCalendar(t.Context(), tx, actor, later, false) })
@@ -123,6 +132,11 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	unchanged(t, "the way through an export", o.rows("device_challenges"), other.rows("device_challenges"))
 	if a, b := asJSON(t, o.balances()), asJSON(t, other.balances()); a != b {
 		t.Errorf("balances %s, elsewhere %s", a, b)
+	}
+	for _, table := range []string{"reversals", "reversal_outcomes", "reversal_shares"} {
+		if n := other.count(`SELECT count(*) FROM ` + table); n < 2 {
+			t.Errorf("%d rows of %s came through", n, table)
+		}
 	}
 	clock, err := other.Tenants.Clock(t.Context(), bus)
 	o.must(err)

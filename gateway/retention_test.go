@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -278,6 +279,45 @@ func TestErasedTapsJoinNobody(t *testing.T) {
 	o.must(err)
 	if _, err := archive.Check(os.DirFS(dir)); err != nil {
 		t.Errorf("an export afterwards: %v", err)
+	}
+}
+
+// A bank takes a payment back after the ride it was for was erased: it is recorded, its
+// rider owes it and pays, the dispute is won after all, and nothing shows the ride again.
+func TestAPaymentIsTakenBackAfterItsRideWasErased(t *testing.T) {
+	o := open(t)
+	o.rideAndPay()
+	o.later(140 * 24 * time.Hour)
+	taps, riders := o.traces(o.now().AddDate(0, 0, -125)), o.riders()
+	if _, err := o.EraseBefore(t.Context(), actor, bus, citygate.DateOf(o.now().AddDate(0, 0, -125)), false); err != nil {
+		t.Fatal(err)
+	}
+	charge := list[edge.Charge](o, "charges")[0]
+	first := o.reverse(bus, charge, "CB-1", price-100)
+	second := o.reverse(bus, charge, "CB-2", 100)
+	o.settleDown()
+	o.booksHold()
+	debts := list[edge.Debt](o, "debts?state=open")
+	if first.Owed.Minor != price-100 || second.Owed.Minor != 100 || len(debts) != 2 {
+		t.Fatalf("%+v and %+v, %d debts", first, second, len(debts))
+	}
+	o.conclude(bus, second.ID, "RP-2", "won", 100)
+	o.send(http.MethodPost, busPath("accounts/"+debts[0].Account+"/retry-debts"), nil, nil)
+	o.until("paid", func() bool { return len(list[edge.Debt](o, "debts?state=open")) == 0 })
+	o.conclude(bus, first.ID, "RP-1", "won", price-100)
+	o.until("given back", func() bool { return len(list[edge.Refund](o, "refunds?state=succeeded")) == 1 })
+	o.move(3 * 24 * time.Hour)
+	o.settleDown()
+	o.booksHold()
+	if got := o.net(bus); got["rider_debt"] != 0 || got["rider_receivable"] != 0 || got["reversal_fee"] != 30 {
+		t.Errorf("the book: %v", got)
+	}
+	if shown, _ := o.sweep(taps, riders); len(shown) != 0 {
+		t.Errorf("the ride is shown by %v", shown)
+	}
+	r, err := o.EraseBefore(t.Context(), actor, bus, citygate.DateOf(o.now().AddDate(0, 0, -121)), false)
+	if o.must(err); r.Held != 0 {
+		t.Errorf("held back for ever: %+v", r)
 	}
 }
 

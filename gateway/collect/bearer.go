@@ -90,7 +90,7 @@ func (b *bearers) of(ctx context.Context, tx *pg.Tx, o *owedJourney) (Bearing, e
 	d.Version = version
 	liable, err := set.Liable(&ruleset.Shortfall{
 		At: o.at, Operator: o.operator, Amount: citygate.Money{Minor: o.owed, Currency: o.currency}, Contract: o.contract,
-		AgeDays: int(citygate.DateOf(o.opened).Time().Sub(o.date.Time()) / (24 * time.Hour)),
+		AgeDays: int(citygate.DateOf(o.opened).Time().Sub(o.date.Time()) / (24 * time.Hour)), Reversed: o.reversal,
 	})
 	if err != nil {
 		d.Finding = "a condition failed: " + err.Error()

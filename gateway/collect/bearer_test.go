@@ -109,3 +109,38 @@ func TestTermsBearBeforeRules(t *testing.T) {
 	c.wantBearings(fmt.Sprintf("%d: 500 of 500, terms  v0", metro), fmt.Sprintf("%d: 200 of 700, rule buses v1", bus))
 	c.rederive()
 }
+
+// Rules may tell a payment that the bank took back from a charge that was declined.
+func TestReversedAndDeclinedAreBorneApart(t *testing.T) {
+	c := newRouted(t, `  - {id: own, use: [box]}
+liability:
+  - {id: taken-back, when: reversed, bearer: issuer, up_to: 300}
+  - {id: declined, when: "!reversed", bearer: issuer, up_to: 100}
+`)
+	c.box.SetScript(sandbox.Script{Decline: []sandbox.Refusal{{Rider: payer(2)}}})
+	c.claim(metro, ride(1, 1, 1, 1, 500))
+	c.claim(bus, ride(2, 1, 2, 2, 500))
+	c.clock.set(closed)
+	c.due()
+	c.passBack()
+	c.wantAdvice(metro, map[string]int64{"fee": 3})
+	c.wantAdvice(bus, map[string]int64{"uncollected": 400})
+	var paid string
+	c.in(func(tx *pg.Tx) error {
+		all, err := Charges(t.Context(), tx, citygate.UUID{}, 100)
+		for _, ch := range all {
+			if ch.State == "succeeded" {
+				paid = ch.OurID
+			}
+		}
+		return err
+	})
+	if _, err := c.Reverse(t.Context(), "user:ada", issuer, Reversal{Contract: "box", Reference: "CB-1", Charge: paid, Amount: citygate.Money{Minor: 500, Currency: "HKD"},
+		Reason: "not recognised", Source: FromPerson}); err != nil {
+		t.Fatal(err)
+	}
+	c.passBack()
+	c.wantAdvice(metro, map[string]int64{"fee": 3, "uncollected": 200, "cleared": 300}) // of what was taken back the operator keeps what the issuer bears, at once
+	c.wantAdvice(bus, map[string]int64{"uncollected": 400})
+	c.rederive()
+}

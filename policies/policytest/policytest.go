@@ -67,7 +67,7 @@ var kinds = map[string]struct{ in, out []string }{
 	"taps": {[]string{"at", "clock_ok", "scheme", "mode", "kind", "medium", "currency", "stop", "route", "issuer", "product", "party", "amount", "counter",
 		"credential_age", "day_taps", "day_amount", "hour_taps", "since_last"}, []string{"outcome", "rule"}},
 	"routes":    {[]string{"at", "wallet", "contract", "kind", "attempt", "amount", "currency", "up", "may"}, []string{"contract", "rule"}},
-	"liability": {[]string{"at", "operator", "amount", "currency", "contract", "age_days"}, []string{"issuer_bears", "provider_bears", "platform_bears", "rule"}},
+	"liability": {[]string{"at", "operator", "amount", "currency", "contract", "age_days", "reversed"}, []string{"issuer_bears", "provider_bears", "platform_bears", "rule"}},
 }
 
 func (r *runner) read(line string) error {
@@ -287,7 +287,8 @@ func (c *caseRow) route(got map[string]string) error {
 }
 
 func (c *caseRow) liability(got map[string]string) error {
-	f := ruleset.Shortfall{At: c.time(), Operator: citygate.TenantID(c.number("operator")), Amount: c.money(), Contract: c.values["contract"], AgeDays: int(c.number("age_days"))}
+	f := ruleset.Shortfall{At: c.time(), Operator: citygate.TenantID(c.number("operator")), Amount: c.money(), Contract: c.values["contract"], AgeDays: int(c.number("age_days")),
+		Reversed: c.values["reversed"] == "true"}
 	if c.err != nil {
 		return c.err
 	}

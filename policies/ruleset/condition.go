@@ -39,6 +39,7 @@ var (
 	}
 	liabilityVariables = map[string]*cel.Type{
 		"operator": cel.IntType, "amount": cel.IntType, "currency": cel.StringType, "contract": cel.StringType, "age_days": cel.IntType, "date": cel.IntType,
+		"reversed": cel.BoolType,
 	}
 )
 

@@ -27,8 +27,10 @@
 // and whole-number arithmetic on constants, such as minute >= 22 * 60. Routing and
 // liability are the gateway's and take all of CEL, under a limit of cost: the
 // estimate when the set is read, and the count when it runs. They are decided here
-// ([Set.Route], [Set.Liable]). gateway/collect asks about routing; liability it does
-// not ask about yet.
+// ([Set.Route], [Set.Liable]) when gateway/collect asks. A condition of liability knows
+// operator, amount, currency, contract, the date of the ride, its age_days when the
+// debt began, and reversed: whether the bank took a payment back, which else was declined;
+// what another bears of that stays with the operator at once, whatever pay_after_days says.
 //
 // Hours, days and dates are of the set's own time zone. A table carries the shifts
 // of that zone from a year before the set's effect to ten years after it; whoever

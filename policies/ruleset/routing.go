@@ -141,7 +141,8 @@ type Shortfall struct {
 	Operator citygate.TenantID
 	Amount   citygate.Money
 	Contract string
-	AgeDays  int // from the ride's business date to the decision
+	AgeDays  int  // from the ride's business date to the decision
+	Reversed bool // it was collected, and the bank took the payment back; else a charge was declined
 }
 
 // A Liability is how much of a shortfall another than the operator bears, which bears
@@ -164,7 +165,7 @@ func (s *Set) Liable(f *Shortfall) (Liability, error) {
 	}
 	_, _, date := s.local(f.At)
 	vars := map[string]any{"operator": int64(f.Operator), "amount": f.Amount.Minor, "currency": string(f.Amount.Currency), "contract": f.Contract,
-		"age_days": int64(f.AgeDays), "date": date}
+		"age_days": int64(f.AgeDays), "date": date, "reversed": f.Reversed}
 	var failed error
 	for _, b := range s.bearings {
 		held, err := all(b.parts, vars)
