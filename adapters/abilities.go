@@ -144,10 +144,34 @@ func (p *Provider) credible(n *driver.Notice) bool {
 	return false
 }
 
+// A DenyPush is the ability of a [Provider] to take the operator's refusals.
+type DenyPush struct {
+	p *Provider
+	d driver.DenyPush
+}
+
 // DenyPush finds out whether the product takes the operator's refusals.
-func (p *Provider) DenyPush() (driver.DenyPush, bool) {
+func (p *Provider) DenyPush() (*DenyPush, bool) {
 	d, ok := driver.As[driver.DenyPush](p.driver)
-	return d, ok
+	if !ok {
+		return nil, false
+	}
+	return &DenyPush{p, d}, true
+}
+
+// PushDeny sends a change. After ErrNotSent or ErrInvalid it certainly was not taken;
+// after any other error the same is sent again.
+func (d *DenyPush) PushDeny(ctx context.Context, change driver.DenyChange) error {
+	if err := d.p.checkID(change.OurID); err != nil {
+		return err
+	}
+	ctx, done := d.p.deadline(ctx)
+	defer done()
+	_, err := contained(d.p.about.Name, func() (struct{}, error) { return struct{}{}, d.d.PushDeny(ctx, change) })
+	if err != nil {
+		return d.p.failed(ctx, err)
+	}
+	return nil
 }
 
 // EvidenceCheck finds out whether the product looks at records of its codes.

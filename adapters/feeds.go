@@ -22,6 +22,8 @@ type Feeds struct {
 	KeysList   string `json:"keys_list,omitempty" maxLength:"64" doc:"which of the owner's lists: other institutions use the same numbers for other keys"`
 	KeysKind   string `json:"keys_kind,omitempty" maxLength:"64" doc:"what they are for in the scheme, such as root_ca"`
 
+	PushDenials bool `json:"push_denials,omitempty" doc:"the provider is told which of its riders the tenant denies, and which no more"`
+
 	ListsWithin string `json:"lists_within,omitempty" doc:"a list that takes longer is given up; default 1m"`
 	BillsWithin string `json:"bills_within,omitempty" doc:"a bill that takes longer is given up; default 10m"`
 }
@@ -52,6 +54,7 @@ type Following struct {
 	Owner        string
 	List         string
 	Kind         string
+	PushDenials  bool
 	Lists, Bills time.Duration // deadlines
 }
 
@@ -62,7 +65,7 @@ var schemeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 func FollowingOf(product string, config json.RawMessage) (Following, error) {
 	var f Feeds
 	_ = json.Unmarshal(config, &f) // what is wrong with it the adapter says
-	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, Lists: listsWithin, Bills: billsWithin}
+	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, PushDenials: f.PushDenials, Lists: listsWithin, Bills: billsWithin}
 	if out.Scheme == "" {
 		out.Scheme = opaque
 	}

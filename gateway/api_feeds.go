@@ -14,7 +14,7 @@ import (
 
 // feedsAPI is the edge's way to providers' lists.
 func (g *Gateway) feedsAPI() edge.ProviderFeeds {
-	return edge.ProviderFeeds{Feeds: g.ProviderFeeds, Keys: g.ProviderKeys, Take: g.TakeProviderKeys}
+	return edge.ProviderFeeds{Feeds: g.ProviderFeeds, Keys: g.ProviderKeys, Take: g.TakeProviderKeys, Pushes: g.DenialPushes}
 }
 
 // ProviderFeeds tells how a tenant's lists of providers stand.

@@ -239,7 +239,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 		if t.State.Allows(tenants.Collecting) {
 			steps = append(steps, g.Collector.RunDue, g.Sales.RunDue)
 		}
-		steps = append(steps, g.followLists, g.Reconciler.ImportDue, g.release)
+		steps = append(steps, g.followLists, g.tellProviders, g.Reconciler.ImportDue, g.release)
 	}
 	if t.State.Allows(tenants.PayingOut) {
 		steps = append(steps, g.Settler.PayDue)

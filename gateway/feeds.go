@@ -14,7 +14,7 @@ import (
 )
 
 // providerList is the reason of deny entries that come of a provider's own list.
-const providerList = "provider_list"
+const providerList = credential.ProviderList
 
 // feedActor writes them, and takes providers' keys.
 const feedActor = "system:provider_list"

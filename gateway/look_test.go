@@ -60,7 +60,9 @@ var dueRows = map[string]struct {
 	"debt.pass":         {`INSERT INTO debts (tenant_id, aggregation_id, state, unpassed, bear_at) SELECT $1, gen_random_uuid(), 'open', false, $2`, false},
 	"feed.pull": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{"keys_every": "1h"}', $2;
 		INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, carried) SELECT $1, 'box', 'keys', $2, true`, false},
-	"feed.carry":   {`INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, carried) SELECT $1, 'box', 'keys', $2::timestamptz + interval '1 year', false`, true},
+	"feed.carry": {`INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, carried) SELECT $1, 'box', 'keys', $2::timestamptz + interval '1 year', false`, true},
+	"push.send": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{"push_denials": true}', $2;
+		INSERT INTO deny_pushes (tenant_id, account_id, contract, touched, state, next_try_at) SELECT $1, gen_random_uuid(), 'box', true, 'told', $2`, false},
 	"sale.deliver": {`INSERT INTO product_sales (tenant_id, sale_id, state, paid_at) SELECT $1, gen_random_uuid(), 'paid', $2`, true},
 	"sale.close":   {`INSERT INTO product_sales (tenant_id, sale_id, state, closes_at) SELECT $1, gen_random_uuid(), 'held', $2`, false},
 	"bill.process": {`INSERT INTO external_files (tenant_id, contract, day, issue, state, imported_at) SELECT $1, 'box', '2001-01-01', 1, 'stored', $2`, true},

@@ -38,6 +38,12 @@ func (a *acme) last() string { a.mu.Lock(); defer a.mu.Unlock(); return a.secret
 // office's.
 func (o *office) program(gateway crypto.PublicKey) (*acme, remote.Contract) {
 	o.t.Helper()
+	return o.programOf(gateway, func(p driver.Provider) driver.Provider { return p })
+}
+
+// programOf is program with another driver around the one it has.
+func (o *office) programOf(gateway crypto.PublicKey, around func(driver.Provider) driver.Provider) (*acme, remote.Contract) {
+	o.t.Helper()
 	raw, err := json.Marshal(sandbox.Config{})
 	o.must(err)
 	dir, err := os.OpenRoot(o.t.TempDir())
@@ -45,7 +51,8 @@ func (o *office) program(gateway crypto.PublicKey) (*acme, remote.Contract) {
 	box, err := sandbox.Open(dir, o.now, raw)
 	o.must(err)
 	o.t.Cleanup(func() { _ = errors.Join(box.Close(), dir.Close()) })
-	m := remote.ManifestOf(box)
+	served := around(box)
+	m := remote.ManifestOf(served)
 	m.Name, m.BillZone, m.Secrets = "acme", "UTC", []string{"api-key"}
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
 	own := ed25519.NewKeyFromSeed(key("acme")[:ed25519.SeedSize])
@@ -55,7 +62,7 @@ func (o *office) program(gateway crypto.PublicKey) (*acme, remote.Contract) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.secret = string(terms.Secrets["api-key"].Reveal())
-			return box, nil
+			return served, nil
 		},
 		Manifest: m, Gateways: map[string]crypto.PublicKey{"tenant-7": gateway}, KeyID: "acme-1", Signer: own, Clock: o.now,
 	})

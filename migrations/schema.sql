@@ -1141,6 +1141,44 @@ CREATE POLICY tenant ON deny_heartbeats
 GRANT DELETE, INSERT, SELECT ON deny_heartbeats TO citygate_app;
 GRANT SELECT ON deny_heartbeats TO citygate_auditor;
 
+CREATE TABLE deny_pushes (
+    tenant_id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    rider_ref text COLLATE "C" NOT NULL,
+    touched boolean NOT NULL,
+    told boolean NOT NULL,
+    n integer NOT NULL,
+    denied boolean NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    attempts integer NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone,
+    error text COLLATE "C" NOT NULL,
+    CONSTRAINT deny_pushes_pkey PRIMARY KEY (tenant_id, account_id),
+    CONSTRAINT deny_pushes_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT deny_pushes_error_check CHECK ((length(error) <= 500)),
+    CONSTRAINT deny_pushes_n_check CHECK ((n >= 0)),
+    CONSTRAINT deny_pushes_state_check CHECK ((state = ANY (ARRAY['told'::text, 'waiting'::text, 'unknown'::text, 'refused'::text]))),
+    CONSTRAINT deny_pushes_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id)
+);
+COMMENT ON TABLE deny_pushes IS 'What the provider of each account was told of its denials, and the change under way.';
+COMMENT ON COLUMN deny_pushes.touched IS 'The account''s entries changed since the change was made up.';
+COMMENT ON COLUMN deny_pushes.told IS 'Whether the provider was last told, and confirmed, that the rider is denied.';
+COMMENT ON COLUMN deny_pushes.n IS 'Number of the change; a change keeps its number and content until it is known what became of it.';
+COMMENT ON COLUMN deny_pushes.state IS 'told: done. waiting: not sent. unknown: sent, and nobody can say. refused: certainly not taken; both are tried again.';
+CREATE INDEX deny_pushes_due ON deny_pushes USING btree (tenant_id, contract, next_try_at) WHERE (touched OR (state <> 'told'::text));
+ALTER TABLE deny_pushes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE deny_pushes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON deny_pushes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON deny_pushes TO citygate_app;
+GRANT SELECT ON deny_pushes TO citygate_auditor;
+GRANT UPDATE (touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, told_at, error) ON deny_pushes TO citygate_app;
+
 CREATE TABLE deny_snapshots (
     tenant_id bigint NOT NULL,
     list integer NOT NULL,

@@ -22,6 +22,8 @@ var billCases = []testCase{
 	{"bill_many", "a bill of a hundred payments has a hundred rows", bills, billMany},
 	{"keys_whole", "a key list names every key once, with something in it, and is the same when nothing changed", keyFeeds, keysWhole},
 	{"deny_whole", "a deny list names every rider once, and is the same when nothing changed", denyFeeds, denyWhole},
+	{"deny_push_again", "a change of whom the operator refuses that is sent again is taken again", denyPushes, denyPushAgain},
+	{"deny_push_gone", "a change of whom the operator refuses that reaches nobody is an error", denyPushes, denyPushGone},
 	{"feed_gone", "a feed that nobody serves is an error and no empty list", anyFeed, feedGone},
 	{"reverse_paid", "a reversal gives back what was paid, or says that it did not", reverses, reversePaid},
 	{"reverse_twice", "two reversals give back once", reverses, reverseTwice},
@@ -45,6 +47,10 @@ type NoticeHarness interface {
 func keyFeeds(h Harness) bool { _, ok := driver.As[driver.KeyFeed](h.Provider()); return ok }
 func denyFeeds(h Harness) bool {
 	_, ok := driver.As[driver.DenyFeed](h.Provider())
+	return ok
+}
+func denyPushes(h Harness) bool {
+	_, ok := driver.As[driver.DenyPush](h.Provider())
 	return ok
 }
 func anyFeed(h Harness) bool  { return keyFeeds(h) || denyFeeds(h) }
@@ -226,6 +232,32 @@ func denyWhole(t TB, h Harness) {
 	again, err := feed.PullDeny(t.Context())
 	if err != nil || len(again) != len(list) {
 		t.Errorf("the list was of %d riders and is of %d, %v", len(list), len(again), err)
+	}
+}
+
+// denyChanges are a denial and its end, of a rider who may be charged.
+func denyChanges(h Harness) []driver.DenyChange {
+	d := h.Debit("DENYCHANGE", 100)
+	change := driver.DenyChange{OurID: "DENYCHANGE1", RiderRef: d.RiderRef, Denied: true, Reason: "debt", At: d.TripTime}
+	release := change
+	release.OurID, release.Denied, release.Reason = "DENYCHANGE2", false, ""
+	return []driver.DenyChange{change, change, release, release}
+}
+
+func denyPushAgain(t TB, h Harness) {
+	push, _ := driver.As[driver.DenyPush](h.Provider())
+	for i, c := range denyChanges(h) {
+		if err := push.PushDeny(t.Context(), c); err != nil {
+			t.Errorf("%d: PushDeny of %s: %v", i, c.OurID, err)
+		}
+	}
+}
+
+func denyPushGone(t TB, h Harness) {
+	push, _ := driver.As[driver.DenyPush](h.Provider())
+	die(t, h)
+	if err := push.PushDeny(t.Context(), denyChanges(h)[0]); err == nil {
+		t.Errorf("PushDeny to nobody = no error")
 	}
 }
 

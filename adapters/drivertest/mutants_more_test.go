@@ -519,6 +519,22 @@ var moreMutants = map[string]breakage{
 			return append(list, ""), err
 		}}
 	},
+	"deny_push_again": func(d *toyDriver) driver.Provider { // takes an id once
+		seen := map[string]bool{}
+		return &mutant{toyDriver: d, pushDeny: func(_ context.Context, c driver.DenyChange) error {
+			if seen[c.OurID] {
+				return errors.New("a number that is taken")
+			}
+			seen[c.OurID] = true
+			return nil
+		}}
+	},
+	"deny_push_gone": func(d *toyDriver) driver.Provider { // forgets to look
+		return &mutant{toyDriver: d, pushDeny: func(ctx context.Context, c driver.DenyChange) error {
+			_ = d.PushDeny(ctx, c)
+			return nil
+		}}
+	},
 	"feed_gone": func(d *toyDriver) driver.Provider { // no list, nobody on it
 		return &mutant{toyDriver: d, deny: func(ctx context.Context) ([]string, error) {
 			list, _ := d.PullDeny(ctx)

@@ -129,6 +129,7 @@ type mutant struct {
 	fetchBill   func(context.Context, citygate.Date) (driver.Bill, error)
 	keys        func(context.Context) ([]driver.FeedKey, error)
 	deny        func(context.Context) ([]string, error)
+	pushDeny    func(context.Context, driver.DenyChange) error
 	reverse     func(context.Context, driver.Ref) (driver.Reversal, string, error)
 	notify      func(context.Context, driver.Notification) (driver.Notice, driver.Ack, error)
 	quote       func(context.Context, citygate.Money) (driver.Quote, error)
@@ -175,6 +176,13 @@ func (m *mutant) PullKeys(ctx context.Context) ([]driver.FeedKey, error) {
 		return m.toyDriver.PullKeys(ctx)
 	}
 	return m.keys(ctx)
+}
+
+func (m *mutant) PushDeny(ctx context.Context, c driver.DenyChange) error {
+	if m.pushDeny == nil {
+		return m.toyDriver.PushDeny(ctx, c)
+	}
+	return m.pushDeny(ctx, c)
 }
 
 func (m *mutant) PullDeny(ctx context.Context) ([]string, error) {

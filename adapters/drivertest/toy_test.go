@@ -350,6 +350,11 @@ func (d *toyDriver) PullKeys(ctx context.Context) ([]driver.FeedKey, error) {
 	return list, err
 }
 
+func (d *toyDriver) PushDeny(ctx context.Context, _ driver.DenyChange) error {
+	_, err := d.call(ctx, "/feed", nil)
+	return err
+}
+
 // A notification of the toy's is a line of JSON and, before it, its HMAC.
 func toyNotice(it item) []byte {
 	text, _ := json.Marshal(it)

@@ -78,6 +78,7 @@ var (
 	_ driver.CodeResolver = (*Driver)(nil)
 	_ driver.RiderCheck   = (*Driver)(nil)
 	_ driver.Marker       = (*Driver)(nil)
+	_ driver.DenyPush     = (*Driver)(nil)
 )
 
 // Open checks a contract and gives its driver. Nothing is sent.
@@ -265,6 +266,19 @@ func (d *Driver) PullKeys(ctx context.Context) ([]driver.FeedKey, error) {
 		keys[i] = driver.FeedKey{ID: k.ID, Material: k.Material}
 	}
 	return keys, nil
+}
+
+// PushDeny is driver.DenyPush's. An answer about another change is none.
+func (d *Driver) PushDeny(ctx context.Context, c driver.DenyChange) error {
+	var answer denyChangeAnswer
+	call := denyChangeCall{Contract: d.part, ID: c.OurID, Rider: c.RiderRef, Card: c.CardRef, Denied: c.Denied, Reason: c.Reason, At: c.At.UTC()}
+	if err := d.call(ctx, pathDenyChange, call, &answer); err != nil {
+		return err
+	}
+	if answer.ID != c.OurID {
+		return errors.New("remote: the answer is about another change of the deny list")
+	}
+	return nil
 }
 
 // ResolveCode is driver.CodeResolver's.

@@ -20,6 +20,7 @@ const (
 // carried are the abilities that the protocol has calls for.
 var carried = []driver.Capability{
 	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider, driver.CapMark,
+	driver.CapDenyPush,
 }
 
 // Check reports the first thing in m that cannot be.

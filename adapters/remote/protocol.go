@@ -47,6 +47,7 @@ const (
 	pathNotify      = "/v1/notify"
 	pathCode        = "/v1/code"
 	pathRider       = "/v1/rider"
+	pathDenyChange  = "/v1/deny/change"
 	pathTest        = "/v1/test"
 )
 
@@ -296,6 +297,19 @@ type (
 		Rider   string     `json:"rider,omitempty"`
 		Reason  string     `json:"reason,omitempty"`
 		RetryAt *time.Time `json:"retry_at,omitempty"`
+	}
+	denyChangeCall struct {
+		Contract contractPart `json:"contract"`
+
+		ID     string    `json:"id"`
+		Rider  string    `json:"rider"`
+		Card   string    `json:"card,omitempty"`
+		Denied bool      `json:"denied"`
+		Reason string    `json:"reason,omitempty"`
+		At     time.Time `json:"at"`
+	}
+	denyChangeAnswer struct {
+		ID string `json:"id"`
 	}
 	riderCall struct {
 		Contract  contractPart `json:"contract"`

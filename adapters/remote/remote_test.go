@@ -42,7 +42,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"Manifest": Manifest{}, "TestSystem": TestSystem{}, "Contract": contractPart{}, "Money": money{}, "Debit": debit{}, "Ref": ref{},
 		"Result": result{}, "SubmitCall": submitCall{}, "SubmitAnswer": submitAnswer{}, "RefCall": refCall{}, "ReverseAnswer": reverseAnswer{},
 		"Refund": refund{}, "RefundCall": refundCall{}, "BillCall": billCall{}, "BillHead": billHead{}, "BillRow": billRow{}, "BillEnd": billEnd{}, "BillMore": billMore{},
-		"PlainCall": plainCall{}, "DenyAnswer": denyAnswer{}, "KeysAnswer": keysAnswer{}, "FeedKey": feedKey{}, "Notification": notification{},
+		"PlainCall": plainCall{}, "DenyAnswer": denyAnswer{}, "DenyChangeCall": denyChangeCall{}, "DenyChangeAnswer": denyChangeAnswer{}, "KeysAnswer": keysAnswer{}, "FeedKey": feedKey{}, "Notification": notification{},
 		"NotifyCall": notifyCall{}, "Ack": ack{}, "Notice": notice{}, "Agreement": agreement{}, "NotifyAnswer": notifyAnswer{}, "CodeCall": codeCall{},
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
 		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},

@@ -59,6 +59,10 @@ func (h *handler) calls() map[string]serving {
 			}
 			return denyAnswer{Riders: riders}, err
 		}),
+		pathDenyChange: able(func(ctx context.Context, p driver.DenyPush, c denyChangeCall) (any, error) {
+			err := p.PushDeny(ctx, driver.DenyChange{OurID: c.ID, RiderRef: c.Rider, CardRef: c.Card, Denied: c.Denied, Reason: c.Reason, At: c.At})
+			return denyChangeAnswer{c.ID}, err
+		}),
 		pathKeys: able(func(ctx context.Context, p driver.KeyFeed, _ plainCall) (any, error) {
 			keys, err := p.PullKeys(ctx)
 			answer := keysAnswer{Keys: []feedKey{}}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge"
 )
 
 func newAdapterFeedsCommand(sys *system) *cobra.Command {
@@ -76,5 +77,42 @@ force; what is not on it goes at once. An empty or broken list is refused all th
 	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
 	c.Flags().StringVar(&contract, "contract", "", "whose list (required)")
 	c.Flags().StringVar(&reason, "reason", "", "for the audit log (required)")
+	return c
+}
+
+func newAdapterPushesCommand(sys *system) *cobra.Command {
+	var f gatewayFlags
+	var name, contract, state string
+	c := &cobra.Command{
+		Use:   "pushes --tenant TENANT [--contract CONTRACT] [--state STATE]",
+		Short: "Show what providers were told of a tenant's denials, and what they did not take",
+		Long: `Prints, one line of JSON each, the accounts whose denial or release is told to their provider, where the contract
+has "push_denials": told (the provider took it), unknown (sent, and nobody can say) and refused (certainly not taken).
+What is not told is sent again, a rider's changes one after another.`,
+		Example: `  citygate adapter pushes --tenant harbour-metro --state refused`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if name == "" {
+				return &usageError{errors.New("adapter pushes needs --tenant")}
+			}
+			return f.withTenant(cmd, sys, name, func(in *installation, id citygate.TenantID) error {
+				out := json.NewEncoder(sys.Stdout)
+				page := edge.Page{Limit: 500}
+				for {
+					found, err := in.DenialPushes(cmd.Context(), id, contract, state, page)
+					if err := printLines(out, found, err); err != nil || len(found) < page.Limit {
+						return err
+					}
+					if page.After, err = citygate.ParseUUID("acc_", found[len(found)-1].ID); err != nil {
+						return err
+					}
+				}
+			})
+		},
+	}
+	f.databaseOnly(c)
+	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
+	c.Flags().StringVar(&contract, "contract", "", "of this contract alone")
+	c.Flags().StringVar(&state, "state", "", "told, waiting, unknown or refused")
 	return c
 }

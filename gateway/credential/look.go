@@ -2,7 +2,7 @@ package credential
 
 import "github.com/cashlesscity/citygate/tenants/pg"
 
-// Looks finds what [Registry.PublishLists] does.
+// Looks finds what [Registry.PublishLists] does, and what [DuePushes] gives.
 func (r *Registry) Looks() []pg.Look {
 	const live = `FROM credential_lists l
 		LEFT JOIN LATERAL (SELECT built_at FROM deny_snapshots WHERE tenant_id = $1 AND list = l.list ORDER BY seq DESC LIMIT 1) AS s ON true
@@ -14,5 +14,8 @@ func (r *Registry) Looks() []pg.Look {
 		{Kind: "list.renew", When: `EXISTS (SELECT ` + live + ` AND (s.built_at IS NULL OR s.built_at + ` + pg.Seconds(r.ListValidity/2) + ` <= $2))`},
 		{Kind: "list.heartbeat", When: `EXISTS (SELECT ` + live + ` AND s.built_at IS NOT NULL)
 			AND coalesce((SELECT max(at) FROM deny_heartbeats WHERE tenant_id = $1), 'epoch') + ` + pg.Seconds(r.HeartbeatEvery) + ` <= $2`},
+		{Kind: "push.send", When: `EXISTS (
+			SELECT FROM provider_contracts c JOIN deny_pushes p ON p.tenant_id = $1 AND p.contract = c.contract AND p.next_try_at <= $2 AND (p.touched OR p.state <> 'told')
+			WHERE c.tenant_id = $1 AND c.state = 'active' AND c.config ->> 'push_denials' = 'true')`},
 	}
 }

@@ -102,7 +102,12 @@ func deny(ctx context.Context, tx *pg.Tx, actor, reason string, t Targets) error
 		if err != nil {
 			return err
 		}
-		made += tag.RowsAffected()
+		if made += tag.RowsAffected(); tag.RowsAffected() == 0 {
+			continue
+		}
+		if err := touch(ctx, tx, reason, part); err != nil {
+			return err
+		}
 	}
 	for part := range slices.Chunk(t.Riders, rowsMax) {
 		_, list, idx := riderColumns(part)
@@ -125,7 +130,12 @@ func Lift(ctx context.Context, tx *pg.Tx, actor, reason string, t Targets) error
 		if err != nil {
 			return err
 		}
-		lifted += tag.RowsAffected()
+		if lifted += tag.RowsAffected(); tag.RowsAffected() == 0 {
+			continue
+		}
+		if err := touch(ctx, tx, reason, part); err != nil {
+			return err
+		}
 	}
 	for part := range slices.Chunk(t.Riders, rowsMax) {
 		_, list, idx := riderColumns(part)

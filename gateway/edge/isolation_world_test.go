@@ -509,6 +509,8 @@ func (w *world) live(p *party, terminalID uint32) {
 		FROM provider_contracts LIMIT 1`, notice, w.now())
 	w.owner.Exec(p.id, `INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, pulled_at, items, failures) VALUES ($1, $2, 'keys', '2030-01-01', $3, 1, 0), ($1, $2, 'deny', '2030-01-01', $3, 1, 0)`,
 		p.id, p.has["contract"], w.now())
+	w.owner.Exec(p.id, `INSERT INTO deny_pushes (tenant_id, account_id, contract, rider_ref, touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, error)
+		SELECT tenant_id, account_id, contract, rider_ref, false, true, 1, true, 'stolen', $1, 'told', 0, $1, '' FROM accounts ON CONFLICT DO NOTHING`, w.now())
 	w.owner.Exec(p.id, `INSERT INTO provider_keys (tenant_id, contract, key_id, since, material) VALUES ($1, $2, 5, $3, '\x0201'), ($1, $2, 6, $3, '\x0202')`, p.id, p.has["contract"], w.now())
 	var flags []risk.Row
 	w.must(w.DB.InTenant(w.t.Context(), p.id, func(tx *pg.Tx) (err error) {

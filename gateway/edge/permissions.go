@@ -65,6 +65,7 @@ var permissions = map[string]authz.Permission{
 	"put-contract":        {Resource: "provider", Verb: "write"},
 	"put-contract-secret": {Resource: "provider", Verb: "write"},
 	"list-provider-feeds": {Resource: "provider", Verb: "read"},
+	"list-denial-pushes":  {Resource: "provider", Verb: "read"},
 	"list-provider-keys":  {Resource: "provider", Verb: "read"},
 	"take-provider-keys":  {Resource: "provider", Verb: "write"},
 	"list-notices":        {Resource: "recon", Verb: "read"},

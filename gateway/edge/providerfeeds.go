@@ -13,6 +13,8 @@ type ProviderFeeds struct {
 	Feeds func(ctx context.Context, tenant citygate.TenantID) ([]ProviderFeed, error)
 	Keys  func(ctx context.Context, tenant citygate.TenantID, contract string) ([]ProviderKey, error)
 	Take  func(ctx context.Context, actor string, tenant citygate.TenantID, contract, reason string) error
+	// Pushes gives what providers were told of denials; contract and state may be "".
+	Pushes func(ctx context.Context, tenant citygate.TenantID, contract, state string, page Page) ([]DenialPush, error)
 }
 
 // A ProviderFeed is a list of a provider that a contract follows or followed.
@@ -41,7 +43,37 @@ type ProviderKey struct {
 	Until  *time.Time `json:"until,omitempty" doc:"when it went out of force; taps from before are verified by it for 30 days"`
 }
 
+// A DenialPush is what a rider's provider was told of his denial by the tenant.
+type DenialPush struct {
+	ID        string     `json:"id" doc:"the account"`
+	Contract  string     `json:"contract"`
+	RiderRef  string     `json:"rider_ref"`
+	Denied    bool       `json:"denied" doc:"what the last change says"`
+	Told      bool       `json:"told" doc:"what the provider took last"`
+	Reason    string     `json:"reason,omitempty"`
+	State     string     `json:"state" enum:"told,waiting,unknown,refused" doc:"unknown: sent, and nobody can say; refused: certainly not taken. Both are sent again"`
+	Changed   bool       `json:"changed,omitempty" doc:"another change follows this one"`
+	OurID     string     `json:"our_id" doc:"by which the provider knows the change"`
+	DecidedAt time.Time  `json:"decided_at"`
+	Attempts  int        `json:"attempts"`
+	NextTryAt time.Time  `json:"next_try_at"`
+	ToldAt    *time.Time `json:"told_at,omitempty"`
+	Error     string     `json:"error,omitempty" doc:"why it was not taken the last time"`
+}
+
 func (e *Edge) providerFeedRoutes() {
+	register(e, get("list-denial-pushes", "/v1/tenants/{tenant}/denial-pushes", "What providers were told of the tenant's denials, and what they did not take", "providers"),
+		func(ctx context.Context, _ Caller, r *struct {
+			Paged
+			Contract string `query:"contract" maxLength:"40"`
+			State    string `query:"state" enum:"told,waiting,unknown,refused" doc:"absent: any"`
+		}) (*body[list[DenialPush]], error) {
+			page, err := r.page("acc_")
+			if err != nil {
+				return nil, err
+			}
+			return inPages(ctx, r.Paging, func(p DenialPush) string { return p.ID })(e.ProviderFeeds.Pushes(ctx, r.id(), r.Contract, r.State, page))
+		})
 	register(e, get("list-provider-feeds", "/v1/tenants/{tenant}/provider-feeds", "Lists of providers that contracts follow: when they were read, and what went wrong", "providers"),
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged

@@ -178,6 +178,11 @@ func TestEveryAbilityTravels(t *testing.T) {
 	if riders, err := deny.PullDeny(ctx); err != nil || !slices.Equal(riders, []string{"thief"}) {
 		t.Errorf("PullDeny = %v, %v", riders, err)
 	}
+	push, _ := d.DenyPush()
+	change := driver.DenyChange{OurID: "CHANGE1", RiderRef: "ann", CardRef: "card", Denied: true, Reason: "debt", At: time.Unix(7, 0).UTC()}
+	if err := push.PushDeny(ctx, change); err != nil || len(p.pushed) != 1 || p.pushed[0] != change {
+		t.Errorf("PushDeny: %v, the program has %+v", err, p.pushed)
+	}
 	feed, _ := d.KeyFeed()
 	if keys, err := feed.PullKeys(ctx); err != nil || len(keys) != 1 || keys[0].ID != 7 || !bytes.Equal(keys[0].Material, []byte{1, 2}) {
 		t.Errorf("PullKeys = %v, %v", keys, err)

@@ -32,6 +32,7 @@ type product struct {
 	moves   []remote.Move
 	decline bool
 	partial bool
+	pushed  []driver.DenyChange
 	secret  string // the last one it was given
 	notify  string // where notifications go, as it was told last
 }
@@ -212,6 +213,13 @@ func (p *product) ParseBill(b driver.Bill) (lines []driver.BillLine, err error) 
 }
 
 func (p *product) PullDeny(context.Context) ([]string, error) { return []string{"thief"}, nil }
+
+func (p *product) PushDeny(_ context.Context, c driver.DenyChange) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pushed = append(p.pushed, c)
+	return nil
+}
 
 func (p *product) PullKeys(context.Context) ([]driver.FeedKey, error) {
 	return []driver.FeedKey{{ID: 7, Material: []byte{1, 2}}}, nil
