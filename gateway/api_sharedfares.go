@@ -63,14 +63,11 @@ func (g *Gateway) sharedFaresAPI() edge.SharedFares {
 			return view(tenant, m, err)
 		},
 		Agree: func(ctx context.Context, actor string, tenant citygate.TenantID, version int) (edge.FareMember, error) {
-			m, err := g.Pricing.AgreeMember(ctx, actor, tenant, version)
-			if err == nil { // its readers know no prices of its own any more
-				err = g.carryFares(ctx, actor, tenant)
-			}
+			m, err := g.AgreeMember(ctx, actor, tenant, version)
 			return view(tenant, m, err)
 		},
 		End: func(ctx context.Context, actor string, tenant, operator citygate.TenantID, at *time.Time) (edge.FareMember, error) {
-			m, err := g.Pricing.EndMember(ctx, actor, tenant, operator, when(at))
+			m, err := g.EndMember(ctx, actor, tenant, operator, when(at))
 			return view(tenant, m, err)
 		},
 		Shares: g.fareShares,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fare"
 	"github.com/cashlesscity/citygate/gateway/fleet"
+	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/tap"
 	"github.com/cashlesscity/citygate/gateway/terminal"
@@ -137,6 +139,24 @@ func TestTwoOperatorsOfOneAuthorityFromTapToClearedBalances(t *testing.T) {
 	if all := items[edge.FareMember](o, northBus, "fare-members"); len(all) != 1 || all[0].Name != "north" {
 		t.Errorf("the north sees %+v", all)
 	}
+	// Their readers change over offline, at the instant it begins; a version to come of
+	// the county's reaches them by itself.
+	reads := func(id citygate.TenantID, at time.Time) int64 {
+		t.Helper()
+		profile, err := o.Bundles.Profile(t.Context(), id)
+		o.must(err)
+		fares, err := fare.ParseEntry(profile.Fares)
+		o.must(err)
+		money, _ := fares.Price(&journey.Tap{Kind: tap.Single, At: at.UnixMilli(), Route: "12", Party: 1})
+		return money.Minor
+	}
+	later := o.now().Add(90 * 24 * time.Hour).Truncate(time.Second)
+	o.send(http.MethodPut, pathOf(county, "tariffs/2"), map[string]any{"from": later, "tariff": json.RawMessage(strings.ReplaceAll(strings.Replace(countyTariff, `"version":1`, `"version":2`, 1), "450", "500"))}, nil)
+	for at, want := range map[time.Time]int64{o.now(): 999, o.now().Add(2 * time.Minute): 450, later.Add(-time.Millisecond): 450, later: 500} {
+		if north, south := reads(northBus, at), reads(southBus, at); north != want || south != want {
+			t.Errorf("at %s readers know %d and %d, want %d", at, north, south, want)
+		}
+	}
 	o.move(2 * time.Minute)
 	var issued struct {
 		Issued []edge.IssuedCredential `json:"issued"`
@@ -207,5 +227,10 @@ func TestTwoOperatorsOfOneAuthorityFromTapToClearedBalances(t *testing.T) {
 	}
 	if got := items[edge.Payout](o, northBus, "payouts"); len(got) != 1 || got[0].Amount.Minor < shares[northBus]-4 || got[0].Amount.Minor >= shares[northBus] {
 		t.Errorf("the north was paid %+v of %d", got, shares[northBus])
+	}
+	m, err := o.EndMember(t.Context(), actor, county, northBus, time.Time{})
+	o.must(err)
+	if before, after := reads(northBus, m.EndsAt.Add(-time.Millisecond)), reads(northBus, m.EndsAt); before != 450 || after != 999 {
+		t.Errorf("readers of a member that leaves know %d before and %d after", before, after)
 	}
 }

@@ -32,11 +32,13 @@ type waiting struct{ tried, said time.Time }
 // does as well where the key store cannot be used now. Intake needs keys to
 // verify with, and those it has are good.
 //
+// Prices that its readers should have and could not be brought come with it.
+//
 // left says that it carries an issuer whose roaming terms have ended: then it is
 // made anew.
 func (g *Gateway) renew(ctx context.Context, operator citygate.TenantID, held fleet.Published, left bool) fleet.Published {
 	again := g.Bundles.Renew
-	if left {
+	if stale, err := g.faresStale(ctx, operator); left || err == nil && stale { // prices that did not come through before
 		again = g.carryAgain
 	}
 	next, err := again(ctx, renewer, operator)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/fleet"
-	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
 	"github.com/cashlesscity/citygate/policies/accept"
@@ -240,44 +238,4 @@ func (g *Gateway) carryPolicy(ctx context.Context, actor string, tenant citygate
 	published, err := g.Bundles.Publish(ctx, actor, profile)
 	g.trust.forget(rules.Tenant)
 	return published, err
-}
-
-// faresAhead is for how long readers know how the clock goes: longer than any bundle
-// lives, renewed or not.
-const faresAhead = 10 * 365 * 24 * time.Hour
-
-// entryFares gives what readers of a tenant may know of its prices.
-func (g *Gateway) entryFares(ctx context.Context, tenant citygate.TenantID) (fares []byte, err error) {
-	t, err := g.Tenants.ByID(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	calendar, err := t.Calendar()
-	if err != nil {
-		return nil, err
-	}
-	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		fares, err = pricing.EntryFares(ctx, tx, calendar, tx.Now.Add(faresAhead), bundle.FaresMax)
-		return err
-	})
-	return fares, err
-}
-
-// carryFares brings an operator's readers its prices and calendar as they stand now,
-// with the versions to come, so that readers change over offline. Where it has no
-// bundle yet the first one brings them.
-func (g *Gateway) carryFares(ctx context.Context, actor string, tenant citygate.TenantID) error {
-	profile, err := g.Bundles.Profile(ctx, tenant)
-	if errors.Is(err, fleet.ErrNoBundle) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	fares, err := g.entryFares(ctx, tenant)
-	if err != nil || bytes.Equal(fares, profile.Fares) {
-		return err
-	}
-	_, err = g.carryAgain(ctx, actor, tenant)
-	return err
 }

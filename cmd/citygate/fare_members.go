@@ -150,7 +150,7 @@ func newMembersAgreeCommand(sys *system) *cobra.Command {
 		Example: `  citygate fare members agree --tenant north-bus --version 1`, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.speak(cmd, sys, func(in *installation, t tenants.Tenant) ([]pricing.Member, error) {
-				m, err := in.Pricing.AgreeMember(cmd.Context(), actor(sys), t.ID, version)
+				m, err := in.AgreeMember(cmd.Context(), actor(sys), t.ID, version)
 				return []pricing.Member{m}, err
 			})
 		},
@@ -177,7 +177,7 @@ func newMembersEndCommand(sys *system) *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				m, err := in.Pricing.EndMember(cmd.Context(), actor(sys), t.ID, o.ID, when)
+				m, err := in.EndMember(cmd.Context(), actor(sys), t.ID, o.ID, when)
 				return []pricing.Member{m}, err
 			})
 		},

@@ -2,6 +2,7 @@ package fare
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,15 +22,62 @@ var ErrEntry = &citygate.Code{Name: "fare.bad_entry_fares", Kind: citygate.Inval
 // same code as the gateway, so it changes over offline at the instant a version
 // begins. What depends on the rider's other rides, or on where he leaves, is not in
 // it: a price is what one ride costs before transfers, caps and products.
+//
+// While an operator is a member of its authority's integrated tariff the authority's
+// prices hold for the riders that the authority prices, each membership for its time
+// ([EntryMember]); for codes of other schemes the operator's own go on.
 type EntryFares struct {
+	entryPrices
+
+	members []entryMember
+}
+
+// entryPrices are the prices of one tenant.
+type entryPrices struct {
 	calendar Calendar
 	versions []EntryVersion // the oldest first
+}
+
+type entryMember struct {
+	from, until int64 // unix milliseconds; until 0 = without end
+	operator    string
+	entryPrices
 }
 
 // An EntryVersion is a tariff from an instant on, in unix milliseconds.
 type EntryVersion struct {
 	From   int64
 	Tariff *Tariff // nil where readers know the version and no price
+}
+
+// An EntryMember is the time of a membership in an integrated tariff, in unix
+// milliseconds, Until 0 without end, and the authority's prices then, under which the
+// operator has the name Operator.
+type EntryMember struct {
+	From, Until int64
+	Operator    string
+	Calendar    citygate.Calendar
+	Versions    []EntryVersion // the oldest first
+}
+
+// atEntryOf is [Tariff.AtEntry] without the prices of other operators than one.
+func (t *Tariff) atEntryOf(operator string) (*Tariff, error) {
+	out, err := t.AtEntry()
+	if err != nil {
+		return nil, err
+	}
+	for i := range out.Rules {
+		r := &out.Rules[i]
+		elsewhere := len(r.Routes) > 0 && !slices.ContainsFunc(r.Routes, func(route string) bool {
+			of, listed := t.operator[route]
+			return !listed || of == operator
+		})
+		if elsewhere || len(r.Operators) > 0 && !slices.Contains(r.Operators, operator) {
+			*r = Rule{ID: r.ID, Routes: r.Routes, Operators: r.Operators, Media: r.Media, When: r.When, AtExit: true}
+		}
+	}
+	out.Operators = nil // readers say who they are
+	return out, out.Compile()
 }
 
 // AtEntry gives the part of t that prices rides which end where they begin, as on a
@@ -68,6 +116,15 @@ func (t *Tariff) AtEntry() (*Tariff, error) {
 type entryWire struct {
 	Calendar []entryCalendar `json:"calendar"` // the newest first
 	Versions []entryVersion  `json:"versions"`
+	Members  []memberWire    `json:"members,omitempty"`
+}
+
+type memberWire struct {
+	From     int64           `json:"from"`
+	Until    int64           `json:"until,omitempty"`
+	Operator string          `json:"operator"`
+	Calendar []entryCalendar `json:"calendar"`
+	Versions []entryVersion  `json:"versions"`
 }
 
 type entryVersion struct {
@@ -90,24 +147,36 @@ type entryCalendar struct {
 const (
 	entryVersionsMax = 16
 	entryShiftsMax   = 64
+	entryMembersMax  = 4
 )
 
-// EncodeEntry writes versions, the oldest first, for the time from one instant until
-// another, in at most size bytes: what does not fit goes without its prices, the last
-// version first. The same gives the same bytes.
-func EncodeEntry(calendar citygate.Calendar, versions []EntryVersion, from, until time.Time, size int) ([]byte, error) {
+// EncodeEntry writes versions, the oldest first, and memberships for the time from one
+// instant until another, in at most size bytes: what does not fit goes without its
+// prices, the version that begins last first. The same gives the same bytes.
+func EncodeEntry(calendar citygate.Calendar, versions []EntryVersion, members []EntryMember, from, until time.Time, size int) ([]byte, error) {
 	w := entryWire{Calendar: calendarWire(calendar, from, until)}
-	if len(versions) > entryVersionsMax {
-		versions = versions[:entryVersionsMax]
+	var err error
+	if w.Versions, err = versionsWire(versions, (*Tariff).AtEntry); err != nil {
+		return nil, err
 	}
-	for _, v := range versions {
-		short, err := v.Tariff.AtEntry()
-		if err != nil {
+	for _, m := range members[:min(len(members), entryMembersMax)] {
+		wire := memberWire{From: m.From, Until: m.Until, Operator: m.Operator, Calendar: calendarWire(m.Calendar, from, until)}
+		if wire.Versions, err = versionsWire(m.Versions, func(t *Tariff) (*Tariff, error) { return t.atEntryOf(m.Operator) }); err != nil {
 			return nil, err
 		}
-		w.Versions = append(w.Versions, entryVersion{v.From, short.Version, short})
+		w.Members = append(w.Members, wire)
 	}
-	for last := len(w.Versions) - 1; ; last-- {
+	var last []*entryVersion // that begins last, last
+	for i := range w.Versions {
+		last = append(last, &w.Versions[i])
+	}
+	for i := range w.Members {
+		for k := range w.Members[i].Versions {
+			last = append(last, &w.Members[i].Versions[k])
+		}
+	}
+	slices.SortStableFunc(last, func(a, b *entryVersion) int { return cmp.Compare(a.From, b.From) })
+	for {
 		raw, err := json.Marshal(w)
 		if err != nil {
 			return nil, ErrEntry.Because(err, "encode")
@@ -115,11 +184,22 @@ func EncodeEntry(calendar citygate.Calendar, versions []EntryVersion, from, unti
 		if len(raw) <= size {
 			return raw, nil
 		}
-		if last < 0 {
+		if len(last) == 0 {
 			return nil, ErrEntry.Explain("%d bytes without a price, readers carry %d", len(raw), size)
 		}
-		w.Versions[last].Tariff = nil
+		last[len(last)-1].Tariff, last = nil, last[:len(last)-1]
 	}
+}
+
+func versionsWire(versions []EntryVersion, short func(*Tariff) (*Tariff, error)) (out []entryVersion, err error) {
+	for _, v := range versions[:min(len(versions), entryVersionsMax)] {
+		t, err := short(v.Tariff)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, entryVersion{v.From, t.Version, t})
+	}
+	return out, nil
 }
 
 func calendarWire(c citygate.Calendar, from, until time.Time) (out []entryCalendar) {
@@ -177,32 +257,53 @@ func ParseEntry(raw []byte) (*EntryFares, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, ErrEntry.Explain("something follows the fares")
 	}
-	if len(w.Versions) > entryVersionsMax || len(w.Calendar) == 0 || len(w.Calendar) > 64 {
-		return nil, ErrEntry.Explain("%d versions, %d calendars", len(w.Versions), len(w.Calendar))
+	if len(w.Members) > entryMembersMax {
+		return nil, ErrEntry.Explain("%d memberships", len(w.Members))
 	}
 	e := new(EntryFares)
-	for i, v := range w.Versions {
-		if i > 0 && v.From <= w.Versions[i-1].From {
-			return nil, ErrEntry.Explain("version %d begins no later than the one before", v.Version)
+	var err error
+	if e.entryPrices, err = pricesOf(w.Calendar, w.Versions); err != nil {
+		return nil, err
+	}
+	for _, m := range w.Members {
+		own := entryMember{from: m.From, until: m.Until, operator: m.Operator}
+		if m.Operator == "" || m.Until != 0 && m.Until <= m.From {
+			return nil, ErrEntry.Explain("a membership from %d until %d of %q", m.From, m.Until, m.Operator)
+		}
+		if own.entryPrices, err = pricesOf(m.Calendar, m.Versions); err != nil {
+			return nil, err
+		}
+		e.members = append(e.members, own)
+	}
+	return e, nil
+}
+
+func pricesOf(calendars []entryCalendar, versions []entryVersion) (e entryPrices, err error) {
+	if len(versions) > entryVersionsMax || len(calendars) == 0 || len(calendars) > 64 {
+		return e, ErrEntry.Explain("%d versions, %d calendars", len(versions), len(calendars))
+	}
+	for i, v := range versions {
+		if i > 0 && v.From <= versions[i-1].From {
+			return e, ErrEntry.Explain("version %d begins no later than the one before", v.Version)
 		}
 		if v.Tariff == nil {
 			v.Tariff = &Tariff{Version: v.Version} // not compiled: it prices nothing
 		} else if err := v.Tariff.Compile(); err != nil {
-			return nil, err
+			return e, err
 		}
 		if v.Tariff.Version != v.Version {
-			return nil, ErrEntry.Explain("version %d holds the tariff of version %d", v.Version, v.Tariff.Version)
+			return e, ErrEntry.Explain("version %d holds the tariff of version %d", v.Version, v.Tariff.Version)
 		}
 		e.versions = append(e.versions, EntryVersion{v.From, v.Tariff})
 	}
-	for _, c := range slices.Backward(w.Calendar) {
+	for _, c := range slices.Backward(calendars) {
 		next, err := c.calendar()
 		if err != nil {
-			return nil, err
+			return e, err
 		}
 		if former := e.calendar.Calendar; former.Location != nil {
 			if c.From == "" || former.Former != nil && next.From.Compare(former.From) <= 0 {
-				return nil, ErrEntry.Explain("calendar %d begins no later than the one before", c.Version)
+				return e, ErrEntry.Explain("calendar %d begins no later than the one before", c.Version)
 			}
 			next.Former = &former
 		}
@@ -237,7 +338,7 @@ func (w *entryCalendar) calendar() (c citygate.Calendar, err error) {
 }
 
 // at gives the version in force at an instant.
-func (e *EntryFares) at(ms int64) (v *EntryVersion) {
+func (e *entryPrices) at(ms int64) (v *EntryVersion) {
 	for i := range e.versions {
 		if e.versions[i].From <= ms {
 			v = &e.versions[i]
@@ -246,18 +347,32 @@ func (e *EntryFares) at(ms int64) (v *EntryVersion) {
 	return v
 }
 
-// Version gives the number of the version in force at an instant, 0 before the first.
+// of gives whose prices hold for a rider at an instant, and the operator's name in them.
+func (e *EntryFares) of(ms int64, foreign bool) (*entryPrices, string) {
+	for i := range e.members {
+		if m := &e.members[i]; !foreign && ms >= m.from && (m.until == 0 || ms < m.until) {
+			return &m.entryPrices, m.operator
+		}
+	}
+	return &e.entryPrices, ""
+}
+
+// Version gives the number of the version in force at an instant, 0 before the first:
+// the authority's while the operator is a member of its tariff.
 func (e *EntryFares) Version(ms int64) uint64 {
-	if v := e.at(ms); v != nil {
+	prices, _ := e.of(ms, false)
+	if v := prices.at(ms); v != nil {
 		return v.Tariff.Version
 	}
 	return 0
 }
 
 // Price gives what a single tap costs all who ride on it, by the version in force at
-// its event time; false where that cannot be said before the ride is over.
+// its event time; false where that cannot be said before the ride is over. A tap of a
+// foreign rider is one of a code of another scheme.
 func (e *EntryFares) Price(tap *journey.Tap) (citygate.Money, bool) {
-	v := e.at(tap.At)
+	prices, operator := e.of(tap.At, tap.Rider.Foreign())
+	v := prices.at(tap.At)
 	if v == nil {
 		return citygate.Money{}, false
 	}
@@ -266,6 +381,6 @@ func (e *EntryFares) Price(tap *journey.Tap) (citygate.Money, bool) {
 		return citygate.Money{}, false
 	}
 	j := journey.Journey{First: tap.ID, Taps: []journey.Tap{*tap}, State: journey.Complete}
-	d := v.Tariff.PriceTrip(&Trip{Journey: &j, Category: category, Medium: tap.Medium}, e.calendar)
+	d := v.Tariff.PriceTrip(&Trip{Journey: &j, Category: category, Medium: tap.Medium, Operator: operator}, prices.calendar)
 	return d.Amount, d.Known
 }

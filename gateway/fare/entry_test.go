@@ -48,11 +48,11 @@ func TestReadersPriceAsTheGatewayDoes(t *testing.T) {
 		text := strings.Replace(boardedTariff, "%V", string(rune('1'+i)), 1)
 		versions = append(versions, fare.EntryVersion{From: from.UnixMilli(), Tariff: parse(t, strings.Replace(text, `"adult": 250`, `"adult": 25`+string(rune('0'+3*i)), 1))})
 	}
-	raw, err := fare.EncodeEntry(calendar, versions, issued, issued.AddDate(0, 3, 0), 16<<10)
+	raw, err := fare.EncodeEntry(calendar, versions, nil, issued, issued.AddDate(0, 3, 0), 16<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := fare.EncodeEntry(calendar, versions, issued, issued.AddDate(0, 3, 0), 16<<10); !bytes.Equal(raw, again) || bytes.Contains(raw, []byte("2020-01-01")) {
+	if again, _ := fare.EncodeEntry(calendar, versions, nil, issued, issued.AddDate(0, 3, 0), 16<<10); !bytes.Equal(raw, again) || bytes.Contains(raw, []byte("2020-01-01")) {
 		t.Errorf("written again %s", again)
 	}
 	reader, err := fare.ParseEntry(raw)
@@ -86,15 +86,76 @@ func TestReadersPriceAsTheGatewayDoes(t *testing.T) {
 	}
 }
 
+// TestReadersOfMembersPriceByTheAuthority: while a membership holds a reader prices the
+// authority's riders as the authority does, by its calendar and under the operator's
+// name in its tariff, and codes of other schemes by the operator's own prices; of other
+// operators' prices it holds none.
+func TestReadersOfMembersPriceByTheAuthority(t *testing.T) {
+	own := parse(t, `{"name":"own","version":9,"currency":"EUR","categories":{"default":"adult"},"rules":[{"id":"own","flat":{"adult":999}}],"incomplete":{},"same_stop":{},"rounding":{}}`)
+	shared := parse(t, `{"name":"county","version":3,"currency":"EUR","categories":{"default":"adult"},"operators":{"north":["N"],"south":["S"]},
+		"rules":[{"id":"metro","operators":["metro"],"flat":{"adult":123}},{"id":"s","routes":["S"],"flat":{"adult":321}},
+		{"id":"free","operators":["north"],"when":[{"days":["weekend"]}],"flat":{"adult":0}},{"id":"north","operators":["north"],"flat":{"adult":450}},{"id":"rest","flat":{"adult":777}}],
+		"transfers":[{"id":"change","window_min":60,"permille":500}],"incomplete":{},"same_stop":{},"rounding":{},"sharing":{"pool":"transfers"}}`)
+	later := parse(t, `{"name":"county","version":4,"currency":"EUR","categories":{"default":"adult"},"rules":[{"id":"all","flat":{"adult":500}}],"incomplete":{},"same_stop":{},"rounding":{}}`)
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calendar := citygate.Calendar{Version: 1, Location: zone, Rest: &citygate.RestDays{Weekdays: []time.Weekday{time.Friday}}}
+	begins := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) // a Monday
+	member := fare.EntryMember{From: begins.UnixMilli(), Until: begins.AddDate(0, 0, 14).UnixMilli(), Operator: "north", Calendar: calendar,
+		Versions: []fare.EntryVersion{{From: 0, Tariff: shared}, {From: begins.AddDate(0, 0, 7).UnixMilli(), Tariff: later}}}
+	raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: own}}, []fare.EntryMember{member}, begins, begins.AddDate(1, 0, 0), 16<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(raw, []byte("123")) || bytes.Contains(raw, []byte("321")) {
+		t.Errorf("a member's readers hold prices of other operators: %s", raw)
+	}
+	reader, err := fare.ParseEntry(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		at      time.Time
+		route   string
+		foreign bool
+		want    int64 // -1: not known
+		version uint64
+	}{
+		"before":                       {begins.Add(-time.Millisecond), "N", false, 999, 9},
+		"from the instant on":          {begins, "N", false, 450, 3},
+		"the authority's rest day":     {begins.AddDate(0, 0, 4), "N", false, 0, 3},
+		"a code of another scheme":     {begins, "N", true, 999, 3},
+		"on a route of another's":      {begins, "S", false, -1, 3},
+		"the authority's next version": {begins.AddDate(0, 0, 7), "N", false, 500, 4},
+		"after":                        {begins.AddDate(0, 0, 14), "N", false, 999, 9},
+	} {
+		x := journey.Tap{Kind: tap.Single, At: c.at.UnixMilli(), Route: c.route, Party: 1}
+		if c.foreign {
+			x.Rider.List = citygate.ForeignLists
+		}
+		got, known := reader.Price(&x)
+		if known != (c.want >= 0) || known && got.Minor != c.want || reader.Version(x.At) != c.version {
+			t.Errorf("%s: %v %t by version %d, want %d by %d", name, got, known, reader.Version(x.At), c.want, c.version)
+		}
+	}
+	for _, bad := range []string{`"operator":""`, `"operator":"north","until":1`} {
+		if _, err := fare.ParseEntry([]byte(strings.Replace(string(raw), `"operator":"north"`, bad, 1))); err == nil {
+			t.Errorf("%s is read", bad)
+		}
+	}
+}
+
 // TestReadersWithoutRoomKnowTheVersion: prices that do not fit are left out, the last
 // first; the versions stay.
 func TestReadersWithoutRoomKnowTheVersion(t *testing.T) {
 	one, two := parse(t, strings.Replace(boardedTariff, "%V", "1", 1)), parse(t, strings.Replace(boardedTariff, "%V", "2", 1))
-	whole, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: one}, {From: 1000, Tariff: two}}, time.UnixMilli(0), time.UnixMilli(0), 1<<20)
+	whole, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: one}, {From: 1000, Tariff: two}}, nil, time.UnixMilli(0), time.UnixMilli(0), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: one}, {From: 1000, Tariff: two}}, time.UnixMilli(0), time.UnixMilli(0), len(whole)-1)
+	raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: one}, {From: 1000, Tariff: two}}, nil, time.UnixMilli(0), time.UnixMilli(0), len(whole)-1)
 	if err != nil || len(raw) >= len(whole) {
 		t.Fatalf("%d bytes of %d, %v", len(raw), len(whole), err)
 	}
@@ -110,7 +171,7 @@ func TestReadersWithoutRoomKnowTheVersion(t *testing.T) {
 	if _, known := reader.Price(&x); known || reader.Version(1000) != 2 {
 		t.Error("the second version has prices, or is not known")
 	}
-	if _, err := fare.EncodeEntry(citygate.Calendar{}, nil, time.UnixMilli(0), time.UnixMilli(0), 10); !errors.Is(err, fare.ErrEntry) {
+	if _, err := fare.EncodeEntry(citygate.Calendar{}, nil, nil, time.UnixMilli(0), time.UnixMilli(0), 10); !errors.Is(err, fare.ErrEntry) {
 		t.Errorf("in 10 bytes: %v", err)
 	}
 }
@@ -122,7 +183,7 @@ func FuzzParseEntry(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 5, Tariff: one}}, time.UnixMilli(0), time.UnixMilli(0), 1<<20)
+	raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 5, Tariff: one}}, nil, time.UnixMilli(0), time.UnixMilli(0), 1<<20)
 	if err != nil {
 		f.Fatal(err)
 	}

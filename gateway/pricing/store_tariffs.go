@@ -240,28 +240,18 @@ func Tariff(ctx context.Context, tx *pg.Tx, version uint64) (p Published, ok boo
 	return p, err == nil, err
 }
 
-// EntryFares gives what readers of the transaction's tenant may know of its prices
-// from now until an instant, in at most size bytes: the version in force and those to
-// come. A tenant whose taps an authority prices has none, and one without a tariff.
-func EntryFares(ctx context.Context, tx *pg.Tx, calendar citygate.Calendar, until time.Time, size int) ([]byte, error) {
-	circle, err := circleOf(ctx, tx)
-	if err != nil || len(circle.in) > 0 {
-		return nil, err
-	}
+// EntryVersions gives the versions of the tenant's prices that hold at an instant or
+// begin after it, the oldest first, as readers are given them.
+func EntryVersions(ctx context.Context, tx *pg.Tx, at time.Time) (versions []fare.EntryVersion, err error) {
 	all, err := Tariffs(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	var versions []fare.EntryVersion
 	for _, p := range all {
-		v := fare.EntryVersion{From: p.From.UnixMilli(), Tariff: p.Tariff}
-		if len(versions) == 1 && !p.From.After(tx.Now) {
+		if len(versions) == 1 && !p.From.After(at) {
 			versions = versions[:0] // it holds no more
 		}
-		versions = append(versions, v)
+		versions = append(versions, fare.EntryVersion{From: p.From.UnixMilli(), Tariff: p.Tariff})
 	}
-	if len(versions) == 0 {
-		return nil, nil
-	}
-	return fare.EncodeEntry(calendar, versions, tx.Now, until, size)
+	return versions, nil
 }

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/journey"
 	"github.com/cashlesscity/citygate/gateway/tap"
@@ -21,7 +22,11 @@ func (v *Verifier) price(c *code.Code, r *tap.Record, raw []byte, in *Input) {
 	if in.Kind != tap.Single || in.Fare.Currency != "" || v.schemes.Parse(raw, c) != nil {
 		return
 	}
-	money, known := v.fares.Price(&journey.Tap{Kind: in.Kind, At: r.EventTime, Stop: in.Stop, Route: in.Route,
+	var rider citygate.Rider
+	if accept.Foreign(c) {
+		rider.List = citygate.ForeignLists
+	}
+	money, known := v.fares.Price(&journey.Tap{Rider: rider, Kind: in.Kind, At: r.EventTime, Stop: in.Stop, Route: in.Route,
 		Party: max(c.Party, in.Riders), Product: c.Product, Medium: accept.MediumOf(c)})
 	if known {
 		in.Fare, r.Entered = money, money

@@ -32,7 +32,7 @@ func TestReadersChangeTariffOffline(t *testing.T) {
 		}
 		versions = append(versions, fare.EntryVersion{From: from, Tariff: tariff})
 	}
-	fares, err := fare.EncodeEntry(citygate.Calendar{}, versions, time.Unix(start, 0), time.Unix(start, 0).AddDate(1, 0, 0), bundle.FaresMax)
+	fares, err := fare.EncodeEntry(citygate.Calendar{}, versions, nil, time.Unix(start, 0), time.Unix(start, 0).AddDate(1, 0, 0), bundle.FaresMax)
 	if err != nil {
 		t.Fatal(err)
 	}

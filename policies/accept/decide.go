@@ -112,6 +112,10 @@ func MediumOf(c *code.Code) string {
 	return mediumName(c.Medium)
 }
 
+// Foreign reports whether a code is of a scheme whose riders only their issuer can
+// tell: an operator's own, not its authority's, prices hold for them.
+func Foreign(c *code.Code) bool { return c.Scheme != ct1 }
+
 // ct1 is the scheme whose codes say what they are shown on.
 const ct1 code.SchemeID = "ct1"
 
