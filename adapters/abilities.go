@@ -174,10 +174,37 @@ func (d *DenyPush) PushDeny(ctx context.Context, change driver.DenyChange) error
 	return nil
 }
 
+// An EvidenceCheck is the ability of a [Provider] to look at records of its codes.
+type EvidenceCheck struct {
+	p *Provider
+	d driver.EvidenceCheck
+}
+
 // EvidenceCheck finds out whether the product looks at records of its codes.
-func (p *Provider) EvidenceCheck() (driver.EvidenceCheck, bool) {
+func (p *Provider) EvidenceCheck() (*EvidenceCheck, bool) {
 	d, ok := driver.As[driver.EvidenceCheck](p.driver)
-	return d, ok
+	if !ok {
+		return nil, false
+	}
+	return &EvidenceCheck{p, d}, true
+}
+
+// CheckEvidence asks about one record. Whatever goes wrong, and any word that is none of
+// the contract, leaves it EvidenceUnknown.
+func (e *EvidenceCheck) CheckEvidence(ctx context.Context, record []byte) (v driver.EvidenceVerdict, reasonCode string, err error) {
+	ctx, done := e.p.deadline(ctx)
+	defer done()
+	v, err = contained(e.p.about.Name, func() (said driver.EvidenceVerdict, err error) {
+		said, reasonCode, err = e.d.CheckEvidence(ctx, record)
+		return said, err
+	})
+	if err != nil {
+		return driver.EvidenceUnknown, "", e.p.failed(ctx, err)
+	}
+	if v != driver.EvidenceGenuine && v != driver.EvidenceRefused {
+		return driver.EvidenceUnknown, "", nil
+	}
+	return v, reasonCode, nil
 }
 
 // A RiderCheck is the ability of a [Provider] to say how a payer stands.

@@ -22,6 +22,8 @@ type Feeds struct {
 	KeysList   string `json:"keys_list,omitempty" maxLength:"64" doc:"which of the owner's lists: other institutions use the same numbers for other keys"`
 	KeysKind   string `json:"keys_kind,omitempty" maxLength:"64" doc:"what they are for in the scheme, such as root_ca"`
 
+	CheckEvidence bool `json:"check_evidence,omitempty" doc:"the provider is asked about what a charge rests on before it is sent, one request a record"`
+
 	PushDenials bool `json:"push_denials,omitempty" doc:"the provider is told which of its riders the tenant denies, and which no more"`
 
 	ListsWithin string `json:"lists_within,omitempty" doc:"a list that takes longer is given up; default 1m"`
@@ -49,12 +51,15 @@ var ErrFeeds = &citygate.Code{Name: "adapters.feeds", Kind: citygate.Invalid,
 
 // A Following is a contract's [Feeds], read.
 type Following struct {
-	Deny, Keys   time.Duration // how often; 0 = never
-	Scheme       string        // of the keys
-	Owner        string
-	List         string
-	Kind         string
-	PushDenials  bool
+	Deny, Keys  time.Duration // how often; 0 = never
+	Scheme      string        // of the keys
+	Owner       string
+	List        string
+	Kind        string
+	PushDenials bool
+
+	CheckEvidence bool
+
 	Lists, Bills time.Duration // deadlines
 }
 
@@ -65,7 +70,7 @@ var schemeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 func FollowingOf(product string, config json.RawMessage) (Following, error) {
 	var f Feeds
 	_ = json.Unmarshal(config, &f) // what is wrong with it the adapter says
-	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, PushDenials: f.PushDenials, Lists: listsWithin, Bills: billsWithin}
+	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, PushDenials: f.PushDenials, CheckEvidence: f.CheckEvidence, Lists: listsWithin, Bills: billsWithin}
 	if out.Scheme == "" {
 		out.Scheme = opaque
 	}

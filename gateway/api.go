@@ -114,7 +114,7 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 		for i, c := range found {
 			list[i] = edge.Charge{
 				ID: c.ID.Text("chg_"), Kind: c.Kind, By: c.StartedBy, State: c.State, Amount: c.Amount, Fee: c.Fee, Contract: c.Contract,
-				OurID: c.OurID, Provider: c.ProviderRef, At: c.CreatedAt,
+				OurID: c.OurID, Provider: c.ProviderRef, Reason: c.Reason, At: c.CreatedAt,
 				Attempt: c.Attempt, Route: edge.ChargeRoute(c.Route),
 			}
 			ids[i] = c.ID

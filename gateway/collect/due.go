@@ -186,6 +186,8 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 		return false, err
 	}
 	batch, certain := payable(provider, batch)
+	batch, forged := r.checkEvidence(ctx, contract, provider, batch)
+	certain = append(certain, forged...)
 	batch, unquoted, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
 	if err != nil {
 		return false, err

@@ -151,6 +151,7 @@ type Charge struct {
 	Contract string         `json:"contract"`
 	OurID    string         `json:"our_id"`
 	Provider string         `json:"provider_ref,omitempty"`
+	Reason   string         `json:"reason,omitempty" doc:"the provider's own code for where it stands; evidence_refused and its code: it was not sent, because the provider says that what it rests on is not genuine"`
 	At       time.Time      `json:"at"`
 	Attempt  int            `json:"attempt" doc:"of collecting the same fares; a charge in state moved was never sent, and the next attempt went to another contract"`
 	Route    ChargeRoute    `json:"route"`
