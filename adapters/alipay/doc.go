@@ -2,7 +2,9 @@
 // gateway, with plain keys or certificates; the offlinepay family that settles
 // offline ride codes; trade.pay on a rider's agreement or on a payment code; the
 // trade queries, cancellations and refunds beside them; notifications,
-// agreements, cards, the operator's name list, tickets, and the daily bill.
+// agreements, cards, the operator's name list, tickets, and the daily bill. The
+// platform's REST face (v3), which has trade, tickets and bills alone, is spoken by
+// [Provider.Exec] for tools. Content encryption (AES) is not spoken.
 //
 // How debits are collected is the contract's ([Collect]), and what the contract
 // can do follows from that ([Provider.Able]). The real gateway settles only

@@ -44,7 +44,17 @@ func (p *Provider) Exec(ctx context.Context, method string, biz json.RawMessage)
 		}
 		content = biz
 	}
-	r, raw, err := p.exchange(ctx, method, content)
+	var (
+		r   reply
+		raw []byte
+		err error
+	)
+	if name, rest := strings.CutPrefix(method, restPrefix); rest {
+		method = strings.ReplaceAll(name, "/", ".")
+		r, raw, err = p.exchangeREST(ctx, method, biz)
+	} else {
+		r, raw, err = p.exchange(ctx, method, content)
+	}
 	if err != nil {
 		return answer, err
 	}
@@ -63,6 +73,12 @@ var families = []string{
 // alipay.trade.query and key.query of the offlinepay family's. A whole method is
 // its own.
 func MethodOf(op string) (string, error) {
+	if path := "/" + strings.TrimPrefix(op, "/"); strings.HasPrefix(path, restPrefix) {
+		if restVerbs[strings.ReplaceAll(strings.TrimPrefix(path, restPrefix), "/", ".")] == "" {
+			return "", ErrMethod.Explain("%q is not one of the REST paths here", op)
+		}
+		return path, nil
+	}
 	if strings.HasPrefix(op, "alipay.") {
 		return op, nil
 	}

@@ -189,6 +189,65 @@ test('our adapter takes what a server of others signs, and no byte else', async 
   assert.equal((await ask(answer(), 502)).code, 3);
 });
 
+// The REST face (v3): the same book, signatures in headers.
+
+test('their v3 client pays, asks and gives back; what is not signed as it must be it refuses', async () => {
+  const client = sdk({ endpoint: platform.address });
+  const { responseHttpStatus, data } = await client.curl('POST', '/v3/alipay/trade/pay', { body: payment('rest_1') });
+  assert.deepEqual([responseHttpStatus, data.out_trade_no, data.total_amount, data.code], [200, 'rest_1', '4.70', undefined]);
+  assert.equal((await client.curl('POST', '/v3/alipay/trade/query', { body: { out_trade_no: 'rest_1' } })).data.trade_status, 'TRADE_SUCCESS');
+  assert.equal((await client.exec('alipay.trade.query', { bizContent: { out_trade_no: 'rest_1' } }, checked)).trade_no, data.trade_no, 'one book for both');
+  const back = await client.curl('POST', '/v3/alipay/trade/refund', { body: { out_trade_no: 'rest_1', refund_amount: '1.00', out_request_no: 'rest_b1' } });
+  assert.equal(back.data.refund_fee, '1.00');
+  await assert.rejects(client.curl('POST', '/v3/alipay/trade/query', { body: { out_trade_no: 'never_rest' } }), { code: 'ACQ.TRADE_NOT_EXIST' });
+  await assert.rejects(client.curl('GET', '/v3/alipay/data/dataservice/bill/downloadurl/query', { query: { bill_type: 'trade', bill_date: '2099-01-01' } }), (e) => e.responseHttpStatus === 400);
+  assert.ok((await client.curl('GET', '/v3/alipay/commerce/cityfacilitator/station/query', { query: { city_code: '440100' } })).data.support_starts.length > 0);
+  await arm('bad_sign');
+  await assert.rejects(client.curl('POST', '/v3/alipay/trade/pay', { body: payment('rest_2') }), { code: 'response-signature-verify-error' });
+  await assert.rejects(sdk({ endpoint: platform.address, privateKey: keys.read('provider_private.pem').trim() }).curl('POST', '/v3/alipay/trade/pay', { body: payment('rest_3') }), { code: 'isv.invalid-signature' });
+  assert.ok(!(await paid()).includes('rest_3'));
+});
+
+test('their verifier takes our v3 requests, and our adapter takes v3 answers of others, and no byte else', async () => {
+  const sign = (text) => createSign('RSA-SHA256').update(text, 'utf8').sign(keys.read('provider_private.pem'), 'base64');
+  const said = '{"out_trade_no":"r","trade_status":"TRADE_SUCCESS","total_amount":"4.70","body":"a\\/b 公园"}';
+  const ask = async (spoil = () => {}) => {
+    let seen;
+    const server = await listen((request, response) => {
+      seen = request;
+      const answer = { status: 200, at: String(Date.now()), nonce: 'n1', body: said };
+      answer.signature = sign(`${answer.at}\n${answer.nonce}\n${answer.body}\n`);
+      spoil(answer);
+      response.writeHead(answer.status, { 'alipay-timestamp': answer.at, 'alipay-nonce': answer.nonce, 'alipay-signature': answer.signature });
+      response.end(answer.body);
+    });
+    try {
+      return { seen, ...(await call('alipay', 'v3/alipay/trade/query', server.address, keys, 'out_trade_no=r')), get request() { return seen; } };
+    } finally {
+      await server.stop();
+    }
+  };
+  const good = await ask();
+  assert.deepEqual([good.code, good.out], [0, `${said}\n`]);
+  const { method, url, headers, body } = good.request;
+  const [, auth, signature] = /^ALIPAY-SHA256withRSA (.*),sign=(.*)$/.exec(headers.authorization);
+  assert.match(auth, new RegExp(`^app_id=${account.app_id},nonce=\\w+,timestamp=\\d{13}$`));
+  const covered = (parts) => `${parts.auth}\n${parts.method}\n${parts.url}\n${parts.body}\n`;
+  const parts = { auth, method, url, body };
+  assert.deepEqual([method, url], ['POST', '/v3/alipay/trade/query']);
+  assert.ok(appSide().rsaCheck(covered(parts), signature, 'RSA2'));
+  for (const name of Object.keys(parts)) assert.ok(!appSide().rsaCheck(covered({ ...parts, [name]: flip(parts[name]) }), signature, 'RSA2'), name);
+  for (const [what, spoil] of Object.entries({
+    body: (a) => { a.body = flip(a.body); }, timestamp: (a) => { a.at = flip(a.at); }, nonce: (a) => { a.nonce = flip(a.nonce); },
+    signature: (a) => { a.signature = flip(a.signature); }, 'no signature': (a) => { a.signature = ''; }, 'an unsigned refusal': (a) => { a.status = 400; a.signature = ''; a.body = '{"code":"ACQ.TRADE_NOT_EXIST"}'; },
+    'HTTP 500, signed': (a) => { a.status = 500; },
+  })) {
+    const ours = await ask(spoil);
+    assert.equal(ours.code, 3, `${what}: ${ours.out}`);
+    assert.doesNotMatch(ours.out, /4\.70/, what);
+  }
+});
+
 // Our simulator's notifications, and certificates.
 
 test('their verifier takes our notifications, and no byte else', async () => {

@@ -169,6 +169,7 @@ func Start(c Config) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.gateway) // whatever path a client was told; parameters count, not paths
+	mux.HandleFunc(v3Prefix, s.v3)
 	mux.HandleFunc("GET "+billPath, s.download)
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.serveArm)
