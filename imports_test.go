@@ -144,7 +144,7 @@ var ours = map[string][]string{
 	"gateway/retention":              {"tenants", "tenants/pg"},
 	"gateway/sales":                  {"tenants/pg", "gateway/collect", "gateway/entitlement", "gateway/ledger", "gateway/pricing"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
-	"gateway/manifest":               {"tenants", "keys", "policies/accept", "gateway/fare", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
+	"gateway/manifest":               {"tenants", "keys", "policies/accept", "policies/authz", "policies/ruleset", "gateway/fare", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 	"gateway/access":                 {"tenants", "tenants/pg", "policies/authz"},
 	"gateway/access/issuertest":      {},

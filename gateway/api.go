@@ -22,7 +22,7 @@ import (
 // into a vertical's and back, and decides nothing.
 func (g *Gateway) verticals() edge.Verticals {
 	return edge.Verticals{
-		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants, Access: g.Access, Limits: g.Limits, Settings: g.settings(),
+		DB: g.DB, Clock: g.Clock, Tokens: g.Tokens, Tenants: g.Tenants, Access: g.Access, Limits: g.Limits, Settings: g.settings(), FileKeeps: g.fileKeeps,
 		Audit:      edge.Audit{Entries: g.auditEntries, Checkpoints: g.auditCheckpoints},
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.setProfile, ClearFlag: g.clearFlag,

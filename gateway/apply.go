@@ -50,7 +50,13 @@ func (g *Gateway) Diff(ctx context.Context, m Manifest) ([]manifest.Change, erro
 	if err := g.weighSecrets(ctx, have, m); err != nil {
 		return nil, err
 	}
+	if err := g.alignRules(ctx, have, m.City); err != nil {
+		return nil, err
+	}
 	changes := manifest.Diff(have, m.City)
+	if err := g.refusePeople(ctx, m.City, changes); err != nil {
+		return nil, err
+	}
 	if err := g.refuseMoves(ctx, m.City, changes); err != nil {
 		return nil, err
 	}
@@ -161,6 +167,9 @@ func putSecret(city *manifest.City, tenant int64, contract, name string, s manif
 // idempotent verbs, and what is done is no longer a difference. If one change
 // cannot be made ([ErrRefused]) none is. What another file manages is
 // [tenants.ErrManaged], unless there is nothing to change: then it stays that file's.
+// What needs a second person by the API needs one here: [ErrSecond] says where it
+// waits, and the same file applied again by the same person goes through when it is
+// approved.
 func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manifest.Change, error) {
 	changes, err := g.Diff(ctx, m)
 	if err != nil {
@@ -182,10 +191,27 @@ func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manife
 		}
 		a.todo[c.Tenant][c.Kind] = append(a.todo[c.Tenant][c.Kind], c)
 	}
+	if a.given, err = a.consents(ctx, changes); err != nil {
+		return changes, err
+	}
+	worked := false
+	defer func() {
+		for _, c := range a.given {
+			if c.end != nil {
+				c.end(worked)
+			}
+		}
+	}()
 	// Tenants and their keys first, all of them: what one accepts names others.
-	for _, phase := range []func(context.Context, manifest.Tenant) error{a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.versions, a.issuance, a.accept, a.riders, a.roaming, a.state} {
+	for _, phase := range []func(context.Context, manifest.Tenant) error{
+		a.tenant, a.keys, a.settings, a.money, a.fleet, a.prices, a.versions, a.issuance, a.people, a.accept, a.rules, a.riders, a.roaming, a.approvals, a.state,
+	} {
 		for _, t := range m.City.Tenants {
-			switch err := phase(ctx, t); {
+			in := ctx
+			if join := a.given[t.Slug].join; join != nil {
+				in = join(ctx)
+			}
+			switch err := phase(in, t); {
 			case len(changes) == 0 && errors.Is(err, tenants.ErrManaged):
 				return nil, nil // a dump, or a copy: what the other file manages stays the other's
 			case err != nil:
@@ -193,6 +219,7 @@ func (g *Gateway) Apply(ctx context.Context, actor string, m Manifest) ([]manife
 			}
 		}
 	}
+	worked = true
 	return changes, nil
 }
 
@@ -203,6 +230,7 @@ type applier struct {
 
 	actor string
 	todo  map[string]map[string][]manifest.Change // by tenant and kind
+	given map[string]consent                      // by tenant
 }
 
 func (a *applier) is(t manifest.Tenant, kind, name string) bool {

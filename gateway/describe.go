@@ -96,8 +96,14 @@ func (g *Gateway) describe(ctx context.Context, t tenants.Tenant, slugs map[city
 	if m.Quota = nil; quota != (tenants.Quota{}) {
 		m.Quota = manifest.QuotaOf(quota)
 	}
+	if err := g.describePeople(ctx, &m); err != nil {
+		return m, err
+	}
 	err = g.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
 		if err := describeSettings(ctx, tx, &m, slugs); err != nil {
+			return err
+		}
+		if err := describeRules(ctx, tx, &m); err != nil {
 			return err
 		}
 		if err := describeRoaming(ctx, tx, &m, slugs); err != nil {

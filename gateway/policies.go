@@ -184,8 +184,10 @@ func (g *Gateway) getPolicy(ctx context.Context, tenant citygate.TenantID, versi
 }
 
 func (g *Gateway) publishPolicy(ctx context.Context, actor string, tenant citygate.TenantID, p edge.PublishPolicy) (edge.PolicyVersion, error) {
-	if err := g.byHand(ctx, tenant, manifest.KindAcceptance, ""); err != nil {
-		return edge.PolicyVersion{}, err
+	for _, kind := range []string{manifest.KindAcceptance, manifest.KindRules} {
+		if err := g.byHand(ctx, tenant, kind, ""); err != nil {
+			return edge.PolicyVersion{}, err
+		}
 	}
 	set, err := ruleset.Parse([]byte(p.Source))
 	if err != nil {
@@ -200,8 +202,10 @@ func (g *Gateway) publishPolicy(ctx context.Context, actor string, tenant cityga
 }
 
 func (g *Gateway) restorePolicy(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, at *time.Time) (edge.PolicyVersion, error) {
-	if err := g.byHand(ctx, tenant, manifest.KindAcceptance, ""); err != nil {
-		return edge.PolicyVersion{}, err
+	for _, kind := range []string{manifest.KindAcceptance, manifest.KindRules} {
+		if err := g.byHand(ctx, tenant, kind, ""); err != nil {
+			return edge.PolicyVersion{}, err
+		}
 	}
 	var when time.Time
 	if at != nil {

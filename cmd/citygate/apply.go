@@ -108,7 +108,7 @@ func newApplyCommand(sys *system) *cobra.Command {
 		Use:   "apply -f FILE",
 		Short: "Make the gateway agree with a file that describes tenants",
 		Long: `Reads a YAML file that describes tenants (keys, provider contracts, payees, stops, vehicles, terminals,
-settlement terms, fares, acceptance rules) and makes the gateway agree with it. It prints what it changed.
+settlement terms, fares, acceptance rules or a rule set, people and where they sign in) and makes the gateway agree with it. It prints what it changed.
 Applying the same file again changes nothing; an apply that was stopped half-way is finished by the next.
 
 What the file names is managed by it from then on: the API refuses to change it (409, with the file's
@@ -116,6 +116,9 @@ name). What a file no longer names stays as it is and may be changed by the API 
 If one of the changes is not possible none is made: diff shows which. What another file manages is refused
 unless --take-over says that it is this file's from now on; a file that says what is there already, such as
 a dump, changes nothing and takes nothing over.
+
+Where a tenant wants a second person for a change, a file needs one too: nothing is changed and the proposal is named. When
+somebody else has approved it ("citygate access approve", or the API), apply the same file again as the same person.
 
 Secrets are not in the file. It says where each comes from: {env: NAME}, {file: PATH} or {stdin: true}.
 The installation is made if there is none: "citygate init" writes a file to begin with.`,

@@ -185,6 +185,15 @@ func (g *Guard) TwoPerson(ctx context.Context, tenant citygate.TenantID) ([]stri
 	return g.kinds(ctx, tenant, s)
 }
 
+// ChosenTwoPerson gives the kinds that a tenant has chosen, if it has.
+func (g *Guard) ChosenTwoPerson(ctx context.Context, tenant citygate.TenantID) (kinds []string, chosen bool, err error) {
+	err = g.within(ctx, tenant, func(tx *pg.Tx) error {
+		kinds, err = twoPerson(ctx, tx)
+		return err
+	})
+	return kinds, kinds != nil, err
+}
+
 // NeedsSecond reports whether operations of a kind need a second person.
 func (g *Guard) NeedsSecond(ctx context.Context, tenant citygate.TenantID, kind Kind) (bool, error) {
 	kinds, err := g.TwoPerson(ctx, tenant)

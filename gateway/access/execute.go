@@ -55,8 +55,12 @@ func (g *Guard) Begin(ctx context.Context, c Caller, tenant citygate.TenantID, i
 		return nil, ctx, err
 	}
 	r.p = p
-	return r, pg.Joining(ctx, tenant, r.join), nil
+	return r, r.Join(ctx), nil
 }
+
+// Join ties the audited changes of a context to the proposal, as the context that
+// [Guard.Begin] gave does.
+func (r *Run) Join(ctx context.Context) context.Context { return pg.Joining(ctx, r.tenant, r.join) }
 
 // within reports whether a run of that age may still be going; a clock that went
 // back says nothing, and the run is taken for dead: its changes are refused by

@@ -39,9 +39,8 @@ const (
 // algorithms are the signatures that ID tokens may have: nothing symmetric.
 var algorithms = []string{oidc.RS256, oidc.PS256, oidc.ES256, oidc.EdDSA}
 
-// PutIssuer adds an issuer, or gives it another client id. Its URL stays:
-// members are of that issuer.
-func (g *Guard) PutIssuer(ctx context.Context, actor string, tenant citygate.TenantID, i Issuer) error {
+// CheckIssuer is [ErrInvalid] for an issuer that cannot be one.
+func (g *Guard) CheckIssuer(i Issuer) error {
 	u, err := url.Parse(i.URL)
 	switch {
 	case !issuerForm.MatchString(i.Name):
@@ -50,6 +49,15 @@ func (g *Guard) PutIssuer(ctx context.Context, actor string, tenant citygate.Ten
 		return ErrInvalid.Explain("url: want the issuer's https address, as its tokens say it, without query")
 	case i.ClientID == "":
 		return ErrInvalid.Explain("client_id is empty")
+	}
+	return nil
+}
+
+// PutIssuer adds an issuer, or gives it another client id. Its URL stays:
+// members are of that issuer.
+func (g *Guard) PutIssuer(ctx context.Context, actor string, tenant citygate.TenantID, i Issuer) error {
+	if err := g.CheckIssuer(i); err != nil {
+		return err
 	}
 	return g.change(ctx, tenant, func(tx *pg.Tx) error {
 		all, err := issuers(ctx, tx)

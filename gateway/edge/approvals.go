@@ -87,6 +87,10 @@ var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-ap
 // the hash is kept, and not shown.
 var secretBodies = map[string]bool{"put-contract-secret": true}
 
+// ApplyFile is the operation of proposals that are changes by a file, whose secrets
+// are neither kept nor shown.
+const ApplyFile = "apply-file"
+
 // A ProposalDocument is a request that waits for a second person, or had one.
 type ProposalDocument struct {
 	ID        string     `json:"id" example:"apr_0195e2…"`
@@ -113,7 +117,7 @@ func proposalView(p access.Proposal) ProposalDocument {
 		Proposer: p.Proposer, Person: p.Person, State: string(p.State), CreatedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt,
 		Second: p.Second, DecidedAt: p.DecidedAt, EndedAt: p.EndedAt, Status: p.Status,
 	}
-	if !secretBodies[p.Operation] {
+	if !secretBodies[p.Operation] && p.Operation != ApplyFile {
 		d.Content = hex.EncodeToString(p.Hash[:])
 	}
 	return d
@@ -244,6 +248,9 @@ func (e *Edge) approvalRoutes() {
 			InTenant
 			Body ApprovalSettings
 		}) (*body[ApprovalSettings], error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptApprovals, ""); err != nil {
+				return nil, err
+			}
 			return e.setTwoPerson(ctx, who, r.id(), "put-approval-settings", r.Body)
 		})
 }

@@ -53,6 +53,9 @@ type callerKey struct{}
 
 // New builds the handler over the verticals.
 func New(v Verticals, log *slog.Logger) *Edge {
+	if v.FileKeeps == nil {
+		v.FileKeeps = func(context.Context, citygate.TenantID, string, string) error { return nil }
+	}
 	gin.SetMode(gin.ReleaseMode)
 	huma.NewError = newError // huma has one hook for the whole process; ours is the only API in it
 	huma.NewErrorWithContext = newErrorIn

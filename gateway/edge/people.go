@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -170,6 +171,14 @@ func (e *Edge) accessRoutes() {
 		})
 }
 
+// What of a tenant's people a file may keep: kinds of parts of that file.
+const (
+	KeptMember    = "member" // named without "user:"
+	KeptRole      = "role"
+	KeptSignIn    = "sign-in issuer"
+	KeptApprovals = "approvals"
+)
+
 func (e *Edge) memberRoutes() {
 	register(e, get("list-members", "/v1/tenants/{tenant}/members", "The tenant's people and their roles", "access"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -183,6 +192,13 @@ func (e *Edge) memberRoutes() {
 			InTenant
 			Body AddMember
 		}) (*body[MemberDocument], error) {
+			name := r.Body.External
+			if r.Body.Issuer != "" {
+				name += "@" + r.Body.Issuer
+			}
+			if err := e.FileKeeps(ctx, r.id(), KeptMember, name); err != nil {
+				return nil, err
+			}
 			m, err := e.Access.AddMember(ctx, who.Subject, r.id(), access.Member{
 				Issuer: r.Body.Issuer, External: r.Body.External, Name: r.Body.Name, Roles: rolesOf(r.Body.Roles),
 			})
@@ -193,11 +209,17 @@ func (e *Edge) memberRoutes() {
 			InMember
 			Body PutMember
 		}) (*body[MemberDocument], error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptMember, strings.TrimPrefix(r.Member, "user:")); err != nil {
+				return nil, err
+			}
 			m, err := e.Access.SetMember(ctx, who.Subject, r.id(), r.Member, r.Body.Name, rolesOf(r.Body.Roles))
 			return respond(memberView(m), err)
 		})
 	register(e, remove("remove-member", "/v1/tenants/{tenant}/members/{member}", "Take a person out of the tenant: tokens and API keys count no more", "access"),
 		func(ctx context.Context, who Caller, r *InMember) (*done, error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptMember, strings.TrimPrefix(r.Member, "user:")); err != nil {
+				return nil, err
+			}
 			return respond(struct{}{}, e.Access.RemoveMember(ctx, who.Subject, r.id(), r.Member))
 		})
 }
@@ -227,6 +249,9 @@ func (e *Edge) roleRoutes() {
 				}
 				d.Permissions = append(d.Permissions, p)
 			}
+			if err := e.FileKeeps(ctx, r.id(), KeptRole, r.Role); err != nil {
+				return nil, err
+			}
 			return respond(struct{}{}, e.Access.PutRole(ctx, who.Subject, r.id(), d))
 		})
 	register(e, remove("remove-role", "/v1/tenants/{tenant}/roles/{role}", "Take away a role of the tenant's own that nobody has", "access"),
@@ -234,6 +259,9 @@ func (e *Edge) roleRoutes() {
 			InTenant
 			Role string `path:"role" maxLength:"40"`
 		}) (*done, error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptRole, r.Role); err != nil {
+				return nil, err
+			}
 			return respond(struct{}{}, e.Access.RemoveRole(ctx, who.Subject, r.id(), authz.Role(r.Role)))
 		})
 }
@@ -311,6 +339,9 @@ func (e *Edge) issuerRoutes() {
 				ClientID string `json:"client_id" minLength:"1" maxLength:"200"`
 			}
 		}) (*done, error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptSignIn, r.Issuer); err != nil {
+				return nil, err
+			}
 			return respond(struct{}{}, e.Access.PutIssuer(ctx, who.Subject, r.id(), access.Issuer{Name: r.Issuer, URL: r.Body.URL, ClientID: r.Body.ClientID}))
 		})
 	register(e, remove("remove-issuer", "/v1/tenants/{tenant}/issuers/{issuer}", "Take away an issuer that has no members", "access"),
@@ -318,6 +349,9 @@ func (e *Edge) issuerRoutes() {
 			InTenant
 			Issuer string `path:"issuer" maxLength:"31"`
 		}) (*done, error) {
+			if err := e.FileKeeps(ctx, r.id(), KeptSignIn, r.Issuer); err != nil {
+				return nil, err
+			}
 			return respond(struct{}{}, e.Access.RemoveIssuer(ctx, who.Subject, r.id(), r.Issuer))
 		})
 	prove(e, post("exchange-token", "/v1/tenants/{tenant}/tokens", "Sign in: an ID token of one of the tenant's issuers for an access token", "access"),

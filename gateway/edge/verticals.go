@@ -24,6 +24,10 @@ type Verticals struct {
 	Access  *access.Guard // decides at every token route, and knows people and keys
 	Limits  Limits
 
+	// FileKeeps is [tenants.ErrManaged] where a file manages a part of a tenant's people
+	// ([KeptMember] and the others); nil = no file manages anything.
+	FileKeeps func(ctx context.Context, tenant citygate.TenantID, part, name string) error
+
 	// RecordTaps stores a signed batch; the tenant is the one in its header.
 	RecordTaps func(ctx context.Context, raw []byte) ([]TapReceipt, error)
 	// Bundle gives the operator's trust bundle and its entity tag.

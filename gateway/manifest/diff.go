@@ -39,6 +39,12 @@ const (
 	KindJourneyRules = "journey rules"
 	KindRiskTerms    = "risk terms"
 
+	KindSignIn    = "sign-in issuer"
+	KindRole      = "role"
+	KindMember    = "member"
+	KindApprovals = "approvals"
+	KindRules     = "rule set"
+
 	KindState = "state"
 )
 
@@ -98,6 +104,7 @@ func (t Tenant) Items(at string) []Item {
 	t.roaming(at, add)
 	t.versions(at, add)
 	t.riders(at, add)
+	t.people(at, add)
 	t.fleet(at, add)
 	for i, s := range t.Settlement {
 		add(KindSettlement, strconv.Itoa(i+1), fmt.Sprintf("%s.settlement[%d]", at, i), s)
@@ -130,7 +137,8 @@ func (t Tenant) Items(at string) []Item {
 
 var order = []string{
 	KindTenant, KindServes, KindCalendar, KindRetention, KindQuota, KindKey, KindContract, KindSecret, KindPayee, KindStop, KindVehicle, KindAssignment, KindTerminal,
-	KindProfile, KindSettlement, KindTariff, KindProducts, KindJourneyRules, KindRiskTerms, KindIssuance, KindAcceptance, KindCodeScheme, KindRoaming, KindState,
+	KindProfile, KindSettlement, KindTariff, KindProducts, KindJourneyRules, KindRiskTerms, KindIssuance, KindSignIn, KindRole, KindMember,
+	KindAcceptance, KindRules, KindCodeScheme, KindRoaming, KindApprovals, KindState,
 }
 
 func (t Tenant) fleet(at string, add func(kind, name, path string, body any)) {
@@ -320,6 +328,8 @@ var mayChange = map[string][]string{
 	KindSettlement: {},
 	KindCalendar:   {},
 	KindTariff:     {},
+	KindSignIn:     {"client_id"}, // members are people of that issuer
+	KindMember:     {"name", "roles"},
 
 	KindProducts: {}, KindJourneyRules: {}, KindRiskTerms: {},
 }

@@ -63,6 +63,12 @@ type Tenant struct {
 
 	CodeSchemes []CodeScheme `json:"code_schemes,omitempty"` // of others, that the tenant answers for
 	Issuance    Raw          `json:"issuance,omitempty"`     // the issuance policy, without version
+
+	SignIn    []SignIn   `json:"sign_in,omitempty"`   // where the tenant's people sign in
+	Roles     []Role     `json:"roles,omitempty"`     // of its own making
+	Members   []Member   `json:"members,omitempty"`   // its people
+	Approvals *Approvals `json:"approvals,omitempty"` // absent = as it is
+	RuleSet   *RuleSet   `json:"rule_set,omitempty"`  // the rules it publishes, in the place of acceptance
 }
 
 // A Key is a key the tenant must have, by purpose. It is made by the gateway;

@@ -136,6 +136,9 @@ func (c *City) plain() *City {
 		for k := range p.Tenants[i].Tariffs {
 			p.Tenants[i].Tariffs[k].Tariff = nil
 		}
+		if r := p.Tenants[i].RuleSet; r != nil {
+			p.Tenants[i].RuleSet = &RuleSet{From: r.From, File: r.File}
+		}
 	}
 	return p
 }
@@ -191,6 +194,7 @@ func (c *City) read(i int, files fs.FS) (found Problems) {
 		}
 		t.Tariff, t.File = raw, ""
 	}
+	found = append(found, c.readRules(i, files)...)
 	return append(found, c.readVersions(i, files)...)
 }
 
@@ -219,6 +223,7 @@ func (c *City) check() (found Problems) {
 		found = append(found, c.checkRiders(path, t)...)
 		found = append(found, c.checkRoaming(path, t)...)
 		found = append(found, c.checkVersions(path, t)...)
+		found = append(found, c.checkPeople(path, t)...)
 		if _, err := t.Rules(1); err != nil {
 			found = append(found, c.detail(path+".acceptance", err))
 		}

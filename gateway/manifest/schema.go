@@ -60,6 +60,8 @@ var narrowed = map[string]rule{
 	"Terms.from":          isDate, "Terms.close_after_minutes": natural, "Terms.pay_after_minutes": natural,
 	"Calendar.from": isDate, "Calendar.time_zone": filled, "Calendar.cut": isTime,
 	"Roaming.role": oneOf("issuer", "host"), "Roaming.with": filled,
+	"SignIn.name": filled, "SignIn.client_id": filled, "SignIn.url": {"format": "uri"}, "Role.role": filled, "Role.permissions": {"minItems": 1},
+	"Member.id": filled, "Member.roles": {"minItems": 1}, "Approvals.two_person": {"items": rule{"enum": twoPersonKinds}},
 	"CodeScheme.scheme": filled, "SchemeKey.key": isBase64,
 }
 
