@@ -267,8 +267,14 @@ func reversalsInAnyOrder(t *testing.T, bearer string, w *rand.Rand, did map[stri
 
 // A bill says that payments were taken back: one of which nobody told us is recorded from
 // its row; one that stands there as a refund nobody asked for is recognised as soon as a
-// person records it under the row's reference.
+// person records it under the row's reference, or the provider's notice does.
 func TestBillsTakePaymentsBack(t *testing.T) {
+	for _, by := range []string{"person", "notice"} {
+		t.Run(by, func(t *testing.T) { billsTakePaymentsBack(t, by) })
+	}
+}
+
+func billsTakePaymentsBack(t *testing.T, by string) {
 	o := open(t)
 	var boxes []*sandbox.Provider
 	var opened adapters.Constructor
@@ -312,8 +318,17 @@ func TestBillsTakePaymentsBack(t *testing.T) {
 	}
 	o.booksHold()
 	late := edge.RecordReversal{Contract: paid.Contract, Reference: "unasked_" + paid.OurID, Payment: paid.OurID, Amount: cny(30), Reason: "a chargeback"}
-	o.send(http.MethodPost, busPath("reversals"), late, nil)
-	o.send(http.MethodPost, busPath("reversals"), late, nil)
+	if by == "notice" {
+		own, err := o.Tenants.ByID(t.Context(), bus)
+		o.must(err)
+		p, err := o.provider(t.Context(), bus, o.contract("sandbox"))
+		o.must(err)
+		o.must(o.takeNotice(t.Context(), own, o.contract("sandbox"), p, driver.Notice{ID: "1", Kind: driver.NoticeReversal, ChargeID: late.Payment,
+			Taken: driver.Taken{Reference: late.Reference, State: driver.TakenBack, Amount: late.Amount}}))
+	} else {
+		o.send(http.MethodPost, busPath("reversals"), late, nil)
+		o.send(http.MethodPost, busPath("reversals"), late, nil)
+	}
 	if got := open(); len(got) != 0 {
 		t.Errorf("recognised, and still open: %v", got)
 	}
@@ -402,6 +417,37 @@ func TestProvidersTellOfReversals(t *testing.T) {
 		t.Errorf("%d reversals", n)
 	}
 
+	// Amounts are of the payment's currency, and outcomes of its own reversals.
+	say := func(id, charge string, taken driver.Taken, want string) {
+		t.Helper()
+		ids++
+		n := driver.Notice{ID: id, Kind: driver.NoticeReversal, ChargeID: charge, Taken: taken}
+		o.must(o.takeNotice(t.Context(), own, contract, p, n))
+		if got := noticeOf(id); got.Verdict != want {
+			t.Errorf("%s: %+v, want %s", id, got, want)
+		}
+	}
+	hkd := citygate.Money{Minor: 10, Currency: "HKD"}
+	say("hkd", paid.OurID, driver.Taken{Reference: "CB-8", State: driver.TakenBack, Amount: hkd}, "mismatch")
+	say("won hkd", paid.OurID, driver.Taken{Reference: "RP-8", Of: "CB-1", State: driver.TakenWon, Amount: hkd}, "mismatch")
+	say("won of another", "NOBODYS", driver.Taken{Reference: "RP-8", Of: "CB-1", State: driver.TakenWon, Amount: cny(10)}, "mismatch")
+	// One provider gives its notices no ids: what they say tells them apart.
+	anonymous := func() (n int) {
+		for _, x := range list[edge.Notice](o, "notices") {
+			if x.ProviderID == "" {
+				n++
+			}
+		}
+		return n
+	}
+	for i, reference := range []string{"CB-9", "CB-10", "CB-9"} {
+		o.must(o.takeNotice(t.Context(), own, contract, p, driver.Notice{Kind: driver.NoticeReversal, ChargeID: "NOBODYS", Taken: driver.Taken{Reference: reference, State: driver.TakenBack, Amount: cny(10)}}))
+		if want := min(i+1, 2); anonymous() != want {
+			t.Errorf("%d notices without an id, want %d", anonymous(), want)
+		}
+	}
+	ids += 2
+
 	// A person has recorded another one already; the notice knows it.
 	o.reverse(bus, paid, "CB-4", 20)
 	tell("CB-4", "", driver.TakenBack, 20, 15, "known")
@@ -409,13 +455,15 @@ func TestProvidersTellOfReversals(t *testing.T) {
 	tell("RP-1", "CB-1", driver.TakenWon, 60, 0, "known")
 	tell("RP-2", "CB-1", driver.TakenLost, 0, 0, "contradiction")
 	tell("RP-4", "CB-4", driver.TakenWon, 21, 0, "mismatch") // more than was taken
+	tell("RP-5", "CB-4", driver.TakenWon, 15, 0, "applied")
+	tell("RP-6", "CB-4", driver.TakenWon, 6, 0, "mismatch") // more than is left of it
 	tell("RP-4", "CB-4", driver.TakenLost, 0, 5, "applied")
-	if a, b := state("CB-1"), state("CB-4"); a.State != "won" || a.Returned.Minor != 60 || b.State != "lost" || b.Returned.Minor != 0 {
+	if a, b := state("CB-1"), state("CB-4"); a.State != "won" || a.Returned.Minor != 60 || b.State != "lost" || b.Returned.Minor != 15 {
 		t.Errorf("decided: %+v and %+v", a, b)
 	}
 	o.settleDown()
 	o.booksHold()
-	if got := o.net(bus); got["rider_debt"] != 20 || got["reversal_fee"] != 9+15+5 {
+	if got := o.net(bus); got["rider_debt"] != 5 || got["reversal_fee"] != 9+15+5 {
 		t.Errorf("the book: %v", got)
 	}
 
