@@ -140,10 +140,9 @@ type keychain struct {
 	appSN, rootSN string
 	roots         *x509.CertPool
 
-	mu     sync.Mutex
-	bySN   map[string]*rsa.PublicKey
-	asked  time.Time // when a certificate was last asked for
-	denied map[string]bool
+	mu    sync.Mutex
+	bySN  map[string]*rsa.PublicKey
+	asked time.Time // when a certificate was last asked for
 }
 
 // certified tells whether the contract is in certificate mode.
@@ -171,7 +170,7 @@ func newKeychain(c Config) (*keychain, error) {
 	if k.rootSN, err = RootCertSN(c.Certificates.Roots); err != nil {
 		return nil, ErrConfig.Explain("certificates.roots: %v", err)
 	}
-	k.roots, k.bySN, k.denied = x509.NewCertPool(), map[string]*rsa.PublicKey{}, map[string]bool{}
+	k.roots, k.bySN = x509.NewCertPool(), map[string]*rsa.PublicKey{}
 	k.roots.AppendCertsFromPEM(c.Certificates.Roots) // those of other curves are left out
 	blocks, err := certBlocks(c.Certificates.Platform)
 	if err != nil {
@@ -227,7 +226,7 @@ func (p *Provider) keysFor(ctx context.Context, sn string) ([]*rsa.PublicKey, er
 	now := p.config.Clock()
 	k.mu.Lock()
 	key, known := k.bySN[sn]
-	fresh := !known && sn != "" && len(sn) <= 64 && !k.denied[sn] && (k.asked.IsZero() || now.Sub(k.asked) >= refreshEvery)
+	fresh := !known && sn != "" && len(sn) <= 64 && (k.asked.IsZero() || now.Sub(k.asked) >= refreshEvery)
 	if fresh {
 		k.asked = now
 	}

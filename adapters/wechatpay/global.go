@@ -170,6 +170,20 @@ func (a paidOrder) exchange(asked citygate.Money) (Exchange, error) {
 	return e, nil
 }
 
+// exchanged is what the platform says of a payment in another currency than asked; of
+// one in the same, whatever discount the payer had, nothing. A rate that is missing or
+// makes no sense leaves the money as it is: it was paid all the same.
+func (a paidOrder) exchanged(asked citygate.Money) driver.Exchange {
+	if !a.PayerCurrency.Valid() || a.PayerCurrency == asked.Currency || a.PayerTotal <= 0 {
+		return driver.Exchange{}
+	}
+	e, err := a.exchange(asked)
+	if err != nil {
+		return driver.Exchange{Paid: citygate.Money{Minor: a.PayerTotal, Currency: a.PayerCurrency}}
+	}
+	return driver.Exchange{Paid: e.Paid, PaidRate: driver.Rate{Pair: string(asked.Currency) + "/" + string(e.Paid.Currency), Price: e.Rate}}
+}
+
 // Reverse implements [driver.Reverser]. A yes has no content.
 func (p *global) Reverse(ctx context.Context, ref driver.Ref) (driver.Reversal, string, error) {
 	return p.reverse(ctx, pathGlobalReverse+ref.OurID+"/reverse", reverseRequest{p.config.AppID, p.config.MchID}, ref)

@@ -97,6 +97,9 @@ func (t transaction) settles(c *client, ourID string, asked citygate.Money) (dri
 		return driver.Result{}, fmt.Errorf("wechatpay: order %s is of %s there and of %s here", ourID, said, asked)
 	}
 	result.Amount = said
+	if outcome == driver.Succeeded {
+		result.Exchange = t.Amount.exchanged(said)
+	}
 	if revoked && outcome == driver.Succeeded {
 		result.Returned = said
 	}

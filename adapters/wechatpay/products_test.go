@@ -227,8 +227,12 @@ func TestExchange(t *testing.T) {
 	d := w.debit("fx", 1005)
 	d.AuthCode = shownCode(7)
 	w.sim.SetWallet(string(d.AuthCode.Reveal()), "CNY")
-	if r := w.pay(t, d); r.Amount != d.Amount {
-		t.Errorf("paid %s; want %s", r.Amount, d.Amount)
+	paid := driver.Exchange{Paid: citygate.Money{Minor: 925, Currency: "CNY"}, PaidRate: driver.Rate{Pair: "HKD/CNY", Price: "0.92010000"}}
+	if r := w.pay(t, d); r.Amount != d.Amount || r.Exchange != paid {
+		t.Errorf("paid %s, %+v; want %s, %+v", r.Amount, r.Exchange, d.Amount, paid)
+	}
+	if r, err := w.provider.Query(t.Context(), ref(d)); err != nil || r.Exchange != paid {
+		t.Errorf("Query = %+v, %v; want %+v", r, err, paid)
 	}
 	e, err := w.provider.(wechatpay.Exchanger).Exchange(t.Context(), ref(d))
 	want := wechatpay.Exchange{Asked: d.Amount, Paid: citygate.Money{Minor: 925, Currency: "CNY"}, Kind: "USERPAYMENT_RATE", Rate: "0.92010000"}
@@ -252,7 +256,9 @@ func TestExchange(t *testing.T) {
 		t.Errorf("QueryRefund = %+v, %v; want succeeded", r, err)
 	}
 	home := w.debit("home", 500)
-	w.pay(t, home)
+	if r := w.pay(t, home); r.Exchange != (driver.Exchange{}) {
+		t.Errorf("paid in the fare's own currency: %+v", r.Exchange)
+	}
 	if e, err := w.provider.(wechatpay.Exchanger).Exchange(t.Context(), ref(home)); err != nil || e.Paid != home.Amount || !e.Exact(2, 2) {
 		t.Errorf("in the fare's own currency: %+v, %v", e, err)
 	}
