@@ -88,3 +88,26 @@ func TestAConnectionThatForgotTheClockIsLeft(t *testing.T) {
 		}
 	}
 }
+
+// The audit log of a sandbox tells when something was done by its own clock.
+func TestAuditRowsHaveTheirTenantsTime(t *testing.T) {
+	db := pgtest.New(t)
+	directory := tenants.NewDirectory(db, db.Now)
+	err := directory.Create(t.Context(), "user:test", tenants.Tenant{ID: 1, Slug: "town", Name: "Town", Kind: tenants.Bus, Mode: tenants.Sandbox, Currency: "CNY", TimeZone: "Asia/Shanghai"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.AdvanceClock(t.Context(), "user:test", 1, 90*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.InTenant(t.Context(), 1, func(tx *pg.Tx) error {
+		return tx.Audit(t.Context(), pg.AuditEntry{Actor: "user:ada", Verb: "thing.do", Object: "thing"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := db.Now().Add(90 * time.Minute)
+	rows := pgtest.Owner(t, db).Rows(1, `SELECT at FROM audit_log WHERE tenant_id = 1 AND verb = 'thing.do'`)
+	if at, ok := rows[0][0].(time.Time); !ok || !at.Equal(want) {
+		t.Errorf("%v, want %s", rows[0][0], want)
+	}
+}

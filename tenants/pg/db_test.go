@@ -438,7 +438,7 @@ func TestATransactionFailsWhereRandomnessFails(t *testing.T) {
 
 func TestAuditRowsSayWhoDidWhat(t *testing.T) {
 	db := pgtest.New(t)
-	entry := pg.AuditEntry{Actor: "user:ada", Verb: "tenant.state", Object: "harbour", Before: map[string]int{"n": 1}}
+	entry := pg.AuditEntry{Actor: "user:ada", Verb: "tenant.state", Object: "harbour", Before: map[string]int{"n": 1}, After: map[string]int{"n": 2}}
 	audit := func(tx *pg.Tx) error { return tx.Audit(t.Context(), entry) }
 	if err := errors.Join(db.InTenant(t.Context(), 1, audit), db.InSystem(t.Context(), audit)); err != nil {
 		t.Fatal(err)
@@ -449,7 +449,7 @@ func TestAuditRowsSayWhoDidWhat(t *testing.T) {
 		if len(rows) != 1 {
 			t.Fatalf("%s: %d rows, want 1", table, len(rows))
 		}
-		want := []any{"user:ada", "tenant.state", "harbour", `{"n": 1}`, nil, pgtest.Epoch, nil}
+		want := []any{"user:ada", "tenant.state", "harbour", `{"n": 1}`, `{"n": 2}`, pgtest.Epoch, nil}
 		for i := range want {
 			if at, ok := rows[0][i].(time.Time); ok {
 				rows[0][i] = at.UTC()
