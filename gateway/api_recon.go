@@ -46,9 +46,11 @@ func (g *Gateway) reconItems(ctx context.Context, tenant citygate.TenantID, stat
 // resolve ends an exception. What it held goes on with the next look at what is
 // due.
 func (g *Gateway) resolve(ctx context.Context, actor string, tenant citygate.TenantID, item string, d edge.ResolveRecon) error {
-	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
+	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		return recon.Resolve(ctx, tx, actor, d.Contract, item, recon.Resolution(d.Resolution), d.Reason)
 	})
+	g.rounds.forget(tenant)
+	return err
 }
 
 // billID names an issue of a bill in a list.
@@ -171,5 +173,7 @@ func (g *Gateway) ImportBill(ctx context.Context, actor string, tenant citygate.
 	if err != nil {
 		return err
 	}
-	return g.Reconciler.Import(ctx, tenant, contract, biller, bill)
+	err = g.Reconciler.Import(ctx, tenant, contract, biller, bill)
+	g.rounds.forget(tenant)
+	return err
 }

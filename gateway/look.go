@@ -110,9 +110,10 @@ type dueIn struct {
 // is not ready, offline roots that have not signed, or a key store that this process
 // may not change.
 var patience = map[string]time.Duration{
-	recon.KindBill:  billsEvery,
-	keys.KindNext:   announceEvery,
-	fleet.KindRenew: renewEvery,
+	recon.KindBill:    billsEvery,
+	recon.KindRelease: billsEvery, // bills and decisions release at once
+	keys.KindNext:     announceEvery,
+	fleet.KindRenew:   renewEvery,
 }
 
 // look finds out what a tenant is to be woken for.

@@ -63,12 +63,11 @@ var dueRows = map[string]struct {
 	"feed.carry": {`INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, carried) SELECT $1, 'box', 'keys', $2::timestamptz + interval '1 year', false`, true},
 	"push.send": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{"push_denials": true}', $2;
 		INSERT INTO deny_pushes (tenant_id, account_id, contract, touched, state, next_try_at) SELECT $1, gen_random_uuid(), 'box', true, 'told', $2`, false},
-	"sale.deliver": {`INSERT INTO product_sales (tenant_id, sale_id, state, paid_at) SELECT $1, gen_random_uuid(), 'paid', $2`, true},
-	"sale.close":   {`INSERT INTO product_sales (tenant_id, sale_id, state, closes_at) SELECT $1, gen_random_uuid(), 'held', $2`, false},
-	"bill.process": {`INSERT INTO external_files (tenant_id, contract, day, issue, state, imported_at) SELECT $1, 'box', '2001-01-01', 1, 'stored', $2`, true},
-	"charge.release": {chargeRow + `'succeeded', $2, $2); INSERT INTO recon_items (tenant_id, contract, item, state, charge_id, opened_at)
-		SELECT $1, 'box', 'i', 'matched', charge_id, $2 FROM charges WHERE tenant_id = $1`, true},
-	"bill.import": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{}', $2;` + chargeRow + `'declined', $2, $2)`, true},
+	"sale.deliver":   {`INSERT INTO product_sales (tenant_id, sale_id, state, paid_at) SELECT $1, gen_random_uuid(), 'paid', $2`, true},
+	"sale.close":     {`INSERT INTO product_sales (tenant_id, sale_id, state, closes_at) SELECT $1, gen_random_uuid(), 'held', $2`, false},
+	"bill.process":   {`INSERT INTO external_files (tenant_id, contract, day, issue, state, imported_at) SELECT $1, 'box', '2001-01-01', 1, 'stored', $2`, true},
+	"charge.release": {chargeRow + `'succeeded', $2, $2)`, true},
+	"bill.import":    {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{}', $2;` + chargeRow + `'declined', $2, $2)`, true},
 	"decision.seal": {`INSERT INTO fare_decisions (tenant_id, journey_id, n, taps, known, calendar_version, window_date, amount, currency, tariff_version, inputs_hash, explanation, event_time, business_date, decided_at, payee, reason)
 		SELECT $1, gen_random_uuid(), 1, '', true, 1, '2026-11-21', 1, 'CNY', 1, 'x', '{"a": 1}', $2, '2026-11-21', $2, 'p', ''`, true},
 }

@@ -7,14 +7,15 @@ import "github.com/cashlesscity/citygate/tenants/pg"
 // long as one may be.
 const KindBill = "bill.import"
 
+// KindRelease is the look for payments that are to be released. Which of them can be
+// takes a look at each, so it holds as long as there are any.
+const KindRelease = "charge.release"
+
 // Looks finds what [Reconciler.ImportDue] does, and payments that [Releasable]
 // gives.
 var Looks = []pg.Look{
 	{Kind: "bill.process", When: `EXISTS (SELECT FROM external_files WHERE tenant_id = $1 AND state = 'stored')`},
-	{Kind: "charge.release", When: `EXISTS (
-		SELECT FROM charges c WHERE c.tenant_id = $1 AND c.state = 'succeeded' AND NOT c.released
-		AND EXISTS (SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.charge_id = c.charge_id AND i.refund_id IS NULL AND i.state <> 'open')
-		AND NOT EXISTS (SELECT FROM recon_items i WHERE i.tenant_id = $1 AND i.charge_id = c.charge_id AND i.state = 'open'))`},
+	{Kind: KindRelease, When: `EXISTS (SELECT FROM charges WHERE tenant_id = $1 AND state = 'succeeded' AND NOT released)`},
 	{Kind: KindBill, When: `EXISTS (
 		SELECT FROM provider_contracts p WHERE p.tenant_id = $1 AND (
 			EXISTS (SELECT FROM charges WHERE tenant_id = $1 AND contract = p.contract)
