@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,143 +13,93 @@ import (
 	"github.com/cashlesscity/citygate/gateway/fare/gtfs"
 )
 
-// ErrExport says that a tariff has parts that GTFS Fares v2 cannot say.
+// ErrExport says that nothing of a tariff can be said in GTFS Fares v2.
 var ErrExport = &citygate.Code{Name: "gtfs.not_expressible", Kind: citygate.Invalid, Title: "GTFS Fares v2 cannot say what this tariff says. Publish the named parts another way."}
 
-// An Omission is a part of a tariff that a feed leaves out although the price of
-// a complete ride between two stops does not depend on it.
+// An Omission is a part of a tariff that a feed does not say, and what follows.
 type Omission struct {
 	Part string `json:"part"`
 	Why  string `json:"why"`
 }
 
-// Export says a tariff as GTFS Fares v2: one network per rule with routes, one
-// area per stop of a table and per section, a rider category per category, and
-// rule_priority in the order of the rules. Reading the feed back gives an equal
-// feed, and every complete ride of one rider between two stops costs by it what
-// it costs by the tariff.
+// Export says a tariff as GTFS Fares v2. It asks the tariff for the price of every kind
+// of ride, so that whatever makes a price of a single ride is in the feed: sections,
+// tables with the cheapest split, zones, distances, media, discounts, the minimum,
+// rounding. Routes that cost the same are a network, stops that do an area. One rule
+// for transfers is said where the reference has the same.
 //
-// What has a say in such a price and cannot be said is refused with [ErrExport],
-// every part by its name; the rest that is left out is given as omissions.
+// The feed is never wrong: a complete ride of one rider between two stops that has a
+// price in it costs that by the tariff. What has none, and what else the feed leaves
+// out (caps and all that depends on a rider's other rides, prices by time), is named
+// in the omissions. A tariff of which nothing is left is refused with [ErrExport].
+// A tariff that is a feed is given as that feed.
 func Export(t *fare.Tariff) (*gtfs.Feed, []Omission, error) {
-	if refused := refusedParts(t); len(refused) > 0 {
-		return nil, nil, ErrExport.Explain("%s", strings.Join(refused, "; "))
-	}
-	if own := t.Rules[0].Feed; own != nil { // alone, or it was refused
-		return gtfs.FromTables(own.Fares().Tables), append(omissions(t), tied(own)...), nil
+	if own := t.Rules[0].Feed; own != nil && len(t.Rules) == 1 {
+		left := append(omissions(t), tied(own)...)
+		if len(t.Discounts)+len(t.Minimum) > 0 || t.Rounding.Step > 1 || len(t.Rules[0].When)+len(t.Rules[0].Media)+len(t.Rules[0].Routes)+len(t.Rules[0].Operators) > 0 {
+			return nil, nil, ErrExport.Explain("rules[%s]: conditions, discounts, minimum or rounding change the prices of its feed", t.Rules[0].ID)
+		}
+		return gtfs.FromTables(own.Fares().Tables), left, nil
 	}
 	digits, ok := bojanz.GetDigits(string(t.Currency))
 	if !ok {
 		return nil, nil, ErrExport.Explain("currency: %q is no currency of ISO 4217", t.Currency)
 	}
-	e := &exporter{tariff: t, digits: int(digits), products: map[string]string{}, areas: map[string]bool{}, routes: map[string]bool{}, categories: map[fare.Category]bool{}}
-	for _, name := range []string{"areas", "stop_areas", "networks", "route_networks", "rider_categories", "fare_products", "fare_leg_rules"} {
-		columns := slices.DeleteFunc(gtfs.Columns(name), func(c string) bool { return unusedColumns[c] })
+	e := &exporter{tariff: t, digits: int(digits), products: map[string]string{}, places: t.Places(), categories: t.AllCategories(), media: append(t.AllMedia(), ""), left: omissions(t)}
+	for name, columns := range map[string][]string{
+		"areas": {"area_id", "area_name"}, "stop_areas": {"area_id", "stop_id"}, "networks": {"network_id"}, "route_networks": {"network_id", "route_id"},
+		"rider_categories": {"rider_category_id", "rider_category_name", "is_default_fare_category"}, "fare_media": {"fare_media_id", "fare_media_type"},
+		"fare_products":       {"fare_product_id", "rider_category_id", "fare_media_id", "amount", "currency"},
+		"fare_leg_rules":      {"leg_group_id", "network_id", "from_area_id", "to_area_id", "fare_product_id", "rule_priority"},
+		"fare_transfer_rules": {"from_leg_group_id", "to_leg_group_id", "transfer_count", "duration_limit", "duration_limit_type", "fare_transfer_type", "fare_product_id"},
+	} {
 		e.tables = append(e.tables, &gtfs.Table{Name: name, Columns: columns})
 	}
-	for i := range t.Rules {
-		e.rule(&t.Rules[i], len(t.Rules)-i)
+	slices.SortFunc(e.tables, func(a, b *gtfs.Table) int { return strings.Compare(a.Name, b.Name) })
+	e.networks()
+	if len(e.table("fare_leg_rules").Rows) == 0 {
+		var parts []string
+		for _, o := range e.left {
+			if strings.HasPrefix(o.Part, "rules") {
+				parts = append(parts, o.Part+": "+o.Why)
+			}
+		}
+		return nil, nil, ErrExport.Explain("%s", strings.Join(parts, "; "))
 	}
-	if t.Categories.Default != "" {
-		e.categories[t.Categories.Default] = true
-	}
-	for _, c := range slices.Sorted(maps.Keys(e.categories)) {
+	e.transfers()
+	for _, c := range e.categories {
 		isDefault := "0"
 		if c == t.Categories.Default {
 			isDefault = "1"
 		}
 		e.add("rider_categories", string(c), string(c), isDefault)
 	}
+	for _, m := range e.media {
+		if len(e.media) > 1 {
+			e.add("fare_media", mediumID(m), mediumType(m))
+		}
+	}
 	tables := slices.DeleteFunc(e.tables, func(table *gtfs.Table) bool { return len(table.Rows) == 0 })
-	return gtfs.FromTables(tables), omissions(t), nil
+	return gtfs.FromTables(tables), e.left, nil
 }
 
-// unusedColumns are never filled by an export.
-var unusedColumns = map[string]bool{
-	"leg_group_id": true, "from_timeframe_group_id": true, "to_timeframe_group_id": true, "fare_media_id": true, "fare_product_name": true,
-	"eligibility_url": true, "network_name": true,
+// mediumID names a medium in the feed: media that the tariff does not tell apart are
+// the one that riders have who name none.
+func mediumID(medium string) string {
+	if medium == "" {
+		return "any-other"
+	}
+	return medium
 }
 
-// refusedParts names what has a say in the price of a ride and cannot be said.
-func refusedParts(t *fare.Tariff) []string {
-	var parts []string
-	refuse := func(part, why string) { parts = append(parts, part+": "+why) }
-	for part, given := range map[string]bool{
-		"discounts": len(t.Discounts) > 0, "minimum": len(t.Minimum) > 0, "transfers": len(t.Transfers) > 0, "cumulative": len(t.Cumulative) > 0,
-		"nth_ride": len(t.NthRide) > 0, "caps": len(t.Caps) > 0, "sharing": t.Sharing != nil, "products": len(t.Products) > 0, "categories.proof": len(t.Categories.Proof) > 0,
-	} {
-		if given {
-			refuse(part, "the reference has no such rule")
-		}
+func mediumType(medium string) string {
+	switch medium {
+	case "":
+		return "0"
+	case "phone":
+		return "4"
 	}
-	pairs := "" // a rule of pairs for some routes
-	for i := range t.Rules {
-		r := &t.Rules[i]
-		at := "rules[" + r.ID + "]"
-		switch {
-		case r.Distance != nil:
-			refuse(at+".distance", "the reference has no distances")
-		case r.Time != nil:
-			refuse(at+".time", "the reference has no time in the system")
-		case r.Entered != nil:
-			refuse(at+".entered", "the reference has no amounts that a driver enters")
-		case r.Zones != nil:
-			refuse(at+".zones", "areas of the reference lie at the ends of a ride, not on its way")
-		case r.Table != nil && r.Table.Split != nil:
-			refuse(at+".table.never_more_than_split", "the reference compares no other ways to ride")
-		}
-		if r.Feed != nil && len(t.Rules) > 1 {
-			refuse(at+".feed", "a feed beside other rules")
-		}
-		if len(r.When) > 0 {
-			refuse(at+".when", "the tenant's calendar is not part of the tariff")
-		}
-		if len(r.Media) > 0 {
-			refuse(at+".media", "our media are what codes are shown on, not fare media of a feed")
-		}
-		everywhere := len(r.Routes) == 0 && len(r.Operators) == 0
-		if everywhere && pairs != "" {
-			refuse(at, "it would price the pairs that "+pairs+" leaves without a price")
-		}
-		if !everywhere && (r.Table != nil || r.Sections != nil) {
-			pairs = at
-		}
-		if !multiples(r, t.Rounding.Step) {
-			refuse("rounding", "an amount of "+at+" is no multiple of the step")
-		}
-	}
-	slices.Sort(parts)
-	return slices.Compact(parts)
-}
-
-// multiples reports whether no amount of the rule is changed by rounding.
-func multiples(r *fare.Rule, step int64) bool {
-	if step <= 1 {
-		return true
-	}
-	whole := func(a fare.Amounts) bool {
-		for _, minor := range a {
-			if minor%step != 0 {
-				return false
-			}
-		}
-		return true
-	}
-	if r.Sections != nil {
-		for _, amounts := range r.Sections.Amounts {
-			if !whole(amounts) {
-				return false
-			}
-		}
-	}
-	if r.Table != nil {
-		for _, cells := range r.Table.Amounts {
-			if slices.ContainsFunc(cells, func(minor int64) bool { return minor != fare.NoPrice && minor%step != 0 }) {
-				return false
-			}
-		}
-	}
-	return whole(r.Flat)
+	return "2"
 }
 
 func omissions(t *fare.Tariff) []Omission {
@@ -158,11 +107,22 @@ func omissions(t *fare.Tariff) []Omission {
 		{"incomplete", "a feed prices complete rides; the rule for missing taps is not in it"},
 		{"same_stop", "a feed has no rule for a ride that ends where it began"},
 	}
-	if len(t.Categories.Products) > 0 {
-		out = append(out, Omission{"categories.products", "product numbers of credentials mean nothing to a feed"})
-	}
-	if len(t.Categories.Funded) > 0 {
-		out = append(out, Omission{"categories.funded", "a feed says what riders pay, not who pays the rest"})
+	for _, part := range []struct {
+		name, why string
+		given     bool
+	}{
+		{"caps", "the reference has no caps: a rider's rides cost by the feed what they cost before caps", len(t.Caps) > 0},
+		{"cumulative", "the reference has no discount by what was paid before", len(t.Cumulative) > 0},
+		{"nth_ride", "the reference does not count rides", len(t.NthRide) > 0},
+		{"products", "passes, tickets and stored value that riders hold are not prices of rides", len(t.Products) > 0},
+		{"sharing", "a feed says what riders pay, not who gets it", t.Sharing != nil},
+		{"categories.proof", "a feed does not ask for proofs: its riders have the category that they name", len(t.Categories.Proof) > 0},
+		{"categories.products", "product numbers of credentials mean nothing to a feed", len(t.Categories.Products) > 0},
+		{"categories.funded", "a feed says what riders pay, not who pays the rest", len(t.Categories.Funded) > 0},
+	} {
+		if part.given {
+			out = append(out, Omission{part.name, part.why})
+		}
 	}
 	return out
 }
@@ -185,141 +145,114 @@ type exporter struct {
 	tariff     *fare.Tariff
 	digits     int
 	tables     []*gtfs.Table
+	places     [][]string
+	categories []fare.Category
+	media      []string          // "" last: those that no price tells apart
 	products   map[string]string // id by amounts
-	areas      map[string]bool
-	routes     map[string]bool // served by a rule already
-	everywhere bool            // a rule for every route came: nothing behind it is reached
-	categories map[fare.Category]bool
+	grouped    bool              // the areas are written
+	left       []Omission
+	legs       []leg // what fare_leg_rules say
 }
 
-func (e *exporter) add(table string, cells ...string) {
-	at := slices.IndexFunc(e.tables, func(t *gtfs.Table) bool { return t.Name == table })
-	e.tables[at].Rows = append(e.tables[at].Rows, cells)
+// A leg is a row of fare_leg_rules with the rule of ours that priced it.
+type leg struct {
+	rule    string
+	amounts map[paid]int64
 }
 
-// legRule adds a row of fare_leg_rules: network, from, to, product, priority.
-func (e *exporter) legRule(network, from, to string, amounts fare.Amounts, priority int) {
-	if product := e.product(amounts); product != "" {
-		e.add("fare_leg_rules", network, from, to, product, strconv.Itoa(priority))
+// paid is who pays by what.
+type paid struct {
+	category fare.Category
+	medium   string
+}
+
+func (e *exporter) omit(part, why string) {
+	if !slices.ContainsFunc(e.left, func(o Omission) bool { return o.Part == part }) {
+		e.left = append(e.left, Omission{part, why})
 	}
 }
 
+func (e *exporter) table(name string) *gtfs.Table {
+	return e.tables[slices.IndexFunc(e.tables, func(t *gtfs.Table) bool { return t.Name == name })]
+}
+
+func (e *exporter) add(table string, cells ...string) {
+	t := e.table(table)
+	t.Rows = append(t.Rows, cells)
+}
+
 // product gives the product of the amounts, one for each set of amounts.
-func (e *exporter) product(amounts fare.Amounts) string {
+func (e *exporter) product(amounts map[paid]int64) string {
 	var key strings.Builder
-	for _, c := range slices.Sorted(maps.Keys(amounts)) {
-		fmt.Fprintf(&key, "%d:%s=%d;", len(c), c, amounts[c])
+	for _, c := range e.categories {
+		for _, m := range e.media {
+			if minor, ok := amounts[paid{c, m}]; ok {
+				fmt.Fprintf(&key, "%d:%s %s=%d;", len(c), c, m, minor)
+			}
+		}
 	}
 	if id, known := e.products[key.String()]; known || len(amounts) == 0 {
 		return id
 	}
 	id := "fare-" + strconv.Itoa(len(e.products)+1)
 	e.products[key.String()] = id
-	for _, c := range slices.Sorted(maps.Keys(amounts)) {
-		e.categories[c] = true
-		e.add("fare_products", id, string(c), decimals(amounts[c], e.digits), string(e.tariff.Currency))
+	for _, c := range e.categories {
+		for _, m := range e.media {
+			minor, ok := amounts[paid{c, m}]
+			if !ok {
+				continue
+			}
+			medium := ""
+			if len(e.media) > 1 {
+				medium = mediumID(m)
+			}
+			e.add("fare_products", id, string(c), medium, decimals(minor, e.digits), string(e.tariff.Currency))
+		}
 	}
 	return id
 }
 
 // decimals writes minor units with the decimals of the currency.
 func decimals(minor int64, digits int) string {
+	sign := ""
+	if minor < 0 {
+		sign, minor = "-", -minor
+	}
 	text := strconv.FormatInt(minor, 10)
 	if digits == 0 {
-		return text
+		return sign + text
 	}
 	for len(text) <= digits {
 		text = "0" + text
 	}
-	return text[:len(text)-digits] + "." + text[len(text)-digits:]
+	return sign + text[:len(text)-digits] + "." + text[len(text)-digits:]
 }
 
-func (e *exporter) area(id, name string) {
-	if !e.areas[id] {
-		e.areas[id] = true
-		e.add("areas", id, name)
-	}
-}
-
-// network gives the network of a rule's routes that no rule before it serves.
-func (e *exporter) network(r *fare.Rule) (id string, reached bool) {
-	if e.everywhere {
-		return "", false
-	}
-	if len(r.Routes) == 0 && len(r.Operators) == 0 {
-		e.everywhere = true
-		return "", true
-	}
-	routes := slices.Clone(r.Routes)
-	if len(r.Operators) > 0 {
-		var theirs []string
-		for _, operator := range r.Operators {
-			theirs = append(theirs, e.tariff.Operators[operator]...)
-		}
-		if len(r.Routes) == 0 {
-			routes = theirs
-		} else {
-			routes = slices.DeleteFunc(routes, func(route string) bool { return !slices.Contains(theirs, route) })
-		}
-	}
-	for _, route := range routes {
-		if !e.routes[route] {
-			if !reached {
-				e.add("networks", r.ID)
-			}
-			e.routes[route], reached = true, true
-			e.add("route_networks", r.ID, route)
-		}
-	}
-	return r.ID, reached
-}
-
-func (e *exporter) rule(r *fare.Rule, priority int) {
-	network, reached := e.network(r)
-	if !reached {
-		return
-	}
-	switch {
-	case r.Sections != nil:
-		for _, section := range slices.Sorted(maps.Keys(r.Sections.Amounts)) {
-			id := "section:" + r.ID + ":" + section
-			e.area(id, section)
-			e.legRule(network, id, "", r.Sections.Amounts[section], priority)
-		}
-		for _, stop := range slices.Sorted(maps.Keys(r.Sections.Stops)) {
-			e.add("stop_areas", "section:"+r.ID+":"+r.Sections.Stops[stop], stop)
-		}
-	case r.Table != nil:
-		e.table(network, r.Table, priority)
-	default:
-		e.legRule(network, "", "", r.Flat, priority)
-	}
-}
-
-func (e *exporter) table(network string, t *fare.Table, priority int) {
-	for i, stop := range t.Stops {
-		if !e.areas[stop] {
-			e.add("stop_areas", stop, stop)
-		}
-		name := stop
-		if len(t.Names) > 0 {
-			name = t.Names[i]
-		}
-		e.area(stop, name)
-	}
-	n := len(t.Stops)
-	categories := slices.Sorted(maps.Keys(t.Amounts))
-	for cell := range n * n {
-		from, to := t.Stops[cell/n], t.Stops[cell%n]
-		if slices.Contains(t.Linked, [2]string{from, to}) || slices.Contains(t.Linked, [2]string{to, from}) {
-			continue // one station to riders: the rule for the same stop
-		}
-		amounts := fare.Amounts{}
-		for _, c := range categories {
-			if minor := t.Amounts[c][cell]; minor != fare.NoPrice {
-				amounts[c] = minor
+// areas writes the groups of places as areas, once, and gives their ids.
+func (e *exporter) areas() []string {
+	names := map[string]string{}
+	for i := range e.tariff.Rules {
+		if table := e.tariff.Rules[i].Table; table != nil {
+			for k, name := range table.Names {
+				names[table.Stops[k]] = name
 			}
 		}
-		e.legRule(network, from, to, amounts, priority)
 	}
+	ids := make([]string, len(e.places))
+	for i, stops := range e.places {
+		ids[i] = stops[0]
+		if e.grouped {
+			continue
+		}
+		name := names[stops[0]]
+		if name == "" {
+			name = stops[0]
+		}
+		e.add("areas", ids[i], name)
+		for _, stop := range stops {
+			e.add("stop_areas", ids[i], stop)
+		}
+	}
+	e.grouped = true
+	return ids
 }
