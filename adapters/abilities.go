@@ -245,16 +245,31 @@ func (r *RiderCheck) RiderState(ctx context.Context, q driver.RiderQuestion) (dr
 	return s, nil
 }
 
-// Contract finds out whether the product manages agreements.
-func (p *Provider) Contract() (driver.Contract, bool) {
-	d, ok := driver.As[driver.Contract](p.driver)
-	return d, ok
+// A CardIssuer is the ability of a [Provider] to show an operator's cards.
+type CardIssuer struct {
+	p *Provider
+	d driver.CardIssuer
 }
 
 // CardIssuer finds out whether the product shows an operator's cards.
-func (p *Provider) CardIssuer() (driver.CardIssuer, bool) {
+func (p *Provider) CardIssuer() (*CardIssuer, bool) {
 	d, ok := driver.As[driver.CardIssuer](p.driver)
-	return d, ok
+	if !ok {
+		return nil, false
+	}
+	return &CardIssuer{p, d}, true
+}
+
+// PushCard has the wallet show a card as it is. After ErrNotSent it certainly does not;
+// after any other error the same is sent again.
+func (i *CardIssuer) PushCard(ctx context.Context, card driver.CardState) error {
+	ctx, done := i.p.deadline(ctx)
+	defer done()
+	_, err := contained(i.p.about.Name, func() (struct{}, error) { return struct{}{}, i.d.PushCard(ctx, card) })
+	if err != nil {
+		return i.p.failed(ctx, err)
+	}
+	return nil
 }
 
 // CodeIssuer finds out whether the product has the operator sign codes.

@@ -1,0 +1,69 @@
+package adapters
+
+import (
+	"context"
+
+	"github.com/cashlesscity/citygate/adapters/driver"
+)
+
+// Agreements are the ability of a [Provider] to manage what later debits rest on.
+type Agreements struct {
+	p *Provider
+	d driver.Contract
+}
+
+// Agreements finds out whether the product manages agreements.
+func (p *Provider) Agreements() (*Agreements, bool) {
+	d, ok := driver.As[driver.Contract](p.driver)
+	if !ok {
+		return nil, false
+	}
+	return &Agreements{p, d}, true
+}
+
+// OpenAgreement gives what the rider opens to agree. Nothing is sent.
+func (a *Agreements) OpenAgreement(ctx context.Context, r driver.AgreementRequest) (driver.Invitation, error) {
+	if err := a.p.checkID(r.OurID); err != nil {
+		return driver.Invitation{}, err
+	}
+	ctx, done := a.p.deadline(ctx)
+	defer done()
+	invitation, err := contained(a.p.about.Name, func() (driver.Invitation, error) { return a.d.OpenAgreement(ctx, r) })
+	if err != nil {
+		return driver.Invitation{}, a.p.failed(ctx, err)
+	}
+	if invitation.OurID != r.OurID {
+		return driver.Invitation{}, ErrOpen.Because(nil, "%s: an invitation to another agreement", a.p.about.Name)
+	}
+	return invitation, nil
+}
+
+// QueryAgreement asks how an agreement stands.
+func (a *Agreements) QueryAgreement(ctx context.Context, of driver.Agreement) (driver.Agreement, error) {
+	return a.ask(ctx, of, a.d.QueryAgreement)
+}
+
+// CloseAgreement ends an agreement. Two calls are one.
+func (a *Agreements) CloseAgreement(ctx context.Context, of driver.Agreement) (driver.Agreement, error) {
+	return a.ask(ctx, of, a.d.CloseAgreement)
+}
+
+// ask makes a call about an agreement. An answer about another one, or in a word that
+// is none of the contract, says nothing.
+func (a *Agreements) ask(ctx context.Context, of driver.Agreement, do func(context.Context, driver.Agreement) (driver.Agreement, error)) (driver.Agreement, error) {
+	ctx, done := a.p.deadline(ctx)
+	defer done()
+	said, err := contained(a.p.about.Name, func() (driver.Agreement, error) { return do(ctx, of) })
+	if err != nil {
+		return driver.Agreement{}, a.p.failed(ctx, err)
+	}
+	switch said.State {
+	case driver.AgreementUnknown, driver.AgreementPending, driver.AgreementActive, driver.AgreementEnded:
+	default:
+		return driver.Agreement{}, ErrOpen.Because(nil, "%s: a state of an agreement that is none", a.p.about.Name)
+	}
+	if of.OurID != "" && said.OurID != of.OurID || of.ID != "" && said.ID != "" && said.ID != of.ID {
+		return driver.Agreement{}, ErrOpen.Because(nil, "%s: an answer about another agreement", a.p.about.Name)
+	}
+	return said, nil
+}
