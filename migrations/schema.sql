@@ -1348,7 +1348,7 @@ CREATE TABLE external_files (
     CONSTRAINT external_files_sha256_check CHECK ((length(sha256) = 32)),
     CONSTRAINT external_files_state_check CHECK ((state = ANY (ARRAY['stored'::text, 'processed'::text])))
 );
-COMMENT ON TABLE external_files IS 'Providers'' bills, each issue of one for itself. A bill never changes; matched_to is how far the joining of a first issue came.';
+COMMENT ON TABLE external_files IS 'Providers'' bills, each issue of one for itself. A bill never changes; matched_to is how far the joining of its rows came.';
 COMMENT ON COLUMN external_files.issued_at IS 'When the provider made the file, if it says.';
 COMMENT ON COLUMN external_files.content IS 'SHA-256 of what the rows say, in their order; empty of files from before it was kept.';
 COMMENT ON COLUMN external_files.checked_at IS 'When the provider was last asked whether there is another issue.';
@@ -3215,7 +3215,7 @@ CREATE POLICY tenant ON recon_items
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT DELETE, INSERT, SELECT ON recon_items TO citygate_app;
 GRANT SELECT ON recon_items TO citygate_auditor;
-GRANT UPDATE (kind, state, owner, charge_id, refund_id, day, line_no, expected, expected_fee, actual, actual_fee, diff, resolution, note, resolved_at, issue, n) ON recon_items TO citygate_app;
+GRANT UPDATE (kind, state, owner, charge_id, refund_id, day, line_no, expected, expected_fee, actual, actual_fee, diff, resolution, note, opened_at, resolved_at, issue, n) ON recon_items TO citygate_app;
 
 CREATE TABLE refunds (
     tenant_id bigint NOT NULL,

@@ -61,6 +61,8 @@
 // to another day's bill is the payment's there. That a charge was released, or paid
 // out, changes nothing of this: the exception names it, and it is the issuer who follows
 // it up.
+// Most of another issue is corrected by joining sets, as a first one is matched: payments
+// that had one row and have one, or were missing. The rest is looked at thing by thing.
 //
 // # Decisions
 //

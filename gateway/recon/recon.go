@@ -70,7 +70,8 @@ type Config struct {
 // use: two runs for one tenant do the work once.
 type Reconciler struct {
 	Config
-	rows int // joined in one transaction; 0 = joinRows
+	rows  int  // joined in one transaction; 0 = joinRows
+	apart bool // corrects everything thing by thing, which comes to the same
 }
 
 // New makes a Reconciler.

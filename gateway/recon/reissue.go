@@ -18,8 +18,12 @@ import (
 // whether there is another issue of a bill.
 const reissueDays = 7
 
-// correctedMax is the number of things corrected in one transaction.
-const correctedMax = 5_000
+// changedMax is the number of things that are looked for at once, correctedMax of those
+// corrected in one transaction.
+const (
+	changedMax   = 100_000
+	correctedMax = 5_000
+)
 
 // recheck asks once in each day of the provider for the bills of its last days again.
 // What comes is taken if it says something else. A provider that fails is asked again
@@ -85,53 +89,67 @@ func issueOf(before []stored, file driver.Bill, sum []byte, content func() ([]by
 
 // correct gives what another issue of a bill says otherwise its outcome: what was made
 // of rows that are gone or changed is taken back and becomes history, and the rows that
-// stand in their place are judged. Dying half-way leaves differences that are smaller.
+// stand in their place are judged. What is plain is corrected by joining sets, the rest
+// thing by thing. Dying half-way leaves differences that are smaller.
 func (r *Reconciler) correct(ctx context.Context, tenant citygate.TenantID, b bill) error {
+	if err := r.rejoin(ctx, tenant, b); err != nil {
+		return err
+	}
 	var behind *about
 	for {
-		var list []about
-		var open []Line
-		wait := true
-		step := func(tx *pg.Tx) (err error) {
-			list, open, err = r.correctPart(ctx, tx, b, behind, wait)
+		var list []change
+		err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			list, err = changed(ctx, tx, b, behind, changedMax)
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		if err := r.DB.InTenant(ctx, tenant, step); err != nil {
-			return err
-		}
-		if len(open) > 0 {
-			err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, b.contract, open) })
-			if err != nil {
-				return err
-			}
-			wait = false
-			if err := r.DB.InTenant(ctx, tenant, step); err != nil {
+		for part := range slices.Chunk(list, correctedMax) {
+			if err := r.correctChanges(ctx, tenant, b, part); err != nil {
 				return err
 			}
 		}
-		if len(list) == 0 {
+		if len(list) < changedMax {
 			return nil
 		}
-		behind = &list[len(list)-1]
+		behind = &list[len(list)-1].about
 	}
 }
 
-// correctPart corrects the next things. Like judge it gives rows of payments that are
-// open, if wait, and does nothing else then.
-func (r *Reconciler) correctPart(ctx context.Context, tx *pg.Tx, b bill, behind *about, wait bool) (list []about, open []Line, err error) {
-	if _, processed, err := lock(ctx, tx, b); err != nil || processed {
-		return nil, nil, err
+// correctChanges corrects some things. Rows of payments whose outcome is open here
+// decide it before, in a transaction of its own.
+func (r *Reconciler) correctChanges(ctx context.Context, tenant citygate.TenantID, b bill, list []change) error {
+	var open []Line
+	wait := true
+	step := func(tx *pg.Tx) (err error) {
+		open, err = r.correctPart(ctx, tx, b, list, wait)
+		return err
 	}
-	if list, err = changed(ctx, tx, b, behind, correctedMax); err != nil || len(list) == 0 {
-		return nil, nil, err
+	if err := r.DB.InTenant(ctx, tenant, step); err != nil || len(open) == 0 {
+		return err
+	}
+	err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return r.Book.Resolve(ctx, tx, b.contract, open) })
+	if err != nil {
+		return err
+	}
+	wait = false
+	return r.DB.InTenant(ctx, tenant, step)
+}
+
+// correctPart corrects things. Like judge it gives rows of payments that are open, if
+// wait, and does nothing else then.
+func (r *Reconciler) correctPart(ctx context.Context, tx *pg.Tx, b bill, list []change, wait bool) (open []Line, err error) {
+	if _, processed, err := lock(ctx, tx, b); err != nil || processed {
+		return nil, err
 	}
 	olds, err := heldOn(ctx, tx, b, list)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	lines, err := linesAbout(ctx, tx, b, list)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	all := slices.Clone(lines)
 	for i := range olds {
@@ -139,22 +157,22 @@ func (r *Reconciler) correctPart(ctx context.Context, tx *pg.Tx, b bill, behind 
 	}
 	known, err := r.known(ctx, tx, b.contract, all)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if open = undecided(lines, known); wait && len(open) > 0 {
-		return list, open, nil
+		return open, nil
 	}
 	gone, come := difference(list, olds, lines, known)
 	more, lost, err := r.freed(ctx, tx, b, gone, known)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	gone, come = append(gone, more...), append(come, linesOf(more)...)
 	transfers, err := replace(ctx, tx, b, gone, come, lost, known)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return list, nil, ledger.Post(ctx, tx, transfers)
+	return nil, ledger.Post(ctx, tx, transfers)
 }
 
 // replace takes back what was made of items and judges rows in their place. Payments
@@ -187,7 +205,7 @@ func replace(ctx context.Context, tx *pg.Tx, b bill, gone []held, come []Line, l
 // difference gives, of what an issue says otherwise, the items that no longer hold and
 // the rows that have none. A row that is repeated keeps its item and what a person
 // decided about it, unless the payment's own row changed or comes right.
-func difference(list []about, olds []held, lines []Line, known map[string]*Payment) (gone []held, come []Line) {
+func difference(list []change, olds []held, lines []Line, known map[string]*Payment) (gone []held, come []Line) {
 	was, is := map[about][]held{}, map[about][]Line{}
 	for i := range olds {
 		a := about{olds[i].line.Refund, olds[i].line.names()}
@@ -197,7 +215,8 @@ func difference(list []about, olds []held, lines []Line, known map[string]*Payme
 		a := about{lines[i].Refund, lines[i].names()}
 		is[a] = append(is[a], lines[i])
 	}
-	for _, a := range list {
+	for _, c := range list {
+		a := c.about
 		rest := slices.Clone(is[a])
 		var without []held
 		redo := false

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -364,4 +367,133 @@ func TestHistoryNamesWhatItTookBack(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// scrambled gives the rows of a bill as a provider may issue it that gets things wrong.
+func scrambled(random *rand.Rand, right []driver.BillLine) (lines []driver.BillLine) {
+	for _, l := range right {
+		switch random.IntN(12) {
+		case 0: // left out
+			continue
+		case 1, 2:
+			l.Amount.Minor += random.Int64N(3) - 1
+		case 3:
+			l.Fee += random.Int64N(2)
+		case 4:
+			lines = append(lines, l) // twice
+		case 5:
+			l.OurID = "stranger " + l.OurID
+		}
+		lines = append(lines, l)
+	}
+	for i := range lines {
+		lines[i].Line = i + 3
+	}
+	return lines
+}
+
+// Correcting by joining sets comes to the same as correcting thing by thing: the same
+// items, the same history and the same transfers, to the last column.
+func TestCorrectedTogetherIsCorrectedApart(t *testing.T) {
+	for seed := range uint64(2) {
+		var told []string
+		for _, apart := range []bool{true, false} {
+			w := newWorld(t)
+			if apart {
+				recon.Apart(w.r)
+			}
+			recon.JoinRows(w.r, 11)
+			random := rand.New(rand.NewPCG(seed, 1))
+			var right, later []driver.BillLine
+			for n := range 40 {
+				id, state := fmt.Sprintf("C%02d", n), "succeeded"
+				if n%13 == 12 {
+					state = "unknown"
+				}
+				w.charges(charge{id, 1000, 6, state, noon})
+				right = append(right, row(n, id, 1000, 6))
+				if n%5 == 0 {
+					w.refund("R"+id, id, 300, "succeeded", noon)
+					right = append(right, back(n, id, "R"+id, 300))
+				}
+				if n%9 == 1 {
+					later = append(later, row(n, id, 1000, 6))
+				}
+			}
+			w.charges(charge{"later", 1000, 6, "succeeded", noon.AddDate(0, 0, 1)})
+			w.biller.bills[tuesday] = append(later, row(99, "later", 1000, 6)) // has some of monday's too
+			for n := range 4 {
+				w.biller.bills[monday] = scrambled(random, right)
+				w.importAt(morning(monday.AddDays(n)))
+				if n == 1 {
+					w.in(func(tx *pg.Tx) error {
+						items, err := recon.Exceptions(t.Context(), tx, true, "", "", 3)
+						for _, i := range items {
+							err = errors.Join(err, recon.Resolve(t.Context(), tx, "user:ada", contract, i.Item, recon.WriteOff, "agreed"))
+						}
+						return err
+					})
+				}
+			}
+			for i := range right {
+				right[i].Line = i + 1
+			}
+			w.biller.bills[monday] = right
+			w.importAt(morning(monday.AddDays(5)))
+			w.settled()
+			w.count()
+			tables := ""
+			for _, sql := range []string{
+				`SELECT string_agg(i::text, E'\n' ORDER BY item) FROM recon_items AS i WHERE tenant_id = $1`,
+				`SELECT string_agg(h::text, E'\n' ORDER BY item, n) FROM recon_history AS h WHERE tenant_id = $1`,
+				`SELECT string_agg(t::text, E'\n' ORDER BY transfer_id) FROM transfers AS t WHERE tenant_id = $1`,
+			} {
+				for _, r := range pgtest.Owner(t, w.db).Rows(tenant, sql, int64(tenant)) {
+					tables += r[0].(string) + "\n"
+				}
+			}
+			told = append(told, tables)
+			if got := len(w.history()); got < 20 {
+				t.Errorf("only %d items are history", got)
+			}
+		}
+		if apart, together := strings.Split(told[0], "\n"), strings.Split(told[1], "\n"); told[0] != told[1] {
+			t.Errorf("seed %d: apart %d rows, together %d", seed, len(apart), len(together))
+			for _, l := range apart {
+				if !slices.Contains(together, l) {
+					t.Logf("apart: %s", l)
+				}
+			}
+			for _, l := range together {
+				if !slices.Contains(apart, l) {
+					t.Logf("together: %s", l)
+				}
+			}
+		}
+	}
+}
+
+// A bill whose every row is issued again with another amount, and then once more as it
+// was: the time grows with the rows and not with their square.
+func BenchmarkReissue(b *testing.B) {
+	for _, n := range []int{25_000, 100_000} {
+		w := newWorld(b)
+		large(w, n)
+		w.importAt(morning(monday))
+		right := w.biller.bills[monday]
+		wrong := slices.Clone(right)
+		for i := range wrong {
+			wrong[i].Amount.Minor++
+		}
+		for i, lines := range [][]driver.BillLine{wrong, right} {
+			b.Run(fmt.Sprint(n, []string{" other", " as before"}[i]), func(b *testing.B) {
+				for n := range lines { // other bytes, or it is a file that was there
+					lines[n].Line += 10
+				}
+				w.biller.bills[monday] = lines
+				w.importAt(morning(tuesday.AddDays(i)))
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/row")
+			})
+		}
+	}
 }

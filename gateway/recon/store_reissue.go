@@ -21,27 +21,36 @@ const (
 	saysSQL  = `l.our_id || ' ' || l.amount || ' ' || l.currency || ' ' || l.fee || ' ' || coalesce(x.paid, 0) || coalesce(x.paid_currency, '')`
 )
 
+// Rows of items are looked up one by one by their number, here and below: a bill that was
+// just stored has no statistics, and the planner would take its rows for few.
+
 // changedSQL gives what another issue of a day's bill says otherwise than the rows do
 // that the day's items have, behind one of them.
 const changedSQL = `
 	WITH before AS (
 		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
 		FROM recon_items AS i
-		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = i.issue AND l.line_no = i.line_no` + joinExchanges + `
+		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l` + joinExchanges + `
 		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL
 		GROUP BY 1, 2
 	), after AS (
-		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
+		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says, array_agg(l.line_no) AS lines
 		FROM external_lines AS l` + joinExchanges + `
 		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4
 		GROUP BY 1, 2
 	)
-	SELECT is_refund, names FROM before AS b FULL JOIN after AS a USING (is_refund, names)
+	SELECT is_refund, names, coalesce(a.lines, '{}') FROM before AS b FULL JOIN after AS a USING (is_refund, names)
 	WHERE b.says IS DISTINCT FROM a.says AND ((is_refund, names) > ($5::boolean, $6::text) OR $7::boolean)
 	ORDER BY is_refund, names LIMIT $8`
 
+// A change is a thing that an issue says otherwise, and its rows in it.
+type change struct {
+	about
+	lines []int32
+}
+
 // changed gives the next things that an issue says otherwise; behind nil from the first.
-func changed(ctx context.Context, tx *pg.Tx, b bill, behind *about, limit int) ([]about, error) {
+func changed(ctx context.Context, tx *pg.Tx, b bill, behind *about, limit int) ([]change, error) {
 	from := about{}
 	if behind != nil {
 		from = *behind
@@ -50,9 +59,9 @@ func changed(ctx context.Context, tx *pg.Tx, b bill, behind *about, limit int) (
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a about, err error) {
-		err = row.Scan(&a.refund, &a.names)
-		return a, err
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c change, err error) {
+		err = row.Scan(&c.refund, &c.names, &c.lines)
+		return c, err
 	})
 }
 
@@ -71,23 +80,29 @@ func scanHeld(row pgx.CollectableRow) (h held, err error) {
 	return h, nil
 }
 
-func columnsOfAbouts(list []about) (refunds []bool, names []string) {
-	for _, a := range list {
-		refunds, names = append(refunds, a.refund), append(names, a.names)
-	}
-	return refunds, names
-}
+const heldSQL = `
+	SELECT ` + itemColumnsSQL + `, ` + lineColumns + `
+	FROM (
+		SELECT k.item FROM unnest($4::text[]) AS k (item)
+		UNION
+		SELECT s.item FROM (
+			SELECT item, issue, line_no FROM recon_items
+			WHERE tenant_id = $1 AND contract = $2 AND item >= 'row/' || $3::date || '.' AND item < 'row/' || $3::date || '0') AS s
+		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = s.issue AND line_no = s.line_no LIMIT 1) AS l
+		JOIN unnest($5::boolean[], $6::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = ` + namesSQL + `) AS k
+	CROSS JOIN LATERAL (SELECT * FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = k.item AND day = $3 AND line_no IS NOT NULL LIMIT 1) AS i
+	CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l` +
+	joinExchanges + `
+	ORDER BY i.item LIKE 'row/%', i.line_no`
 
-// heldOn gives the items of a day whose rows are about these things.
-func heldOn(ctx context.Context, tx *pg.Tx, b bill, list []about) ([]held, error) {
-	refunds, names := columnsOfAbouts(list)
-	rows, err := tx.Query(ctx, `
-		SELECT `+itemColumnsSQL+`, `+lineColumns+`
-		FROM recon_items AS i
-		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = i.issue AND l.line_no = i.line_no
-		JOIN unnest($4::boolean[], $5::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = `+namesSQL+joinExchanges+`
-		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL
-		ORDER BY i.item LIKE 'row/%', i.line_no`, int64(tx.Tenant), b.contract, b.day, refunds, names)
+// heldOn gives the items of a day whose rows are about these things: their own, which
+// bear their names, and those of rows that were one too many, which bear the day's.
+func heldOn(ctx context.Context, tx *pg.Tx, b bill, list []change) ([]held, error) {
+	own, refunds, names := make([]string, len(list)), make([]bool, len(list)), make([]string, len(list))
+	for i, c := range list {
+		own[i], refunds[i], names[i] = key(c.refund, c.names), c.refund, c.names
+	}
+	rows, err := tx.Query(ctx, heldSQL, int64(tx.Tenant), b.contract, b.day, own, refunds, names)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +115,7 @@ func surplusElsewhere(ctx context.Context, tx *pg.Tx, b bill, charges []citygate
 	rows, err := tx.Query(ctx, `
 		SELECT `+itemColumnsSQL+`, `+lineColumns+`
 		FROM recon_items AS i
-		JOIN external_lines AS l ON l.tenant_id = $1 AND l.contract = $2 AND l.day = i.day AND l.issue = i.issue AND l.line_no = i.line_no`+joinExchanges+`
+		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = i.day AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l`+joinExchanges+`
 		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day <> $3 AND i.charge_id = ANY($4::uuid[]) AND i.state = 'open'
 		  AND i.kind IN ('duplicate', 'date_diff') AND i.line_no IS NOT NULL
 		ORDER BY i.day, i.line_no`, int64(tx.Tenant), b.contract, b.day, charges)
@@ -111,14 +126,16 @@ func surplusElsewhere(ctx context.Context, tx *pg.Tx, b bill, charges []citygate
 }
 
 // linesAbout gives the rows of an issue that are about these things.
-func linesAbout(ctx context.Context, tx *pg.Tx, b bill, list []about) ([]Line, error) {
-	refunds, names := columnsOfAbouts(list)
+func linesAbout(ctx context.Context, tx *pg.Tx, b bill, list []change) ([]Line, error) {
+	var numbers []int32
+	for _, c := range list {
+		numbers = append(numbers, c.lines...)
+	}
 	rows, err := tx.Query(ctx, `
 		SELECT `+lineColumns+`
-		FROM external_lines AS l
-		JOIN unnest($5::boolean[], $6::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = `+namesSQL+joinExchanges+`
-		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4
-		ORDER BY l.line_no`, int64(tx.Tenant), b.contract, b.day, b.issue, refunds, names)
+		FROM unnest($5::int[]) AS u (line_no)
+		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 AND line_no = u.line_no LIMIT 1) AS l`+joinExchanges+`
+		ORDER BY l.line_no`, int64(tx.Tenant), b.contract, b.day, b.issue, numbers)
 	if err != nil {
 		return nil, err
 	}
