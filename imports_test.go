@@ -121,7 +121,7 @@ var ours = map[string][]string{
 	"gateway/fare/bands":             {"gateway/fare"},
 	"gateway/fare/share":             {},
 	"gateway/fare/gtfs":              {},
-	"gateway/fare/gtfs/exchange":     {"gateway/fare", "gateway/fare/gtfs"},
+	"gateway/fare/gtfs/exchange":     {"gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/gtfs"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},
 	"gateway/ledger":                 {"tenants", "tenants/pg"},
 	"gateway/ledger/ledgertest":      {"tenants/pg", "gateway/ledger"},
