@@ -72,6 +72,16 @@ func FuzzParseCatalogue(f *testing.F) {
 	})
 }
 
+// TestWhatIsGivenBackMakesNoRideDearer: of a ticket whose second ride was given back the
+// first one is still half.
+func TestWhatIsGivenBackMakesNoRideDearer(t *testing.T) {
+	holdings := []Holding{{ID: id(1), Kind: Ticket, Rides: 1, Of: 2, Paid: 701}}
+	var u Uses
+	if h := u.Ticket(holdings, &Ride{At: 1}); h == nil || u.Earn(h, 450) != 350 {
+		t.Errorf("%+v of %+v", u, h)
+	}
+}
+
 // TestAHoldingClosesAfterItsLastRide: one that begins with its first use can begin on
 // the last day of its purchase, lasts from then on, and late rides are waited for.
 func TestAHoldingClosesAfterItsLastRide(t *testing.T) {
