@@ -26,7 +26,7 @@ var doors = map[string][]string{
 	"github.com/hashicorp/vault/api":           {"keys/vault"},                      // the server is never imported: deploy/vaultdev is a module of its own
 	"github.com/fxamacker/cbor/v2":             {"keys/bundle", "gateway/issuance"}, // issuance reads what iOS apps attest, which is CBOR
 	"github.com/veraison/go-cose":              {"keys/bundle"},
-	"github.com/coreos/go-oidc/v3":             {"gateway/access"}, // the only verifier of ID tokens
+	"github.com/coreos/go-oidc/v3":             {"gateway/access"},                 // the only verifier of ID tokens
 	"github.com/maypok86/otter/v2":             {"gateway/access", "gateway/edge"}, // bounded caches of what every request asks for
 	"github.com/spf13/cobra":                   {"cmd/citygate"},
 	"filippo.io/age":                           {"keys/offline"}, // passphrase-sealed root keys that also open without us

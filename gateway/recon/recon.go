@@ -118,7 +118,7 @@ func (r *Reconciler) contract(ctx context.Context, tenant citygate.TenantID, con
 		if err != nil {
 			return err
 		}
-		if err := r.take(ctx, tenant, contract, biller, file); err != nil {
+		if err := r.take(ctx, tenant, contract, biller, file, true); err != nil {
 			return err
 		}
 	}
@@ -165,16 +165,18 @@ func billDays(biller driver.Biller, instants []time.Time) []citygate.Date {
 	return days
 }
 
-// Import stores and matches a bill that came by another way than FetchBill. The
-// same bill again changes nothing; another one of the same day corrects it.
+// Import stores and matches a bill that came by another way than FetchBill. A bill
+// that was taken once changes nothing when it comes again, also after another one of
+// its day, since nobody knows how old it is; another one of the same day corrects it.
 func (r *Reconciler) Import(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, file driver.Bill) error {
-	return r.take(ctx, tenant, contract, biller, file)
+	return r.take(ctx, tenant, contract, biller, file, false)
 }
 
 // take keeps a file, reads it, stores its rows and gives them their outcomes. The file
 // is kept first: one that cannot be read is the one somebody will want to look at.
-// What is stored of the day and not processed yet is processed before.
-func (r *Reconciler) take(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, file driver.Bill) error {
+// What is stored of the day and not processed yet is processed before. fetched says
+// that the file is what the provider has for the day now.
+func (r *Reconciler) take(ctx context.Context, tenant citygate.TenantID, contract string, biller driver.Biller, file driver.Bill, fetched bool) error {
 	sum := sha256.Sum256(file.Body)
 	name := fileName(tenant, contract, file, sum)
 	if err := r.Files.WriteFile(ctx, name, file.Body); err != nil {
@@ -193,7 +195,7 @@ func (r *Reconciler) take(ctx context.Context, tenant citygate.TenantID, contrac
 			return err
 		}
 	}
-	issue, err := issueOf(before, file, sum[:], func() ([]byte, error) { return digest(biller, file, name) })
+	issue, err := issueOf(before, file, sum[:], fetched, func() ([]byte, error) { return digest(biller, file, name) })
 	if err != nil || issue == 0 {
 		return err
 	}

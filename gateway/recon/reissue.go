@@ -55,7 +55,7 @@ func (r *Reconciler) recheck(ctx context.Context, tenant citygate.TenantID, cont
 	for _, day := range days {
 		file, err := biller.FetchBill(ctx, day)
 		if err == nil {
-			err = r.take(ctx, tenant, contract, biller, file)
+			err = r.take(ctx, tenant, contract, biller, file, true)
 		}
 		if err != nil && !errors.Is(err, driver.ErrBillNotReady) {
 			failed = errors.Join(failed, fmt.Errorf("another issue of the bill of %s: %w", day, err))
@@ -65,17 +65,18 @@ func (r *Reconciler) recheck(ctx context.Context, tenant citygate.TenantID, cont
 }
 
 // issueOf decides which issue of its day's bill a file is: 0 if there is nothing new in
-// it. One that says in other bytes what the last issue says is nothing new.
-func issueOf(before []stored, file driver.Bill, sum []byte, content func() ([]byte, error)) (issue int, err error) {
+// it. One that says in other bytes what the last issue says is nothing new. An earlier
+// issue that the provider serves again is: it has withdrawn what it issued since.
+func issueOf(before []stored, file driver.Bill, sum []byte, fetched bool, content func() ([]byte, error)) (issue int, err error) {
 	if len(before) == 0 {
 		return 1, nil
 	}
+	last := before[0]
 	for _, f := range before {
-		if bytes.Equal(f.sum, sum) {
+		if bytes.Equal(f.sum, sum) && (!fetched || f.issue == last.issue) {
 			return 0, nil
 		}
 	}
-	last := before[0]
 	if !file.Issued.IsZero() && file.Issued.Before(last.issued) {
 		return 0, ErrReissued.Because(nil, "contract %s, day %s: made at %s, issue %d at %s", last.contract, last.day,
 			file.Issued.Format(time.RFC3339), last.issue, last.issued.Format(time.RFC3339))

@@ -135,6 +135,39 @@ func TestReissueCorrects(t *testing.T) {
 	}
 }
 
+// A provider that withdraws a wrong issue by serving the one before it again, byte for
+// byte, is followed. The same bytes from somebody's folder change nothing.
+func TestWithdrawnIssueIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	w.charges(ok("a"), ok("b"))
+	first := []driver.BillLine{row(1, "a", 1000, 6), row(2, "b", 1000, 6)}
+	w.biller.bills[monday] = first
+	w.importAt(morning(monday))
+	w.biller.bills[monday] = []driver.BillLine{row(1, "a", 1000, 6)}
+	w.importAt(morning(tuesday))
+	w.expect("missing_provider b provider", "charge/b 1 matched", 994)
+	w.biller.bills[monday] = first
+	old, err := w.biller.FetchBill(t.Context(), monday)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.r.Import(t.Context(), tenant, contract, w.biller, old); err != nil || w.issues() != 2 {
+		t.Errorf("an old file by hand: %v, %d issues", err, w.issues())
+	}
+	w.expect("missing_provider b provider", "charge/b 1 matched", 994)
+	w.importAt(morning(tuesday.AddDays(1)))
+	if got := joined(w.exceptions()); got != "" || w.balance("bank") != 2*994 || w.issues() != 3 {
+		t.Errorf("after it was withdrawn: %q, the bank has %d, %d issues", got, w.balance("bank"), w.issues())
+	}
+	n := w.transfers()
+	w.importAt(morning(tuesday.AddDays(2)))
+	if w.transfers() != n || w.issues() != 3 {
+		t.Error("the same once more moved money")
+	}
+	w.count()
+	w.settled()
+}
+
 // A decision that a person made about a row holds as long as the row does.
 func TestReissueAndDecisions(t *testing.T) {
 	w := newWorld(t)
