@@ -112,7 +112,6 @@ func newRootCommand(sys *system) *cobra.Command {
 		Short:         "The gateway a city plugs its operators and payment providers into",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
@@ -120,5 +119,36 @@ func newRootCommand(sys *system) *cobra.Command {
 	for _, command := range commands {
 		root.AddCommand(command(sys))
 	}
+	understood(root)
 	return root
+}
+
+// understood makes every command refuse, as a command line that cannot be understood,
+// what it does not take: cobra by itself answers a misspelled sub-command with the help
+// of its group and success, and a script would go on.
+func understood(c *cobra.Command) {
+	if group := c.HasSubCommands() && !c.Runnable(); group {
+		c.Args, c.DisableFlagsInUseLine, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, true, 2
+		c.RunE = func(c *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return c.Help()
+			}
+			hint := ""
+			if near := c.SuggestionsFor(given[0]); len(near) > 0 {
+				hint = "; did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return &usageError{fmt.Errorf("%s has no command %q%s (see '%[1]s --help')", c.CommandPath(), given[0], hint)}
+		}
+	} else if takes := c.Args; takes != nil {
+		c.Args = func(c *cobra.Command, given []string) error {
+			err := takes(c, given)
+			if err == nil || strings.Contains(err.Error(), "--help") {
+				return err
+			}
+			return &usageError{fmt.Errorf("%w (see '%s --help')", err, c.CommandPath())}
+		}
+	}
+	for _, sub := range c.Commands() {
+		understood(sub)
+	}
 }
