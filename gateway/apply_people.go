@@ -26,7 +26,7 @@ import (
 // ErrSecond says that changes of a file wait for a second person; nothing was
 // changed.
 var ErrSecond = &citygate.Code{Name: "manifest.second_person", Kind: citygate.Conflict,
-	Title: "Changes of the file need a second person, and nothing was changed. Have the named proposals approved by the API and apply the same file again."}
+	Title: "Changes of the file need a second person, and nothing was changed. Have somebody else approve the named proposals, by the API or citygate access approve, and apply the same file again."}
 
 // guarded says which parts of a file are changed by the API only with a second
 // person, where the tenant wants one: by a file they need one as well.

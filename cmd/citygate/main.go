@@ -21,6 +21,8 @@ import (
 	_ "time/tzdata" // a scratch image has no zone files, and calendars need them
 
 	"github.com/spf13/cobra"
+
+	"github.com/cashlesscity/citygate"
 )
 
 // A system is everything a command may touch of the process around it, so that
@@ -91,16 +93,40 @@ func run(ctx context.Context, sys *system, args []string) int {
 	var exit *exitError
 	if errors.As(err, &exit) {
 		if exit.err != nil {
-			_, _ = fmt.Fprintf(sys.Stderr, "citygate: %v\n", exit.err)
+			complain(sys.Stderr, exit.err)
 		}
 		return exit.code
 	}
-	_, _ = fmt.Fprintf(sys.Stderr, "citygate: %v\n", err)
+	complain(sys.Stderr, err)
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return 2
 	}
 	return 1
+}
+
+// complain says what failed and, for each code in it, what to do next.
+func complain(w io.Writer, err error) {
+	said := err.Error()
+	_, _ = fmt.Fprintf(w, "citygate: %s\n", said)
+	var advise func(error)
+	advise = func(err error) {
+		if code, ok := err.(*citygate.Code); ok && !strings.Contains(said, code.Title) { //nolint:errorlint // the tree is walked here
+			_, _ = fmt.Fprintf(w, "citygate: %s: %s\n", code.Name, code.Title)
+			said += code.Title // once is enough
+		}
+		switch e := err.(type) { //nolint:errorlint // likewise
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				advise(inner)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range e.Unwrap() {
+				advise(inner)
+			}
+		}
+	}
+	advise(err)
 }
 
 // A usageError is a command line that cannot be understood.
