@@ -228,20 +228,7 @@ func TestFieldsDoNotReplaceARuleSet(t *testing.T) {
 	if _, err := o.Apply(ctx, actor, exampleFile(t)); err != nil {
 		t.Fatal(err)
 	}
-	set, err := ruleset.Parse([]byte(`citygate: rules/1
-time_zone: Asia/Shanghai
-acceptance:
-  schemes: [ct1]
-  issuers: [{issuer: 101, currency: CNY, cap_unit_minor: 10}]
-  modes: [{mode: bus, kinds: [single]}]
-  skew_seconds: 30
-  max_window_seconds: 120
-  max_ttl_hours: 336
-  late_upload_days: 7
-  clock_suspect_seconds: 600
-  incomplete: {charge: max, max_journey_minutes: 180, grace_minutes: 60}
-  rules: [{id: no-bands, mediums: [band], then: refuse}]
-`))
+	set, err := ruleset.Parse([]byte(fileRules))
 	o.must(err)
 	_, err = o.PublishRules(ctx, actor, 2, policies.Proposal{Set: set})
 	o.must(err)

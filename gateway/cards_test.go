@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,9 +9,7 @@ import (
 
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
-	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/driver"
-	"github.com/cashlesscity/citygate/keys"
 )
 
 // A card in a rider's wallet is locked while he owes, and enabled again; the newest
@@ -21,15 +17,7 @@ import (
 func TestWalletCardIsLockedWhileItsRiderOwes(t *testing.T) {
 	o := open(t)
 	o.onboard()
-	held, err := o.Ring.Ensure(t.Context(), actor, bus, keys.ProviderPurpose("alipay"), keys.RSA2048)
-	o.must(err)
-	public, err := keys.ParsePublic(held.Algorithm, held.Public)
-	o.must(err)
-	sim, err := alipaysim.Start(alipaysim.Config{Clock: o.now, Merchants: []alipaysim.Merchant{{AppID: "2026", Account: "2088", Key: public.(*rsa.PublicKey)}}})
-	o.must(err)
-	t.Cleanup(sim.Close)
-	der, err := x509.MarshalPKIXPublicKey(sim.Public())
-	o.must(err)
+	sim, der := o.simulatedAlipay()
 	for name, cardType := range map[string]string{"cards": "T0370301", "none": ""} {
 		raw, err := json.Marshal(alipayproduct.Contract{Gateway: sim.URL(), AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der}, CardType: cardType})
 		o.must(err)

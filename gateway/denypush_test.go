@@ -213,20 +213,27 @@ func TestProvidersAreToldOfDenials(t *testing.T) {
 	}
 }
 
+// simulatedAlipay is Alipay with the bus as its merchant, and its public key.
+func (o *office) simulatedAlipay() (sim *alipaysim.Server, der []byte) {
+	o.t.Helper()
+	held, err := o.Ring.Ensure(o.t.Context(), actor, bus, keys.ProviderPurpose("alipay"), keys.RSA2048)
+	o.must(err)
+	public, err := keys.ParsePublic(held.Algorithm, held.Public)
+	o.must(err)
+	sim, err = alipaysim.Start(alipaysim.Config{Clock: o.now, Merchants: []alipaysim.Merchant{{AppID: "2026", Account: "2088", Key: public.(*rsa.PublicKey)}}})
+	o.must(err)
+	o.t.Cleanup(sim.Close)
+	der, err = x509.MarshalPKIXPublicKey(sim.Public())
+	o.must(err)
+	return sim, der
+}
+
 // Alipay's name list has whom the bus denies, over its own protocol, beside the riders
 // whom Alipay refuses, who are not told back.
 func TestAlipayIsToldOfDenials(t *testing.T) {
 	o := open(t)
 	o.onboard()
-	held, err := o.Ring.Ensure(t.Context(), actor, bus, keys.ProviderPurpose("alipay"), keys.RSA2048)
-	o.must(err)
-	public, err := keys.ParsePublic(held.Algorithm, held.Public)
-	o.must(err)
-	sim, err := alipaysim.Start(alipaysim.Config{Clock: o.now, Merchants: []alipaysim.Merchant{{AppID: "2026", Account: "2088", Key: public.(*rsa.PublicKey)}}})
-	o.must(err)
-	t.Cleanup(sim.Close)
-	der, err := x509.MarshalPKIXPublicKey(sim.Public())
-	o.must(err)
+	sim, der := o.simulatedAlipay()
 	raw, err := json.Marshal(alipayproduct.Contract{Gateway: sim.URL(), AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der},
 		Feeds: adapters.Feeds{DenyEvery: "1h", PushDenials: true}})
 	o.must(err)

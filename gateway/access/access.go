@@ -165,11 +165,7 @@ type Member struct {
 	AddedAt  time.Time
 }
 
-var (
-	localForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
-	externalForm = regexp.MustCompile(`^[!-~]{1,128}$`)
-	issuerForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-)
+var issuerForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
 // SubjectOf gives the name of a person of a tenant in the audit log and in rules.
 // An issuer has no "@" in its name, and a person without one neither: no two
@@ -180,14 +176,11 @@ func SubjectOf(tenant citygate.TenantID, issuer, external string) (string, error
 	if tenant == 0 {
 		prefix = PlatformPrefix
 	}
-	if issuer == "" {
-		if !localForm.MatchString(external) {
-			return "", ErrInvalid.Explain("%q: want up to 63 lower-case letters, digits, dots, hyphens and underscores", external)
-		}
-		return prefix + external, nil
+	if err := authz.CheckMember(issuer, external); err != nil {
+		return "", ErrInvalid.Explain("%v", err)
 	}
-	if !externalForm.MatchString(external) {
-		return "", ErrInvalid.Explain("%q: want the subject that the issuer gives the person, up to 128 visible ASCII characters", external)
+	if issuer == "" {
+		return prefix + external, nil
 	}
 	subject := prefix + external + "@" + issuer
 	return subject, authz.CheckSubject(subject)

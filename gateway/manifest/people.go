@@ -140,6 +140,10 @@ func (c *City) checkPeople(at string, t Tenant) (found Problems) {
 			found = append(found, c.problem(path, "a member has an id and at least one role"))
 		case !issuers[m.SignIn]:
 			found = append(found, c.problem(path+".sign_in", "issuer %q is not among the tenant's in this file", m.SignIn))
+		default:
+			if err := authz.CheckMember(m.SignIn, m.ID); err != nil {
+				found = append(found, c.problem(path+".id", "%v", err))
+			}
 		}
 	}
 	if t.Approvals != nil {

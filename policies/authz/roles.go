@@ -176,8 +176,10 @@ const (
 )
 
 var (
-	roleForm    = regexp.MustCompile(`^[a-z][a-z0-9_]{1,39}$`)
-	subjectForm = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,200}$`)
+	roleForm     = regexp.MustCompile(`^[a-z][a-z0-9_]{1,39}$`)
+	subjectForm  = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,200}$`)
+	localForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	externalForm = regexp.MustCompile(`^[!-~]{1,128}$`)
 )
 
 // A Grant gives a role of the tenant's own making a permission in the tenant.
@@ -200,4 +202,16 @@ func (g Grant) Check() error {
 	}
 	_, err := ParsePermission(g.Permission.String())
 	return err
+}
+
+// CheckMember refuses what cannot name a person: what an issuer calls him, or, for one
+// who does not sign in, issuer "", what we do. The error says what it has to be.
+func CheckMember(issuer, name string) error {
+	switch {
+	case issuer == "" && !localForm.MatchString(name):
+		return fmt.Errorf("%q: want up to 63 lower-case letters, digits, dots, hyphens and underscores", name)
+	case issuer != "" && !externalForm.MatchString(name):
+		return fmt.Errorf("%q: want the subject that the issuer gives the person, up to 128 visible ASCII characters", name)
+	}
+	return nil
 }
