@@ -163,7 +163,9 @@ func (r *Ring) ensure(ctx context.Context, actor string, tenant citygate.TenantI
 
 // create gives the versions of a tenant's first key, the one that is to sign
 // first: two where the next one is announced, otherwise one. Those that an
-// earlier call made and could not publish are used.
+// earlier call made and could not publish are used, the oldest first: calls that
+// run at once may each have the signer make one, and all of them have to mean the
+// same versions. [Ring.Rotate] uses what is over.
 func (r *Ring) create(ctx context.Context, tenant citygate.TenantID, purpose Purpose, algorithm Algorithm) ([]Version, error) {
 	want := 1
 	if purpose.Announced() {
@@ -181,7 +183,7 @@ func (r *Ring) create(ctx context.Context, tenant citygate.TenantID, purpose Pur
 	if err != nil {
 		return nil, err
 	}
-	return versions[len(versions)-want:], nil
+	return versions[:want], nil
 }
 
 // Confirm asks the signer for the active key of a tenant and purpose, and gives

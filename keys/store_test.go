@@ -114,6 +114,30 @@ func TestEnsureTwiceIsEnsureOnce(t *testing.T) {
 	}
 }
 
+// Calls that run at once may each have the signer make a version: whoever
+// publishes takes the same two, and the next rotation takes the one that is over.
+func TestEnsureTakesTheOldestVersions(t *testing.T) {
+	r, _, c := ring(t)
+	ctx := t.Context()
+	if err := r.Signer().Create(ctx, harbour, keys.Credential, keys.Ed25519); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := r.Signer().Rotate(ctx, harbour, keys.Credential); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k := must(t)(r.Ensure(ctx, actor, harbour, keys.Credential, keys.Ed25519)); k.Version != 1 {
+		t.Errorf("Ensure gives version %d of three unpublished ones, want 1", k.Version)
+	}
+	if k := must(t)(r.EnsureNext(ctx, actor, harbour, keys.Credential)); k.Version != 2 {
+		t.Errorf("the next key is version %d, want 2", k.Version)
+	}
+	if k := must(t)(r.Rotate(ctx, actor, harbour, keys.Credential, c.now(), c.now().Add(keys.DefaultLife))); k.Version != 3 {
+		t.Errorf("Rotate gives version %d, want the third, which is over", k.Version)
+	}
+}
+
 // An active key is enough: the signer may be away. Another installation's signer
 // is noticed.
 func TestEnsureDoesNotNeedTheSigner(t *testing.T) {
