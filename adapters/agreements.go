@@ -21,6 +21,13 @@ func (p *Provider) Agreements() (*Agreements, bool) {
 	return &Agreements{p, d}, true
 }
 
+// ByAgreement reports whether debits rest on agreements that the product manages: then the
+// payer's name is the provider's number of one.
+func (p *Provider) ByAgreement() bool {
+	_, manages := p.Agreements()
+	return manages && p.about.Limits.ByAgreement
+}
+
 // OpenAgreement gives what the rider opens to agree. Nothing is sent.
 func (a *Agreements) OpenAgreement(ctx context.Context, r driver.AgreementRequest) (driver.Invitation, error) {
 	if err := a.p.checkID(r.OurID); err != nil {

@@ -25,6 +25,7 @@ type Feeds struct {
 	CheckEvidence bool `json:"check_evidence,omitempty" doc:"the provider is asked about what a charge rests on before it is sent, one request a record"`
 
 	PushDenials bool `json:"push_denials,omitempty" doc:"the provider is told which of its riders the tenant denies, and which no more"`
+	LockCards   bool `json:"lock_cards,omitempty" doc:"the tenant's cards in wallets of riders who are denied for what they owe are locked, until nothing is owed"`
 
 	ListsWithin string `json:"lists_within,omitempty" doc:"a list that takes longer is given up; default 1m"`
 	BillsWithin string `json:"bills_within,omitempty" doc:"a bill that takes longer is given up; default 10m"`
@@ -57,6 +58,7 @@ type Following struct {
 	List        string
 	Kind        string
 	PushDenials bool
+	LockCards   bool
 
 	CheckEvidence bool
 
@@ -70,7 +72,7 @@ var schemeName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 func FollowingOf(product string, config json.RawMessage) (Following, error) {
 	var f Feeds
 	_ = json.Unmarshal(config, &f) // what is wrong with it the adapter says
-	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, PushDenials: f.PushDenials, CheckEvidence: f.CheckEvidence, Lists: listsWithin, Bills: billsWithin}
+	out := Following{Scheme: f.KeysScheme, Owner: f.KeysOwner, List: f.KeysList, Kind: f.KeysKind, PushDenials: f.PushDenials, LockCards: f.LockCards, CheckEvidence: f.CheckEvidence, Lists: listsWithin, Bills: billsWithin}
 	if out.Scheme == "" {
 		out.Scheme = opaque
 	}

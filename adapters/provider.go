@@ -140,6 +140,9 @@ func (p *Provider) Check(d driver.Debit) error {
 	if l := p.about.Limits; d.Amount.Minor < l.AmountMin || (l.AmountMax > 0 && d.Amount.Minor > l.AmountMax) {
 		return ErrInvalid.Explain("an amount of %s; %s takes %d to %d minor units", d.Amount, p.about.Name, max(l.AmountMin, 1), l.AmountMax)
 	}
+	if d.Recovery != "" && (!p.about.Limits.Recoveries.Has(d.Recovery) || d.Recovers.OurID == "" || d.Amount.Minor > d.Recovers.Amount.Minor) {
+		return ErrInvalid.Explain("a recovery by %q of %s; %s knows none such", d.Recovery, d.Recovers.Amount, p.about.Name)
+	}
 	return nil
 }
 

@@ -267,3 +267,24 @@ func TestSetOpensWhatItKnows(t *testing.T) {
 		t.Error("opened without a clock")
 	}
 }
+
+// A recovery that the product does not know as such, or that names no decline it could
+// be of, is not sent as one.
+func TestARecoveryIsOfAWayThatTheProductKnows(t *testing.T) {
+	hkd := func(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "HKD"} }
+	d := new(fake)
+	d.about = driver.Description{Name: "fake", BatchMax: 1, IDMax: 64, Limits: driver.Limits{Recoveries: driver.Recoveries{ByRider: true}}}
+	p := New(d, still)
+	of := driver.Ref{OurID: "declined", Amount: hkd(470)}
+	for _, c := range []struct {
+		way    driver.Recovery
+		of     driver.Ref
+		amount int64
+		taken  bool
+	}{{driver.RecoverByRider, of, 470, true}, {driver.RecoverByTap, of, 470, false}, {driver.RecoverByRider, of, 471, false}, {driver.RecoverByRider, driver.Ref{}, 470, false}, {"", driver.Ref{}, 470, true}} {
+		err := p.Check(driver.Debit{OurID: "again", Amount: hkd(c.amount), Recovery: c.way, Recovers: c.of})
+		if (err == nil) != c.taken || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("a recovery by %q of %d: %v", c.way, c.amount, err)
+		}
+	}
+}

@@ -154,7 +154,10 @@ func After(s State, e Event, r driver.Result, d driver.Description, submitted, n
 	case s.Final():
 		return Action{Do: Nothing}
 	case s == Created && e == NotSent:
-		return Action{Submit, now.Add(cadence)}
+		if again := now.Add(cadence); again.After(at) {
+			at = again
+		}
+		return Action{Submit, at}
 	case s == Created:
 		return Action{Submit, now}
 	case e == Submitted && !r.RetryAt.IsZero() && d.ResubmitSafe:

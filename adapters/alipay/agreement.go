@@ -154,9 +154,9 @@ func agreementState(status string) driver.AgreementState {
 	switch status {
 	case "NORMAL":
 		return driver.AgreementActive
-	case "TEMP":
+	case "TEMP", "STOP": // not in force yet, and suspended
 		return driver.AgreementPending
-	case "STOP", "UNSIGN":
+	case "UNSIGN":
 		return driver.AgreementEnded
 	}
 	return driver.AgreementUnknown

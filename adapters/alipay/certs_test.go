@@ -1,10 +1,14 @@
 package alipay_test
 
 import (
+	"bytes"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +135,44 @@ func TestACertificateOfAnotherRootIsRefused(t *testing.T) {
 	})
 	if err := pays(t, w, "x"); err == nil || errors.Is(err, driver.ErrNotPerformed) {
 		t.Errorf("an answer under another root: %v; want an open outcome", err)
+	}
+}
+
+// A download that brings another certificate, although the same roots vouch for it, is
+// not taken for the one that was asked for, and the right one is a minute later.
+func TestADownloadedCertificateIsTheOneAskedFor(t *testing.T) {
+	wrong := true
+	var app []byte
+	w, _ := certified(t, func(c *alipay.Config) {
+		app = c.Certificates.App
+		c.HTTP = doer(func(r *http.Request) (*http.Response, error) {
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil || !wrong || !strings.Contains(r.URL.RawQuery, "alipaycert.download") {
+				return resp, err
+			}
+			defer func() { _ = resp.Body.Close() }()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				return nil, err
+			}
+			other := regexp.MustCompile(`"alipay_cert_content":"[^"]*"`).ReplaceAll(body, []byte(`"alipay_cert_content":"`+base64.StdEncoding.EncodeToString(app)+`"`))
+			if bytes.Equal(other, body) {
+				t.Errorf("nothing was downloaded: %s", body)
+			}
+			resp.Body = io.NopCloser(bytes.NewReader(other))
+			return resp, nil
+		})
+	})
+	if err := w.sim.Rotate(otherKey); err != nil {
+		t.Fatal(err)
+	}
+	if err := pays(t, w, "a"); err == nil || !strings.Contains(err.Error(), "another certificate than the one that was asked for") {
+		t.Errorf("with another certificate: %v", err)
+	}
+	wrong = false
+	w.clock.set(start.Add(2 * time.Minute))
+	if err := pays(t, w, "b"); err != nil || w.paid()["b"] != 470 {
+		t.Errorf("with the one that was asked for: %v, %v", err, w.paid())
 	}
 }
 

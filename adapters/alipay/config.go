@@ -30,6 +30,13 @@ const (
 	refundWithin  = 90 * 24 * time.Hour // an assumption: the contract says it, three months as a rule
 )
 
+// payerEvery is how often an order may be asked about whose payer confirms it: the
+// platform's guide says 3 to 5 seconds.
+const payerEvery = 5 * time.Second
+
+// paymentCodes are what wallets show: digits, or a code of a face.
+var paymentCodes = []driver.CodeForm{{From: "25", To: "30", Min: 16, Max: 24}, {From: "fp", To: "fp", Min: 35, Max: 35, Letters: true}}
+
 // beijing is the platform's zone; it has had no daylight saving since 1991.
 var beijing = time.FixedZone("Asia/Shanghai", 8*60*60)
 
@@ -180,6 +187,10 @@ func (p *Provider) Describe() driver.Description {
 	}
 	d.Version = "v2-" + string(p.config.Collect)
 	d.Limits.ReverseWithin = reverseWithin
+	d.Limits.ByAgreement = p.config.Collect == Withholding
+	if p.config.Collect == Barcode {
+		d.PaymentCodes, d.Limits.PayerEvery = paymentCodes, payerEvery
+	}
 	if p.config.NotifyURL != "" {
 		d.Limits.Notices = driver.EveryFinalState
 	}

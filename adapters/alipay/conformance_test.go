@@ -32,6 +32,13 @@ func (h *harness) GarbleNext()    { h.sim.ArmNext(alipaysim.ArmGarble) }
 func (h *harness) DeclineNext()   { h.sim.ArmNext(alipaysim.ArmDecline) }
 func (h *harness) PartialNext()   { h.sim.ArmNext(alipaysim.ArmPartial) }
 
+// settling is a harness of offlinepay, which says of each order when to send it again.
+type settling struct{ *harness }
+
+func (h settling) BusyNext()            { h.sim.ArmNext(alipaysim.ArmBusy) }
+func (h settling) BusyUntil() time.Time { return h.clock.now().Add(time.Minute) }
+func (h settling) Wait()                { h.clock.set(h.BusyUntil()) }
+
 // Moved reads the platform's own book, in the order in which it acted.
 func (h *harness) Moved() []drivertest.Move {
 	type move struct {
@@ -115,7 +122,7 @@ func TestConformance(t *testing.T) {
 	for name, finds := range map[string]bool{"query finds offlinepay orders": true, "query does not find them": false} {
 		t.Run(name, func(t *testing.T) {
 			drivertest.Run(t, func(t *testing.T) drivertest.Harness {
-				return &harness{world: newWorld(t, func(c *alipaysim.Config) { c.FindOffline = finds }), t: t}
+				return settling{&harness{world: newWorld(t, func(c *alipaysim.Config) { c.FindOffline = finds }), t: t}}
 			})
 		})
 	}

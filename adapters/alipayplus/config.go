@@ -203,7 +203,7 @@ func (c Config) check() error {
 
 // Describe implements [driver.Provider].
 func (p *Provider) Describe() driver.Description {
-	return driver.Description{
+	d := driver.Description{
 		Name: "alipayplus", Version: string(p.config.Family) + "-" + string(p.config.Collect), Currencies: []citygate.Currency{p.config.Currency},
 		BatchMax: 1, IDMax: idMax, ResubmitSafe: true,
 		QuietTime: p.config.QuietTime, PollEvery: p.config.PollEvery, Deadline: p.config.Deadline,
@@ -212,6 +212,11 @@ func (p *Provider) Describe() driver.Description {
 			Notices: driver.EveryFinalState,
 		},
 	}
+	if p.config.Collect == PaymentCode || p.config.Collect == EntryCode {
+		// Each wallet has its own; the platform publishes no list of them.
+		d.PaymentCodes, d.Limits.PayerEvery = []driver.CodeForm{{Min: 8, Max: 128, Letters: true}}, pollDefault
+	}
+	return d
 }
 
 // Able implements [driver.Selective].

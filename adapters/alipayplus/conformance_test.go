@@ -48,6 +48,7 @@ type world struct {
 	sim      *alipayplussim.Server
 	config   alipayplus.Config
 	provider *alipayplus.Provider
+	in       func(citygate.Currency) *world // another one, with fares in a currency
 }
 
 func (w *world) now() time.Time      { w.mu.Lock(); defer w.mu.Unlock(); return w.at }
@@ -59,6 +60,14 @@ func newWorld(t testing.TB, change func(*alipayplussim.Config, *alipayplus.Confi
 	t.Helper()
 	keys(t)
 	w := &world{at: start}
+	w.in = func(c citygate.Currency) *world {
+		return newWorld(t, func(s *alipayplussim.Config, a *alipayplus.Config) {
+			if change != nil {
+				change(s, a)
+			}
+			a.Currency = c
+		})
+	}
 	sim := alipayplussim.Config{
 		Clock: w.now, Key: platform, Merchants: []alipayplussim.Merchant{{ClientID: clientID, Key: &own.PublicKey, FeePPM: 6000}},
 		Rates: map[string]string{"MOP/HKD": "0.97087379", "HKD/MOP": "1.0285"},
@@ -109,6 +118,16 @@ func (h harness) DelayNext()                                { h.sim.ArmNext(alip
 func (h harness) GarbleNext()                               { h.sim.ArmNext(alipayplussim.ArmGarble) }
 func (h harness) DeclineNext()                              { h.sim.ArmNext(alipayplussim.ArmDecline) }
 func (h harness) PartialNext()                              {} // one debit a call
+func (h harness) BusyNext()                                 { h.sim.ArmNext(alipayplussim.ArmBusy) }
+
+// In is another world, but where riders pay in another currency: there is no rate.
+func (h harness) In(c citygate.Currency) (drivertest.Harness, bool) {
+	if h.config.PayCurrency != "" {
+		return nil, false
+	}
+	return harness{h.in(c)}, true
+}
+
 func (h harness) Secrets() []string {
 	return []string{own.D.String(), "signature=", token, shown, "/v1/transactions", "keyVersion"}
 }

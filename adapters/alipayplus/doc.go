@@ -30,6 +30,10 @@
 // more than a unit away from its amount at its rate. A fee row belongs to its
 // payment or refund.
 //
+// Disputes: Antom notifies of them (notifyDispute), and such a notification is noted. The
+// money of one moves with the file's rows DISPUTE and DISPUTE_REVERSAL, under numbers of
+// their own, which the gateway records.
+//
 // Assumptions, from no published document: the aps paths beside pay and inquiry;
 // that files are served over HTTPS as they lie on the platform's SFTP server, and
 // the names of transaction files; the columns of the settlement's summary; that a

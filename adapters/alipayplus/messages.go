@@ -136,6 +136,11 @@ type answer struct {
 	RefundStatus          string  `json:"refundStatus,omitempty"`
 	RefundAmount          *amount `json:"refundAmount,omitempty"`
 	GrossRefundSettlement *amount `json:"grossSettlementRefundAmount,omitempty"`
+
+	DisputeID     string `json:"disputeId,omitempty"` // ams
+	DisputeType   string `json:"disputeNotificationType,omitempty"`
+	DisputeResult string `json:"disputeJudgedResult,omitempty"`
+	DisputeTime   string `json:"disputeTime,omitempty"`
 }
 
 // exchange reads what became of money between currencies. paid is the currency's

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"time"
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -48,6 +49,9 @@ func (p *Provider) ParseNotify(_ context.Context, n driver.Notification) (driver
 // is named as such; one in the payer's is part of the exchange, and the gateway
 // compares it with the quote of the charge.
 func (p *Provider) notice(a *answer) (driver.Notice, error) {
+	if a.DisputeID != "" || a.DisputeType != "" {
+		return disputed(a), nil
+	}
 	result := a.Result
 	if a.PaymentResult != nil {
 		result = *a.PaymentResult
@@ -77,6 +81,22 @@ func (p *Provider) notice(a *answer) (driver.Notice, error) {
 	}
 	err := p.fill(&r, a, a.PaymentAmount, a.GrossSettlement)
 	return driver.Notice{Kind: driver.NoticePayment, Result: r}, err
+}
+
+// disputed reads a notification of a dispute (notifyDispute of Antom): that it began, was
+// judged or withdrawn, or that there is a day to answer by. It is noted and moves no money:
+// what a dispute takes, and gives back, are rows of the file with numbers of their own, and
+// what is documented does not say that such a number is the dispute's.
+func disputed(a *answer) driver.Notice {
+	why := a.DisputeType
+	if a.DisputeResult != "" {
+		why += " " + a.DisputeResult
+	}
+	taken := driver.Taken{Reference: clip(a.DisputeID), State: driver.TakenOther, FeeUnsaid: true, ReasonCode: clip(why)}
+	if at, err := time.Parse(time.RFC3339, a.DisputeTime); err == nil {
+		taken.At = at.UTC()
+	}
+	return driver.Notice{Kind: driver.NoticeReversal, ChargeID: a.RequestID, Taken: taken}
 }
 
 func (p *Provider) fill(r *driver.Result, a *answer, paid, settled *amount) error {

@@ -181,6 +181,10 @@ func TestNotifications(t *testing.T) {
 		if n := w.sim.Deliver(t.Context(), http.DefaultClient, arm); n != 0 {
 			t.Errorf("%s: %d were taken", arm, n)
 		}
+		if w.sim.Deliver(t.Context(), http.DefaultClient, ""); len(heard) != 0 {
+			t.Errorf("%s: sent again at once", arm)
+		}
+		w.add(10 * time.Minute) // until the platform tries again
 	}
 	if len(heard) != 0 || refused != 12 {
 		t.Fatalf("heard %d, refused %d; want 0 and 12", len(heard), refused)
@@ -201,6 +205,22 @@ func TestNotifications(t *testing.T) {
 	}
 	if heard[0].Result.Exchange.Paid != d.Quote.Pays {
 		t.Errorf("the first says %+v was paid; want %s", heard[0].Result.Exchange, d.Quote.Pays)
+	}
+	// Disputes are told, and are nobody's payment: nothing follows from them but what the file says.
+	heard = nil
+	for _, x := range [][2]string{{"DISPUTE_CREATED", ""}, {"DISPUTE_JUDGED", "ACCEPT_BY_MERCHANT"}} {
+		if err := w.sim.Dispute(w.config.ClientID, "ride2", "d1", x[0], x[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.sim.Deliver(t.Context(), http.DefaultClient, ""); n != 2 || len(heard) != 2 {
+		t.Fatalf("%d of 2 were acknowledged, and %+v heard", n, heard)
+	}
+	for i, why := range []string{"DISPUTE_CREATED", "DISPUTE_JUDGED ACCEPT_BY_MERCHANT"} {
+		n := heard[i]
+		if n.Kind != driver.NoticeReversal || n.ChargeID != "ride2" || n.Taken.State != driver.TakenOther || n.Taken.Reference != "d1" || n.Taken.ReasonCode != why || n.Taken.At.IsZero() || n.Result != (driver.Result{}) {
+			t.Errorf("a dispute is %+v", n)
+		}
 	}
 }
 

@@ -67,11 +67,11 @@ func TestEveryProductIsListed(t *testing.T) {
 }
 
 // A simulator that outsiders run tells merchants of payments, as its product does:
-// without being asked to.
+// without being asked to. One that they made to die comes back with its book.
 func TestSimulatorsTellOutsiders(t *testing.T) {
-	for name, c := range map[string]struct{ op, biz string }{
-		"unionpay": {"consume", `{"orderId":"ride00001","txnTime":"20260302143000","txnAmt":"470","qrNo":"6220485073630469936"}`},
-		"openloop": {"pay", `{"order":"day1","amount":{"minor":470,"currency":"EUR"},"source":{"token":"tok_1"},"notify_url":"NOTIFY"}`},
+	for name, c := range map[string]struct{ op, biz, ask string }{
+		"unionpay": {"consume", `{"orderId":"ride00001","txnTime":"20260302143000","txnAmt":"470","qrNo":"6220485073630469936"}`, `{"orderId":"ride00002","txnTime":"20260302143000"}`},
+		"openloop": {"pay", `{"order":"day1","amount":{"minor":470,"currency":"EUR"},"source":{"token":"tok_1"},"notify_url":"NOTIFY"}`, `{"order":"day2"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,6 +113,26 @@ func TestSimulatorsTellOutsiders(t *testing.T) {
 				}
 			case <-time.After(20 * time.Second):
 				t.Error("nobody was told")
+			}
+			armed, err := http.Post(sim.Address+"/sim/arm?next=die", "", nil)
+			if err != nil || armed.StatusCode != http.StatusNoContent {
+				t.Fatalf("%+v, %v", armed, err)
+			}
+			_ = armed.Body.Close()
+			second := strings.NewReplacer("ride00001", "ride00002", "day1", "day2").Replace(biz)
+			if a, err := tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: c.op, Biz: json.RawMessage(second)}); err != nil || a.Unknown == "" {
+				t.Fatalf("a payment whose answer died: %+v, %v", a, err)
+			}
+			var a party.Answer
+			for range 400 {
+				a, err = tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: "query", Biz: json.RawMessage(c.ask)})
+				if err == nil && a.Unknown == "" {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if err != nil || a.Unknown != "" || a.Refused != "" || !strings.Contains(string(a.Body), "470") {
+				t.Errorf("after it came back: %+v, %v", a, err)
 			}
 		})
 	}

@@ -80,13 +80,15 @@ const (
 
 // A Taken is a payment that was taken back, as a notice tells of it. References are those
 // of the bill's rows (BillLine.RefundID), and Fee is what those rows keep: what a notice
-// and a row say otherwise about one reference waits for somebody to look.
+// and a row say otherwise about one reference waits for somebody to look. A fee that a
+// notice does not say is booked once, from the row. Outcomes may come before what they are of.
 type Taken struct {
 	Reference  string         // the provider's own of what is told
 	Of         string         // of an outcome: the reference of what was taken
 	State      TakenState     // [TakenOther] changes nothing
 	Amount     citygate.Money // positive: what was taken, or of a won one came back; a lost one has none
 	Fee        int64          // minor units that the provider keeps for it; of an outcome, negative: gave back
+	FeeUnsaid  bool           // it does not say the fee, which is not 0 for that: Fee is 0, and the bill's row says it
 	ReasonCode string
 	At         time.Time
 }
@@ -128,13 +130,18 @@ type Notifier interface {
 type DenyChange struct {
 	OurID    string // names the change; the same again is one change
 	RiderRef string
-	CardRef  string // of a card in the rider's wallet, where the product lists cards
-	Denied   bool
-	Reason   string // for people; may be shown to the rider
-	At       time.Time
+	// CardRef is of a card in the rider's wallet, where the product lists cards. The
+	// gateway sends none: it denies whole riders here, and cards by a [CardIssuer].
+	CardRef string
+	Denied  bool
+	Reason  string // for people; may be shown to the rider
+	At      time.Time
 }
 
-// A DenyPush tells the provider whom the operator refuses.
+// A DenyPush tells the provider whom the operator refuses: riders. The denial of one
+// device of a rider is told to nobody. What products list is the rider and the card in
+// his wallet (alipay's namelist.sync: user_block_id, partner_block_id); a device of ours
+// has a credential that they never saw, and to list its rider would stop his others.
 type DenyPush interface {
 	// PushDeny is idempotent. After an error the change is sent again.
 	PushDeny(ctx context.Context, change DenyChange) error
@@ -251,27 +258,16 @@ type CardTap struct {
 	At       time.Time
 }
 
-// A Recovery says who starts the recovery of a debt.
-type Recovery string
-
-// The ways.
-const (
-	RecoverByMerchant Recovery = "merchant"
-	RecoverByRider    Recovery = "rider"
-	RecoverByTap      Recovery = "tap"
-)
-
 // An Authorization asks for or captures money of a card.
 type Authorization struct {
 	OurID  string
 	Tap    CardTap
 	Amount citygate.Money // of Capture; may be more than was authorized where the scheme says so
-	Of     Ref            // the authorization that is captured, voided or recovered
+	Of     Ref            // the authorization that is captured or voided
 
 	// FirstRide captures a declined authorization under the scheme's first-ride
 	// rule; it has an OurID of its own.
 	FirstRide bool
-	Recovery  Recovery
 }
 
 // A Liability says who bears a decline.
@@ -294,12 +290,17 @@ type AuthorizationResult struct {
 // An Authorizer charges contactless bank cards in the steps the schemes know.
 // Every step has its own OurID; a lost reply leaves the step open, and the same
 // step is asked again under the same id.
+//
+// The gateway itself takes none of the steps: what it collects was ridden offline, and
+// is one debit (Submit), asked for again as Debit.FirstRide and Debit.Recovery and undone
+// by a [Reverser]; whether a card is good it asks by [RiderCheck], which needs no tap. The
+// steps are for programs that have the card at the reader, online: `adapter call` and
+// those of one's own.
 type Authorizer interface {
 	Verify(ctx context.Context, a Authorization) (AuthorizationResult, error) // no money
 	Authorize(ctx context.Context, a Authorization) (AuthorizationResult, error)
 	Capture(ctx context.Context, a Authorization) (AuthorizationResult, error)
 	Void(ctx context.Context, a Authorization) (AuthorizationResult, error)
-	RecoverDebt(ctx context.Context, a Authorization) (AuthorizationResult, error)
 }
 
 // A CardState is the state of an operator's card in a rider's wallet.
@@ -339,13 +340,15 @@ type IssuedCode struct {
 	NotAfter  time.Time
 }
 
-// A DeviceEnroller has the provider certify one validator's key.
+// A DeviceEnroller has the provider certify one validator's key. The gateway does not
+// call it: it is there for programs of one's own.
 type DeviceEnroller interface {
 	CertifyDevice(ctx context.Context, ourID string, devicePublicKey []byte) (certificate []byte, err error)
 }
 
 // An ArrearSync has the provider look at an unpaid debit again. It says whether
-// the call was taken and nothing of the debt.
+// the call was taken and nothing of the debt. The gateway does not call it: it asks for
+// a debt again by a debit, and it is there for programs of one's own.
 type ArrearSync interface {
 	SyncArrear(ctx context.Context, ref Ref) error
 }

@@ -122,6 +122,20 @@ type Debit struct {
 	// content, and only where Limits.FirstRide allows it.
 	FirstRide bool
 
+	// Recovery says that the debit asks for a debt, and who started that. It is
+	// content, and only a way that Limits.Recoveries knows; a debt that is asked for in no
+	// such way is a debit like any other.
+	Recovery Recovery
+
+	// Recovers is the declined debit whose debt is asked for: of a Recovery always,
+	// of a FirstRide where Limits.Recoveries knows any way, and of nothing else. Its
+	// Amount is what was declined; Debit.Amount is never more. It is content.
+	Recovers Ref
+
+	// Shown is what the payer showed a reader when he started a [RecoverByTap], as
+	// opaque as Evidence, which stays that of the rides. It is content.
+	Shown []byte
+
 	// Quote is the rate at which the payer pays in another currency, once the
 	// gateway has one of a [Quoter]. It is content. The zero value has none.
 	Quote Quote
@@ -130,6 +144,17 @@ type Debit struct {
 	// sent again after it certainly had not been; "" where it is none. It is content.
 	Mark string
 }
+
+// A Recovery says who starts the recovery of a debt: another try to collect what was
+// declined before.
+type Recovery string
+
+// The ways.
+const (
+	RecoverByMerchant Recovery = "merchant" // by his schedule, or because one of his people says so
+	RecoverByRider    Recovery = "rider"    // who asks to pay
+	RecoverByTap      Recovery = "tap"      // the rider shows his code or card to a reader again
+)
 
 // A Ref is everything ever learnt about a submitted debit.
 type Ref struct {
@@ -192,6 +217,10 @@ type Description struct {
 	PollEvery    time.Duration       // cadence of Query when the provider names none
 	Deadline     time.Duration       // of one call; 0 = the caller's context alone
 	Limits       Limits
+
+	// PaymentCodes are the forms of the codes that debits are made on
+	// (Debit.AuthCode); none: it collects in another way.
+	PaymentCodes []CodeForm
 }
 
 // A Provider collects money. Implementations are safe for concurrent use, hold

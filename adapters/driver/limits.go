@@ -29,15 +29,47 @@ type Limits struct {
 	// declined may be asked for once more as Debit.FirstRide.
 	FirstRide bool
 
+	// Recoveries says how the product knows the recovery of debts. The zero value: a
+	// debt is asked for as any other debit.
+	Recoveries Recoveries
+
+	// ByAgreement says that debits rest on agreements of [Contract]: Debit.RiderRef is the
+	// ID of one.
+	ByAgreement bool
+
 	// QueryDelay is how long after the attempt a Query says nothing that
 	// counts; before it even Absent is not worth asking for.
 	QueryDelay time.Duration
+
+	// PayerEvery is how often a payment may be asked about that waits for its payer to
+	// confirm it; 0 = Description.PollEvery.
+	PayerEvery time.Duration
 
 	// Notices is what the product promises to tell of its own accord.
 	Notices NoticePromise
 	// NoticeWithin is how soon a notification must be acknowledged; 0 = unknown.
 	NoticeWithin time.Duration
 }
+
+// Recoveries are the ways in which a product knows the recovery of a debt. A debit of
+// such a way names the declined one (Debit.Recovery, Debit.Recovers).
+type Recoveries struct {
+	ByMerchant, ByRider, ByTap bool
+
+	// Tries and Within are how often, and how long after the decline, the merchant may
+	// ask for a debt on his own, by the rules of the scheme; 0 = nothing is said. The
+	// gateway holds to them before it sends.
+	Tries  int
+	Within time.Duration
+}
+
+// Has reports whether the product knows a way.
+func (r Recoveries) Has(way Recovery) bool {
+	return way == RecoverByMerchant && r.ByMerchant || way == RecoverByRider && r.ByRider || way == RecoverByTap && r.ByTap
+}
+
+// Any reports whether it knows any.
+func (r Recoveries) Any() bool { return r.ByMerchant || r.ByRider || r.ByTap }
 
 // A Charset names the characters that ids may have.
 type Charset string

@@ -11,6 +11,7 @@
 // real product is a simulator behind HTTP. Each case gets a fresh harness. Cases
 // for optional abilities run if the adapter has them.
 //
+// docs/adapter-tutorial.md lists the cases by subject, and says what is held elsewhere.
 // Every case is known to catch something: the kit's own tests hold one broken
 // adapter per case, which fails it. A case that fails prints its rule. What the kit cannot
 // show is that the simulator is like the real product; that needs the product's
@@ -120,7 +121,7 @@ func play(t interface {
 	c.run(t, h)
 }
 
-var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases)
+var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases, recoveryCases, limitCases)
 
 var firstCases = []testCase{
 	{"amounts", "the far side moves exactly the amount asked for, to the minor unit", always, amounts},

@@ -600,6 +600,71 @@ var moreMutants = map[string]breakage{
 				return d.Query(ctx, ref)
 			}}
 	},
+	"recovery": sends(func(d *driver.Debit) { // asks for the declined one again, by its id
+		if d.Recovery != "" {
+			d.OurID = d.Recovers.OurID
+		}
+	}),
+	"recovery_garbled": reads(func(_ context.Context, debits []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		if err != nil && debits[0].Recovery != "" { // what was declined once is declined again
+			return saying(debits, driver.Declined), nil
+		}
+		return results, err
+	}),
+	"recovery_of_paid": sends(func(d *driver.Debit) { d.Recovery, d.Recovers = "", driver.Ref{} }), // a debit like any other
+	"recovery_once": sends(func(d *driver.Debit) { // says whose idea it is once
+		if d.Recovery != "" && d.OurID != "first" {
+			d.Recovery, d.Recovers = "", driver.Ref{}
+		}
+	}),
+	"recovery_content": sends(func(d *driver.Debit) { // does not say which debt
+		if d.Recovery != "" {
+			d.Recovers.OurID = "debta"
+		}
+	}),
+	"busy": reads(func(_ context.Context, debits []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		if err == nil && !results[0].RetryAt.IsZero() { // what is not a yes is a no
+			return saying(debits, driver.Declined), nil
+		}
+		return results, err
+	}),
+	"busy_again": func(d *toyDriver) driver.Provider { // takes a number that was turned away for used
+		away := map[string]bool{}
+		return &mutant{toyDriver: d, submit: func(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+			if away[debits[0].OurID] {
+				return saying(debits, driver.Unknown), nil
+			}
+			results, err := d.Submit(ctx, debits)
+			if err == nil && !results[0].RetryAt.IsZero() {
+				away[debits[0].OurID], results[0].RetryAt = true, time.Time{}
+			}
+			return results, err
+		}}
+	},
+	"busy_until": reads(func(_ context.Context, _ []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		for i := range results { // does not look at Retry-After
+			results[i].RetryAt = time.Time{}
+		}
+		return results, err
+	}),
+	"exponents": sends(func(d *driver.Debit) { // everything has hundredths
+		if d.Amount.Currency == "JPY" {
+			d.Amount.Minor *= 100
+		}
+	}),
+	"exponents_refund": gives(func(r *driver.Refund) { // as above: the last of three places is lost
+		if r.Amount.Currency == "KWD" {
+			r.Amount.Minor -= r.Amount.Minor % 10
+		}
+	}),
+	"exponents_bill": billReads(func(lines []driver.BillLine, err error) ([]driver.BillLine, error) {
+		for i, l := range lines { // reads units and hundredths
+			if l.Amount.Currency != "HKD" {
+				lines[i].Amount.Minor *= 100
+			}
+		}
+		return lines, err
+	}),
 	"mark_of_refund": func(d *toyDriver) driver.Provider { // asks by the payment's, as it was never told another
 		return &mutant{toyDriver: d, queryRefund: func(ctx context.Context, r driver.Refund) (driver.Result, error) {
 			r.Mark = r.Charge.Mark

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -51,7 +52,7 @@ var paymentCases = []testCase{
 	{"subject_hostile", "text for people can hold any character and break nothing", always, subjectHostile},
 	{"subject_long", "text for people can be long and breaks nothing", always, subjectLong},
 	{"parallel_same", "one debit submitted eight times at once is one payment", resubmits, parallelSame},
-	{"parallel_many", "debits submitted at once are each paid, once", always, parallelMany},
+	{"parallel_many", "a hundred debits submitted at once are each paid, once", always, parallelMany},
 	{"secrets_described", "a description holds no secret", always, secretsDescribed},
 	{"prompt_query", "a context that ends makes Query return promptly", always, promptQuery},
 }
@@ -88,14 +89,14 @@ func describeStatic(t TB, h Harness) {
 
 func equalDescriptions(a, b driver.Description) bool {
 	return a.Name == b.Name && a.Version == b.Version && a.BatchMax == b.BatchMax && a.IDMax == b.IDMax && a.ResubmitSafe == b.ResubmitSafe &&
-		a.QuietTime == b.QuietTime && a.PollEvery == b.PollEvery && a.Deadline == b.Deadline && a.Limits == b.Limits
+		a.QuietTime == b.QuietTime && a.PollEvery == b.PollEvery && a.Deadline == b.Deadline && a.Limits == b.Limits && slices.Equal(a.PaymentCodes, b.PaymentCodes)
 }
 
 func describeLimits(t TB, h Harness) {
 	d := h.Provider().Describe()
 	l := d.Limits
-	negative := min(l.IDMin, l.RefundsMax) < 0 || min(l.AmountMin, l.AmountMax) < 0 ||
-		min(l.ReverseAfter, l.ReverseWithin, l.RefundWithin, l.QueryDelay, l.NoticeWithin, d.QuietTime, d.PollEvery, d.Deadline) < 0
+	negative := min(l.IDMin, l.RefundsMax, l.Recoveries.Tries) < 0 || min(l.AmountMin, l.AmountMax) < 0 ||
+		min(l.ReverseAfter, l.ReverseWithin, l.RefundWithin, l.QueryDelay, l.NoticeWithin, l.PayerEvery, l.Recoveries.Within, d.QuietTime, d.PollEvery, d.Deadline) < 0
 	crossed := l.IDMin > d.IDMax || (l.AmountMax > 0 && l.AmountMin > l.AmountMax) || (l.ReverseWithin > 0 && l.ReverseAfter > l.ReverseWithin)
 	if negative || crossed {
 		t.Errorf("limits %+v with ids of at most %d", l, d.IDMax)
@@ -467,9 +468,9 @@ func parallelSame(t TB, h Harness) {
 }
 
 func parallelMany(t TB, h Harness) {
-	debits := make([]driver.Debit, 20)
+	debits := make([]driver.Debit, 100)
 	for i := range debits {
-		debits[i] = debit(h, "many"+string(rune('a'+i)), int64(100+i))
+		debits[i] = debit(h, fmt.Sprintf("many%02d", i), int64(100+i))
 	}
 	results, errs := make([]driver.Result, len(debits)), make([]error, len(debits))
 	together(len(debits), func(i int) { results[i], errs[i] = submit(t.Context(), h, debits[i]) })

@@ -41,7 +41,9 @@ type item struct {
 	Code     string `json:"code,omitempty"`  // set on questions about codes
 	Rider    string `json:"rider,omitempty"` // whose the code is
 	Mark     string `json:"mark,omitempty"`  // names it beside its id
-	State    string `json:"state"`           // done, refused, unsure, conflict, absent
+	Way      string `json:"way,omitempty"`   // of a recovery
+	Recovers string `json:"recovers,omitempty"`
+	State    string `json:"state"` // done, refused, unsure, conflict, absent
 }
 
 type toy struct {
@@ -94,6 +96,11 @@ func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	trick := far.next
 	far.next = ""
+	if trick == "busy" {
+		w.Header().Set("Retry-After", toyLater.Format(http.TimeFormat))
+		http.Error(w, "too many", http.StatusTooManyRequests)
+		return
+	}
 	for i := range items {
 		far.act(&items[i], trick, i)
 	}
@@ -150,7 +157,7 @@ func (far *toy) act(it *item, trick string, i int) {
 		return
 	}
 	if old, ok := far.known[it.ID]; ok {
-		if old.Minor != it.Minor || old.Charge != it.Charge || old.Mark != it.Mark {
+		if old.Minor != it.Minor || old.Charge != it.Charge || old.Mark != it.Mark || old.Way != it.Way || old.Recovers != it.Recovers {
 			it.State = "conflict"
 			return
 		}
@@ -158,10 +165,10 @@ func (far *toy) act(it *item, trick string, i int) {
 		return
 	}
 	switch {
-	case it.Minor <= 0 || it.Minor > toyMost || it.Currency != "HKD":
+	case it.Minor <= 0 || it.Minor > toyMost || !slices.Contains(toyCurrencies, citygate.Currency(it.Currency)):
 		it.State = "refused"
 		return
-	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge):
+	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge), it.Way != "" && it.Minor > far.owed(it.Recovers):
 		it.State = "refused"
 	case trick == "partial" && i == 1:
 		it.State = "unsure"
@@ -184,6 +191,19 @@ func (far *toy) left(charge string) int64 {
 		}
 	}
 	return left
+}
+
+// owed gives what of a declined payment was not recovered.
+func (far *toy) owed(id string) int64 {
+	if far.known[id].State != "refused" {
+		return 0
+	}
+	for _, it := range far.known {
+		if it.Recovers == id && it.State == "done" {
+			return 0
+		}
+	}
+	return far.known[id].Minor
 }
 
 // bill lists what was moved, one JSON object a line, after a line with the sum.
@@ -210,12 +230,17 @@ type toyDriver struct {
 
 var toyNoon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
+// toyLater is when the toy wants to be asked again.
+var toyLater = toyNoon.Add(90 * time.Second)
+
+var toyCurrencies = []citygate.Currency{"HKD", "JPY", "KWD"}
+
 const toyMost = 1_000_000_000
 
 func (d *toyDriver) Describe() driver.Description {
 	return driver.Description{
-		Name: "toy", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
-		Limits: driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly},
+		Name: "toy", Currencies: slices.Clone(toyCurrencies), BatchMax: 3, IDMax: 64, ResubmitSafe: true,
+		Limits: driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
 	}
 }
 
@@ -235,6 +260,11 @@ func (d *toyDriver) call(ctx context.Context, path string, body []byte) (wire.Re
 	return wire.Do(d.http, req, wire.CallLimit)
 }
 
+// tooMany is the error of a far side that is asked too often.
+type tooMany struct{ until time.Time }
+
+func (tooMany) Error() string { return "toy: too many" }
+
 func (d *toyDriver) items(ctx context.Context, path string, items []item) ([]item, error) {
 	var body []byte
 	if items != nil {
@@ -243,6 +273,10 @@ func (d *toyDriver) items(ctx context.Context, path string, items []item) ([]ite
 	r, err := d.call(ctx, path, body)
 	if err != nil {
 		return nil, err
+	}
+	if r.Status == http.StatusTooManyRequests {
+		until, err := http.ParseTime(r.Header.Get("Retry-After"))
+		return nil, errors.Join(tooMany{until}, err)
 	}
 	var got []item
 	if err := json.Unmarshal(r.Body, &got); err != nil {
@@ -269,21 +303,23 @@ func toyResult(id string, items []item) driver.Result {
 func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
 	items := make([]item, len(debits))
 	for i, debit := range debits {
-		if debit.Amount.Currency != "HKD" {
+		if !slices.Contains(toyCurrencies, debit.Amount.Currency) {
 			return nil, driver.ErrCurrencyUnsupported
 		}
 		if debit.Amount.Minor <= 0 || debit.Amount.Minor > toyMost {
 			return nil, driver.ErrNotPerformed
 		}
-		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: "HKD", Mark: debit.Mark}
+		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: string(debit.Amount.Currency), Mark: debit.Mark, Way: string(debit.Recovery), Recovers: debit.Recovers.OurID}
 	}
 	got, err := d.items(ctx, "/pay", items)
-	if err != nil {
+	var many tooMany
+	if err != nil && !errors.As(err, &many) {
 		return nil, err
 	}
 	results := make([]driver.Result, len(debits))
 	for i, debit := range debits {
 		results[i] = toyResult(debit.OurID, got)
+		results[i].RetryAt = many.until
 	}
 	return results, nil
 }
@@ -314,10 +350,10 @@ func (d *toyDriver) Query(ctx context.Context, ref driver.Ref) (driver.Result, e
 }
 
 func (d *toyDriver) Refund(ctx context.Context, r driver.Refund) (driver.Result, error) {
-	if r.Amount.Currency != "HKD" || r.Amount.Minor <= 0 {
+	if !slices.Contains(toyCurrencies, r.Amount.Currency) || r.Amount.Minor <= 0 {
 		return driver.Result{OurID: r.OurID}, driver.ErrNotPerformed
 	}
-	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: "HKD", Mark: r.Mark}})
+	got, err := d.items(ctx, "/refund", []item{{ID: r.OurID, Charge: r.Charge.OurID, Minor: r.Amount.Minor, Currency: string(r.Amount.Currency), Mark: r.Mark}})
 	return toyResult(r.OurID, got), err
 }
 
@@ -462,6 +498,9 @@ func (h *toyHarness) DelayNext()            { h.far.arm("delay") }
 func (h *toyHarness) GarbleNext()           { h.far.arm("garble") }
 func (h *toyHarness) DeclineNext()          { h.far.arm("decline") }
 func (h *toyHarness) PartialNext()          { h.far.arm("partial") }
+func (h *toyHarness) BusyNext()             { h.far.arm("busy") }
+func (h *toyHarness) BusyUntil() time.Time  { return toyLater }
+func (h *toyHarness) Wait()                 {} // it does not look at the time
 func (h *toyHarness) EndDay() citygate.Date { return citygate.DateOf(toyNoon) }
 func (h *toyHarness) Secrets() []string     { return []string{toySecret} }
 

@@ -101,26 +101,3 @@ func (p *Provider) Void(ctx context.Context, a driver.Authorization) (driver.Aut
 	}
 	return p.step(ctx, a, request{Operation: opVoid, Amount: money(a.Of.Amount), TargetOrder: a.Of.OurID})
 }
-
-// RecoverDebt implements [driver.Authorizer]. Of is what was declined. A tap brings
-// new chip data; the merchant's own asks the card itself, also of one that was
-// tapped as a device.
-func (p *Provider) RecoverDebt(ctx context.Context, a driver.Authorization) (driver.AuthorizationResult, error) {
-	kind := recoveries[a.Recovery]
-	if kind == "" {
-		return driver.AuthorizationResult{}, fmt.Errorf("%w: %s: a recovery is the merchant's, the rider's or a tap's", driver.ErrNotPerformed, clip(a.OurID))
-	}
-	if err := errors.Join(p.priced(a.OurID, a.Amount), p.priced(a.Of.OurID, a.Of.Amount), tokenOnly(a.Tap.Token)); err != nil {
-		return driver.AuthorizationResult{}, err
-	}
-	r := request{Operation: opPay, Amount: money(a.Amount), TargetOrder: a.Of.OurID}
-	r.Source, r.Transit = tapped(a.Tap)
-	r.Transit.Kind = kind
-	switch {
-	case a.Recovery == driver.RecoverByTap && len(a.Tap.Chip) == 0:
-		return driver.AuthorizationResult{}, fmt.Errorf("%w: %s: a recovery by a tap needs what the chip said then", driver.ErrNotPerformed, a.OurID)
-	case a.Recovery == driver.RecoverByMerchant:
-		r.Source.Account, r.Source.Chip = "FUNDING", ""
-	}
-	return p.step(ctx, a, r)
-}

@@ -33,6 +33,10 @@ type Rules struct {
 	AggregateWithin Duration `json:"aggregate_within,omitzero"`
 	// OverCapture says that more may be captured than was authorised.
 	OverCapture bool `json:"over_capture,omitempty"`
+	// RecoverTries and RecoverWithin are how often, and how long after the decline, the
+	// merchant may ask for a debt on his own; 0 = the contract says nothing of it.
+	RecoverTries  int      `json:"recover_tries,omitempty"`
+	RecoverWithin Duration `json:"recover_within,omitzero"`
 }
 
 // A Duration is a time such as "336h".
@@ -108,7 +112,7 @@ func New(c Config) (*Provider, error) {
 		return nil, ErrConfig.Explain("key: want a secret of at least %d bytes", keyMin)
 	case !c.Currency.Valid():
 		return nil, ErrConfig.Explain("currency: want a code such as EUR")
-	case c.Rules.FirstRideMax < 0 || c.Rules.AggregateWithin < 0:
+	case min(c.Rules.FirstRideMax, int64(c.Rules.AggregateWithin), int64(c.Rules.RecoverTries), int64(c.Rules.RecoverWithin)) < 0:
 		return nil, ErrConfig.Explain("rules: want none negative")
 	case c.HTTP == nil || c.Clock == nil:
 		return nil, ErrConfig.Explain("http and clock: both are needed")
@@ -141,7 +145,12 @@ func (p *Provider) Describe() driver.Description {
 	d := driver.Description{
 		Name: "openloop", Version: "reference-1", Currencies: []citygate.Currency{p.config.Currency}, BatchMax: 1, IDMax: idMax, ResubmitSafe: true,
 		QuietTime: p.config.QuietTime, PollEvery: p.config.PollEvery, Deadline: p.config.Deadline,
-		Limits: driver.Limits{AmountMin: 1, AmountMax: amountMax, RefundWithin: p.config.RefundUntil, FirstRide: p.config.Rules.FirstRideMax > 0},
+		Limits: driver.Limits{
+			AmountMin: 1, AmountMax: amountMax, RefundWithin: p.config.RefundUntil, FirstRide: p.config.Rules.FirstRideMax > 0,
+			Recoveries: driver.Recoveries{
+				ByMerchant: true, ByRider: true, ByTap: true, Tries: p.config.Rules.RecoverTries, Within: time.Duration(p.config.Rules.RecoverWithin),
+			},
+		},
 	}
 	if p.config.NotifyURL != "" {
 		d.Limits.Notices = driver.EveryFinalState

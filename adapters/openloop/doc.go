@@ -25,11 +25,17 @@
 // says so; the same rides are then asked for once more, under another number, as
 // Debit.FirstRide (FIRST_RIDE_RISK): the scheme pays, up to Rules.FirstRideMax.
 //
-// The steps can be had one by one as well, as a driver.Authorizer: Verify moves
-// nothing, Authorize holds, Capture takes what was held or, where Rules.OverCapture
-// allows it, more; RecoverDebt asks for a debt again, started by the merchant, by
-// the rider, or by a tap of a blocked card, whose success takes it off the deny
-// list. What is refused, lost or stolen is on that list, which is read whole.
+// A debt is asked for again as Debit.Recovery says, naming the declined
+// authorisation: by the merchant, by the rider, or by a tap of the blocked card with
+// what its chip said then. That is no aggregate, however old its rides are, and its
+// success takes the card off the deny list. How often and how long the merchant may
+// ask on his own is Rules.RecoverTries and RecoverWithin: they are stated in
+// Limits, the gateway holds to them before it sends, and the processor refuses more.
+//
+// The steps can be had one by one as well, as a driver.Authorizer, by programs that
+// tap cards online: Verify moves nothing, Authorize holds, Capture takes what was held
+// or, where Rules.OverCapture allows it, more. What is refused, lost or stolen is on
+// the deny list, which is read whole.
 //
 // APPROVED and VERIFIED are a yes; DECLINED, LOST, STOLEN and INVALID a no; PENDING
 // is open, and so are FAILED, UNAVAILABLE, UNKNOWN and every other word. VOID undoes

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type world struct {
 	sim      *openloopsim.Server
 	config   openloop.Config
 	provider *openloop.Provider
+	in       func(c citygate.Currency, numeric string) *world // another one, with fares in a currency
 }
 
 func (w *world) now() time.Time      { w.mu.Lock(); defer w.mu.Unlock(); return w.at }
@@ -46,6 +48,9 @@ func (w *world) add(d time.Duration) { w.set(w.now().Add(d)) }
 func newWorld(t testing.TB, change func(*openloopsim.Config, *openloop.Config)) *world {
 	t.Helper()
 	w := &world{at: start}
+	w.in = func(c citygate.Currency, numeric string) *world {
+		return newWorld(t, func(s *openloopsim.Config, o *openloop.Config) { s.Currency, s.Numeric, o.Currency = c, numeric, c })
+	}
 	sim := openloopsim.Config{Clock: w.now, Merchant: "valley", Key: []byte(shared), Currency: "EUR", Numeric: "978", FeePPM: 12_000, FirstRideMax: 600}
 	w.config = openloop.Config{
 		Merchant: "valley", Key: citygate.NewSecret([]byte(shared)), Currency: "EUR", NotifyURL: "https://city.example/n/cards",
@@ -87,6 +92,12 @@ func (h harness) DelayNext()                                { h.sim.ArmNext(open
 func (h harness) GarbleNext()                               { h.sim.ArmNext(openloopsim.ArmGarble) }
 func (h harness) DeclineNext()                              { h.sim.ArmNext(openloopsim.ArmDecline) }
 func (h harness) PartialNext()                              {} // one debit a call
+func (h harness) BusyNext()                                 { h.sim.ArmNext(openloopsim.ArmBusy) }
+
+func (h harness) In(c citygate.Currency) (drivertest.Harness, bool) {
+	return harness{h.in(c, map[citygate.Currency]string{"JPY": "392", "KWD": "414"}[c])}, true
+}
+
 func (h harness) Secrets() []string {
 	return []string{shared, "v1=", token, string(chip), "/v1/merchants"}
 }
@@ -326,19 +337,88 @@ func TestDebtRecovery(t *testing.T) {
 		}
 		watch.Empty = false
 		w.sim.SetCard(watch)
-		a := driver.Authorization{OurID: "debt1", Tap: tap("tok_watch"), Amount: eur(740), Of: ref(d), Recovery: how}
-		step(t, w.provider.RecoverDebt, a, driver.Succeeded)
+		again := recovery("debt1", d, how)
+		for range 2 {
+			if r, err := w.provider.Submit(t.Context(), []driver.Debit{again}); err != nil || r[0].Outcome != driver.Succeeded {
+				t.Errorf("%s: %+v, %v", how, r, err)
+			}
+		}
 		if list, err := w.provider.PullDeny(t.Context()); err != nil || len(list) != 0 || net(w) != 740 {
 			t.Errorf("%s: the deny list is %v, %v, and %d moved", how, list, err, net(w))
 		}
-	}
-	w := newWorld(t, nil)
-	a := driver.Authorization{OurID: "debt1", Tap: driver.CardTap{Token: token}, Amount: eur(740), Of: driver.Ref{OurID: "day1", Amount: eur(740)}}
-	for _, how := range []driver.Recovery{"", "dice", driver.RecoverByTap} {
-		a.Recovery = how
-		if _, err := w.provider.RecoverDebt(t.Context(), a); !errors.Is(err, driver.ErrNotPerformed) {
-			t.Errorf("%q, and a tap without a chip: %v; want ErrNotPerformed", how, err)
+		if r, err := w.provider.Submit(t.Context(), []driver.Debit{recovery("debt2", d, how)}); err != nil || r[0].Outcome != driver.Declined || net(w) != 740 {
+			t.Errorf("%s, of a debt that is paid: %+v, %v; %d moved", how, r, err, net(w))
 		}
+	}
+}
+
+// recovery asks for the debt of a declined debit.
+func recovery(id string, of driver.Debit, how driver.Recovery) driver.Debit {
+	d := of
+	d.OurID, d.Recovery, d.Recovers = id, how, ref(of)
+	if how == driver.RecoverByTap {
+		d.Shown = []byte("what the chip says now")
+	}
+	return d
+}
+
+// A recovery is of a decline, of no more than that, and of a known way; the merchant's
+// own has an end. It is no aggregate: rides that were gathered for as long as they may
+// be can still be asked for.
+func TestWhatIsNoRecovery(t *testing.T) {
+	w := newWorld(t, func(s *openloopsim.Config, c *openloop.Config) {
+		s.RecoverTries, s.RecoverWithin = 2, 20*24*time.Hour
+		c.Rules.RecoverTries, c.Rules.RecoverWithin = 2, openloop.Duration(20*24*time.Hour)
+	})
+	w.sim.SetCard(openloopsim.Card{Token: token, Empty: true})
+	d := debit("day1", 740)
+	say := func(d driver.Debit) string {
+		t.Helper()
+		r, err := w.provider.Submit(t.Context(), []driver.Debit{d})
+		if errors.Is(err, driver.ErrNotPerformed) {
+			return "not sent"
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(r[0].Outcome) + " " + r[0].ReasonCode
+	}
+	bare := recovery("r1", d, driver.RecoverByTap)
+	bare.Shown = nil
+	both := recovery("r2", d, driver.RecoverByRider)
+	both.FirstRide = true
+	more := recovery("r3", d, driver.RecoverByRider)
+	more.Amount.Minor++
+	nameless := recovery("r4", d, driver.RecoverByRider)
+	nameless.Recovers = driver.Ref{Amount: eur(740)}
+	if got := say(recovery("r0", d, driver.RecoverByRider)); got != "declined NOT_FOUND" {
+		t.Errorf("of what was never asked for: %s", got)
+	}
+	if got := say(d); got != "declined DECLINED 51" {
+		t.Fatal(got)
+	}
+	w.sim.SetCard(openloopsim.Card{Token: token, Empty: false})
+	for want, list := range map[string][]driver.Debit{"not sent": {bare, both, nameless, recovery("r5", d, "dice")}, "declined INVALID 13": {more}} {
+		for _, no := range list {
+			if got := say(no); got != want {
+				t.Errorf("%s: %s, want %s", no.OurID, got, want)
+			}
+		}
+	}
+	w.sim.SetCard(openloopsim.Card{Token: token, Empty: true})
+	for i, want := range []string{"declined DECLINED 51", "declined DECLINED 51", "declined DECLINED RECOVERY_EXHAUSTED"} {
+		if got := say(recovery(fmt.Sprint("m", i), d, driver.RecoverByMerchant)); got != want {
+			t.Errorf("the merchant's try %d: %s, want %s", i+1, got, want)
+		}
+	}
+	w.sim.SetCard(openloopsim.Card{Token: token})
+	w.add(60 * 24 * time.Hour)
+	if got := say(recovery("late", d, driver.RecoverByTap)); got != "succeeded APPROVED 00" || net(w) != 740 {
+		t.Errorf("by a tap, after 60 days: %s; %d moved", got, net(w))
+	}
+	want := driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true, Tries: 2, Within: 20 * 24 * time.Hour}
+	if l := w.provider.Describe().Limits.Recoveries; l != want {
+		t.Errorf("stated: %+v", l)
 	}
 }
 
@@ -390,6 +470,36 @@ func TestAggregatesHaveAnAge(t *testing.T) {
 	late.add(15 * 24 * time.Hour)
 	if r, err = late.provider.Submit(t.Context(), []driver.Debit{debit("day1", 470)}); err != nil || r[0].Outcome != driver.Succeeded {
 		t.Errorf("a deferred authorisation: %+v, %v", r, err)
+	}
+}
+
+// A notification is sent until somebody takes it, sealed anew each time, so that one of
+// hours ago is not refused for its age.
+func TestNotificationsAreSentAgain(t *testing.T) {
+	var w *world
+	heard, taken := 0, 0
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		n, ack, err := w.provider.ParseNotify(r.Context(), driver.Notification{Method: r.Method, Target: r.RequestURI, Header: r.Header, Body: body})
+		if err != nil || n.Result.OurID != "day1" {
+			t.Errorf("told %+v, %v", n, err)
+		}
+		if heard++; heard < 4 {
+			ack.Status = http.StatusServiceUnavailable
+		}
+		rw.WriteHeader(ack.Status)
+	}))
+	t.Cleanup(server.Close)
+	w = newWorld(t, func(_ *openloopsim.Config, c *openloop.Config) { c.NotifyURL = server.URL + "/told" })
+	if _, err := w.provider.Submit(t.Context(), []driver.Debit{debit("day1", 470)}); err != nil {
+		t.Fatal(err)
+	}
+	for range 24 * 60 {
+		taken += w.sim.Deliver(t.Context(), http.DefaultClient)
+		w.add(time.Minute)
+	}
+	if heard != 4 || taken != 1 {
+		t.Errorf("heard %d times, taken %d times; want 4 and once", heard, taken)
 	}
 }
 

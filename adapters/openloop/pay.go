@@ -188,21 +188,59 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	if within := time.Duration(p.config.Rules.AggregateWithin); within > 0 {
 		r.Transit.Kind, r.Transit.Within = kindAggregate, int64(within/time.Second)
 	}
-	if d.FirstRide {
-		if d.Amount.Minor > p.config.Rules.FirstRideMax {
-			return nil, fmt.Errorf("%w: %s: first rides are insured up to %d", driver.ErrNotPerformed, d.OurID, p.config.Rules.FirstRideMax)
-		}
-		r.Operation, r.Transit.Kind = opCapture, kindFirstRide
+	if err := p.again(&d, &r); err != nil {
+		return nil, err
 	}
 	t, err := p.put(ctx, d.OurID, firstTransaction, r)
 	if err != nil {
 		return nil, err
+	}
+	if t.Error == codeNotFound && r.TargetOrder != "" { // the processor knows no such decline, so nothing was done
+		return []driver.Result{{OurID: d.OurID, Outcome: driver.Declined, ReasonCode: t.Error}}, nil
 	}
 	result, err := t.result(d.OurID, d.Amount)
 	if err != nil {
 		return nil, err
 	}
 	return []driver.Result{result}, nil
+}
+
+// again makes of a payment that was declined before what the scheme calls it. A debt
+// is that of one declined authorisation and no aggregate any more, however old its
+// rides are.
+func (p *Provider) again(d *driver.Debit, r *request) error {
+	r.TargetOrder = d.Recovers.OurID
+	switch {
+	case d.FirstRide && d.Recovery != "":
+		return fmt.Errorf("%w: %s: an insured first ride is no recovery", driver.ErrNotPerformed, d.OurID)
+	case d.FirstRide:
+		if d.Amount.Minor > p.config.Rules.FirstRideMax {
+			return fmt.Errorf("%w: %s: first rides are insured up to %d", driver.ErrNotPerformed, d.OurID, p.config.Rules.FirstRideMax)
+		}
+		r.Operation, r.Transit.Kind = opCapture, kindFirstRide
+		return nil
+	case d.Recovery == "":
+		r.TargetOrder = ""
+		return nil
+	}
+	if err := p.priced(d.Recovers.OurID, d.Recovers.Amount); err != nil {
+		return err
+	}
+	if r.Transit.Kind = recoveries[d.Recovery]; r.Transit.Kind == "" {
+		return fmt.Errorf("%w: %s: a recovery is the merchant's, the rider's or a tap's", driver.ErrNotPerformed, clip(d.OurID))
+	}
+	r.Transit.Within = 0
+	switch d.Recovery {
+	case driver.RecoverByTap:
+		if len(d.Shown) == 0 {
+			return fmt.Errorf("%w: %s: a recovery by a tap needs what the chip said then", driver.ErrNotPerformed, d.OurID)
+		}
+		r.Source.Chip = base64.StdEncoding.EncodeToString(d.Shown)
+	case driver.RecoverByMerchant:
+		r.Source.Account, r.Source.Chip = "FUNDING", ""
+	case driver.RecoverByRider:
+	}
+	return nil
 }
 
 // Query implements [driver.Provider].

@@ -65,8 +65,9 @@ func Failed(err error) (Answer, error) {
 }
 
 // Announce has a simulator deliver, and repeat, the notifications that are due, until
-// stop; stop waits for a delivery under way.
-func Announce(ctx context.Context, every time.Duration, deliver func(context.Context)) (stop func()) {
+// stop; stop waits for a delivery under way. One that was made to die comes back before,
+// at its address and with its book; where that fails it is tried again the next time.
+func Announce(ctx context.Context, every time.Duration, sim interface{ Revive() error }, deliver func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -78,7 +79,9 @@ func Announce(ctx context.Context, every time.Duration, deliver func(context.Con
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				deliver(ctx)
+				if sim.Revive() == nil {
+					deliver(ctx)
+				}
 			}
 		}
 	}()

@@ -419,8 +419,11 @@ func (n *notice) notice() driver.Notice {
 		out.Rider = n.Rider.status()
 	}
 	if t := n.Taken; t != nil {
-		out.Taken = driver.Taken{Reference: t.Reference, Of: t.Of, State: ofWord[driver.TakenState](t.State), Amount: t.Amount.money(), Fee: t.FeeMinor,
+		out.Taken = driver.Taken{Reference: t.Reference, Of: t.Of, State: ofWord[driver.TakenState](t.State), Amount: t.Amount.money(), FeeUnsaid: t.FeeMinor == nil,
 			ReasonCode: t.Reason, At: instantOf(t.At)}
+		if t.FeeMinor != nil {
+			out.Taken.Fee = *t.FeeMinor
+		}
 	}
 	return out
 }

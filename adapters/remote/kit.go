@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,13 +19,14 @@ import (
 // A Fault is what [Faults] does to one exchange.
 type Fault int
 
-// The faults. The far side always got the request.
+// The faults. The far side got the request, but for the last one.
 const (
 	NoFault Fault = iota
 	Lose          // the answer is dropped
 	Die           // the answer is dropped, and later dials are refused
 	Delay         // the answer takes two seconds
 	Garble        // a byte of the answer is another one
+	Busy          // the far side got nothing: what stands before it answers 429
 )
 
 // Faults is a driver.Doer that plays a bad line to a program that runs
@@ -60,6 +62,11 @@ func (f *Faults) Do(req *http.Request) (*http.Response, error) {
 	if dead {
 		return f.Dead.Do(req)
 	}
+	if fault == Busy {
+		return &http.Response{
+			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"30"}}, Body: io.NopCloser(strings.NewReader("too many requests")), Request: req,
+		}, nil
+	}
 	resp, err := f.HTTP.Do(req)
 	if err != nil || fault == NoFault {
 		return resp, err
@@ -82,7 +89,7 @@ func (f *Faults) Do(req *http.Request) (*http.Response, error) {
 		if len(body) > 0 {
 			body[len(body)/2] ^= 1
 		}
-	case NoFault:
+	case NoFault, Busy:
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

@@ -112,6 +112,10 @@ func (m *Manifest) describe() driver.Description {
 			ReverseAfter: seconds(m.ReverseAfterSeconds), ReverseWithin: seconds(m.ReverseWithinSeconds),
 			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund, FirstRide: m.FirstRide,
 			QueryDelay: seconds(m.QueryDelaySeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
+			Recoveries: driver.Recoveries{
+				ByMerchant: slices.Contains(m.Recoveries, driver.RecoverByMerchant), ByRider: slices.Contains(m.Recoveries, driver.RecoverByRider),
+				ByTap: slices.Contains(m.Recoveries, driver.RecoverByTap), Tries: m.RecoverTries, Within: seconds(m.RecoverWithinSeconds),
+			},
 		},
 	}
 	for _, c := range m.Currencies {
@@ -131,6 +135,12 @@ func manifestOf(p driver.Provider) Manifest {
 		ReverseAfterSeconds: whole(d.Limits.ReverseAfter), ReverseWithinSeconds: whole(d.Limits.ReverseWithin),
 		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund, FirstRide: d.Limits.FirstRide,
 		QueryDelaySeconds: whole(d.Limits.QueryDelay), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
+		RecoverTries: d.Limits.Recoveries.Tries, RecoverWithinSeconds: whole(d.Limits.Recoveries.Within),
+	}
+	for _, way := range []driver.Recovery{driver.RecoverByMerchant, driver.RecoverByRider, driver.RecoverByTap} {
+		if d.Limits.Recoveries.Has(way) {
+			m.Recoveries = append(m.Recoveries, way)
+		}
 	}
 	if d.Deadline == 0 {
 		m.DeadlineSeconds = 30

@@ -69,18 +69,25 @@ type Manifest struct {
 	AmountMin int64  `json:"amount_min,omitempty"`
 	AmountMax int64  `json:"amount_max,omitempty"`
 
-	QuietSeconds         int64  `json:"quiet_seconds"`
-	PollSeconds          int64  `json:"poll_seconds"`
-	DeadlineSeconds      int64  `json:"deadline_seconds"`
-	QueryDelaySeconds    int64  `json:"query_delay_seconds,omitempty"`
-	ReverseAfterSeconds  int64  `json:"reverse_after_seconds,omitempty"`
-	ReverseWithinSeconds int64  `json:"reverse_within_seconds,omitempty"`
-	RefundWithinSeconds  int64  `json:"refund_within_seconds,omitempty"`
-	RefundsMax           int    `json:"refunds_max,omitempty"`
-	FullRefund           bool   `json:"full_refund,omitempty"`
-	FirstRide            bool   `json:"first_ride,omitempty"`
-	Notices              string `json:"notices,omitempty"` // "", "success" or "finality"
-	NoticeWithinSeconds  int64  `json:"notice_within_seconds,omitempty"`
+	QuietSeconds         int64 `json:"quiet_seconds"`
+	PollSeconds          int64 `json:"poll_seconds"`
+	DeadlineSeconds      int64 `json:"deadline_seconds"`
+	QueryDelaySeconds    int64 `json:"query_delay_seconds,omitempty"`
+	ReverseAfterSeconds  int64 `json:"reverse_after_seconds,omitempty"`
+	ReverseWithinSeconds int64 `json:"reverse_within_seconds,omitempty"`
+	RefundWithinSeconds  int64 `json:"refund_within_seconds,omitempty"`
+	RefundsMax           int   `json:"refunds_max,omitempty"`
+	FullRefund           bool  `json:"full_refund,omitempty"`
+	FirstRide            bool  `json:"first_ride,omitempty"`
+
+	// Recoveries are the ways in which the recovery of a debt is known, and the rest how
+	// often and how long the merchant may ask on his own.
+	Recoveries           []driver.Recovery `json:"recoveries,omitempty"`
+	RecoverTries         int               `json:"recover_tries,omitempty"`
+	RecoverWithinSeconds int64             `json:"recover_within_seconds,omitempty"`
+
+	Notices             string `json:"notices,omitempty"` // "", "success" or "finality"
+	NoticeWithinSeconds int64  `json:"notice_within_seconds,omitempty"`
 
 	// BillZone and BillStartSeconds say which instants a bill's day has: it
 	// begins at midnight in the zone plus so many seconds, -3600 for 23:00 on
@@ -143,6 +150,10 @@ type debit struct {
 	Payee     string     `json:"payee,omitempty"`
 	FirstRide bool       `json:"first_ride,omitempty"`
 	Mark      mark       `json:"mark,omitempty"`
+
+	Recovery driver.Recovery `json:"recovery,omitempty"`
+	Recovers *ref            `json:"recovers,omitempty"`
+	Shown    []byte          `json:"shown,omitempty"`
 }
 
 // A mark is, on the wire, the instant that names a debit or refund beside its id: a
@@ -264,7 +275,7 @@ type (
 		Of        string     `json:"of,omitempty"`
 		State     string     `json:"state"`
 		Amount    *money     `json:"amount,omitempty"`
-		FeeMinor  int64      `json:"fee_minor,omitempty"`
+		FeeMinor  *int64     `json:"fee_minor,omitempty"` // absent: it is not said
 		Reason    string     `json:"reason,omitempty"`
 		At        *time.Time `json:"at,omitempty"`
 	}
@@ -392,7 +403,16 @@ func ofWord[T ~string](w string) T {
 }
 
 func debitOut(d driver.Debit) debit {
-	return debit{d.OurID, d.RiderRef, moneyOf(d.Amount), d.TripTime.UTC(), d.Subject, d.Evidence, instant(d.Attempted), string(d.AuthCode.Reveal()), d.PayeeRef, d.FirstRide, mark(d.Mark)}
+	out := debit{
+		ID: d.OurID, Rider: d.RiderRef, Amount: moneyOf(d.Amount), TripTime: d.TripTime.UTC(), Subject: d.Subject, Evidence: d.Evidence,
+		Attempted: instant(d.Attempted), AuthCode: string(d.AuthCode.Reveal()), Payee: d.PayeeRef, FirstRide: d.FirstRide, Mark: mark(d.Mark),
+		Recovery: d.Recovery, Shown: d.Shown,
+	}
+	if d.Recovers.OurID != "" {
+		of := refOut(d.Recovers)
+		out.Recovers = &of
+	}
+	return out
 }
 
 // debit gives the debit as the driver p knows it.
@@ -400,6 +420,12 @@ func (d debit) debit(p driver.Provider) (out driver.Debit, err error) {
 	out = driver.Debit{
 		OurID: d.ID, RiderRef: d.Rider, Amount: d.Amount.money(), TripTime: d.TripTime, Subject: d.Subject,
 		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee, FirstRide: d.FirstRide,
+		Recovery: d.Recovery, Shown: d.Shown,
+	}
+	if d.Recovers != nil {
+		if out.Recovers, err = d.Recovers.ref(p); err != nil {
+			return out, err
+		}
 	}
 	if d.AuthCode != "" {
 		out.AuthCode = citygate.NewSecret([]byte(d.AuthCode))

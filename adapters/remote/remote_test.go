@@ -237,6 +237,7 @@ func TestPaymentsTakenBackAreTold(t *testing.T) {
 		{ID: "1", Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, ReasonCode: "C28", At: at}},
 		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "rp", Of: "cb", State: driver.TakenWon, Amount: hkd, Fee: -9}},
 		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "rp", Of: "cb", State: driver.TakenLost}},
+		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "rp", Of: "cb", State: driver.TakenLost, FeeUnsaid: true}},
 		{Kind: driver.NoticeReversal, Taken: driver.Taken{Reference: "cb", State: driver.TakenOther}},
 	} {
 		raw, err := json.Marshal(noticeOut(want))

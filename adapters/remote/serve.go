@@ -191,7 +191,11 @@ func noticeOut(n driver.Notice) *notice {
 		out.Rider = &r
 	case driver.NoticeReversal:
 		t := n.Taken
-		out.Taken = &taken{t.Reference, t.Of, wordOf(t.State), moneyOf(t.Amount), t.Fee, t.ReasonCode, instant(t.At)}
+		fee := &t.Fee
+		if t.FeeUnsaid {
+			fee = nil
+		}
+		out.Taken = &taken{t.Reference, t.Of, wordOf(t.State), moneyOf(t.Amount), fee, t.ReasonCode, instant(t.At)}
 	case driver.NoticeOther:
 	}
 	return out

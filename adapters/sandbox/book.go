@@ -33,6 +33,9 @@ type Entry struct {
 	Reason      string         `json:"reason,omitempty"`
 	At          time.Time      `json:"at"`
 	Digest      string         `json:"digest,omitempty"`
+
+	Recovery driver.Recovery `json:"recovery,omitempty"` // how a debt was asked for again
+	Recovers string          `json:"recovers,omitempty"` // and the decline that it is of
 }
 
 const bookFile = "book.jsonl"
@@ -44,12 +47,13 @@ type book struct {
 	charges  map[string]Entry
 	refunds  map[string]Entry
 	refunded map[string]int64 // by charge
+	repaid   map[string]bool  // declined charges whose debt was recovered
 	broken   error            // a write failed: what is on disk is not known any more
 }
 
 // open reads the book to its last whole line and cuts off what follows.
 func (b *book) open(dir *os.Root) error {
-	b.charges, b.refunds, b.refunded = map[string]Entry{}, map[string]Entry{}, map[string]int64{}
+	b.charges, b.refunds, b.refunded, b.repaid = map[string]Entry{}, map[string]Entry{}, map[string]int64{}, map[string]bool{}
 	f, err := dir.OpenFile(bookFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("sandbox: opening the book: %w", err)
@@ -129,6 +133,9 @@ func (b *book) apply(e Entry) {
 	switch e.Kind {
 	case Charge:
 		b.charges[e.OurID] = e
+		if e.Recovers != "" && e.Outcome == driver.Succeeded {
+			b.repaid[e.Recovers] = true
+		}
 	case Refund:
 		b.refunds[e.OurID] = e
 		if e.Outcome == driver.Succeeded {
@@ -143,6 +150,15 @@ func (b *book) apply(e Entry) {
 func (b *book) charge(ourID string) (Entry, bool) {
 	e, ok := b.charges[ourID]
 	return e, ok
+}
+
+// owed gives what of a declined charge was not recovered.
+func (b *book) owed(ourID string) int64 {
+	e := b.charges[ourID]
+	if e.Outcome != driver.Declined || b.repaid[ourID] {
+		return 0
+	}
+	return e.Amount.Minor
 }
 
 func (b *book) refund(ourID string) (Entry, bool) {

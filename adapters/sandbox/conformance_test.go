@@ -56,7 +56,7 @@ func open(t *testing.T, root *os.Root, clock citygate.Clock, config Config) *Pro
 
 func newHarness(t *testing.T) *harness {
 	clock := &handClock{at: noon}
-	return &harness{open(t, openDir(t, t.TempDir()), clock.now, Config{FeePPM: 6000, Script: Script{Codes: []Code{{Code: []byte("ann's code"), Rider: "ann"}}}}), clock}
+	return &harness{open(t, openDir(t, t.TempDir()), clock.now, Config{FeePPM: 6000, Recoveries: true, Script: Script{Codes: []Code{{Code: []byte("ann's code"), Rider: "ann"}}}}), clock}
 }
 
 func (h *harness) Provider() driver.Provider { return h.p }

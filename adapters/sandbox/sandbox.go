@@ -42,6 +42,7 @@ type Config struct {
 	BatchMax         int    `json:"batch_max" optional:"1"`          // 0 = 100
 	PollSeconds      int    `json:"poll_seconds" optional:"1"`       // 0 = 60
 	FirstRide        bool   `json:"first_ride" optional:"1"`         // it pays insured first rides of riders it declines
+	Recoveries       bool   `json:"recoveries" optional:"1"`         // it is told which debits ask for a debt again, and of which decline
 	Script           Script `json:"script" optional:"1"`
 }
 
@@ -157,6 +158,9 @@ func (p *Provider) Describe() driver.Description {
 	if d.PollEvery <= 0 {
 		d.PollEvery = time.Minute
 	}
+	if p.config.Recoveries {
+		d.Limits.Recoveries = driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}
+	}
 	return d
 }
 
@@ -213,7 +217,7 @@ func (p *Provider) submit(ctx context.Context, debits []driver.Debit) ([]driver.
 		}
 		e := Entry{
 			Kind: Charge, OurID: d.OurID, Rider: d.RiderRef, Amount: d.Amount, At: now,
-			ProviderRef: reference(d.OurID), Digest: digest(d),
+			ProviderRef: reference(d.OurID), Digest: digest(d), Recovery: d.Recovery, Recovers: d.Recovers.OurID,
 		}
 		switch {
 		case known && old.Digest != e.Digest:
@@ -248,6 +252,8 @@ func (p *Provider) decide(d driver.Debit, again bool, how trick, i int) (driver.
 		return driver.Unknown, "unsure"
 	case d.Amount.Minor <= 0:
 		return driver.Declined, "bad_amount"
+	case d.Recovery != "" && p.book.owed(d.Recovers.OurID) < d.Amount.Minor:
+		return driver.Declined, "no_such_debt"
 	case d.FirstRide && p.config.FirstRide:
 		return driver.Succeeded, ""
 	}
@@ -353,6 +359,11 @@ func digest(d driver.Debit) string {
 	field([]byte(d.Subject))
 	if d.FirstRide {
 		field([]byte("first ride"))
+	}
+	if d.Recovery != "" {
+		field([]byte(d.Recovery))
+		field([]byte(d.Recovers.OurID))
+		field(d.Shown)
 	}
 	for _, e := range d.Evidence {
 		field(e)

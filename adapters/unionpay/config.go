@@ -141,7 +141,7 @@ func New(c Config) (*Provider, error) {
 
 // Describe implements [driver.Provider].
 func (p *Provider) Describe() driver.Description {
-	return driver.Description{
+	d := driver.Description{
 		Name: "unionpay", Version: "acp-" + version, Currencies: []citygate.Currency{cny}, BatchMax: 1, IDMax: idMax,
 		ResubmitSafe: false, // the same number at another time is another order
 		QuietTime:    p.config.QuietTime, PollEvery: p.config.PollEvery, Deadline: p.config.Deadline,
@@ -150,7 +150,15 @@ func (p *Provider) Describe() driver.Description {
 			ReverseWithin: 24 * time.Hour, QueryDelay: time.Second, Notices: driver.SuccessOnly, NoticeWithin: noticeWithin,
 		},
 	}
+	if p.config.Collect != Token {
+		// The network's own begin with 62 (an assumption); banks' codes are at most 20 digits.
+		d.PaymentCodes, d.Limits.PayerEvery = []driver.CodeForm{{From: "62", To: "62", Min: 19, Max: 20}, {Min: 1, Max: 20}}, payerEvery
+	}
+	return d
 }
+
+// payerEvery is how often a payment may be asked about whose payer confirms it.
+const payerEvery = 5 * time.Second
 
 func orDefault(v, otherwise time.Duration) time.Duration {
 	if v == 0 {

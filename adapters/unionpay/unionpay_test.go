@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -343,6 +344,40 @@ func TestNotificationsTellOfSuccess(t *testing.T) {
 	}
 	if w.sim.Deliver(t.Context(), http.DefaultClient, "") != 0 || heard != 1 || refused != 3 {
 		t.Errorf("heard %d, refused %d; want 1 and 3, and nothing of a refusal", heard, refused)
+	}
+}
+
+// Of a notification that nobody takes there are five, 1, 2, 4 and 5 minutes apart; one
+// that was taken is not sent again.
+func TestNotificationsAreSentAgain(t *testing.T) {
+	var heard []time.Duration
+	take := false
+	var w *world
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if _, _, err := w.provider.ParseNotify(r.Context(), driver.Notification{Method: r.Method, Target: r.RequestURI, Header: r.Header, Body: body}); err != nil {
+			t.Errorf("a notification that is sent again: %v", err)
+		}
+		heard = append(heard, w.now().Sub(start))
+		if !take {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	w = newWorld(t, func(_ *unionpaysim.Config, c *unionpay.Config) { c.BackURL = server.URL })
+	for n, want := range [][]time.Duration{{0, time.Minute, 3 * time.Minute, 7 * time.Minute, 12 * time.Minute}, {0, time.Minute}} {
+		heard = nil
+		w.set(start)
+		if _, err := w.provider.Submit(t.Context(), []driver.Debit{debit("order0000"+string(rune('1'+n)), 470)}); err != nil {
+			t.Fatal(err)
+		}
+		for ; w.now().Before(start.Add(time.Hour)); w.add(30 * time.Second) {
+			take = n == 1 && len(heard) == 1
+			w.sim.Deliver(t.Context(), http.DefaultClient, "")
+		}
+		if !slices.Equal(heard, want) {
+			t.Errorf("heard after %v; want %v", heard, want)
+		}
 	}
 }
 

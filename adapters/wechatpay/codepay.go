@@ -18,7 +18,11 @@ const (
 	reverseWithin  = 7 * 24 * time.Hour // afterwards only a refund is possible
 	codeQueryDelay = 5 * time.Second    // after a system error the platform wants this long
 	codeDigits     = 18
+	payerEvery     = 10 * time.Second // while the payer types a password: the platform wants at least this
 )
+
+// paymentCodes are what wallets show.
+var paymentCodes = []driver.CodeForm{{From: "10", To: "15", Min: codeDigits, Max: codeDigits}}
 
 // codePay collects by a payment code that the rider showed: 18 digits. A code is
 // good for a minute, so a payment is not sent again; it is asked for.
@@ -47,6 +51,7 @@ func (p *codePay) Describe() driver.Description {
 	d := p.describe("v3-codepay", false)
 	d.Limits.ReverseAfter, d.Limits.ReverseWithin = reverseAfter, reverseWithin
 	d.Limits.QueryDelay = codeQueryDelay
+	d.PaymentCodes, d.Limits.PayerEvery = paymentCodes, payerEvery
 	return d
 }
 

@@ -30,6 +30,7 @@ func (h *harness) DelayNext()                                { h.sim.ArmNext(wec
 func (h *harness) GarbleNext()                               { h.sim.ArmNext(wechatpaysim.ArmGarble) }
 func (h *harness) DeclineNext()                              { h.sim.ArmNext(wechatpaysim.ArmDecline) }
 func (h *harness) PartialNext()                              {} // one debit a call
+func (h *harness) BusyNext()                                 { h.sim.ArmNext(wechatpaysim.ArmBusy) }
 
 // Moved reads the platform's own book, in the order in which it acted.
 func (h *harness) Moved() []drivertest.Move {

@@ -90,6 +90,7 @@ func (p *global) Describe() driver.Description {
 	d := p.describe("v3-global-micropay", false)
 	d.Limits.ReverseAfter, d.Limits.ReverseWithin = reverseAfter, reverseWithin
 	d.Limits.QueryDelay = codeQueryDelay
+	d.PaymentCodes, d.Limits.PayerEvery = paymentCodes, payerEvery
 	return d
 }
 

@@ -36,7 +36,7 @@ func simulate(ctx context.Context, m party.Meeting, listen string) (party.Runnin
 	if err != nil {
 		return party.Running{}, err
 	}
-	stop := party.Announce(ctx, 200*time.Millisecond, func(ctx context.Context) { sim.Deliver(ctx) })
+	stop := party.Announce(ctx, 200*time.Millisecond, sim, func(ctx context.Context) { sim.Deliver(ctx) })
 	return party.Running{Address: sim.Base(), Stop: func() { stop(); sim.Close() }}, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 const (
@@ -63,7 +64,7 @@ func (s *Server) billQuery(m *merchant, biz []byte) (any, fate) {
 		head
 		BillDownloadURL string `json:"bill_download_url"`
 		BillFileCode    string `json:"bill_file_code,omitempty"`
-	}{head: ok, BillDownloadURL: s.base + billPath + "?" + query.Encode()}
+	}{head: ok, BillDownloadURL: s.Base() + billPath + "?" + query.Encode()}
 	if len(m.rows(day)) == 0 {
 		answer.BillFileCode = "EMPTY_DATA_WITH_BILL_FILE"
 	}
@@ -79,7 +80,7 @@ func (s *Server) mac(parts ...string) string {
 // download serves a bill while its address lives.
 func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	if s.out() {
-		hangUp(w)
+		simserve.HangUp(w)
 		return
 	}
 	q := r.URL.Query()

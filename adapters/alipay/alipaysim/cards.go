@@ -171,7 +171,7 @@ func facilitator(do func(s *Server, m *merchant, r ticketRequest) any) act {
 		if err := json.Unmarshal(biz, &r); err != nil || !cities[r.CityCode] {
 			return refusal("ILLEGAL_BIZ_PARAMS", "city_code"), delivered
 		}
-		return do(s, m, r), fateOf(s.disarm())
+		return do(s, m, r), fateOf(s.Disarm())
 	}
 }
 

@@ -2,35 +2,21 @@ package alipaysim
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/big"
 	"net/http"
-	"slices"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // The addresses under /sim/ are the simulator's own, for tests in any language:
 // the platform has no such thing. They are open to whoever reaches the port.
 
 // serveBook shows the book: GET /sim/book.
-func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
-}
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
-var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign, ArmFail, ArmWait, ArmNotice}
-
-// serveArm arms the next request that moves money: POST /sim/arm?next=lose.
-func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
-	a := Arm(r.URL.Query().Get("next"))
-	if !slices.Contains(arms, a) {
-		http.Error(w, "next: want lose, die, delay, garble, decline, partial, unsigned, bad_sign, fail, wait or notice", http.StatusBadRequest)
-		return
-	}
-	s.ArmNext(a)
-	w.WriteHeader(http.StatusNoContent)
-}
+var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign, ArmFail, ArmWait, ArmNotice, ArmBusy}
 
 // serveSign confirms an agreement as a rider does: POST
 // /sim/sign?app_id=2021...&external_agreement_no=...&rider=2088...
@@ -41,14 +27,12 @@ func (s *Server) serveSign(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]string{"agreement_no": no}) // a client that is gone asks again
+	simserve.Show(w, map[string]string{"agreement_no": no})
 }
 
 // serveRecord makes an offline record: GET /sim/record?rider=2088...
 func (s *Server) serveRecord(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]string{"record": s.Record(r.URL.Query().Get("rider"))}) // a client that is gone asks again
+	simserve.Show(w, map[string]string{"record": s.Record(r.URL.Query().Get("rider"))})
 }
 
 // serveRider changes a rider: POST /sim/rider?id=2088...&is=poor, rich, banned

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // Faults are the troubles an order can meet, each chosen by the order's number
@@ -68,25 +70,12 @@ const (
 	ArmNotice Arm = "notice" // acts, and the notification overtakes the answer
 
 	ArmDecline Arm = "decline" // declines every item of a settle, or a trade.pay
+	ArmBusy    Arm = "busy"    // does not settle, and names an instant to try again
 	ArmPartial Arm = "partial" // of each three items: acts on one, does not act and says UNKNOWN, declines
 )
 
-// ArmNext lets one request that moves money meet a; several are met in order.
-func (s *Server) ArmNext(a Arm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.armed = append(s.armed, a)
-}
-
-// disarm takes the next armed thing, if any. The caller holds the lock.
-func (s *Server) disarm() Arm {
-	if len(s.armed) == 0 {
-		return ""
-	}
-	a := s.armed[0]
-	s.armed = s.armed[1:]
-	return a
-}
+// cuts are the fates that leave nothing to answer.
+var cuts = map[fate]string{lost: simserve.Lose, died: simserve.Die, delayed: simserve.Delay}
 
 // SetOutage makes the platform close every connection without acting while its
 // clock is in [from, to).

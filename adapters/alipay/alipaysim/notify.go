@@ -25,8 +25,6 @@ type notice struct {
 	url    string
 	fields map[string]string
 	keep   bool // sign_type is under the signature, as in some kinds of message
-	due    time.Time
-	sends  int
 }
 
 // tell queues the notification of an order. The caller holds the lock.
@@ -64,49 +62,28 @@ func (s *Server) queue(address string, fields map[string]string, keep bool) {
 	now := s.config.Clock()
 	fields["notify_id"] = fmt.Sprintf("%032x", rank(uint64(s.told), "notify", address+fields["out_trade_no"]+fields["agreement_no"]))
 	fields["notify_time"], fields["charset"], fields["version"], fields["sign_type"] = text(now), "utf-8", "1.0", "RSA2"
-	s.notices = append(s.notices, &notice{url: address, fields: fields, keep: keep, due: now})
+	s.notices.Add(&notice{url: address, fields: fields, keep: keep}, now)
 }
 
 // Deliver sends every notification that is due, in the order in which things
 // happened, and gives the number of those that were acknowledged by the seven
 // bytes success.
 func (s *Server) Deliver(ctx context.Context) int {
-	now := s.config.Clock()
 	s.mu.Lock()
 	for _, app := range slices.Sorted(maps.Keys(s.merchants)) {
 		s.confirmWaiting(s.merchants[app])
 	}
-	var due []*notice
-	for _, n := range s.notices {
-		if !now.Before(n.due) {
-			due = append(due, n)
-		}
-	}
 	s.mu.Unlock()
-	acknowledged := 0
-	for _, n := range due {
-		taken := s.post(ctx, n)
-		s.mu.Lock()
-		n.sends++
-		if taken || n.sends > len(repeats) {
-			s.notices = slices.DeleteFunc(s.notices, func(other *notice) bool { return other == n })
-		} else {
-			n.due = now.Add(repeats[n.sends-1])
-		}
-		s.mu.Unlock()
-		if taken {
-			acknowledged++
-		}
-	}
-	return acknowledged
+	return s.notices.Deliver(s.config.Clock(), func(n *notice) bool { return s.post(ctx, n) })
 }
 
 // Notifications gives what is on its way, as the forms that would be sent.
 func (s *Server) Notifications() []url.Values {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	forms := make([]url.Values, len(s.notices))
-	for i, n := range s.notices {
+	waiting := s.notices.Waiting()
+	forms := make([]url.Values, len(waiting))
+	for i, n := range waiting {
 		forms[i] = s.form(n)
 	}
 	return forms

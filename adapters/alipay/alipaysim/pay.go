@@ -41,7 +41,7 @@ func (s *Server) pay(m *merchant, biz []byte) (any, fate) {
 	if t := m.trades[request.OutTradeNo]; t != nil {
 		return s.payAgain(t, digest)
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	rider, refused := s.payer(m, request)
 	now := s.config.Clock()
 	t := &trade{
@@ -148,7 +148,7 @@ func (s *Server) cancel(m *merchant, biz []byte) (any, fate) {
 	if t == nil || !t.online {
 		return answer, delivered
 	}
-	fate := fateOf(s.disarm())
+	fate := fateOf(s.Disarm())
 	answer.TradeNo = t.no
 	switch {
 	case now.Sub(t.at) > cancelLife:

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // clockSkew is how far a request's timestamp may be from the platform's clock
@@ -88,7 +90,7 @@ var methods = map[string]act{
 // gateway answers one request of the v2 gateway.
 func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 	if s.out() {
-		hangUp(w)
+		simserve.HangUp(w)
 		return
 	}
 	params, err := parameters(r)
@@ -199,22 +201,12 @@ func signedBy(key *rsa.PublicKey, params map[string]string) bool {
 
 // send writes an answer, or what its fate leaves of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, node string, answer any, fate fate) {
-	switch fate {
-	case lost:
-		hangUp(w)
+	if s.Cut(w, r, cuts[fate]) {
 		return
-	case died:
-		go s.Close()
-		hangUp(w)
-		return
-	case delayed:
-		<-r.Context().Done()
-		hangUp(w)
-		return
-	case failed:
+	}
+	if fate == failed {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
-	case delivered, garbled, unsigned, badSigned, noticed:
 	}
 	text, err := s.encode(node, answer, fate)
 	if err != nil {
@@ -260,17 +252,6 @@ func (s *Server) encode(node string, answer any, fate fate) ([]byte, error) {
 		b.Truncate(b.Len() / 2)
 	}
 	return b.Bytes(), nil
-}
-
-// hangUp closes the connection without an answer.
-func hangUp(w http.ResponseWriter) {
-	h, can := w.(http.Hijacker)
-	if !can {
-		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
-	}
-	if conn, _, err := h.Hijack(); err == nil {
-		_ = conn.Close() // it is to be gone
-	}
 }
 
 func ifElse[T any](yes bool, a, b T) T {

@@ -2,17 +2,16 @@ package alipaysim
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
 )
@@ -80,12 +79,11 @@ type Config struct {
 
 // A Server is a running platform. It is safe for concurrent use.
 type Server struct {
+	*simserve.Server
+	*simserve.Arms[Arm]
 	config  Config
 	schemes *code.Dispatcher
-	http    *http.Server
 	secret  []byte // of download addresses and of the platform's own records
-	base    string
-	stopped chan struct{}
 
 	mu        sync.Mutex
 	merchants map[string]*merchant // by app id
@@ -93,8 +91,7 @@ type Server struct {
 	owing     map[string]bool      // riders declined for balance and not topped up since
 	banned    map[string]bool
 	outages   []interval
-	armed     []Arm
-	notices   []*notice
+	notices   *simserve.Notices[*notice]
 	told      int // notifications so far
 	client    *http.Client
 	certs     map[string][]byte // by name
@@ -137,7 +134,8 @@ func Start(c Config) (*Server, error) {
 	s := &Server{
 		config:    c,
 		schemes:   code.NewDispatcher(ct1.Scheme{}),
-		stopped:   make(chan struct{}),
+		Arms:      simserve.NewArms(arms...),
+		notices:   simserve.NewNotices[*notice](repeats...),
 		secret:    c.Key.D.Bytes(),
 		merchants: make(map[string]*merchant),
 		poor:      make(map[string]time.Time),
@@ -162,41 +160,24 @@ func Start(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
-	if err != nil {
-		return nil, fmt.Errorf("alipaysim: %w", err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.gateway) // whatever path a client was told; parameters count, not paths
 	mux.HandleFunc(v3Prefix, s.v3)
 	mux.HandleFunc("GET "+billPath, s.download)
 	mux.HandleFunc("GET /sim/book", s.serveBook)
-	mux.HandleFunc("POST /sim/arm", s.serveArm)
+	mux.HandleFunc("POST /sim/arm", s.ServeArm)
 	mux.HandleFunc("POST /sim/rider", s.serveRider)
 	mux.HandleFunc("POST /sim/sign", s.serveSign)
 	mux.HandleFunc("GET /sim/record", s.serveRecord)
-	s.base = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() {
-		defer close(s.stopped)
-		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
-	}()
+	s.Server = simserve.New(mux)
+	if err := s.Listen(c.Listen); err != nil {
+		return nil, fmt.Errorf("alipaysim: %w", err)
+	}
 	return s, nil
 }
 
-// Close ends the platform at once: open connections are cut and later dials
-// are refused. Closing twice is closing once.
-func (s *Server) Close() {
-	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
-	<-s.stopped
-}
-
-// Base is the address without a path.
-func (s *Server) Base() string { return s.base }
-
 // URL is the address of the v2 gateway.
-func (s *Server) URL() string { return s.base + gatewayPath }
+func (s *Server) URL() string { return s.Base() + gatewayPath }
 
 // Public is the key whose signature answers carry.
 func (s *Server) Public() *rsa.PublicKey {

@@ -68,7 +68,7 @@ func (s *Server) settle(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil || len(request.TradeList) == 0 {
 		return illegal("isv.invalid-parameter", "trade_list"), delivered
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	answer := settleAnswer{head: ok}
 	fate := fateOf(arm)
 	for i, item := range request.TradeList {
@@ -103,7 +103,7 @@ func plan(a Arm, i int) Arm {
 	if a == ArmPartial {
 		return [...]Arm{"", ArmDelay, ArmDecline}[i%3] // acts; does not act and says UNKNOWN; says no
 	}
-	if a == ArmDecline {
+	if a == ArmDecline || a == ArmBusy {
 		return a
 	}
 	return ""
@@ -140,7 +140,7 @@ func (s *Server) one(m *merchant, item offlineTrade, planned Arm) itemResult {
 			return itemResult{OutTradeNo: item.OutTradeNo, Result: "UNKNOWN", NextTryTime: text(now)}
 		}
 		t = &trade{item: item, digest: digest, no: tradeNo(m.AppID, item.OutTradeNo, now)}
-		if chosen(s.config.Faults.RetryLater, item.OutTradeNo) {
+		if planned == ArmBusy || chosen(s.config.Faults.RetryLater, item.OutTradeNo) {
 			t.notBefore = now.Add(s.retryAfter())
 		}
 		m.trades[item.OutTradeNo] = t

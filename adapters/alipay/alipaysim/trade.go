@@ -118,7 +118,7 @@ func (s *Server) refund(m *merchant, biz []byte) (any, fate) {
 		return notExist, delivered
 	}
 	answer := tradeAnswer{head: ok, OutTradeNo: t.item.OutTradeNo, TradeNo: t.no, FundChange: "N"}
-	fate := fateOf(s.disarm())
+	fate := fateOf(s.Disarm())
 	i := slices.IndexFunc(t.refunds, func(r refund) bool { return r.requestNo == request.OutRequestNo })
 	switch {
 	case i >= 0 && t.refunds[i].amount != amount:

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // The REST face of the platform: a method's name is a path, its parameters are the
@@ -39,7 +41,7 @@ var v3Verbs = map[string]string{
 // v3 answers one REST request.
 func (s *Server) v3(w http.ResponseWriter, r *http.Request) {
 	if s.out() {
-		hangUp(w)
+		simserve.HangUp(w)
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, bodyMax))

@@ -45,6 +45,24 @@ func (s *Server) Notification(client, request, address string) (Sent, error) {
 	return s.seal(notice{client: client, address: address, fields: p.told(false)}, "")
 }
 
+// Dispute has the platform notify of a dispute about a payment, as Antom does: kind is such
+// as DISPUTE_CREATED, and result what was judged, if it was.
+func (s *Server) Dispute(client, request, dispute, kind, result string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.payments[client+"/"+request]
+	if p == nil || p.notify == "" {
+		return fmt.Errorf("alipayplussim: no payment %s with an address", request)
+	}
+	told := fields{"paymentRequestId": p.request, "paymentId": p.id, "disputeId": dispute, "disputeNotificationType": kind, "disputeTime": stamp(s.config.Clock())}
+	told["disputeAmount"] = wire(p.paid)
+	if result != "" {
+		told["disputeJudgedResult"], told["disputeJudgedAmount"], told["disputeJudgedTime"] = result, wire(p.paid), told["disputeTime"]
+	}
+	s.notices.Add(notice{client: client, address: p.notify, fields: told}, s.config.Clock())
+	return nil
+}
+
 func (s *Server) seal(n notice, arm Arm) (Sent, error) {
 	body, err := json.Marshal(n.fields)
 	if err != nil {
@@ -72,25 +90,17 @@ func (s *Server) seal(n notice, arm Arm) (Sent, error) {
 	return Sent{n.address, h, body}, nil
 }
 
-// Deliver sends every notification once and gives how many were acknowledged: with
-// status 200 and a result of S. The others stay and are sent again.
+// pauses are between the sends of one notification: those published of the older
+// gateway of the same company; of Alipay+ itself none are.
+var pauses = []time.Duration{2 * time.Minute, 10 * time.Minute, 10 * time.Minute, time.Hour, 2 * time.Hour, 6 * time.Hour, 15 * time.Hour}
+
+// Deliver sends every notification that is due once and gives how many were
+// acknowledged: with status 200 and a result of S. The others are sent again after the
+// platform's pauses.
 func (s *Server) Deliver(ctx context.Context, doer interface {
 	Do(*http.Request) (*http.Response, error)
 }, arm Arm) (taken int) {
-	s.mu.Lock()
-	due := s.notices
-	s.notices = nil
-	s.mu.Unlock()
-	for _, n := range due {
-		if s.deliver(ctx, doer, n, arm) {
-			taken++
-			continue
-		}
-		s.mu.Lock()
-		s.notices = append(s.notices, n)
-		s.mu.Unlock()
-	}
-	return taken
+	return s.notices.Deliver(s.config.Clock(), func(n notice) bool { return s.deliver(ctx, doer, n, arm) })
 }
 
 func (s *Server) deliver(ctx context.Context, doer interface {

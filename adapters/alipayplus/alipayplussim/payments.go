@@ -113,8 +113,8 @@ func (s *Server) Book() []Payment {
 // act does one call.
 func (s *Server) act(m Merchant, aps bool, op string, body []byte) (fields, Arm) {
 	var arm Arm
-	if moves := op == "pay" || op == "refund"; moves && len(s.armed) > 0 {
-		arm, s.armed = s.armed[0], s.armed[1:]
+	if moves := op == "pay" || op == "refund"; moves {
+		arm = s.Disarm()
 		if arm == ArmBusy {
 			return said("U", "REQUEST_TRAFFIC_EXCEED_LIMIT"), ""
 		}
@@ -219,7 +219,7 @@ func (s *Server) pay(m Merchant, aps bool, body []byte, arm Arm) fields {
 		p.seq = s.acts
 	}
 	if p.notify != "" {
-		s.notices = append(s.notices, notice{client: m.ClientID, address: p.notify, fields: p.told(aps)})
+		s.notices.Add(notice{client: m.ClientID, address: p.notify, fields: p.told(aps)}, s.config.Clock())
 	}
 	return p.answer(aps)
 }
@@ -445,7 +445,7 @@ func (s *Server) refund(m Merchant, body []byte, arm Arm) fields {
 	if r.notify != "" {
 		told := r.answer()
 		told["notifyType"], told["refundStatus"] = "REFUND_RESULT", "SUCCESS"
-		s.notices = append(s.notices, notice{client: m.ClientID, address: r.notify, fields: told})
+		s.notices.Add(notice{client: m.ClientID, address: r.notify, fields: told}, s.config.Clock())
 	}
 	return r.answer()
 }

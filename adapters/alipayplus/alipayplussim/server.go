@@ -2,7 +2,6 @@ package alipayplussim
 
 import (
 	"cmp"
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -12,16 +11,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 const (
@@ -59,10 +57,9 @@ type Config struct {
 
 // A Server is a running platform. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	http    *http.Server
-	base    string
-	stopped chan struct{}
+	*simserve.Server
+	*simserve.Arms[Arm]
+	config Config
 
 	mu        sync.Mutex
 	merchants map[string]Merchant
@@ -70,9 +67,8 @@ type Server struct {
 	refunds   map[string]*refund  // by client and number
 	quotes    map[string]*offer
 	poor      map[string]bool // tokens and codes without money
-	armed     []Arm
 	acts      int
-	notices   []notice
+	notices   *simserve.Notices[notice]
 }
 
 // Start opens the platform.
@@ -89,7 +85,7 @@ func Start(c Config) (*Server, error) {
 	c.KeyVersion = cmp.Or(c.KeyVersion, KeyVersion)
 	c.QuoteFor = cmp.Or(c.QuoteFor, 30*time.Minute)
 	s := &Server{
-		config: c, stopped: make(chan struct{}), merchants: map[string]Merchant{}, payments: map[string]*payment{}, refunds: map[string]*refund{},
+		config: c, Arms: simserve.NewArms(arms...), notices: simserve.NewNotices[notice](pauses...), merchants: map[string]Merchant{}, payments: map[string]*payment{}, refunds: map[string]*refund{},
 		quotes: map[string]*offer{}, poor: map[string]bool{},
 	}
 	for _, m := range c.Merchants {
@@ -99,11 +95,6 @@ func Start(c Config) (*Server, error) {
 		m.PaidPPM = cmp.Or(m.PaidPPM, m.FeePPM)
 		s.merchants[m.ClientID] = m
 	}
-	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
-	if err != nil {
-		return nil, fmt.Errorf("alipayplussim: %w", err)
-	}
 	mux := http.NewServeMux()
 	for _, root := range []string{"/ams", "/ams/sandbox", "/aps", "/aps/sandbox"} {
 		mux.HandleFunc("POST "+root+"/api/v1/payments/{op}", s.serve)
@@ -111,24 +102,16 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET /v1/transactions/transaction/{client}/{day}/{file}", s.serveTransactions)
 	mux.HandleFunc("GET /v1/settlements/settlement/{client}/{day}/{file}", s.serveSettlement)
 	mux.HandleFunc("GET /sim/book", s.serveBook)
-	mux.HandleFunc("POST /sim/arm", s.serveArm)
-	s.base = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() {
-		defer close(s.stopped)
-		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
-	}()
+	mux.HandleFunc("POST /sim/arm", s.ServeArm)
+	s.Server = simserve.New(mux)
+	if err := s.Listen(c.Listen); err != nil {
+		return nil, fmt.Errorf("alipayplussim: %w", err)
+	}
 	return s, nil
 }
 
-// Close ends the platform at once.
-func (s *Server) Close() {
-	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
-	<-s.stopped
-}
-
 // URL is the address without a path.
-func (s *Server) URL() string { return s.base }
+func (s *Server) URL() string { return s.Base() }
 
 // Key is the public half of the key that answers are signed with.
 func (s *Server) Key() *rsa.PublicKey { return &s.config.Key.PublicKey }
@@ -153,13 +136,6 @@ const (
 
 var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmForge, ArmUnsure, ArmBusy, ArmDecline, ArmStrange}
 
-// ArmNext lets one request that moves money meet a.
-func (s *Server) ArmNext(a Arm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.armed = append(s.armed, a)
-}
-
 // SetInsufficient empties the wallet behind an access token or a code.
 func (s *Server) SetInsufficient(id string) {
 	s.mu.Lock()
@@ -177,20 +153,7 @@ func (s *Server) SetRate(pair, price string) {
 	s.config.Rates[pair] = price
 }
 
-func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
-}
-
-func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
-	a := Arm(r.URL.Query().Get("next"))
-	if !slices.Contains(arms, a) {
-		http.Error(w, "next: want lose, die, delay, garble, unsigned, bad_sign, forge, unsure, busy, decline or strange", http.StatusBadRequest)
-		return
-	}
-	s.ArmNext(a)
-	w.WriteHeader(http.StatusNoContent)
-}
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
 // signedText is what a signature covers.
 func signedText(method, path, client, at string, body []byte) []byte {
@@ -263,17 +226,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 // send writes a signed answer, or what is left of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, client string, out fields, arm Arm) {
+	if s.Cut(w, r, string(arm)) {
+		return
+	}
 	switch arm {
-	case ArmLose, ArmDie:
-		hangUp(w)
-		if arm == ArmDie {
-			go s.Close()
-		}
-		return
-	case ArmDelay:
-		<-r.Context().Done()
-		hangUp(w)
-		return
 	case ArmUnsure:
 		out = said("U", "UNKNOWN_EXCEPTION")
 	case ArmStrange:
@@ -305,14 +261,4 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, client string, out
 		w.Header().Set("Signature", header)
 	}
 	_, _ = w.Write(body) // a client that is gone loses its answer, as everywhere
-}
-
-func hangUp(w http.ResponseWriter) {
-	h, can := w.(http.Hijacker)
-	if !can {
-		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
-	}
-	if conn, _, err := h.Hijack(); err == nil {
-		_ = conn.Close() // it is to be gone
-	}
 }

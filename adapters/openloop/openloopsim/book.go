@@ -40,6 +40,8 @@ type entry struct {
 	captured, back             int64
 	voided                     bool
 	firstRide                  bool // a decline that may be captured all the same
+	paid                       bool // a decline whose debt was paid
+	retries                    int  // what the merchant asked of a decline on his own
 	liability                  string
 	at                         time.Time
 	seq                        int
@@ -119,8 +121,11 @@ func (s *Server) put(r *http.Request, body []byte) reply {
 		return refuse(http.StatusBadRequest, "BAD_REQUEST")
 	}
 	var arm Arm
-	if in.Operation != "VOID" && len(s.armed) > 0 {
-		arm, s.armed = s.armed[0], s.armed[1:]
+	if in.Operation != "VOID" {
+		arm = s.Disarm()
+	}
+	if arm == ArmBusy {
+		return refuse(http.StatusTooManyRequests, "TOO_MANY_REQUESTS")
 	}
 	key, content := order+"/"+id, sha256.Sum256(body)
 	if e := s.entries[key]; e != nil {
@@ -151,7 +156,7 @@ func (s *Server) put(r *http.Request, body []byte) reply {
 	e.seq = s.acts
 	s.entries[key] = e
 	if in.Notify != "" {
-		s.notices = append(s.notices, notice{in.Notify, s.shown(e)})
+		s.notices.Add(notice{in.Notify, s.shown(e)}, s.config.Clock())
 	}
 	out := s.shown(e)
 	switch arm {
@@ -234,8 +239,12 @@ func (s *Server) charge(e *entry, in putBody, arm Arm) (status, code string) {
 		return "DECLINED", "57"
 	case e.kind == "DEBT_RECOVERY_TAP_INITIATED" && in.Source.Chip == "":
 		return "INVALID", "12"
-	case recovery && (e.of == nil || e.of.status != "DECLINED"):
+	case recovery && (e.of == nil || e.of.status != "DECLINED" || e.of.kind != "" && strings.HasPrefix(e.of.kind, "DEBT_RECOVERY_")):
 		return "INVALID", "12"
+	case recovery && (e.of.paid || e.amount > e.of.amount): // the debt is paid already, or was never so much
+		return "INVALID", "13"
+	case e.kind == "DEBT_RECOVERY_MERCHANT_INITIATED" && !s.mayRetry(e):
+		return "DECLINED", "RECOVERY_EXHAUSTED"
 	case c.Empty || arm == ArmDecline:
 		if !recovery && e.operation != "VERIFY" {
 			e.firstRide = !a.declined && !a.firstRide && e.amount <= s.config.FirstRideMax
@@ -246,8 +255,9 @@ func (s *Server) charge(e *entry, in putBody, arm Arm) (status, code string) {
 		return "DECLINED", "51"
 	}
 	a.declined = false
-	if recovery && a.debt > 0 {
-		a.debt = max(0, a.debt-e.amount)
+	if recovery {
+		e.of.paid = true
+		a.debt = max(0, a.debt-e.of.amount)
 		s.version++
 	}
 	e.liability = "ISSUER"
@@ -257,6 +267,13 @@ func (s *Server) charge(e *entry, in putBody, arm Arm) (status, code string) {
 	return "APPROVED", "00"
 }
 
+// mayRetry counts what the merchant asked of one decline on his own.
+func (s *Server) mayRetry(e *entry) bool {
+	e.of.retries++
+	return (s.config.RecoverTries == 0 || e.of.retries <= s.config.RecoverTries) &&
+		(s.config.RecoverWithin == 0 || !s.config.Clock().After(e.of.at.Add(s.config.RecoverWithin)))
+}
+
 func (in putBody) first() string {
 	if in.Transit == nil {
 		return ""
@@ -264,19 +281,20 @@ func (in putBody) first() string {
 	return in.Transit.First
 }
 
-// firstRide captures what was declined: the newest such decline of the card.
+// firstRide captures what was declined: the one it names, or else a decline of the
+// card.
 func (s *Server) firstRide(e *entry) (status, code string) {
 	_, a := s.card(e.token)
 	var declined *entry
 	for _, other := range s.entries {
-		if other.token == e.token && other.status == "DECLINED" && other.firstRide && other.amount == e.amount {
+		if other.token == e.token && other.status == "DECLINED" && other.firstRide && other.amount == e.amount && (e.of == nil || e.of == other) {
 			declined = other
 		}
 	}
-	if declined == nil || a.firstRide || e.amount > s.config.FirstRideMax {
+	if declined == nil || declined.paid || a.firstRide || e.amount > s.config.FirstRideMax {
 		return "DECLINED", "57"
 	}
-	a.firstRide, e.liability = true, "ISSUER"
+	a.firstRide, declined.paid, e.liability = true, true, "ISSUER"
 	a.debt = max(0, a.debt-e.amount)
 	s.version++
 	return "APPROVED", "00"

@@ -8,8 +8,10 @@
 // is declined and goes on the deny list; the first decline since its last approval
 // may be captured as a first ride, once, under another order and up to the
 // configured amount, and is then the issuer's loss. A debt that is paid takes the
-// card off the list. What the merchant asks for of a device is refused unless it is
-// asked of the card behind it.
+// card off the list. A recovery names the decline whose debt it asks for: one that was
+// paid, or is none, is refused, and so is more than was declined. What the merchant asks
+// for of a device is refused unless it is asked of the card behind it, and on his own he
+// may ask as often, and as long, as the configuration says.
 //
 // Captures of a day are settled at its end, in UTC, and can be voided until then;
 // the file is ready at 02:00.

@@ -11,16 +11,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 const (
@@ -38,8 +37,10 @@ type Config struct {
 	Numeric  string // ISO 4217 number of Currency
 	FeePPM   int64
 
-	FirstRideMax int64
-	DenyPage     int // tokens on a page of the deny list; default 100
+	FirstRideMax  int64
+	RecoverTries  int           // what a merchant asks on his own of one decline; 0 = any number of times
+	RecoverWithin time.Duration // and how long after it; 0 = without end
+	DenyPage      int           // tokens on a page of the deny list; default 100
 }
 
 // A Card is what is behind a token.
@@ -53,19 +54,17 @@ type Card struct {
 
 // A Server is a running processor. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	http    *http.Server
-	base    string
-	stopped chan struct{}
+	*simserve.Server
+	*simserve.Arms[Arm]
+	config Config
 
 	mu       sync.Mutex
 	cards    map[string]*Card
 	accounts map[string]*account
 	entries  map[string]*entry // by order and transaction
-	armed    []Arm
 	acts     int
 	version  int // of the deny list
-	notices  []notice
+	notices  *simserve.Notices[notice]
 }
 
 // Start opens the processor. Every token is a card with money until [Server.SetCard]
@@ -75,12 +74,7 @@ func Start(c Config) (*Server, error) {
 		return nil, errors.New("openloopsim: want a clock, a merchant, a key and a currency with its number")
 	}
 	c.DenyPage = cmp.Or(c.DenyPage, 100)
-	s := &Server{config: c, stopped: make(chan struct{}), cards: map[string]*Card{}, accounts: map[string]*account{}, entries: map[string]*entry{}, version: 1}
-	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
-	if err != nil {
-		return nil, fmt.Errorf("openloopsim: %w", err)
-	}
+	s := &Server{config: c, Arms: simserve.NewArms(arms...), notices: simserve.NewNotices[notice](pauses...), cards: map[string]*Card{}, accounts: map[string]*account{}, entries: map[string]*entry{}, version: 1}
 	root := "/v1/merchants/{merchant}"
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT "+root+"/orders/{order}/transactions/{id}", s.handle(s.put))
@@ -89,24 +83,16 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET "+root+"/tokens/{token}", s.handle(s.token))
 	mux.HandleFunc("GET "+root+"/files/{file}", s.handle(s.file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
-	mux.HandleFunc("POST /sim/arm", s.serveArm)
-	s.base = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() {
-		defer close(s.stopped)
-		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
-	}()
+	mux.HandleFunc("POST /sim/arm", s.ServeArm)
+	s.Server = simserve.New(mux)
+	if err := s.Listen(c.Listen); err != nil {
+		return nil, fmt.Errorf("openloopsim: %w", err)
+	}
 	return s, nil
 }
 
-// Close ends the processor at once.
-func (s *Server) Close() {
-	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
-	<-s.stopped
-}
-
 // URL is the address without a path.
-func (s *Server) URL() string { return s.base }
+func (s *Server) URL() string { return s.Base() }
 
 // SetCard says what is behind a token.
 func (s *Server) SetCard(c Card) {
@@ -129,31 +115,12 @@ const (
 	ArmUnsure   Arm = "unsure"   // acts, answers UNAVAILABLE
 	ArmStrange  Arm = "strange"  // acts, answers a word of no table
 	ArmDecline  Arm = "decline"  // does not act and says no
+	ArmBusy     Arm = "busy"     // does not act, answers 429 TOO_MANY_REQUESTS
 )
 
-var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmUnsure, ArmStrange, ArmDecline}
+var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmUnsure, ArmStrange, ArmDecline, ArmBusy}
 
-// ArmNext lets one request that moves money meet a.
-func (s *Server) ArmNext(a Arm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.armed = append(s.armed, a)
-}
-
-func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
-}
-
-func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
-	a := Arm(r.URL.Query().Get("next"))
-	if !slices.Contains(arms, a) {
-		http.Error(w, "next: want lose, die, delay, garble, unsigned, bad_sign, unsure, strange or decline", http.StatusBadRequest)
-		return
-	}
-	s.ArmNext(a)
-	w.WriteHeader(http.StatusNoContent)
-}
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
 func (s *Server) mac(parts ...string) string {
 	m := hmac.New(sha256.New, s.config.Key)
@@ -200,18 +167,8 @@ func (s *Server) handle(do func(*http.Request, []byte) reply) http.HandlerFunc {
 
 // send writes a signed answer, or what is left of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, asked string, out reply) {
-	switch out.arm {
-	case ArmLose, ArmDie:
-		hangUp(w)
-		if out.arm == ArmDie {
-			go s.Close()
-		}
+	if s.Cut(w, r, string(out.arm)) {
 		return
-	case ArmDelay:
-		<-r.Context().Done()
-		hangUp(w)
-		return
-	default:
 	}
 	body, whole := out.body.([]byte)
 	if !whole {
@@ -238,51 +195,38 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, asked string, out 
 	_, _ = w.Write(body) // a client that is gone loses its answer, as everywhere
 }
 
-func hangUp(w http.ResponseWriter) {
-	h, can := w.(http.Hijacker)
-	if !can {
-		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
-	}
-	if conn, _, err := h.Hijack(); err == nil {
-		_ = conn.Close() // it is to be gone
-	}
-}
-
 // A notice is a notification of a transaction.
 type notice struct {
 	address string
 	body    any
 }
 
-// Deliver sends every notification once and gives how many were taken, with a status
-// of 2xx.
+// pauses are between the sends of one notification: an assumption, as processors' own
+// documents are not public.
+var pauses = []time.Duration{time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour, 15 * time.Hour}
+
+// Deliver sends every notification that is due once and gives how many were taken, with
+// a status of 2xx. The others are sent again after the processor's pauses.
 func (s *Server) Deliver(ctx context.Context, doer interface {
 	Do(*http.Request) (*http.Response, error)
 }) (taken int) {
-	s.mu.Lock()
-	due := s.notices
-	s.notices = nil
-	s.mu.Unlock()
-	for _, n := range due {
+	return s.notices.Deliver(s.config.Clock(), func(n notice) bool {
 		sent, err := s.seal(n)
 		if err != nil {
-			continue
+			return false
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.address, bytes.NewReader(sent.Body))
 		if err != nil {
-			continue
+			return false
 		}
 		req.Header = sent.Header
 		resp, err := doer.Do(req)
 		if err != nil {
-			continue
+			return false
 		}
 		_ = resp.Body.Close() // nothing is said in it
-		if resp.StatusCode < 300 {
-			taken++
-		}
-	}
-	return taken
+		return resp.StatusCode < 300
+	})
 }
 
 // A Sent is a notification as it goes out.

@@ -122,6 +122,7 @@ func (h *harness) Question(ourID string, known bool) (driver.CodeQuestion, strin
 
 func (h *harness) LoseNextReply() { h.line.Arm(remote.Lose) }
 func (h *harness) DieNext()       { h.line.Arm(remote.Die) }
+func (h *harness) BusyNext()      { h.line.Arm(remote.Busy) }
 func (h *harness) DelayNext()     { h.line.Arm(remote.Delay) }
 func (h *harness) GarbleNext()    { h.line.Arm(remote.Garble) }
 

@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +37,41 @@ func TestAProgramPassesTheKit(t *testing.T) {
 	if report.Skipped > 0 {
 		t.Logf("%d cases do not apply", report.Skipped)
 	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "adapter-tutorial.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range unlisted(string(page), report) {
+		t.Error(fault)
+	}
+	if report.Findings = append(report.Findings[1:], drivertest.Finding{Case: "another"}); len(unlisted(string(page), report)) != 2 {
+		t.Error("a case that is gone and one that is new are not noticed")
+	}
+}
+
+var listed = regexp.MustCompile("`([a-z_]+)`")
+
+// unlisted says which cases the tutorial's table has not exactly once, and which of its
+// names are no cases.
+func unlisted(page string, report drivertest.Report) (faults []string) {
+	times := map[string]int{}
+	for row := range strings.Lines(page) {
+		if cells := strings.Split(row, "|"); len(cells) == 5 {
+			for _, name := range listed.FindAllStringSubmatch(cells[2], -1) {
+				times[name[1]]++
+			}
+		}
+	}
+	for _, f := range report.Findings {
+		if times[f.Case] != 1 {
+			faults = append(faults, fmt.Sprintf("the tutorial lists %s %d times", f.Case, times[f.Case]))
+		}
+		delete(times, f.Case)
+	}
+	for name := range times {
+		faults = append(faults, "the tutorial lists "+name+", which is no case")
+	}
+	return faults
 }
 
 // forgetful takes every debit for a new one.

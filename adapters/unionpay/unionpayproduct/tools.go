@@ -80,7 +80,7 @@ func simulate(ctx context.Context, m party.Meeting, listen string) (party.Runnin
 	if err != nil {
 		return party.Running{}, err
 	}
-	stop := party.Announce(ctx, time.Second, func(ctx context.Context) { sim.Deliver(ctx, m.HTTP, "") })
+	stop := party.Announce(ctx, time.Second, sim, func(ctx context.Context) { sim.Deliver(ctx, m.HTTP, "") })
 	return party.Running{Address: sim.URL(), Stop: func() { stop(); sim.Close() }}, nil
 }
 

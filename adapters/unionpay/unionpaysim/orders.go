@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -77,10 +78,7 @@ func (s *Server) transact(m Merchant, in map[string]string) (map[string]string, 
 	if id := in["orderId"]; err != nil || amount <= 0 || timeErr != nil || len(id) < 8 || len(id) > 32 || strings.ContainsAny(id, "-_") {
 		return map[string]string{"respCode": "10", "respMsg": "报文格式错误"}, ""
 	}
-	var arm Arm
-	if len(s.armed) > 0 {
-		arm, s.armed = s.armed[0], s.armed[1:]
-	}
+	arm := s.Disarm()
 	key := m.MerID + in["orderId"] + in["txnTime"]
 	if s.orders[key] != nil {
 		return map[string]string{"respCode": "12", "respMsg": "重复交易"}, arm
@@ -103,7 +101,7 @@ func (s *Server) transact(m Merchant, in map[string]string) (map[string]string, 
 			o.origin.back += amount
 		}
 		if in["backUrl"] != "" {
-			s.notices = append(s.notices, notice{in["backUrl"], s.shown(o)})
+			s.notices.Add(notice{in["backUrl"], s.shown(o)}, s.config.Clock())
 		}
 	}
 	s.orders[key] = o
@@ -178,38 +176,36 @@ type notice struct {
 	fields map[string]string
 }
 
-// Deliver sends every notification once and gives how many were answered 200.
+// pauses are between the sends of one notification: five sends in twelve minutes.
+var pauses = []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute}
+
+// Deliver sends every notification that is due once and gives how many were taken:
+// answered 200 or 302. The others are sent again after the platform's pauses.
 func (s *Server) Deliver(ctx context.Context, doer interface {
 	Do(*http.Request) (*http.Response, error)
 }, arm Arm) (taken int) {
-	s.mu.Lock()
-	due := s.notices
-	s.notices = nil
-	s.mu.Unlock()
-	for _, n := range due {
-		if s.seal(n.fields, arm) != nil {
-			continue
+	return s.notices.Deliver(s.config.Clock(), func(n notice) bool {
+		fields := maps.Clone(n.fields) // signed anew each time
+		if s.seal(fields, arm) != nil {
+			return false
 		}
 		form := url.Values{}
-		for name, value := range n.fields {
+		for name, value := range fields {
 			form.Set(name, value)
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, strings.NewReader(form.Encode()))
 		if err != nil {
-			continue
+			return false
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		resp, err := doer.Do(req)
 		if err != nil {
-			continue
+			return false
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, bodyMax))
 		_ = resp.Body.Close()
-		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusFound {
-			taken++
-		}
-	}
-	return taken
+		return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusFound
+	})
 }
 
 // widths are the bytes of the columns of the settlement file.

@@ -1,8 +1,6 @@
 package unionpaysim
 
 import (
-	"cmp"
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -11,13 +9,11 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 var beijing = time.FixedZone("Asia/Shanghai", 8*60*60)
@@ -103,18 +100,16 @@ func PEM(c *x509.Certificate) string {
 
 // A Server is a running platform. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	http    *http.Server
-	base    string
-	stopped chan struct{}
+	*simserve.Server
+	*simserve.Arms[Arm]
+	config Config
 
 	mu        sync.Mutex
 	merchants map[string]Merchant
 	orders    map[string]*order // by merchant, number and time
 	poor      map[string]bool   // payment codes without money
-	armed     []Arm
 	acts      int
-	notices   []notice
+	notices   *simserve.Notices[notice]
 }
 
 // Start opens the platform.
@@ -133,41 +128,28 @@ func Start(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{config: c, stopped: make(chan struct{}), merchants: map[string]Merchant{}, orders: map[string]*order{}, poor: map[string]bool{}}
+	s := &Server{config: c, Arms: simserve.NewArms(arms...), notices: simserve.NewNotices[notice](pauses...), merchants: map[string]Merchant{}, orders: map[string]*order{}, poor: map[string]bool{}}
 	for _, m := range c.Merchants {
 		if m.Cert == nil || len(m.MerID) != 15 {
 			return nil, fmt.Errorf("unionpaysim: merchant %q: want 15 characters and a certificate", m.MerID)
 		}
 		s.merchants[m.MerID] = m
 	}
-	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
-	if err != nil {
-		return nil, fmt.Errorf("unionpaysim: %w", err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+GatewayPath+"/backTransReq.do", s.handle((*Server).transact))
 	mux.HandleFunc("POST "+GatewayPath+"/queryTrans.do", s.handle((*Server).query))
 	mux.HandleFunc("POST "+FilePath, s.handle((*Server).file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
-	mux.HandleFunc("POST /sim/arm", s.serveArm)
-	s.base = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() {
-		defer close(s.stopped)
-		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
-	}()
+	mux.HandleFunc("POST /sim/arm", s.ServeArm)
+	s.Server = simserve.New(mux)
+	if err := s.Listen(c.Listen); err != nil {
+		return nil, fmt.Errorf("unionpaysim: %w", err)
+	}
 	return s, nil
 }
 
-// Close ends the platform at once.
-func (s *Server) Close() {
-	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
-	<-s.stopped
-}
-
 // URL is the address without a path.
-func (s *Server) URL() string { return s.base }
+func (s *Server) URL() string { return s.Base() }
 
 // Authority certifies the key that answers are signed with.
 func (s *Server) Authority() *Authority { return s.config.Authority }
@@ -190,13 +172,6 @@ const (
 
 var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmForge, ArmUnsure, ArmDecline}
 
-// ArmNext lets one request that moves money meet a.
-func (s *Server) ArmNext(a Arm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.armed = append(s.armed, a)
-}
-
 // SetInsufficient empties what is behind a payment code or a token.
 func (s *Server) SetInsufficient(code string) {
 	s.mu.Lock()
@@ -204,20 +179,7 @@ func (s *Server) SetInsufficient(code string) {
 	s.poor[code] = true
 }
 
-func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
-}
-
-func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
-	a := Arm(r.URL.Query().Get("next"))
-	if !slices.Contains(arms, a) {
-		http.Error(w, "next: want lose, die, delay, garble, unsigned, bad_sign, forge, unsure or decline", http.StatusBadRequest)
-		return
-	}
-	s.ArmNext(a)
-	w.WriteHeader(http.StatusNoContent)
-}
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
 // signed is the text whose hash is signed: the fields that are not empty, sorted.
 func signed(fields map[string]string) []byte {
@@ -302,18 +264,8 @@ func (s *Server) seal(out map[string]string, arm Arm) error {
 
 // send writes an answer, values as they are, or what is left of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, out map[string]string, arm Arm) {
-	switch arm {
-	case ArmLose, ArmDie:
-		hangUp(w)
-		if arm == ArmDie {
-			go s.Close()
-		}
+	if s.Cut(w, r, string(arm)) {
 		return
-	case ArmDelay:
-		<-r.Context().Done()
-		hangUp(w)
-		return
-	default:
 	}
 	if err := s.seal(out, arm); err != nil {
 		http.Error(w, "cannot sign", http.StatusInternalServerError)
@@ -331,14 +283,4 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, out map[string]str
 	}
 	w.Header().Set("Content-Type", "text/html;charset=UTF-8")
 	_, _ = io.WriteString(w, text) // a client that is gone loses its answer, as everywhere
-}
-
-func hangUp(w http.ResponseWriter) {
-	h, can := w.(http.Hijacker)
-	if !can {
-		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
-	}
-	if conn, _, err := h.Hijack(); err == nil {
-		_ = conn.Close() // it is to be gone
-	}
 }

@@ -193,7 +193,7 @@ func (s *Server) billAddress(in asked, kind string) (any, fate) {
 	query.Set("token", s.mac(in.m.MchID, kind, day.String(), expires, tar))
 	sum := sha1.Sum(file) //nolint:gosec // see the import
 	return map[string]string{
-		"hash_type": "SHA1", "hash_value": hex.EncodeToString(sum[:]), "download_url": s.base + downloadPath + "?" + query.Encode(),
+		"hash_type": "SHA1", "hash_value": hex.EncodeToString(sum[:]), "download_url": s.Base() + downloadPath + "?" + query.Encode(),
 	}, delivered
 }
 

@@ -1,29 +1,16 @@
 package wechatpaysim
 
 import (
-	"encoding/json"
 	"net/http"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // The addresses under /sim/ are the simulator's own, for tests in any language:
 // the platform has no such thing. They are open to whoever reaches the port.
 
 // serveBook shows the book: GET /sim/book.
-func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.Book()) // a client that is gone asks again
-}
-
-// serveArm arms the next request that moves money: POST /sim/arm?next=lose.
-func (s *Server) serveArm(w http.ResponseWriter, r *http.Request) {
-	a := Arm(r.URL.Query().Get("next"))
-	if _, known := armFates[a]; !known && a != ArmDecline {
-		http.Error(w, "next: want lose, die, delay, garble, decline, unsigned, bad_sign, strange, stale or probe", http.StatusBadRequest)
-		return
-	}
-	s.ArmNext(a)
-	w.WriteHeader(http.StatusNoContent)
-}
+func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
 // serveRider changes a payer: POST /sim/rider?id=...&is=poor, rich, frozen or
 // free. The id is a contract's or a payment code.

@@ -3,6 +3,8 @@ package wechatpaysim
 import (
 	"crypto/sha256"
 	"encoding/binary"
+
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // Faults are the troubles an order can meet, each chosen by the order's number
@@ -74,28 +76,17 @@ const (
 	ArmStale    Arm = "stale"    // acts, answers with a signature of six minutes ago
 	ArmProbe    Arm = "probe"    // acts, answers with a signature that is meant to fail
 	ArmDecline  Arm = "decline"  // does not act and says no
+	ArmBusy     Arm = "busy"     // does not act: 429 FREQUENCY_LIMITED, or those words in APIv2
 )
+
+var armed = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmUnsigned, ArmBadSign, ArmStrange, ArmStale, ArmProbe, ArmBusy}
+
+// cuts are the fates that leave nothing to answer.
+var cuts = map[fate]string{lost: simserve.Lose, died: simserve.Die, delayed: simserve.Delay}
 
 var armFates = map[Arm]fate{
 	ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned,
 	ArmStrange: strange, ArmStale: stale, ArmProbe: probe,
-}
-
-// ArmNext lets one request that moves money meet a; several are met in order.
-func (s *Server) ArmNext(a Arm) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.armed = append(s.armed, a)
-}
-
-// disarm takes the next armed thing, if any. The caller holds the lock.
-func (s *Server) disarm() Arm {
-	if len(s.armed) == 0 {
-		return ""
-	}
-	a := s.armed[0]
-	s.armed = s.armed[1:]
-	return a
 }
 
 // SetInsufficient empties the balance behind a contract or a payment code.

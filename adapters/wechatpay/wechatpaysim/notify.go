@@ -24,7 +24,6 @@ type notice struct {
 	body    []byte
 	v2      bool
 	tries   int
-	dueAt   time.Time
 	subject string // the order's or the refund's number
 }
 
@@ -43,13 +42,13 @@ func (s *Server) announce(m *merchant, o *order, _ *refund) {
 	}
 	o.said = true
 	now := s.config.Clock()
-	n := &notice{m: m, url: o.notifyURL, id: "EV-" + o.id, dueAt: now, subject: o.outTradeNo, v2: o.v2}
+	n := &notice{m: m, url: o.notifyURL, id: "EV-" + o.id, subject: o.outTradeNo, v2: o.v2}
 	if o.v2 {
 		n.body = o.notice2(m)
 	} else {
 		n.body = s.envelope(m, n.id, "TRANSACTION.SUCCESS", "transaction", encode(o.show(m)), now)
 	}
-	s.notices = append(s.notices, n)
+	s.notices.Add(n, now)
 }
 
 // announceRefund queues the notice of a refund.
@@ -64,9 +63,7 @@ func (s *Server) announceRefund(m *merchant, o *order, r *refund, url string) {
 		"amount": map[string]any{"total": o.amount, "refund": r.amount, "payer_total": o.paid, "payer_refund": r.amount, "currency": o.currency},
 	})
 	id := "ER-" + r.id + r.outRefundNo
-	s.notices = append(s.notices, &notice{
-		m: m, url: url, id: id, dueAt: r.at, subject: r.outRefundNo, body: s.envelope(m, id, "REFUND."+state, "refund", text, s.config.Clock()),
-	})
+	s.notices.Add(&notice{m: m, url: url, id: id, subject: r.outRefundNo, body: s.envelope(m, id, "REFUND."+state, "refund", text, s.config.Clock())}, r.at)
 }
 
 func (s *Server) envelope(m *merchant, id, event, original string, text []byte, at time.Time) []byte {
@@ -82,30 +79,14 @@ func (s *Server) envelope(m *merchant, id, event, original string, text []byte, 
 // pauses. It is called by whoever plays the time.
 func (s *Server) Deliver(ctx context.Context, doer interface {
 	Do(*http.Request) (*http.Response, error)
-}) []Delivery {
-	now := s.config.Clock()
-	s.mu.Lock()
-	var due []*notice
-	for _, n := range s.notices {
-		if !now.Before(n.dueAt) {
-			due = append(due, n)
-		}
-	}
-	s.mu.Unlock()
-	var tries []Delivery
-	for _, n := range due {
+}) (tries []Delivery) {
+	s.notices.Deliver(s.config.Clock(), func(n *notice) bool {
 		d := Delivery{Subject: n.subject, Status: s.post(ctx, doer, n, delivered)}
 		d.Taken = d.Status >= 200 && d.Status < 300
-		tries = append(tries, d)
-		s.mu.Lock()
 		n.tries++
-		if d.Taken || n.tries > len(pauses) {
-			s.drop(n)
-		} else {
-			n.dueAt = now.Add(pauses[n.tries-1])
-		}
-		s.mu.Unlock()
-	}
+		tries = append(tries, d)
+		return d.Taken
+	})
 	return tries
 }
 
@@ -114,27 +95,16 @@ func (s *Server) Deliver(ctx context.Context, doer interface {
 func (s *Server) Probe(ctx context.Context, doer interface {
 	Do(*http.Request) (*http.Response, error)
 }, subject string, a Arm) (int, error) {
-	s.mu.Lock()
 	var found *notice
-	for _, n := range s.notices {
+	for _, n := range s.notices.Waiting() {
 		if n.subject == subject {
 			found = n
 		}
 	}
-	s.mu.Unlock()
 	if found == nil {
 		return 0, fmt.Errorf("wechatpaysim: no notification about %s is waiting", subject)
 	}
 	return s.post(ctx, doer, found, armFates[a]), nil
-}
-
-func (s *Server) drop(taken *notice) {
-	for i, n := range s.notices {
-		if n == taken {
-			s.notices = append(s.notices[:i:i], s.notices[i+1:]...)
-			return
-		}
-	}
 }
 
 func (s *Server) post(ctx context.Context, doer interface {

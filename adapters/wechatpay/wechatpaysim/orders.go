@@ -90,6 +90,9 @@ func (s *Server) place(m *merchant, w wish, arm Arm) (*order, problem) {
 	if w.outTradeNo == "" || len(w.outTradeNo) > 32 || w.amount <= 0 || w.payer == "" || len(w.description) > 128 {
 		return nil, refusal(http.StatusBadRequest, "PARAM_ERROR", "a field is missing, too long or out of range")
 	}
+	if arm == ArmBusy {
+		return nil, refusal(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "too many requests")
+	}
 	if w.kind == kindRide && s.config.AnyContract && s.contracts[w.payer] == nil {
 		s.contracts[w.payer] = &contract{id: w.payer, openID: "o" + w.payer}
 	}

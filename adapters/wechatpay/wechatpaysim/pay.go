@@ -37,7 +37,7 @@ func (s *Server) byCode(in asked, w wish) (any, fate) {
 	if !paymentCode(w.payer) {
 		return refusal(http.StatusBadRequest, "AUTH_CODE_INVALID", "not a payment code"), delivered
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	o, refused := s.place(in.m, w, arm)
 	if o == nil {
 		return refused, delivered
@@ -108,7 +108,7 @@ func (s *Server) ride(in asked) (any, fate) {
 	if _, err := time.Parse(time.RFC3339, trip.StartTime); err != nil {
 		return refusal(http.StatusBadRequest, "PARAM_ERROR", "start_time"), delivered
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	o, refused := s.place(in.m, wish{kind: kindRide, outTradeNo: r.OutTradeNo, description: r.Description, attach: r.Attach, payer: r.ContractID,
 		notifyURL: r.NotifyURL, amount: r.Amount.Total, currency: cny, content: []byte(trip.StartTime + trip.LineName)}, arm)
 	if o == nil {
@@ -178,7 +178,7 @@ func (s *Server) reverseGlobal(in asked) (any, fate) { return s.undo(in, kindGlo
 // undo closes an unpaid order and gives a paid one back. An order that never
 // existed is answered like one that was undone.
 func (s *Server) undo(in asked, kind string, says bool) (any, fate) {
-	arm := s.disarm()
+	arm := s.Disarm()
 	o := s.find(in.m, in.path["no"])
 	answer := any(nil)
 	if says {

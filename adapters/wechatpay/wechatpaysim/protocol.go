@@ -93,7 +93,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET "+downloadPath, s.download)
 	mux.HandleFunc("GET /v3/global/statements", s.statements)
 	mux.HandleFunc("GET /sim/book", s.serveBook)
-	mux.HandleFunc("POST /sim/arm", s.serveArm)
+	mux.HandleFunc("POST /sim/arm", s.ServeArm)
 	mux.HandleFunc("POST /sim/rider", s.serveRider)
 	for path, do := range acts2 {
 		mux.HandleFunc("POST "+path, s.handle2(do))
@@ -189,19 +189,8 @@ func (in asked) read(out any) bool {
 
 // send writes an answer, or what its fate leaves of it.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, answer any, fate fate) {
-	switch fate {
-	case lost:
-		hangUp(w)
+	if s.Cut(w, r, cuts[fate]) {
 		return
-	case died:
-		hangUp(w)
-		go s.Close()
-		return
-	case delayed:
-		<-r.Context().Done()
-		hangUp(w)
-		return
-	case delivered, garbled, unsigned, badSigned, strange, stale, probe:
 	}
 	status, body := http.StatusOK, []byte(nil)
 	switch a := answer.(type) {
@@ -326,17 +315,6 @@ func (s *Server) certificates(in asked) (any, fate) {
 }
 
 func stamp(t time.Time) string { return t.In(beijing).Format(time.RFC3339) }
-
-// hangUp closes the connection without an answer.
-func hangUp(w http.ResponseWriter) {
-	h, can := w.(http.Hijacker)
-	if !can {
-		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
-	}
-	if conn, _, err := h.Hijack(); err == nil {
-		_ = conn.Close() // it is to be gone
-	}
-}
 
 func ifElse[T any](yes bool, a, b T) T {
 	if yes {

@@ -94,7 +94,7 @@ func (s *Server) giveBack(in asked, kinds ...string) (*order, *refund, problem, 
 	if !in.read(&w) || w.OutRefundNo == "" || len(w.OutRefundNo) > 64 || w.Amount.Refund <= 0 {
 		return nil, nil, refusal(http.StatusBadRequest, "PARAM_ERROR", "out_refund_no or amount"), delivered
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	o := s.find(in.m, w.OutTradeNo)
 	if o == nil || (o.kind != kinds[0] && o.kind != kinds[len(kinds)-1]) || !o.moved() {
 		return nil, nil, refusal(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "no such paid order"), armFates[arm]

@@ -2,7 +2,6 @@ package wechatpaysim
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -11,12 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // beijing is the platform's zone.
@@ -80,10 +78,9 @@ type Config struct {
 
 // A Server is a running platform. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	http    *http.Server
-	base    string
-	stopped chan struct{}
+	*simserve.Server
+	*simserve.Arms[Arm]
+	config Config
 
 	mu        sync.Mutex
 	certs     []certificate        // the platform's certificates, the newest last
@@ -91,10 +88,9 @@ type Server struct {
 	contracts map[string]*contract // by contract id
 	wallets   map[string]citygate.Currency
 	poor      map[string]bool // contracts and payment codes without money
-	armed     []Arm
 	acts      int             // money movements so far
 	hasActed  map[string]bool // orders and refunds whose first act is over: their reply faults are spent
-	notices   []*notice
+	notices   *simserve.Notices[*notice]
 	nonces    map[string]time.Time
 }
 
@@ -138,7 +134,7 @@ func Start(c Config) (*Server, error) {
 	c.PasswordAfter = cmp.Or(c.PasswordAfter, 20*time.Second)
 	c.KeyID = cmp.Or(c.KeyID, PublicKeyID)
 	s := &Server{
-		config: c, stopped: make(chan struct{}),
+		config: c, Arms: simserve.NewArms(armed...), notices: simserve.NewNotices[*notice](pauses...),
 		merchants: make(map[string]*merchant), contracts: make(map[string]*contract), wallets: make(map[string]citygate.Currency),
 		poor: make(map[string]bool), hasActed: make(map[string]bool), nonces: make(map[string]time.Time),
 	}
@@ -152,17 +148,10 @@ func Start(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	var listening net.ListenConfig
-	l, err := listening.Listen(context.Background(), "tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
-	if err != nil {
+	s.Server = simserve.New(s.routes())
+	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("wechatpaysim: %w", err)
 	}
-	s.base = "http://" + l.Addr().String()
-	s.http = &http.Server{Handler: s.routes(), ReadHeaderTimeout: time.Minute}
-	go func() {
-		defer close(s.stopped)
-		_ = s.http.Serve(l) // ends with ErrServerClosed, by Close
-	}()
 	return s, nil
 }
 
@@ -181,15 +170,8 @@ func certify(key *rsa.PrivateKey, number int64, now time.Time) (certificate, err
 	return certificate{key, fmt.Sprintf("%X", serial), text, template.NotBefore, template.NotAfter}, nil
 }
 
-// Close ends the platform at once: open connections are cut and later dials are
-// refused. Closing twice is closing once.
-func (s *Server) Close() {
-	_ = s.http.Close() // nothing of ours is lost by a connection that ends badly
-	<-s.stopped
-}
-
 // URL is the address of the platform: scheme and host.
-func (s *Server) URL() string { return s.base }
+func (s *Server) URL() string { return s.Base() }
 
 // Keys gives the public keys that answers may be signed with now, by their ids.
 func (s *Server) Keys() map[string]*rsa.PublicKey {

@@ -93,19 +93,8 @@ func (s *Server) handle2(do act2) http.HandlerFunc {
 }
 
 func (s *Server) send2(w http.ResponseWriter, r *http.Request, m *merchant, out map[string]string, f fate) {
-	switch f {
-	case lost:
-		hangUp(w)
+	if s.Cut(w, r, cuts[f]) {
 		return
-	case died:
-		hangUp(w)
-		go s.Close()
-		return
-	case delayed:
-		<-r.Context().Done()
-		hangUp(w)
-		return
-	case delivered, garbled, unsigned, badSigned, strange, stale, probe:
 	}
 	if m != nil && f != unsigned {
 		out["sign"] = sum2(out, "HMAC-SHA256", m.APIv2Key)
@@ -145,7 +134,7 @@ func (s *Server) payApply(m *merchant, in map[string]string) (map[string]string,
 		len(in["scene_info"]) > 1024 || json.Unmarshal([]byte(in["scene_info"]), &facts) != nil || facts["scene_info"]["start_time"] == "" {
 		return map[string]string{"err_code": "PARAM_ERROR", "err_code_des": "参数错误"}, delivered
 	}
-	arm := s.disarm()
+	arm := s.Disarm()
 	o, refused := s.place(m, wish{kind: kindRide, outTradeNo: in["out_trade_no"], description: in["body"], attach: in["attach"], payer: in["contract_id"],
 		notifyURL: in["notify_url"], amount: amount, currency: citygate.Currency(in["fee_type"]), content: []byte(in["scene_info"]), v2: true}, arm)
 	if o == nil {
