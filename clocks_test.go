@@ -53,6 +53,7 @@ var platformTime = map[string]string{
 	"tenants/pg/db.go newID":              "an id's time is the platform's and how far the tenant is ahead",
 	"tenants/pg/db.go once":               "a transaction's time is the platform's and how far the tenant is ahead",
 	"tenants/store.go Snapshot":           "how old what this process holds of the directory is",
+	"tenants/store.go find":               "the same, before it says that a tenant does not exist",
 }
 
 // ownTime are devices, what plays a city, and key stores, whose waiting and files

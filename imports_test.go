@@ -51,7 +51,7 @@ var stores = []string{
 	"tenants", "tenants/pg", "tenants/pg/pglocal", "tenants/pg/pgtest", "keys", "policies",
 	"gateway/credential", "gateway/foreign", "gateway/issuance", "gateway/fleet", "gateway/intake", "gateway/pricing", "gateway/collect", "gateway/ledger",
 	"gateway/interbook", "gateway/settle", "gateway/recon", "gateway/audit", "gateway/jobs", "gateway/edge", "gateway/city", "gateway/access",
-	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales", "gateway/person", "gateway/explain",
+	"gateway/retention", "gateway/roaming", "gateway/ridership", "gateway/risk", "gateway/sales", "gateway/till", "gateway/person", "gateway/explain", "gateway/agreement",
 }
 
 // public packages are pure: standard library, root and each other, plus what
@@ -103,6 +103,7 @@ var ours = map[string][]string{
 	"adapters":                       {"adapters/driver", "adapters/party", "adapters/schema"},
 	"adapters/builtin":               {"adapters"},
 	"adapters/schema":                nil,
+	"adapters/simserve":              {},
 	"adapters/party":                 {"adapters/driver"},
 	"adapters/wire":                  {"adapters/driver"},
 	"adapters/sandbox":               {"adapters/driver"},
@@ -111,7 +112,7 @@ var ours = map[string][]string{
 	"adapters/scaffold":              {"adapters/remote"},
 	"adapters/remote/remotetest":     {"adapters/driver", "adapters/drivertest", "adapters/httpsig", "adapters/remote"},
 	"adapters/drivertest":            {"adapters/driver", "adapters"},
-	"adapters/alipay/alipaysim":      {"gateway/code", "gateway/code/ct1", "keys/bundle"},
+	"adapters/alipay/alipaysim":      {"adapters/simserve", "gateway/code", "gateway/code/ct1", "keys/bundle"},
 	"gateway/code/schemetest":        {"gateway/code", "policies/accept"},
 	"gateway/tap":                    {"gateway/code"},
 	"gateway/terminal":               {"gateway/code", "gateway/tap", "gateway/denylist", "gateway/journey", "gateway/fare", "keys/bundle", "policies/accept"},
@@ -142,7 +143,9 @@ var ours = map[string][]string{
 	"gateway/recon":                  {"tenants", "tenants/pg", "adapters", "adapters/driver", "gateway/ledger", "gateway/collect"},
 	"gateway/archive":                {"tenants", "tenants/pg", "migrations", "keys", "keys/bundle", "gateway/code", "gateway/code/ct1", "gateway/code/schemes", "gateway/tap"},
 	"gateway/retention":              {"tenants", "tenants/pg"},
+	"gateway/agreement":              {"tenants/pg", "adapters/driver"},
 	"gateway/sales":                  {"tenants/pg", "gateway/collect", "gateway/entitlement", "gateway/ledger", "gateway/pricing"},
+	"gateway/till":                   {"tenants/pg", "adapters", "adapters/driver", "gateway/collect", "gateway/ledger"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "policies/authz", "policies/ruleset", "gateway/fare", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
@@ -178,9 +181,9 @@ func init() {
 
 // A payment product is a folder of adapters and needs no entry above unless it
 // imports more than every product may: the adapter has the contract and package
-// wire, its simulator NAMEsim nothing of ours, and NAMEproduct puts the two together
+// wire, its simulator NAMEsim what all serve with, and NAMEproduct puts the two together
 // for the program. Package builtin alone lists them.
-var kit = []string{"builtin", "driver", "drivertest", "httpsig", "interop", "party", "remote", "scaffold", "schema", "wire"}
+var kit = []string{"builtin", "driver", "drivertest", "httpsig", "interop", "party", "remote", "scaffold", "schema", "simserve", "wire"}
 
 // productPart says which product's folder a package is in, and what it is there: ""
 // for the adapter, sim or product; another one has none of the rights.
@@ -207,6 +210,8 @@ func mayImport(from string) []string {
 	switch {
 	case ok && part == "":
 		return []string{"adapters/driver", "adapters/wire"}
+	case ok && part == "sim":
+		return []string{"adapters/simserve"}
 	case ok && part == "product":
 		return []string{"adapters", "adapters/driver", "adapters/party", "adapters/schema", adapter, adapter + "/" + name + "sim"}
 	}

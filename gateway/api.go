@@ -27,13 +27,13 @@ func (g *Gateway) verticals() edge.Verticals {
 		RecordTaps: g.recordTaps, Bundle: g.bundleObject, BundleReach: g.bundleReach, DenyLists: g.denyLists(), JWKS: g.jwks,
 		Enrol: g.enrol, Terminals: g.terminals, SetTerminal: g.setTerminal, SetProfile: g.setProfile, ClearFlag: g.clearFlag,
 		Vehicles: g.vehicles, PutVehicles: g.putVehicles, Payees: g.payees, PutPayees: g.putPayees, Assign: g.assign, PayeeOf: g.payeeOf,
-		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
+		Issue: g.issue, Deny: g.deny, Lift: g.lift, Credential: g.credentialOf, Account: g.account, CloseAccount: g.closeAccount, PutPayer: g.putPayer, AskPayer: g.AskPayer, Denials: g.denials, Devices: g.devices(), Onboarding: g.onboarding(), Foreign: g.foreignAPI(),
 		Policies: edge.Policies{List: g.listPolicies, Get: g.getPolicy, Publish: g.publishPolicy, Restore: g.restorePolicy, Check: g.checkPolicy, Replay: g.replayPolicy},
 		Roaming:  g.roamingAPI(),
 		Shared:   g.sharedFaresAPI(), Explain: g.explainAPI(), Simulate: g.simulateTariff, Ridership: g.ridershipAPI(),
-		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice}, ProviderFeeds: g.feedsAPI(),
+		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice}, ProviderFeeds: g.feedsAPI(), Agreements: g.agreementsAPI(), Cards: g.cardsAPI(),
 		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(), Bearers: g.bearers(),
-		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), FareRefunds: g.fareRefunds(),
+		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), Till: g.tillAPI(), FareRefunds: g.fareRefunds(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve, Bills: g.bills, ReconHistory: g.reconHistory,
 	}
@@ -115,7 +115,10 @@ func (g *Gateway) charges(ctx context.Context, tenant citygate.TenantID, page ed
 			list[i] = edge.Charge{
 				ID: c.ID.Text("chg_"), Kind: c.Kind, By: c.StartedBy, State: c.State, Amount: c.Amount, Fee: c.Fee, Contract: c.Contract,
 				OurID: c.OurID, Provider: c.ProviderRef, Reason: c.Reason, At: c.CreatedAt,
-				Attempt: c.Attempt, Route: edge.ChargeRoute(c.Route),
+				Attempt: c.Attempt, Route: edge.ChargeRoute(c.Route), Recovery: c.Recovery,
+			}
+			if c.Recovers != (citygate.UUID{}) {
+				list[i].Recovers = c.Recovers.Text("chg_")
 			}
 			ids[i] = c.ID
 		}

@@ -10,25 +10,32 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// exchanges gives charges what was agreed on in their payers' currencies and what
-// bills say became of it.
+// exchanges gives charges what was agreed on in their payers' currencies, or told when
+// they were paid, and what bills say became of it.
 func exchanges(ctx context.Context, tx *pg.Tx, list []edge.Charge) error {
 	ids := make([]string, len(list))
 	for i := range list {
 		ids[i] = list[i].OurID
 	}
 	quotes, err := collect.Quotes(ctx, tx, ids)
-	if err != nil || len(quotes) == 0 {
+	if err != nil {
+		return err
+	}
+	told, err := collect.Exchanges(ctx, tx, ids)
+	if err != nil || len(quotes)+len(told) == 0 {
 		return err
 	}
 	billed, err := recon.Exchanges(ctx, tx, ids)
 	for i := range list {
-		q, ok := quotes[list[i].OurID]
-		if !ok {
+		var e *edge.ChargeExchange
+		if q, ok := quotes[list[i].OurID]; ok {
+			e = &edge.ChargeExchange{
+				Pays: q.Pays, Quote: q.Rate.ID, Pair: q.Rate.Pair, Price: q.Rate.Price, Until: q.Rate.Until, Guaranteed: q.Rate.Guaranteed, Quotes: q.Made,
+			}
+		} else if x, ok := told[list[i].OurID]; ok {
+			e = &edge.ChargeExchange{Pays: x.Paid, Pair: x.PaidRate.Pair, Price: x.PaidRate.Price}
+		} else {
 			continue
-		}
-		e := &edge.ChargeExchange{
-			Pays: q.Pays, Quote: q.Rate.ID, Pair: q.Rate.Pair, Price: q.Rate.Price, Until: q.Rate.Until, Guaranteed: q.Rate.Guaranteed, Quotes: q.Made,
 		}
 		if b, there := billed[list[i].OurID]; there {
 			settled := b.Settled

@@ -241,11 +241,19 @@ func (g *Gateway) tariffs(ctx context.Context, tenant citygate.TenantID, after u
 		found, err := pricing.TariffVersions(ctx, tx, after, page)
 		list = make([]edge.Tariff, len(found))
 		for i, v := range found {
-			list[i] = edge.Tariff{Version: v.Version, From: v.From}
+			list[i] = edge.Tariff{Version: v.Version, From: v.From, WithdrawnAt: since(v.Withdrawn)}
 		}
 		return err
 	})
 	return list, err
+}
+
+// since is how an instant that may not be is told.
+func since(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }
 
 var errNoTariff = &citygate.Code{Name: "pricing.no_tariff", Kind: citygate.NotFound, Title: "The tenant has no such tariff version. List the tariffs for their numbers."}
@@ -259,7 +267,7 @@ func (g *Gateway) tariff(ctx context.Context, tenant citygate.TenantID, version 
 		if !ok {
 			return errNoTariff.Explain("version %d", version)
 		}
-		v = edge.Tariff{Version: version, From: p.From}
+		v = edge.Tariff{Version: version, From: p.From, WithdrawnAt: since(p.Withdrawn)}
 		v.Tariff, err = p.Tariff.Encode()
 		return err
 	})
@@ -285,7 +293,11 @@ func (g *Gateway) publishTariff(ctx context.Context, actor string, tenant cityga
 	case t.From.IsZero():
 		return edge.Tariff{}, fare.ErrTariff.Explain("from: want the instant from which these prices hold")
 	}
-	if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return pricing.Publish(ctx, tx, actor, prices, t.From) }); err != nil {
+	publish := pricing.Publish
+	if t.WithdrawLater {
+		publish = pricing.PublishInstead
+	}
+	if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return publish(ctx, tx, actor, prices, t.From) }); err != nil {
 		return edge.Tariff{}, err
 	}
 	if err := g.carryFares(ctx, actor, tenant); err != nil {
@@ -295,13 +307,13 @@ func (g *Gateway) publishTariff(ctx context.Context, actor string, tenant cityga
 }
 
 // restoreTariff goes back to an earlier version by publishing it anew.
-func (g *Gateway) restoreTariff(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time) (edge.Tariff, error) {
+func (g *Gateway) restoreTariff(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time, instead bool) (edge.Tariff, error) {
 	if err := g.byHand(ctx, tenant, manifest.KindTariff, ""); err != nil {
 		return edge.Tariff{}, err
 	}
 	var p pricing.Published
 	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-		p, err = pricing.RestoreTariff(ctx, tx, actor, version, from)
+		p, err = pricing.RestoreTariff(ctx, tx, actor, version, from, instead)
 		return err
 	})
 	if err == nil {

@@ -13,8 +13,8 @@ func (g *Gateway) fareRefunds() edge.FareRefunds {
 	return edge.FareRefunds{AloneMay: g.refundAlone, Refund: g.refundJourney, Rule: g.refundRule, SetRule: g.setRefundRule}
 }
 
-// refundAlone holds what is to be given back against the tenant's rule: of a void
-// that is the fare as it stands.
+// refundAlone holds what is to be given back, with what went back of the journey
+// already, against the tenant's rule: of a void that is the fare as it stands.
 func (g *Gateway) refundAlone(ctx context.Context, tenant citygate.TenantID, journey citygate.UUID, r edge.RefundJourney) (alone bool, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		fare, err := pricing.FareOf(ctx, tx, journey)
@@ -24,15 +24,30 @@ func (g *Gateway) refundAlone(ctx context.Context, tenant citygate.TenantID, jou
 		if r.Kind == "goodwill" {
 			fare = r.Goodwill
 		}
-		rule, err := pricing.RefundRuleOf(ctx, tx)
-		alone = rule.Version > 0 && fare <= rule.AloneUpTo
+		given, named, err := pricing.GivenBack(ctx, tx, journey, r.Name)
+		if err != nil || named { // asked again, it changes nothing
+			alone = named
+			return err
+		}
+		alone, err = mayRefundAlone(ctx, tx, given+fare)
 		return err
 	})
 	return alone, err
 }
 
-func (g *Gateway) refundJourney(ctx context.Context, actor string, tenant citygate.TenantID, journey citygate.UUID, r edge.RefundJourney) (edge.Journey, error) {
-	err := g.GiveBack(ctx, actor, tenant, pricing.GiveBack{Journey: journey, Name: r.Name, Void: r.Kind == "void", Goodwill: r.Goodwill, Reason: r.Reason})
+// mayRefundAlone holds all that goes back of a fare, or of a payment at a till, against the
+// tenant's rule: in several parts one person gives back no more than at once.
+func mayRefundAlone(ctx context.Context, tx *pg.Tx, sum int64) (bool, error) {
+	rule, err := pricing.RefundRuleOf(ctx, tx)
+	return rule.Version > 0 && sum <= rule.AloneUpTo, err
+}
+
+func (g *Gateway) refundJourney(ctx context.Context, actor string, tenant citygate.TenantID, journey citygate.UUID, r edge.RefundJourney, alone bool) (edge.Journey, error) {
+	b := pricing.GiveBack{Journey: journey, Name: r.Name, Void: r.Kind == "void", Goodwill: r.Goodwill, Reason: r.Reason}
+	if alone {
+		b.Alone = mayRefundAlone
+	}
+	err := g.GiveBack(ctx, actor, tenant, b)
 	if err != nil {
 		return edge.Journey{}, err
 	}

@@ -26,6 +26,9 @@ func (g *Gateway) issue(ctx context.Context, actor string, tenant citygate.Tenan
 	}
 	accounts := make([]credential.Account, len(requests))
 	for i, r := range requests {
+		if err := g.collectsRides(ctx, tenant, r.Contract); err != nil {
+			return nil, err
+		}
 		accounts[i] = credential.Account{Contract: r.Contract, RiderRef: r.RiderRef}
 	}
 	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
@@ -129,6 +132,9 @@ func (g *Gateway) closeAccount(ctx context.Context, actor string, tenant citygat
 }
 
 func (g *Gateway) putPayer(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID, contract, riderRef string) error {
+	if err := g.collectsRides(ctx, tenant, contract); err != nil {
+		return err
+	}
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		if _, err := credential.AccountByID(ctx, tx, id); err != nil {
 			return err

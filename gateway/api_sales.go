@@ -41,6 +41,14 @@ func (s soldTo) Returned(ctx context.Context, tx *pg.Tx, sale citygate.UUID, suc
 	return s.g.Sales.Returned(ctx, tx, sale, succeeded)
 }
 
+func (s soldTo) End(ctx context.Context, tx *pg.Tx, sale citygate.UUID) (collect.Worth, error) {
+	return s.g.Sales.End(ctx, tx, sale)
+}
+
+func (s soldTo) Changed(ctx context.Context, tx *pg.Tx, limit int) ([]citygate.UUID, error) {
+	return s.g.Sales.Changed(ctx, tx, limit)
+}
+
 // buyer gives who pays for what a rider buys: nobody for a rider of another tenant,
 // or one whose account is closed.
 func buyer(ctx context.Context, tx *pg.Tx, rider citygate.Rider) (collect.Account, error) {

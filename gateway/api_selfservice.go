@@ -16,6 +16,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/manifest"
 	"github.com/cashlesscity/citygate/gateway/pricing"
 	"github.com/cashlesscity/citygate/gateway/risk"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -213,7 +214,10 @@ func (g *Gateway) riderDebts(ctx context.Context, tenant citygate.TenantID, raw 
 		found, err := collect.Debts(ctx, tx, "open", account, page.After, page.Limit)
 		list = make([]edge.OwnDebt, len(found))
 		for i, d := range found {
-			list[i] = edge.OwnDebt{ID: d.ID.Text("dbt_"), Left: d.Left, BusinessDate: d.BusinessDate.String(), OpenedAt: d.OpenedAt, RetryAt: orNever(d.RetryAt)}
+			list[i] = edge.OwnDebt{ID: d.ID.Text("dbt_"), Left: d.Left, BusinessDate: d.BusinessDate.String(), OpenedAt: d.OpenedAt, RetryAt: orNever(d.RetryAt), Product: d.Product}
+			if !d.Sale.IsZero() {
+				list[i].Sale = d.Sale.Text(sales.Prefix)
+			}
 		}
 		return err
 	})
@@ -324,25 +328,34 @@ func (g *Gateway) riskTerms(ctx context.Context, tenant citygate.TenantID, page 
 }
 
 // insurable refuses terms by which a provider would be asked for insured first
-// rides that knows none.
+// rides that knows none, or for a debt more often or later than its scheme allows.
 func (g *Gateway) insurable(ctx context.Context, tenant citygate.TenantID, terms *risk.Terms) error {
 	for i := range terms.Contracts {
 		c := &terms.Contracts[i]
-		if c.FirstRide == 0 {
-			continue
-		}
 		var held collect.Contract
-		if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 			held, err = collect.FindContract(ctx, tx, c.Name)
 			return err
-		}); err != nil {
+		})
+		if err != nil && c.FirstRide == 0 {
+			continue
+		}
+		if err != nil {
 			return risk.ErrTerms.Because(err, "contract %s: first_ride_minor: there is no such contract yet", c.Name)
 		}
 		p, err := g.Collector.Provider(ctx, tenant, held)
+		if err != nil && c.FirstRide == 0 {
+			continue // a try that the scheme forbids is not sent all the same
+		}
 		if err != nil {
 			return err
 		}
-		if !p.Describe().Limits.FirstRide {
+		limits := p.Describe().Limits
+		if r := limits.Recoveries; r.Tries > 0 && c.Retries > r.Tries || r.Within > 0 && time.Duration(c.WithinDay)*24*time.Hour > r.Within {
+			return risk.ErrTerms.Explain("contract %s: its scheme lets a debt be asked for %d times within %s by the merchant; the terms say %d within %d days",
+				c.Name, r.Tries, r.Within, c.Retries, c.WithinDay)
+		}
+		if c.FirstRide > 0 && !limits.FirstRide {
 			return risk.ErrTerms.Explain("contract %s: first_ride_minor: its provider knows no insured first rides; leave it out", c.Name)
 		}
 	}

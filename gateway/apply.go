@@ -479,6 +479,9 @@ func (a *applier) prices(ctx context.Context, t manifest.Tenant) error {
 			continue
 		}
 		if err := a.DB.InTenant(ctx, citygate.TenantID(t.ID), func(tx *pg.Tx) error {
+			if p.WithdrawLater {
+				return pricing.PublishInstead(ctx, tx, a.actor, compiled, p.From)
+			}
 			return pricing.Publish(ctx, tx, a.actor, compiled, p.From)
 		}); err != nil {
 			return err

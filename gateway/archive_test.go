@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,6 +97,14 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 	o.must(err)
 	// Two payments' worth of chargebacks: one of them undecided, of the other the rest lost.
 	charge := list[edge.Charge](o, "charges")[0]
+	var bought edge.Sale // and a product that was given back before its price was taken back
+	o.send(http.MethodPost, busPath("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(shop)}, nil)
+	o.move(time.Minute)
+	o.send(http.MethodPost, busPath("sales"), map[string]any{"rider": list[edge.Journey](o, "journeys")[0].Rider, "product": "two", "order": "o"}, &bought)
+	o.settleDown()
+	o.send(http.MethodPost, busPath("sales/"+bought.ID+"/refund"), map[string]any{"reason": "not needed"}, nil)
+	o.settleDown()
+	o.reverse(bus, o.paidBy("purchase"), "CB-0", 701)
 	o.reverse(bus, charge, "CB-1", 100)
 	lost := o.reverse(bus, charge, "CB-2", 50)
 	o.conclude(bus, lost.ID, "RP-2", "won", 20)
@@ -137,6 +146,9 @@ func TestExportedTenantHasEqualBooksElsewhere(t *testing.T) {
 		if n := other.count(`SELECT count(*) FROM ` + table); n < 2 {
 			t.Errorf("%d rows of %s came through", n, table)
 		}
+	}
+	if a, b := o.count(`SELECT count(*) FROM taken_sale_lines`), other.count(`SELECT count(*) FROM taken_sale_lines`); a != b || a == 0 {
+		t.Errorf("%d lines of sales that were taken back, elsewhere %d", a, b)
 	}
 	clock, err := other.Tenants.Clock(t.Context(), bus)
 	o.must(err)

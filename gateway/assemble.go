@@ -27,6 +27,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/keys/bundle"
 	"github.com/cashlesscity/citygate/policies"
@@ -47,8 +48,9 @@ func (g *Gateway) assemble() error {
 	g.Credentials = credential.New(credential.Config{DB: g.DB, Ring: g.Ring, Directory: g.Tenants, Random: g.Random})
 	g.Issuance = &issuance.Office{DB: g.DB, Credentials: g.Credentials, Random: g.Random, Statuses: g.Revoked}
 	g.Foreign = foreign.New(foreign.Config{DB: g.DB, Directory: heldDirectory{g}, Plugins: schemes.All(), Resolver: g.resolver, Beside: askBeside(g.bulkhead), Tell: g.tellOwn,
-		Listed: func(ctx context.Context, tx *pg.Tx) (map[code.SchemeID][]bundle.ForeignRoot, error) {
-			return listedRoots(ctx, tx, tx.Now.Add(-lateKeysFor))
+		Listed: func(ctx context.Context, tx *pg.Tx) (roots, former map[code.SchemeID][]bundle.ForeignRoot, err error) {
+			held, err := listedRoots(ctx, tx, tx.Now.Add(-lateKeysFor))
+			return held.roots, held.former, err
 		}})
 	var err error
 	g.Access, err = access.New(access.Config{
@@ -70,14 +72,18 @@ func (g *Gateway) assemble() error {
 	}
 	g.Collector = collect.New(collect.Config{
 		DB: g.DB, Accounts: accounts{credential.Denier{Actor: "system:collect"}, &payers{}}, Receipts: receipts{g}, Settings: g.collectSettings, Provider: g.provider,
-		Bulkhead: g.bulkhead,
-		Sales:    soldTo{g},
-		Recorded: g.recorded,
-		Foreign:  g.proveForeign,
-		Abroad:   g.termsWith,
-		Bears:    g.issuerBears,
-		Prove:    collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
+		Bulkhead:  g.bulkhead,
+		Sales:     soldTo{g},
+		Agreed:    g.agreed,
+		Standings: g.standings,
+		Tills:     paidAt{g},
+		Recorded:  g.recorded,
+		Foreign:   g.proveForeign,
+		Abroad:    g.termsWith,
+		Bears:     g.issuerBears,
+		Prove:     collect.NewProver(g.schemes, func(ctx context.Context, tx *pg.Tx) (code.KeySource, error) { return g.trust.held(tx.Tenant) }, g.seen),
 	})
+	g.Agreements = g.newAgreements()
 	g.People = &person.Book{DB: g.DB, Secrets: g.Secrets, Directory: riderDevices{}, Random: g.Random}
 	g.Pricing, err = pricing.New(pricing.Config{
 		DB: g.DB, Directory: heldDirectory{g}, Taps: taps{}, Payees: ridePayees{}, Windows: g.Settler, Issuer: ownIssuer{g.Collector}, Rules: g.journeyRules, People: g.People,
@@ -94,6 +100,10 @@ func (g *Gateway) assemble() error {
 			}
 			return t.Calendar()
 		},
+	})
+	g.Till = till.New(till.Config{
+		DB: g.DB, Collector: g.Collector, Provider: g.provider, Settings: g.collectSettings, Payee: payeeAtTill, Bulkhead: g.bulkhead,
+		Wake: func(t citygate.TenantID) pg.Job { return DueJob{Tenant: t} },
 	})
 	g.Flagger = g.newFlagger()
 	g.Explanations = &explain.Sealer{DB: g.DB, Ring: g.Ring, Random: g.Random, Taps: g.Pricing.TapsByID}

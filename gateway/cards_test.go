@@ -3,13 +3,18 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/credential"
+	"github.com/cashlesscity/citygate/gateway/edge"
 )
 
 // A card in a rider's wallet is locked while he owes, and enabled again; the newest
@@ -46,5 +51,94 @@ func TestWalletCardIsLockedWhileItsRiderOwes(t *testing.T) {
 	sim.Close()
 	if err := push("cards", card); !errors.Is(err, adapters.ErrNotSent) && !errors.Is(err, adapters.ErrOpen) {
 		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+// A debt locks the card of its rider by itself and its payment lets it go, where the
+// contract says so. A lost answer is asked for again before anything later is told, and
+// what was decided meanwhile follows it; a card that people locked stays so. The newest
+// state wins at the wallet, so that a clock that was set back undoes nothing.
+func TestDebtsLockCards(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	lost := &losing{text: "virtualcard.send"}
+	o.HTTP = lost
+	sim, der := o.simulatedAlipay()
+	for name, locks := range map[string]bool{"cards": true, "plain": false} {
+		raw, err := json.Marshal(alipayproduct.Contract{Gateway: sim.URL(), AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der}, CardType: "T0370301", Feeds: adapters.Feeds{LockCards: locks}})
+		o.must(err)
+		o.send(http.MethodPut, busPath("contracts/"+name), map[string]any{"adapter": "alipay", "fee_ppm": 0, "config": json.RawMessage(raw)}, nil)
+	}
+	ann, ben := o.accountsOf("cards", "2088ann")[0], o.accountsOf("plain", "2088ben")[0]
+	var card edge.Card
+	for range 2 {
+		o.send(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "plain", "card": "2", "rider_ref": "2088ben"}, nil)
+		o.send(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "cards", "card": "1", "rider_ref": "2088ann"}, &card)
+	}
+	if card.Account != ann.Text("acc_") || len(list[edge.Card](o, "wallet-cards")) != 2 {
+		t.Fatalf("added: %+v", card)
+	}
+	tell := func(after time.Duration) {
+		o.move(after)
+		_ = o.tellWallets(t.Context(), bus) // what it could not is in the rows
+	}
+	shows := func(what string, want string) {
+		t.Helper()
+		var got []string
+		for _, c := range sim.Cards("2026") {
+			got = append(got, fmt.Sprintf("%s %s", c.CardNo, c.DisabledCode))
+		}
+		if strings.Join(got, ",") != want {
+			t.Errorf("%s: the wallets show %q; want %q", what, got, want)
+		}
+	}
+	state := func() string {
+		var c edge.Card
+		o.send(http.MethodGet, busPath("wallet-cards/"+card.ID), nil, &c)
+		return c.State + " " + c.Told
+	}
+	tell(0)
+	shows("told of", "1 ,2 ")
+	lost.lose.Store(1)
+	o.denies(ann, collect.DenyDeclined, true)
+	o.denies(ben, collect.DenyDeclined, true)
+	tell(0)
+	shows("she owes", "1 CARD_OVERDUE,2 ")
+	if s := state(); s != "unknown enabled" {
+		t.Errorf("the answer was lost: %s", s)
+	}
+	o.denies(ann, collect.DenyDeclined, false) // she pays within the second
+	tell(0)
+	shows("within the minute", "1 CARD_OVERDUE,2 ")
+	tell(61 * time.Second)
+	tell(0)
+	shows("she has paid", "1 ,2 ")
+	o.denies(ann, "stolen", true)
+	tell(time.Second)
+	shows("stolen is no debt", "1 ,2 ")
+
+	o.move(-30 * time.Second)
+	o.send(http.MethodPost, busPath("wallet-cards/"+card.ID+"/lock"), map[string]any{"why": "revoked", "tip": "given back"}, nil)
+	tell(0)
+	shows("given up, the clock set back", "1 CARD_REVOKING,2 ")
+	o.denies(ann, collect.DenyDeclined, true)
+	o.denies(ann, collect.DenyDeclined, false)
+	tell(time.Hour)
+	shows("people locked it", "1 CARD_REVOKING,2 ")
+	o.send(http.MethodPost, busPath("wallet-cards/"+card.ID+"/unlock"), nil, nil)
+	tell(time.Second)
+	shows("unlocked", "1 ,2 ")
+	if s := state(); s != "told enabled" {
+		t.Errorf("in the end: %s", s)
+	}
+
+	if got := o.refused(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "cards", "card": "1", "rider_ref": "2088ben"}); got != credential.ErrCard.Name {
+		t.Errorf("another rider's card: %s", got)
+	}
+	if got := o.refused(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "sandbox", "card": "3", "rider_ref": "ann"}); got != ErrCard.Name {
+		t.Errorf("no wallet: %s", got)
+	}
+	if got := o.refused(http.MethodGet, busPath("wallet-cards/crd_"+strings.Repeat("0", 32)), nil); got != credential.ErrNoCard.Name {
+		t.Errorf("nobody's: %s", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -19,7 +20,7 @@ import (
 var clearingAccounts = []string{
 	ledger.PrefixRiderReceivable, ledger.PrefixRiderDebt, ledger.PrefixProviderReceivable, ledger.PrefixProviderFeeExpense,
 	ledger.PrefixInterbookPayable, ledger.PrefixInterbookReceivable, ledger.PrefixUncollected,
-	ledger.PrefixPrepaid, ledger.PrefixCovered, ledger.Payable(pricing.SharedPayee),
+	ledger.PrefixPrepaid, ledger.PrefixCovered, ledger.PrefixTillUncleared, ledger.Payable(pricing.SharedPayee),
 }
 
 // CheckBooks holds the books of all tenants against what happened. It proves
@@ -38,7 +39,7 @@ func (g *Gateway) CheckBooks(ctx context.Context) (ledger.Report, error) {
 	for i, t := range all {
 		ids[i] = t.ID
 	}
-	sources := append([]ledger.Source{pricing.Books{}, g.Collector.Source(), recon.Source{}, sales.Source{}}, settle.Sources()...)
+	sources := append([]ledger.Source{pricing.Books{}, g.Collector.Source(), recon.Source{}, sales.Source{}, till.Source{}}, settle.Sources()...)
 	report, err := ledger.Check(ctx, g.DB, ids, sources)
 	if err != nil {
 		return report, err
@@ -125,6 +126,11 @@ func mayStand(ctx context.Context, tx *pg.Tx) (own []ledger.Explained, owed []ow
 		}
 		own = append(own, found...)
 	}
+	atTills, err := till.Explained(ctx, tx, without(waiting, free))
+	if err != nil {
+		return nil, nil, err
+	}
+	own = append(own, atTills...)
 	if owed, err = owedToOperators(ctx, tx, without(waiting, free)); err != nil {
 		return nil, nil, err
 	}

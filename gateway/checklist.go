@@ -43,7 +43,9 @@ func (g *Gateway) checklist(ctx context.Context, tenant citygate.TenantID) (list
 		return list, err
 	}
 	if t.Issuer != 0 {
-		c.contract()
+		if err := c.contract(ctx); err != nil {
+			return list, err
+		}
 	}
 	if t.Kind != tenants.Authority {
 		c.payee()
@@ -122,12 +124,19 @@ func (c *checker) keys(ctx context.Context) error {
 	return nil
 }
 
-func (c *checker) contract() {
+func (c *checker) contract(ctx context.Context) error {
 	item := edge.ChecklistItem{Name: "provider contract", Do: "PUT /v1/tenants/{tenant}/contracts/{contract}, or contracts in the file"}
 	var names []string
 	for _, k := range c.have.Contracts {
 		if c.tenant.Mode == tenants.Live && c.Products[k.Adapter].InProcess {
 			item.Detail = "the sandbox moves no money: a live tenant needs a contract with a payment provider"
+			continue
+		}
+		switch byCode, err := c.byCode(ctx, c.tenant.ID, k.Name); {
+		case err != nil:
+			return err
+		case byCode:
+			item.Detail = k.Name + " collects by codes at a till: rides need a contract of another kind"
 			continue
 		}
 		names = append(names, k.Name)
@@ -138,6 +147,7 @@ func (c *checker) contract() {
 		item.Detail = "an issuer's riders are collected under a contract, and there is none"
 	}
 	c.add(item)
+	return nil
 }
 
 func (c *checker) payee() {

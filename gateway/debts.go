@@ -6,6 +6,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -16,6 +17,9 @@ func debtView(d collect.DebtView) edge.Debt {
 	}
 	if !d.Reversal.IsZero() {
 		v.Reversal = d.Reversal.Text("rvs_")
+	}
+	if !d.Sale.IsZero() {
+		v.Sale = d.Sale.Text(sales.Prefix)
 	}
 	return v
 }

@@ -96,5 +96,8 @@ func (g *Gateway) registerDevice(ctx context.Context, actor string, tenant cityg
 	if err := g.may(ctx, tenant, tenants.Issuing); err != nil {
 		return issuance.Device{}, err
 	}
+	if err := g.collectsRides(ctx, tenant, r.Contract); err != nil {
+		return issuance.Device{}, err
+	}
 	return g.Issuance.Register(ctx, actor, tenant, r)
 }

@@ -236,11 +236,18 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 	}
 	if t.Issuer != 0 {
 		steps = append(steps, g.publishLists, g.Foreign.RunDue)
-		if t.State.Allows(tenants.Collecting) {
-			steps = append(steps, g.Collector.RunDue, g.Sales.RunDue)
-		}
-		steps = append(steps, g.followLists, g.tellProviders, g.Reconciler.ImportDue, g.release)
 	}
+	steps = append(steps, g.Till.RunDue)    // in any state: customers have been asked
+	if t.State.Allows(tenants.Collecting) { // also of a shop, which issues no codes
+		steps = append(steps, g.Collector.RunDue)
+	}
+	if t.Issuer != 0 {
+		if t.State.Allows(tenants.Collecting) {
+			steps = append(steps, g.Sales.RunDue)
+		}
+		steps = append(steps, g.followLists, g.Agreements.RunDue, g.tellProviders, g.tellWallets)
+	}
+	steps = append(steps, g.Reconciler.ImportDue, g.release)
 	if t.State.Allows(tenants.PayingOut) {
 		steps = append(steps, g.Settler.PayDue)
 	}

@@ -163,7 +163,7 @@ func (g *Gateway) PutScheme(ctx context.Context, actor string, tenant citygate.T
 	if err := g.hold(ctx); err != nil {
 		return err
 	}
-	if err := g.checkSecret(ctx, tenant, &e); err != nil {
+	if err := errors.Join(g.checkSecret(ctx, tenant, &e), g.collectsRides(ctx, tenant, e.Contract)); err != nil {
 		return err
 	}
 	var before []foreign.Entry
@@ -270,6 +270,11 @@ func (g *Gateway) foreignAPI() edge.Foreign {
 func (g *Gateway) registerForeign(ctx context.Context, actor string, tenant citygate.TenantID, requests []edge.RegisterForeign) ([]edge.ForeignRider, error) {
 	if err := g.hold(ctx); err != nil {
 		return nil, err
+	}
+	for _, r := range requests {
+		if err := g.collectsRides(ctx, tenant, r.Contract); err != nil {
+			return nil, err
+		}
 	}
 	out := make([]edge.ForeignRider, len(requests))
 	err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/access"
+	"github.com/cashlesscity/citygate/gateway/agreement"
 	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/code"
 	"github.com/cashlesscity/citygate/gateway/code/ct1"
@@ -30,6 +31,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -101,9 +103,11 @@ type Gateway struct {
 	Collector    *collect.Collector
 	Flagger      *risk.Flagger
 	People       *person.Book
+	Agreements   *agreement.Book
 	Settler      *settle.Settler
 	Reconciler   *recon.Reconciler
 	Sales        *sales.Desk
+	Till         *till.Desk
 	Sealer       *audit.Sealer
 	Jobs         *jobs.Client
 	Explanations *explain.Sealer
@@ -127,6 +131,8 @@ type Gateway struct {
 	audited   auditedSet
 	providers providerCache
 	notices   noticeGates
+	tills     openTills
+	ways      wayToCollect
 	bulkhead  *collect.Bulkhead // nil = providers are called within jobs
 	handler   http.Handler
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// lateKeys is for how long taps are still verified by a provider's key that went out of
-// force: a reader that was offline brings them late. Readers themselves lose it with
-// the next bundle.
+// lateKeysFor is for how long taps are still verified by a provider's key that went out of
+// force, also where its number stands for another key by then: a reader that was offline
+// brings them late. Readers themselves lose it with the next bundle.
 const lateKeysFor = 30 * 24 * time.Hour
 
 // readKeys takes a provider's list of the keys of its own codes.
@@ -91,15 +91,24 @@ func (g *Gateway) carryKeys(ctx context.Context, tenant citygate.TenantID, c col
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return collect.KeysCarried(ctx, tx, c.Name) })
 }
 
-// listedRoots gives the keys that the lists of a tenant's providers hold, in force or
-// out of it since then, by scheme and in no bundle's way: where two lists name a key
-// alike, the first contract's counts, and of one name the key in force, else the last.
-func listedRoots(ctx context.Context, tx *pg.Tx, since time.Time) (map[code.SchemeID][]bundle.ForeignRoot, error) {
+// heldKeys are the keys that the lists of a tenant's providers hold, by scheme and in no
+// bundle's way.
+type heldKeys struct {
+	// roots are those in force or out of it since then: where two lists name a key
+	// alike, the first contract's counts, and of one name the key in force, else the
+	// last.
+	roots map[code.SchemeID][]bundle.ForeignRoot
+	// former are those out of force since then, the last first, also under names that
+	// have another key now.
+	former map[code.SchemeID][]bundle.ForeignRoot
+}
+
+func listedRoots(ctx context.Context, tx *pg.Tx, since time.Time) (found heldKeys, err error) {
 	contracts, err := collect.Contracts(ctx, tx)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	found := map[code.SchemeID][]bundle.ForeignRoot{}
+	found = heldKeys{map[code.SchemeID][]bundle.ForeignRoot{}, map[code.SchemeID][]bundle.ForeignRoot{}}
 	for _, c := range contracts {
 		f, err := adapters.FollowingOf(c.Adapter, c.Config)
 		if err != nil || f.Keys == 0 {
@@ -107,7 +116,7 @@ func listedRoots(ctx context.Context, tx *pg.Tx, since time.Time) (map[code.Sche
 		}
 		held, err := collect.ListedKeys(ctx, tx, c.Name, since)
 		if err != nil {
-			return nil, err
+			return found, err
 		}
 		slices.SortStableFunc(held, func(a, b collect.ListedKey) int {
 			switch {
@@ -120,7 +129,11 @@ func listedRoots(ctx context.Context, tx *pg.Tx, since time.Time) (map[code.Sche
 		})
 		scheme := code.SchemeID(f.Scheme)
 		for _, k := range held {
-			found[scheme] = addRoot(found[scheme], bundle.ForeignRoot{Owner: f.Owner, List: f.List, Kind: f.Kind, ID: k.ID, Key: k.Material})
+			root := bundle.ForeignRoot{Owner: f.Owner, List: f.List, Kind: f.Kind, ID: k.ID, Key: k.Material}
+			found.roots[scheme] = addRoot(found.roots[scheme], root)
+			if !k.InForce() {
+				found.former[scheme] = append(found.former[scheme], root)
+			}
 		}
 	}
 	return found, nil
@@ -147,12 +160,12 @@ func withListed(ctx context.Context, tx *pg.Tx, entries []bundle.Scheme) ([]bund
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	listed, err := listedRoots(ctx, tx, inForceOnly(tx))
+	held, err := listedRoots(ctx, tx, inForceOnly(tx))
 	if err != nil {
 		return nil, err
 	}
 	for i := range entries {
-		for _, r := range listed[entries[i].ID] {
+		for _, r := range held.roots[entries[i].ID] {
 			entries[i].Roots = addRoot(entries[i].Roots, r)
 		}
 		entries[i].Roots = entries[i].Roots[:min(len(entries[i].Roots), bundle.ForeignMax)]
@@ -209,7 +222,8 @@ type lateCache struct {
 
 type lateOf struct {
 	bundle uint64
-	keys   map[code.KeyName][]byte
+	keys   map[code.KeyName][]byte   // under names that the bundle has lost
+	former map[code.KeyName][][]byte // under any name, the last first
 }
 
 // withLate adds to the keys of bundle b those that its issuers' lists have lost. A key
@@ -222,9 +236,9 @@ func (g *Gateway) withLate(ctx context.Context, tenant citygate.TenantID, b *bun
 	known, ok := g.late.tenants[tenant]
 	g.late.mu.Unlock()
 	if !ok || known.bundle != b.Version() {
-		known = lateOf{b.Version(), map[code.KeyName][]byte{}}
+		known = lateOf{b.Version(), map[code.KeyName][]byte{}, map[code.KeyName][][]byte{}}
 		for _, s := range b.Schemes {
-			if err := g.lateOf(ctx, s, known.keys); err != nil {
+			if err := g.lateOf(ctx, s, &known); err != nil {
 				return nil, err
 			}
 		}
@@ -239,18 +253,30 @@ func (g *Gateway) withLate(ctx context.Context, tenant citygate.TenantID, b *bun
 	if len(known.keys) == 0 {
 		return held, nil
 	}
-	return &lateSource{held, known.keys}, nil
+	return code.WithFormer(&lateSource{held, known.keys}, known.former), nil
 }
 
-func (g *Gateway) lateOf(ctx context.Context, s bundle.Scheme, into map[code.KeyName][]byte) error {
-	return g.DB.InTenant(ctx, s.Tenant, func(tx *pg.Tx) error {
-		listed, err := listedRoots(ctx, tx, tx.Now.Add(-lateKeysFor))
-		for _, r := range listed[s.ID] {
-			name := code.KeyName{Scheme: s.ID, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}
-			if _, taken := into[name]; !taken {
-				into[name] = r.Key
-			}
+func (g *Gateway) lateOf(ctx context.Context, s bundle.Scheme, into *lateOf) error {
+	keys, former := map[code.KeyName][]byte{}, map[code.KeyName][][]byte{}
+	err := g.DB.InTenant(ctx, s.Tenant, func(tx *pg.Tx) error {
+		held, err := listedRoots(ctx, tx, tx.Now.Add(-lateKeysFor))
+		clear(keys)
+		clear(former)
+		for _, r := range held.roots[s.ID] {
+			keys[foreign.NameOf(s.ID, r)] = r.Key
+		}
+		for _, r := range held.former[s.ID] {
+			former[foreign.NameOf(s.ID, r)] = append(former[foreign.NameOf(s.ID, r)], r.Key)
 		}
 		return err
 	})
+	for name, key := range keys {
+		if _, taken := into.keys[name]; !taken {
+			into.keys[name] = key
+		}
+	}
+	for name, all := range former {
+		into.former[name] = append(into.former[name], all...)
+	}
+	return err
 }

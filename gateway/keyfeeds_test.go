@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
@@ -28,7 +29,13 @@ import (
 // of keys, and has readers take codes of the Ministry's layout by them.
 func (o *office) alipayKeys(list map[uint32][]byte) *alipaysim.Server {
 	o.t.Helper()
-	held, err := o.Ring.Ensure(o.t.Context(), actor, bus, keys.ProviderPurpose("alipay"), keys.RSA2048)
+	return o.alipayKeysOf(bus, issuer, list)
+}
+
+// alipayKeysOf does it for a tenant, whose codes the readers of operators take.
+func (o *office) alipayKeysOf(tenant citygate.TenantID, number citygate.Issuer, list map[uint32][]byte, operators ...int64) *alipaysim.Server {
+	o.t.Helper()
+	held, err := o.Ring.Ensure(o.t.Context(), actor, tenant, keys.ProviderPurpose("alipay"), keys.RSA2048)
 	o.must(err)
 	public, err := keys.ParsePublic(held.Algorithm, held.Public)
 	o.must(err)
@@ -42,8 +49,8 @@ func (o *office) alipayKeys(list map[uint32][]byte) *alipaysim.Server {
 	raw, err := json.Marshal(alipayproduct.Contract{Gateway: sim.URL(), AppID: "2026", Account: "2088", PlatformKeys: [][]byte{der},
 		Feeds: adapters.Feeds{KeysEvery: "1h", KeysScheme: string(motsm2.ID), KeysKind: motsm2.RootKey(1).Kind}})
 	o.must(err)
-	o.send(http.MethodPut, busPath("contracts/alipay"), map[string]any{"adapter": "alipay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
-	o.send(http.MethodPut, schemePath(bus, motsm2.ID), edge.CodeScheme{Params: json.RawMessage(`{"issuer":7}`), Contract: "alipay", Opens: true}, nil)
+	o.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d/contracts/alipay", tenant), map[string]any{"adapter": "alipay", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
+	o.send(http.MethodPut, schemePath(tenant, motsm2.ID), edge.CodeScheme{Params: fmt.Appendf(nil, `{"issuer":%d}`, number), Contract: "alipay", Opens: true, Operators: operators}, nil)
 	return sim
 }
 
@@ -194,4 +201,56 @@ func TestRolledBackKeysAreLetThrough(t *testing.T) {
 	if n := o.audit.Count(bus, `SELECT count(*) FROM audit_log WHERE verb = 'provider_keys.let_through'`); n != 1 {
 		t.Errorf("%d audit rows", n)
 	}
+}
+
+// A provider uses the number of a key again, for another key. What readers took before
+// is brought late, and proven where it is recorded and where its rider is named, as what
+// comes under the new key is; what neither key signed is refused.
+func TestAKeyNumberUsedAgainLosesNoLateTap(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	first, second := newMinistry(o), newMinistry(o)
+	o.send(http.MethodPut, fmt.Sprintf("/v1/tenants/%d", rail), edge.TenantDocument{
+		Slug: "valley-rail", Name: "Valley Rail", Kind: "authority", Mode: "sandbox", Issuer: uint16(railIssuer), Currency: "CNY", TimeZone: "Asia/Shanghai",
+		CutMinutes: 240, CapUnit: 100,
+	}, nil)
+	o.send(http.MethodPut, busPath("serves"), map[string]any{"authorities": []int64{int64(rail)}}, nil)
+	sim := o.alipayKeysOf(rail, railIssuer, map[uint32][]byte{1: sm2.Compress(first.root.Public())}, int64(bus))
+	_, err := o.PublishPolicy(t.Context(), actor, foreignRules(), rail)
+	o.must(err)
+	o.settleDown()
+	stale, reader := o.reader(1), o.reader(2)
+	if got := o.offer(stale, first.show(o, 1, o.now())); got != "" {
+		t.Fatalf("under the key of then: %q", got)
+	}
+	sim.SetKeyList(map[uint32][]byte{1: sm2.Compress(second.root.Public())})
+	o.move(61 * time.Minute)
+	o.settleDown()
+	o.renewed(reader)
+	if got := o.offer(reader, second.show(o, 2, o.now())); got != "" {
+		t.Errorf("under the new key of that number: %q", got)
+	}
+	if got := o.offer(reader, first.show(o, 3, o.now())); got != code.BadIssuerCert {
+		t.Errorf("under the key that went, at a reader that knows: %q", got)
+	}
+	if got := o.offer(stale, newMinistry(o).show(o, 4, o.now())); got != code.BadIssuerCert {
+		t.Errorf("under neither: %q", got)
+	}
+	if got := o.drain(reader); !slices.Equal(got, []string{"recorded", "refused bad_issuer_cert"}) && !slices.Equal(got, []string{"recorded", "recorded"}) {
+		t.Errorf("the reader that knows: %v", got)
+	}
+	if got := o.drain(stale); !slices.Equal(got, []string{"recorded", "refused bad_issuer_cert"}) {
+		t.Errorf("what comes late: %v", got)
+	}
+	for range 4 {
+		o.settleDown()
+		o.move(time.Minute)
+	}
+	if got := o.finals(); got["1/1"] != "" || got["2/1"] != "" || got["1/2"] != "bad_issuer_cert" {
+		t.Errorf("in the end: %v", got)
+	}
+	if n := o.audit.Count(bus, `SELECT count(*) FROM journeys`); n < 2 {
+		t.Errorf("%d journeys: the railway did not prove both", n)
+	}
+	o.booksHold()
 }

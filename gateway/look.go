@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/agreement"
 	"github.com/cashlesscity/citygate/gateway/audit"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
@@ -21,6 +22,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/gateway/settle"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/keys"
 	"github.com/cashlesscity/citygate/tenants"
 	"github.com/cashlesscity/citygate/tenants/pg"
@@ -49,7 +51,7 @@ const billsEvery = 10 * time.Minute
 // allLooks puts together what finds a tenant's due work.
 func (g *Gateway) allLooks() *pg.Looks {
 	return pg.NewLooks(audit.Looks, g.Credentials.Looks(), edge.Looks, retention.Looks, keys.Looks(), fleet.Looks, settle.Looks, intake.Looks, pricing.Looks,
-		risk.Looks, foreign.Looks, collect.Looks, sales.Looks, recon.Looks, explain.Looks)
+		risk.Looks, foreign.Looks, collect.Looks, agreement.Looks, sales.Looks, till.Looks, recon.Looks, explain.Looks)
 }
 
 // A round is one asking for all the work of a tenant.

@@ -150,6 +150,9 @@ func (g *Gateway) takeNotice(ctx context.Context, t tenants.Tenant, c collect.Co
 		if err != nil || !taken.Fresh || taken.Verdict != collect.NoticeNoted {
 			return err
 		}
+		if _, manages := p.Agreements(); manages && n.Kind == driver.NoticeAgreement {
+			return g.Agreements.Noticed(ctx, tx, notifyActor, c.Name, n.Agreement)
+		}
 		return followNotice(ctx, tx, c, n)
 	})
 	if err == nil && n.Kind == driver.NoticeReversal && (taken.Verdict == collect.NoticeApplied || taken.Verdict == collect.NoticeKnown) {
@@ -162,17 +165,12 @@ func (g *Gateway) takeNotice(ctx context.Context, t tenants.Tenant, c collect.Co
 }
 
 // followNotice denies riders of whom the provider says that they cannot pay, and
-// lets them go when it says that they can.
+// lets them go when it says that they can. Of an agreement that a product tells of and
+// cannot be asked about, the latest notice is all that is known.
 func followNotice(ctx context.Context, tx *pg.Tx, c collect.Contract, n driver.Notice) error {
 	switch n.Kind {
 	case driver.NoticeRider:
-		switch n.Rider.State {
-		case driver.RiderNormal:
-			return credential.MirrorOne(ctx, tx, notifyActor, providerList, c.Name, n.Rider.RiderRef, false)
-		case driver.RiderBlocked, driver.RiderOverdue, driver.RiderFrozen, driver.RiderDeleted:
-			return credential.MirrorOne(ctx, tx, notifyActor, providerList, c.Name, n.Rider.RiderRef, true)
-		case driver.RiderUnknown:
-		}
+		return followRider(ctx, tx, notifyActor, c.Name, n.Rider.RiderRef, n.Rider.State)
 	case driver.NoticeAgreement:
 		switch n.Agreement.State {
 		case driver.AgreementActive, driver.AgreementEnded:

@@ -93,6 +93,14 @@ func (s *sharedSecrets) Secret(scheme code.SchemeID, pass []byte) (citygate.Secr
 	return source.Secret(scheme, pass)
 }
 
+// Former implements [code.FormerKeySource]. No secret had another's place.
+func (s *sharedSecrets) Former() []code.KeySource {
+	if late, ok := s.ForeignKeySource.(code.FormerKeySource); ok {
+		return late.Former()
+	}
+	return nil
+}
+
 func (s *sharedSecrets) source(scheme code.SchemeID) (code.SecretSource, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,6 +30,8 @@ type acme struct {
 	mu     sync.Mutex
 	secret string // the one the last call carried
 	server *httptest.Server
+
+	takes func(secret string) error // of each call; nil = any
 }
 
 func (a *acme) last() string { a.mu.Lock(); defer a.mu.Unlock(); return a.secret }
@@ -62,6 +64,9 @@ func (o *office) programOf(gateway crypto.PublicKey, around func(driver.Provider
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.secret = string(terms.Secrets["api-key"].Reveal())
+			if a.takes != nil {
+				return served, a.takes(a.secret)
+			}
 			return served, nil
 		},
 		Manifest: m, Gateways: map[string]crypto.PublicKey{"tenant-7": gateway}, KeyID: "acme-1", Signer: own, Clock: o.now,

@@ -88,4 +88,16 @@ func TestPeopleGiveFaresBack(t *testing.T) {
 	if fareOf() != was-20 {
 		t.Errorf("up to the sum, alone: the fare is %d, was %d", fareOf(), was)
 	}
+	for name, refund := range map[string]edge.RefundJourney{
+		"one more after the sum": {Kind: "goodwill", Goodwill: 1, Name: "crumb", Reason: "late bus"},
+		"the rest":               {Kind: "void", Name: "rest", Reason: "late bus"},
+	} {
+		if got := o.ask(http.MethodPost, at, "application/json", []byte(asJSON(t, refund))); got.Code != http.StatusAccepted || fareOf() != was-20 {
+			t.Errorf("%s, alone: %d %s, the fare is %d", name, got.Code, got.Body, fareOf())
+		}
+	}
+	o.send(http.MethodPost, at, edge.RefundJourney{Kind: "goodwill", Goodwill: 20, Name: "little", Reason: "late bus"}, nil) // again: it is the same
+	if fareOf() != was-20 {
+		t.Errorf("the same again: the fare is %d, was %d", fareOf(), was)
+	}
 }

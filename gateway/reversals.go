@@ -7,6 +7,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/recon"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -25,27 +26,38 @@ func (g *Gateway) reversals() edge.Reversals {
 		},
 		Record: func(ctx context.Context, actor string, tenant citygate.TenantID, r edge.RecordReversal) (edge.Reversal, error) {
 			v, err := g.Reverse(ctx, actor, tenant, collect.Reversal{Contract: r.Contract, Reference: r.Reference, Charge: r.Payment, Amount: r.Amount,
-				Fee: r.FeeMinor, Reason: r.Reason, Source: collect.FromPerson})
+				Fee: orZero(r.FeeMinor), FeeUnsaid: r.FeeMinor == nil, Reason: r.Reason, Source: collect.FromPerson})
 			return reversalView(&v), err
 		},
 		Conclude: func(ctx context.Context, actor string, tenant citygate.TenantID, id citygate.UUID, c edge.ConcludeReversal) (edge.Reversal, error) {
 			v, err := g.ConcludeReversal(ctx, actor, tenant, collect.ReversalOutcome{Reversal: id, Reference: c.Reference, Outcome: c.Outcome, Amount: c.AmountMinor,
-				Fee: c.FeeMinor, Reason: c.Reason, Source: collect.FromPerson})
+				Fee: orZero(c.FeeMinor), FeeUnsaid: c.FeeMinor == nil, Reason: c.Reason, Source: collect.FromPerson})
 			return reversalView(&v), err
 		},
 	}
 }
 
+func orZero(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
 func reversalView(v *collect.ReversalView) edge.Reversal {
 	r := edge.Reversal{
-		ID: v.ID.Text("rvs_"), Contract: v.Contract, Reference: v.Reference, Payment: v.Charge, State: v.State, Amount: v.Amount, FeeMinor: v.Fee,
+		ID: v.ID.Text("rvs_"), Contract: v.Contract, Reference: v.Reference, Payment: v.Charge, State: v.State, Amount: v.Amount, FeeMinor: v.Fee, FeeUnsaid: v.FeeUnsaid,
 		Owed:     citygate.Money{Minor: v.Owed, Currency: v.Amount.Currency},
+		Covered:  citygate.Money{Minor: v.Covered, Currency: v.Amount.Currency},
 		Returned: citygate.Money{Minor: v.Returned, Currency: v.Amount.Currency},
 		Pending:  v.Pending, Reason: v.Reason, Source: v.Source, RecordedBy: v.RecordedBy, RecordedAt: v.RecordedAt,
 		AppliedAt: orNever(v.AppliedAt), ClosedAt: orNever(v.ClosedAt),
 	}
 	if !v.Account.IsZero() {
 		r.Account = v.Account.Text("acc_")
+	}
+	if !v.Sale.IsZero() {
+		r.Sale = v.Sale.Text(sales.Prefix)
 	}
 	if !v.Debt.IsZero() {
 		r.Debt = v.Debt.Text("dbt_")
@@ -65,10 +77,19 @@ func (g *Gateway) Reverse(ctx context.Context, actor string, tenant citygate.Ten
 	return v, g.recognise(ctx, tenant, r.Contract, r.Reference)
 }
 
-// recognise matches the bill's row of what was recorded, if it came before.
+// recognise matches the bill's rows of what was recorded, if they came before.
 func (g *Gateway) recognise(ctx context.Context, tenant citygate.TenantID, contract, reference string) error {
 	return g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-		return recon.Recognise(ctx, tx, recon.Payments{Collector: g.Collector}, contract, reference)
+		outcomes, err := collect.OutcomesOf(ctx, tx, contract, reference) // those that waited for it
+		if err != nil {
+			return err
+		}
+		for _, ref := range append([]string{reference}, outcomes...) {
+			if err := recon.Recognise(ctx, tx, recon.Payments{Collector: g.Collector}, contract, ref); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/sandbox"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/ledger"
@@ -31,6 +29,15 @@ type customer struct {
 	credential []byte
 	device     string
 	counter    uint16
+}
+
+// openShop opens a city with a catalogue, a provider that does as it is told, and a customer.
+func openShop(t *testing.T) (*office, *customer, func(sandbox.Script)) {
+	o := open(t)
+	change := o.scripted(sandbox.Script{})
+	o.onboard()
+	o.send(http.MethodPost, busPath("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(shop)}, nil)
+	return o, &customer{office: o, credential: o.credential("phone"), device: "phone", counter: 10}, change
 }
 
 func (c *customer) code() []byte {
@@ -315,11 +322,7 @@ func TestAReturnedPassCarriesNoLateTap(t *testing.T) {
 // A pass that is over leaves what its rides have not used up to the seller, and a
 // declined purchase leaves nothing: no product, no debt, no denial.
 func TestAPassEndsAndADeclineLeavesNothing(t *testing.T) {
-	o := open(t)
-	change := o.scripted(sandbox.Script{})
-	o.onboard()
-	c := &customer{office: o, credential: o.credential("phone"), device: "phone", counter: 10}
-	o.send(http.MethodPost, busPath("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(shop)}, nil)
+	o, c, change := openShop(t)
 	v := o.validator()
 	o.move(time.Minute)
 	c.buys("day", "d")
@@ -354,142 +357,5 @@ func TestAPassEndsAndADeclineLeavesNothing(t *testing.T) {
 	}
 	if n := o.audit.Count(0, `SELECT count(*) FROM deny_entries WHERE tenant_id = $1`, bus); n != 0 {
 		t.Errorf("%d denials", n)
-	}
-}
-
-// Whatever riders buy, ride, give back and are given back, in whatever order it becomes
-// known: what was paid for a product is in its rides, given back, left to the seller or
-// still owed in rides, to the cent, and what its rides earned is paid out.
-func TestProductsInAnyOrder(t *testing.T) {
-	w := rand.New(rand.NewPCG(20, 5))
-	o := open(t)
-	change := o.scripted(sandbox.Script{})
-	o.onboard()
-	c := &customer{office: o, credential: o.credential("phone"), device: "phone", counter: 10}
-	o.send(http.MethodPost, busPath("product-catalogues"), edge.Catalogue{Catalogue: json.RawMessage(shop)}, nil)
-	v := o.validator()
-	orders, pending, did := 0, 0, map[string]int{}
-	upload := func() {
-		if pending > 0 {
-			c.uploads(v)
-			pending = 0
-		}
-	}
-	// holds compares each sale with what its rides earned, by the decisions, and with the book.
-	holds := func(what string) {
-		t.Helper()
-		o.settleDown()
-		o.booksHold()
-		earned := map[string]int64{}
-		for _, row := range o.audit.Rows(bus, `SELECT a.rule, sum(a.prepaid)::bigint FROM fare_adjustments a JOIN journeys j ON j.tenant_id = $1 AND j.journey_id = a.journey_id AND j.last_n = a.n
-			WHERE a.tenant_id = $1 AND a.kind IN ('product', 'stored_value') GROUP BY a.rule`, int64(bus)) {
-			earned[row[0].(string)] = row[1].(int64)
-		}
-		owed := map[string]int64{}
-		for account, net := range o.balances() {
-			if id, found := strings.CutPrefix(account, ledger.PrefixPrepaid); found {
-				owed[id] = -net
-			}
-		}
-		for _, s := range list[edge.Sale](o, "sales") {
-			id, err := citygate.ParseUUID("sal_", s.ID)
-			o.must(err)
-			used, left := earned[id.String()], int64(0)
-			for _, m := range []*citygate.Money{s.Refund, s.LeftOver} {
-				if m != nil {
-					left += m.Minor
-				}
-			}
-			want := s.Price.Minor - used
-			switch s.State {
-			case "asked", "declined":
-				want = 0
-			case "refunded", "closed":
-				want -= left
-			}
-			if used < 0 || used > s.Price.Minor || want < 0 || owed[id.String()] != want {
-				t.Fatalf("%s: %s %s of %d earned %d, %d is given back or left, and %d owed in rides, want %d", what, s.State, s.Product, s.Price.Minor, used, left, owed[id.String()], want)
-			}
-			did[s.State]++
-		}
-	}
-	// The rest of a ticket is given back while a ride that would use it is in the reader.
-	o.move(time.Minute)
-	first := c.buys("two", "first")
-	o.settleDown()
-	c.rides(v)
-	c.uploads(v)
-	c.rides(v)
-	o.move(time.Minute)
-	o.send(http.MethodPost, busPath("rider/refunds"), map[string]any{"code": c.code(), "sale": first.ID}, nil)
-	c.uploads(v)
-	holds("the rest of a ticket")
-	for range 90 {
-		what := ""
-		switch w.IntN(12) {
-		case 0, 1:
-			orders++
-			c.buys([]string{"two", "two", "purse", "day"}[w.IntN(4)], fmt.Sprint(orders))
-			what = "bought"
-		case 2, 3, 4:
-			o.sync(v)
-			c.rides(v)
-			pending++
-			what = "ridden"
-		case 5:
-			upload()
-			what = "uploaded"
-		case 6, 7, 10, 11:
-			if held := list[edge.Sale](o, "sales?state=held"); len(held) > 0 {
-				s := held[w.IntN(len(held))]
-				answer := o.ask(http.MethodPost, busPath("rider/refunds"), "application/json", mustJSON(map[string]any{"code": c.code(), "sale": s.ID}))
-				what = fmt.Sprintf("given back: %d", answer.Code)
-				did[what]++
-			}
-		case 8:
-			o.move(time.Duration(10+w.IntN(40)) * time.Minute)
-			change(sandbox.Script{})
-			if w.IntN(3) == 0 {
-				change(sandbox.Script{LoseReply: []string{"rider-1"}})
-			}
-			what = "later"
-		case 9:
-			if all := list[edge.Journey](o, "journeys"); len(all) > 0 {
-				orders++
-				j := all[w.IntN(len(all))]
-				r := edge.RefundJourney{Kind: "void", Name: fmt.Sprint("r", orders), Reason: "late bus"}
-				answer := o.ask(http.MethodPost, busPath("journeys/"+j.ID+"/refunds"), "application/json", mustJSON(r))
-				what = fmt.Sprintf("void: %d", answer.Code)
-				did[what]++
-			}
-		}
-		holds(what)
-	}
-	// A pass is over, and closed, when a ride of it is uploaded that nobody knew of: the
-	// seller has what was left, and gives none of it to the ride.
-	change(sandbox.Script{})
-	upload()
-	c.buys("day", "last")
-	o.settleDown()
-	o.sync(v)
-	c.rides(v)
-	upload()
-	c.rides(v)
-	for range 10 {
-		o.move(6 * time.Hour)
-		holds("with a tap in the reader")
-	}
-	c.uploads(v)
-	for range 12 {
-		o.move(12 * time.Hour)
-		holds("in the end")
-	}
-	if got := o.net(bus); got["product_payable"] != 0 || got["payable"] != 0 {
-		t.Errorf("in the end: %v", got)
-	}
-	for _, what := range []string{"given back: 200", "void: 200", "held", "refunded", "closed"} {
-		if did[what] == 0 {
-			t.Errorf("%s never happened: %v", what, did)
-		}
 	}
 }

@@ -25,7 +25,7 @@ var ownQueries = []string{
 		SELECT r.account_id, r.currency, -r.amount
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
-		WHERE r.tenant_id = $1 AND r.state IN ('waiting', 'created', 'sent', 'unknown') AND a.state NOT IN ('open', 'charging')) AS m
+		WHERE r.tenant_id = $1 AND r.n <> 0 AND r.state IN ('waiting', 'created', 'sent', 'unknown') AND a.state NOT IN ('open', 'charging')) AS m
 	GROUP BY account_id, currency`,
 
 	// Less what was written off, which lies with those who bear it.

@@ -213,6 +213,7 @@ CREATE TABLE account_payers (
     CONSTRAINT account_payers_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
 );
 COMMENT ON TABLE account_payers IS 'Further contracts that a payer has agreed to be charged under, beside the account''s own, and the name the provider has for him there.';
+CREATE INDEX account_payers_ref ON account_payers USING btree (tenant_id, contract, rider_ref);
 ALTER TABLE account_payers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE account_payers FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON account_payers
@@ -306,6 +307,69 @@ CREATE POLICY tenant ON aggregations
 GRANT INSERT, SELECT ON aggregations TO citygate_app;
 GRANT SELECT ON aggregations TO citygate_auditor;
 GRANT UPDATE (state, total, taps, closes_at, closed_at) ON aggregations TO citygate_app;
+
+CREATE TABLE agreements (
+    tenant_id bigint NOT NULL,
+    agreement_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    provider_id text COLLATE "C" NOT NULL,
+    rider_ref text COLLATE "C" NOT NULL,
+    account_id uuid,
+    linked boolean NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    ending boolean NOT NULL,
+    valid_from timestamp with time zone,
+    valid_to timestamp with time zone,
+    single_max bigint,
+    single_currency text COLLATE "C",
+    reason text COLLATE "C" NOT NULL,
+    error text COLLATE "C" NOT NULL,
+    asks integer NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    asked_at timestamp with time zone,
+    next_ask_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT agreements_pkey PRIMARY KEY (tenant_id, agreement_id),
+    CONSTRAINT agreements_asks_check CHECK ((asks >= 0)),
+    CONSTRAINT agreements_ended CHECK (((state = 'ended'::text) = (ended_at IS NOT NULL))),
+    CONSTRAINT agreements_error_check CHECK ((length(error) <= 500)),
+    CONSTRAINT agreements_our_id_check CHECK ((length(our_id) <= 64)),
+    CONSTRAINT agreements_provider_id_check CHECK ((length(provider_id) <= 200)),
+    CONSTRAINT agreements_reason_check CHECK ((length(reason) <= 64)),
+    CONSTRAINT agreements_rider_ref_check CHECK ((length(rider_ref) <= 200)),
+    CONSTRAINT agreements_single CHECK (((single_max IS NULL) = (single_currency IS NULL))),
+    CONSTRAINT agreements_single_currency_check CHECK ((length(single_currency) = 3)),
+    CONSTRAINT agreements_single_max_check CHECK ((single_max > 0)),
+    CONSTRAINT agreements_state_check CHECK ((state = ANY (ARRAY['unknown'::text, 'pending'::text, 'active'::text, 'ended'::text]))),
+    CONSTRAINT agreements_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT agreements_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE agreements IS 'Agreements of riders under which they are debited without being there, as their providers know them.';
+COMMENT ON COLUMN agreements.our_id IS 'The tenant''s name of it, for ever; empty for one that came to be otherwise.';
+COMMENT ON COLUMN agreements.provider_id IS 'The provider''s number of it, which debits name; empty until it is known, and once it is erased.';
+COMMENT ON COLUMN agreements.rider_ref IS 'The provider''s name for the rider.';
+COMMENT ON COLUMN agreements.linked IS 'Whether the account is collected under the contract by this agreement.';
+COMMENT ON COLUMN agreements.state IS 'unknown: the provider knows nothing of it. pending: nothing can be debited on it now. active. ended: for good.';
+COMMENT ON COLUMN agreements.ending IS 'The tenant asked for its end and the provider has not confirmed it.';
+COMMENT ON COLUMN agreements.single_max IS 'The most that one debit may be, in minor units; none: the provider says none.';
+COMMENT ON COLUMN agreements.asks IS 'Questions that were asked by schedule since it was last settled.';
+COMMENT ON COLUMN agreements.asked_at IS 'When the provider last answered a question about it.';
+COMMENT ON COLUMN agreements.next_ask_at IS 'When the provider is asked next, by schedule; none: not before it is needed.';
+CREATE INDEX agreements_due ON agreements USING btree (tenant_id, next_ask_at) WHERE (next_ask_at IS NOT NULL);
+CREATE INDEX agreements_of ON agreements USING btree (tenant_id, account_id) WHERE (account_id IS NOT NULL);
+CREATE UNIQUE INDEX agreements_ours ON agreements USING btree (tenant_id, contract, our_id) WHERE (our_id <> ''::text);
+CREATE INDEX agreements_over ON agreements USING btree (tenant_id, ended_at) WHERE (ended_at IS NOT NULL);
+CREATE UNIQUE INDEX agreements_theirs ON agreements USING btree (tenant_id, contract, provider_id) WHERE (provider_id <> ''::text);
+ALTER TABLE agreements ENABLE ROW LEVEL SECURITY;
+ALTER TABLE agreements FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON agreements
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON agreements TO citygate_app;
+GRANT SELECT ON agreements TO citygate_auditor;
+GRANT UPDATE (our_id, provider_id, rider_ref, account_id, linked, state, ending, valid_from, valid_to, single_max, single_currency, reason, error, asks, changed_at, asked_at, next_ask_at, ended_at) ON agreements TO citygate_app;
 
 CREATE TABLE assignments (
     tenant_id bigint NOT NULL,
@@ -579,29 +643,38 @@ CREATE TABLE charges (
     route_finding text NOT NULL,
     started_by text COLLATE "C" NOT NULL DEFAULT 'schedule'::text,
     mark text COLLATE "C" NOT NULL DEFAULT ''::text,
+    recovery text COLLATE "C" NOT NULL DEFAULT ''::text,
+    recovers uuid,
+    shown bytea,
     CONSTRAINT charges_pkey PRIMARY KEY (tenant_id, charge_id),
     CONSTRAINT charges_amount_check CHECK ((amount > 0)),
     CONSTRAINT charges_attempt_check CHECK ((attempt > 0)),
     CONSTRAINT charges_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text])) = (final_at IS NOT NULL))),
+    CONSTRAINT charges_check1 CHECK (((recovery = ''::text) OR (recovers IS NOT NULL))),
     CONSTRAINT charges_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text, 'purchase'::text]))),
+    CONSTRAINT charges_kind_check CHECK ((kind = ANY (ARRAY['charge'::text, 'recovery'::text, 'first_ride'::text, 'purchase'::text, 'till'::text]))),
     CONSTRAINT charges_mark_check CHECK ((length(mark) <= 64)),
     CONSTRAINT charges_moved_check CHECK (((state <> 'moved'::text) OR (NOT ever_unknown))),
     CONSTRAINT charges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
+    CONSTRAINT charges_recovery_check CHECK ((recovery = ANY (ARRAY[''::text, 'merchant'::text, 'rider'::text, 'tap'::text]))),
     CONSTRAINT charges_route_version_check CHECK ((route_version >= 0)),
+    CONSTRAINT charges_shown_check CHECK ((octet_length(shown) <= 4096)),
     CONSTRAINT charges_started_by_check CHECK ((started_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
     CONSTRAINT charges_state_check CHECK ((state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text, 'succeeded'::text, 'declined'::text, 'moved'::text]))),
     CONSTRAINT charges_tenant_id_aggregation_id_attempt_key UNIQUE (tenant_id, aggregation_id, attempt),
     CONSTRAINT charges_tenant_id_our_id_key UNIQUE (tenant_id, our_id)
 );
 COMMENT ON TABLE charges IS 'Payments asked of providers. The row is on disk before the first byte leaves; our_id and the content never change.';
-COMMENT ON COLUMN charges.aggregation_id IS 'What is collected; of a purchase the sale.';
+COMMENT ON COLUMN charges.aggregation_id IS 'What is collected; of a purchase the sale, of a payment at a till the payment.';
 COMMENT ON COLUMN charges.state IS 'moved: it was certainly never sent, and the next attempt of the aggregation goes to another contract.';
 COMMENT ON COLUMN charges.route_version IS 'The rule set that chose the contract; 0 = the tenant has none for the time of the rides.';
 COMMENT ON COLUMN charges.route_rule IS 'Its rule that did; empty = none, and the contract is the payer''s own.';
 COMMENT ON COLUMN charges.route_finding IS 'Why rules that matched were not followed to the letter.';
 COMMENT ON COLUMN charges.started_by IS 'Who started it: the schedule, a tap of the rider, the rider himself, a person of the tenant, or the rule of insured first declines.';
 COMMENT ON COLUMN charges.mark IS 'What names the payment to its provider beside our_id, as the adapter chose it when it was sent; empty where our_id is enough.';
+COMMENT ON COLUMN charges.recovery IS 'Who the provider was told starts the recovery of a debt; empty where the charge is a debit like any other to it. Fixed as it is first sent.';
+COMMENT ON COLUMN charges.recovers IS 'The declined charge whose debt the provider was asked for again, fixed as it is first sent.';
+COMMENT ON COLUMN charges.shown IS 'What the rider showed to start a recovery by a tap; gone once the charge is final.';
 CREATE INDEX charges_account ON charges USING btree (tenant_id, account_id, final_at) WHERE (state = ANY (ARRAY['succeeded'::text, 'declined'::text]));
 CREATE INDEX charges_due ON charges USING btree (tenant_id, contract, business_date, account_key, our_id) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX charges_final ON charges USING btree (tenant_id, contract, final_at);
@@ -616,7 +689,7 @@ CREATE POLICY tenant ON charges
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON charges TO citygate_app;
 GRANT SELECT ON charges TO citygate_auditor;
-GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at, mark) ON charges TO citygate_app;
+GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at, mark, recovery, recovers, shown) ON charges TO citygate_app;
 
 CREATE TABLE claim_lines (
     tenant_id bigint NOT NULL,
@@ -1009,6 +1082,8 @@ CREATE TABLE debts (
     insured boolean NOT NULL DEFAULT false,
     reversal_id uuid,
     blocks boolean NOT NULL DEFAULT true,
+    retry_shown bytea,
+    sale_id uuid,
     CONSTRAINT debts_pkey PRIMARY KEY (tenant_id, aggregation_id),
     CONSTRAINT debts_amount_check CHECK ((amount >= 0)),
     CONSTRAINT debts_check CHECK (
@@ -1022,6 +1097,7 @@ END),
     CONSTRAINT debts_opened_amount_check CHECK ((opened_amount > 0)),
     CONSTRAINT debts_repaid CHECK (((repaid_at IS NULL) OR ((state = 'written_off'::text) AND (amount = 0)))),
     CONSTRAINT debts_retry_by_check CHECK ((retry_by = ANY (ARRAY['schedule'::text, 'tap'::text, 'rider'::text, 'person'::text, 'first_ride'::text]))),
+    CONSTRAINT debts_retry_shown_check CHECK ((octet_length(retry_shown) <= 4096)),
     CONSTRAINT debts_state_check CHECK ((state = ANY (ARRAY['open'::text, 'recovered'::text, 'corrected'::text, 'written_off'::text])))
 );
 COMMENT ON TABLE debts IS 'What riders owe after a declined charge, or after a payment was taken back; amount is what is still owed, of one that is written off what was given up and not paid since.';
@@ -1031,9 +1107,12 @@ COMMENT ON COLUMN debts.retry_by IS 'Who asked for the try at retry_at; of a deb
 COMMENT ON COLUMN debts.insured IS 'The scheme paid it as an insured first ride; the rider owes nothing of it any more.';
 COMMENT ON COLUMN debts.reversal_id IS 'The reversal that opened it; null: a charge was declined.';
 COMMENT ON COLUMN debts.blocks IS 'Whether its rider is on the deny list while it is open, by the risk terms when it was opened.';
+COMMENT ON COLUMN debts.retry_shown IS 'The code that the rider showed when he started the try at retry_at by a tap; none otherwise.';
+COMMENT ON COLUMN debts.sale_id IS 'The sale of which the rider used what he owes; null: he owes fares.';
 CREATE INDEX debts_account ON debts USING btree (tenant_id, account_id) WHERE (state = 'open'::text);
 CREATE INDEX debts_bear ON debts USING btree (tenant_id, bear_at) WHERE (bear_at IS NOT NULL);
 CREATE INDEX debts_due ON debts USING btree (tenant_id, retry_at) WHERE ((state = 'open'::text) AND (retry_at IS NOT NULL));
+CREATE INDEX debts_sale ON debts USING btree (tenant_id, sale_id) WHERE (sale_id IS NOT NULL);
 CREATE INDEX debts_unpassed ON debts USING btree (tenant_id, aggregation_id) WHERE unpassed;
 ALTER TABLE debts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE debts FORCE ROW LEVEL SECURITY;
@@ -1042,7 +1121,7 @@ CREATE POLICY tenant ON debts
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON debts TO citygate_app;
 GRANT SELECT ON debts TO citygate_auditor;
-GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at, bear_at, repaid_at, retry_by, insured) ON debts TO citygate_app;
+GRANT UPDATE (amount, state, tries, retry_at, unpassed, closed_at, bear_at, repaid_at, retry_by, insured, retry_shown) ON debts TO citygate_app;
 
 CREATE TABLE deny_changes (
     tenant_id bigint NOT NULL,
@@ -1274,6 +1353,42 @@ CREATE POLICY tenant ON devices
 GRANT INSERT, SELECT ON devices TO citygate_app;
 GRANT SELECT ON devices TO citygate_auditor;
 GRANT UPDATE (state, lost_at) ON devices TO citygate_app;
+
+CREATE TABLE early_outcomes (
+    tenant_id bigint NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    of_reference text COLLATE "C" NOT NULL,
+    reference text COLLATE "C" NOT NULL,
+    charge_our_id text COLLATE "C" NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    fee bigint NOT NULL,
+    fee_unsaid boolean NOT NULL,
+    reason text NOT NULL,
+    provider_id text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT early_outcomes_pkey PRIMARY KEY (tenant_id, contract, of_reference, reference),
+    CONSTRAINT early_outcomes_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT early_outcomes_of_reference_check CHECK (((length(of_reference) >= 1) AND (length(of_reference) <= 64))),
+    CONSTRAINT early_outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['won'::text, 'lost'::text]))),
+    CONSTRAINT early_outcomes_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
+    CONSTRAINT early_outcomes_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'applied'::text, 'refused'::text]))),
+    CONSTRAINT early_outcomes_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract)
+);
+COMMENT ON TABLE early_outcomes IS 'Outcomes of disputes that a provider told before anybody told of the reversal they are of. They wait for it, and are recorded with it, once.';
+COMMENT ON COLUMN early_outcomes.digest IS 'With provider_id: the notice that told it, which says what became of it.';
+CREATE INDEX early_outcomes_waiting ON early_outcomes USING btree (tenant_id, contract, of_reference) WHERE (state = 'waiting'::text);
+ALTER TABLE early_outcomes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE early_outcomes FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON early_outcomes
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON early_outcomes TO citygate_app;
+GRANT SELECT ON early_outcomes TO citygate_auditor;
+GRANT UPDATE (state) ON early_outcomes TO citygate_app;
 
 CREATE TABLE explanation_batches (
     tenant_id bigint NOT NULL,
@@ -2203,6 +2318,33 @@ GRANT INSERT, SELECT ON payees TO citygate_app;
 GRANT SELECT ON payees TO citygate_auditor;
 GRANT UPDATE (name, account, bank_id) ON payees TO citygate_app;
 
+CREATE TABLE payment_exchanges (
+    tenant_id bigint NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    paid bigint NOT NULL,
+    paid_currency text COLLATE "C" NOT NULL,
+    pair text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    CONSTRAINT payment_exchanges_pkey PRIMARY KEY (tenant_id, our_id),
+    CONSTRAINT payment_exchanges_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 64))),
+    CONSTRAINT payment_exchanges_paid_check CHECK ((paid > 0)),
+    CONSTRAINT payment_exchanges_paid_currency_check CHECK ((paid_currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payment_exchanges_pair_check CHECK ((length(pair) <= 16)),
+    CONSTRAINT payment_exchanges_price_check CHECK ((length(price) <= 40))
+);
+COMMENT ON TABLE payment_exchanges IS 'What payers paid in a currency other than the charge''s, as the provider told with the payment. Payments that were quoted have what was agreed on in payment_quotes.';
+COMMENT ON COLUMN payment_exchanges.our_id IS 'Of the charge.';
+COMMENT ON COLUMN payment_exchanges.paid IS 'Minor units of the payer''s currency.';
+COMMENT ON COLUMN payment_exchanges.price IS 'Decimal text: units of the pair''s second currency for one of the first; empty, as the pair is, where the provider names no rate.';
+ALTER TABLE payment_exchanges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE payment_exchanges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON payment_exchanges
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON payment_exchanges TO citygate_app;
+GRANT SELECT ON payment_exchanges TO citygate_auditor;
+
 CREATE TABLE payment_quotes (
     tenant_id bigint NOT NULL,
     our_id text COLLATE "C" NOT NULL,
@@ -2867,15 +3009,22 @@ CREATE TABLE product_sales (
     refund bigint NOT NULL,
     left_over bigint NOT NULL,
     closed_on date,
+    used bigint NOT NULL DEFAULT 0,
     CONSTRAINT product_sales_pkey PRIMARY KEY (tenant_id, sale_id),
     CONSTRAINT product_sales_check CHECK (((refund >= 0) AND (refund <= price))),
     CONSTRAINT product_sales_check1 CHECK (((left_over >= 0) AND (left_over <= price))),
-    CONSTRAINT product_sales_check2 CHECK (((state = 'closed'::text) = (closed_on IS NOT NULL))),
+    CONSTRAINT product_sales_check2 CHECK (((used >= 0) AND (used <= price))),
+    CONSTRAINT product_sales_closed CHECK (
+CASE state
+    WHEN 'closed'::text THEN (closed_on IS NOT NULL)
+    WHEN 'reversed'::text THEN true
+    ELSE (closed_on IS NULL)
+END),
     CONSTRAINT product_sales_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT product_sales_order_key_check CHECK (((length(order_key) >= 1) AND (length(order_key) <= 64))),
     CONSTRAINT product_sales_price_check CHECK ((price >= 0)),
     CONSTRAINT product_sales_sold_by_check CHECK ((sold_by = ANY (ARRAY['rider'::text, 'operator'::text]))),
-    CONSTRAINT product_sales_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paid'::text, 'held'::text, 'declined'::text, 'refunding'::text, 'refunded'::text, 'closed'::text]))),
+    CONSTRAINT product_sales_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paid'::text, 'held'::text, 'declined'::text, 'refunding'::text, 'refunded'::text, 'closed'::text, 'reversed'::text]))),
     CONSTRAINT product_sales_tenant_id_issuer_list_idx_order_key_key UNIQUE (tenant_id, issuer, list, idx, order_key)
 );
 COMMENT ON TABLE product_sales IS 'Products that riders bought. The charge and the right have the sale''s id; the right is there from the state held on.';
@@ -2883,8 +3032,10 @@ COMMENT ON COLUMN product_sales.order_key IS 'The buyer''s own name for the orde
 COMMENT ON COLUMN product_sales.offer IS 'The product as the catalogue said it then.';
 COMMENT ON COLUMN product_sales.refund IS 'What goes back, or went back, through the provider, in minor units.';
 COMMENT ON COLUMN product_sales.left_over IS 'What was left when it ended and is the seller''s.';
+COMMENT ON COLUMN product_sales.used IS 'Of one that is reversed: what of its price rides had used when it was last looked at.';
 CREATE INDEX product_sales_closing ON product_sales USING btree (tenant_id, closes_at) WHERE ((state = 'held'::text) AND (closes_at IS NOT NULL));
 CREATE INDEX product_sales_paid ON product_sales USING btree (tenant_id, sale_id) WHERE (state = 'paid'::text);
+CREATE INDEX product_sales_reversed ON product_sales USING btree (tenant_id, sale_id) WHERE (state = 'reversed'::text);
 ALTER TABLE product_sales ENABLE ROW LEVEL SECURITY;
 ALTER TABLE product_sales FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON product_sales
@@ -2892,7 +3043,7 @@ CREATE POLICY tenant ON product_sales
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON product_sales TO citygate_app;
 GRANT SELECT ON product_sales TO citygate_auditor;
-GRANT UPDATE (state, paid_at, held_at, ended_at, closes_at, refund, left_over, closed_on) ON product_sales TO citygate_app;
+GRANT UPDATE (state, paid_at, held_at, ended_at, closes_at, refund, left_over, closed_on, used) ON product_sales TO citygate_app;
 
 CREATE TABLE provider_breakers (
     tenant_id bigint NOT NULL,
@@ -3072,13 +3223,13 @@ CREATE TABLE provider_notices (
     CONSTRAINT provider_notices_state_check CHECK ((state = ANY (ARRAY['done'::text, 'open'::text, 'resolved'::text]))),
     CONSTRAINT provider_notices_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
     CONSTRAINT provider_notices_tenant_id_contract_provider_id_digest_key UNIQUE (tenant_id, contract, provider_id, digest),
-    CONSTRAINT provider_notices_verdict_check CHECK ((verdict = ANY (ARRAY['applied'::text, 'known'::text, 'asked'::text, 'noted'::text, 'held'::text, 'unknown_order'::text, 'mismatch'::text, 'contradiction'::text])))
+    CONSTRAINT provider_notices_verdict_check CHECK ((verdict = ANY (ARRAY['applied'::text, 'known'::text, 'asked'::text, 'noted'::text, 'held'::text, 'waiting'::text, 'unknown_order'::text, 'mismatch'::text, 'contradiction'::text])))
 );
 COMMENT ON TABLE provider_notices IS 'Notifications of providers that were proven to be theirs, each once: stored before they are acknowledged.';
 COMMENT ON COLUMN provider_notices.provider_id IS 'The provider''s own id of the notice, equal in its repetitions; empty where it has none.';
 COMMENT ON COLUMN provider_notices.digest IS 'Of what the notice says: one id with two meanings is two rows.';
 COMMENT ON COLUMN provider_notices.said_at IS 'When it became so, of riders and agreements: an older notice changes nothing that a later one said.';
-COMMENT ON COLUMN provider_notices.verdict IS 'What was done about it. unknown_order, mismatch and contradiction changed nothing and are open until somebody has looked; held came for a tenant that is closed.';
+COMMENT ON COLUMN provider_notices.verdict IS 'What was done about it. unknown_order, mismatch and contradiction changed nothing and are open until somebody has looked; held came for a tenant that is closed; waiting tells the outcome of what nobody has told yet.';
 COMMENT ON COLUMN provider_notices.repeats IS 'Times it came again; they were answered as the first.';
 CREATE INDEX provider_notices_open ON provider_notices USING btree (tenant_id, notice_id) WHERE (state = 'open'::text);
 CREATE INDEX provider_notices_rider ON provider_notices USING btree (tenant_id, contract, rider_ref, said_at) WHERE (rider_ref <> ''::text);
@@ -3089,7 +3240,7 @@ CREATE POLICY tenant ON provider_notices
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON provider_notices TO citygate_app;
 GRANT SELECT ON provider_notices TO citygate_auditor;
-GRANT UPDATE (rider_ref, state, note, repeats, last_at, resolved_at) ON provider_notices TO citygate_app;
+GRANT UPDATE (rider_ref, verdict, detail, state, note, repeats, last_at, resolved_at) ON provider_notices TO citygate_app;
 
 CREATE TABLE receipts (
     tenant_id bigint NOT NULL,
@@ -3243,9 +3394,11 @@ CREATE TABLE refunds (
     sent_at timestamp with time zone,
     final_at timestamp with time zone,
     mark text COLLATE "C" NOT NULL DEFAULT ''::text,
+    bill_name text COLLATE "C" NOT NULL DEFAULT ''::text,
     CONSTRAINT refunds_pkey PRIMARY KEY (tenant_id, refund_id),
     CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
     CONSTRAINT refunds_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT refunds_bill_name_check CHECK ((length(bill_name) <= 160)),
     CONSTRAINT refunds_check CHECK (((state = ANY (ARRAY['succeeded'::text, 'declined'::text, 'void'::text, 'replaced'::text])) = (final_at IS NOT NULL))),
     CONSTRAINT refunds_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT refunds_mark_check CHECK ((length(mark) <= 64)),
@@ -3257,6 +3410,8 @@ CREATE TABLE refunds (
 );
 COMMENT ON TABLE refunds IS 'Corrections below what was collected. One waits while its charge is not final, and is void (it lowers the debt) if that is declined. One that the provider declined is replaced by the next attempt.';
 COMMENT ON COLUMN refunds.mark IS 'As of charges.';
+COMMENT ON COLUMN refunds.bill_name IS 'What bills call it where that is not our_id: the provider named it, as the money of a reversed payment went back without a refund of ours.';
+CREATE UNIQUE INDEX refunds_bill_name ON refunds USING btree (tenant_id, bill_name) WHERE (bill_name <> ''::text);
 CREATE INDEX refunds_due ON refunds USING btree (tenant_id, contract, next_try_at) WHERE (state = ANY (ARRAY['created'::text, 'sent'::text, 'unknown'::text]));
 CREATE INDEX refunds_final ON refunds USING btree (tenant_id, contract, final_at);
 CREATE INDEX refunds_refused ON refunds USING btree (tenant_id, final_at) WHERE (state = 'declined'::text);
@@ -3267,7 +3422,7 @@ CREATE POLICY tenant ON refunds
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON refunds TO citygate_app;
 GRANT SELECT ON refunds TO citygate_auditor;
-GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at, mark) ON refunds TO citygate_app;
+GRANT UPDATE (state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, sent_at, final_at, mark, bill_name) ON refunds TO citygate_app;
 
 CREATE TABLE retention (
     tenant_id bigint NOT NULL,
@@ -3312,24 +3467,33 @@ CREATE TABLE reversal_outcomes (
     recorded_at timestamp with time zone NOT NULL,
     applied_at timestamp with time zone,
     business_date date,
+    to_sale bigint NOT NULL DEFAULT 0,
+    fee_unsaid boolean NOT NULL DEFAULT false,
+    fee_at timestamp with time zone,
+    fee_on date,
     CONSTRAINT reversal_outcomes_pkey PRIMARY KEY (tenant_id, reversal_id, reference),
     CONSTRAINT reversal_outcomes_amount_check CHECK ((amount >= 0)),
     CONSTRAINT reversal_outcomes_check CHECK (((outcome = 'lost'::text) OR (amount > 0))),
     CONSTRAINT reversal_outcomes_check1 CHECK (((applied_at IS NULL) = (business_date IS NULL))),
-    CONSTRAINT reversal_outcomes_check2 CHECK ((((to_debt + to_rider) + to_suspense) =
+    CONSTRAINT reversal_outcomes_fee_said CHECK ((((fee_at IS NULL) = (fee_on IS NULL)) AND ((NOT fee_unsaid) OR ((fee = 0) AND (fee_at IS NULL))))),
+    CONSTRAINT reversal_outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['won'::text, 'lost'::text]))),
+    CONSTRAINT reversal_outcomes_parts CHECK (((((to_debt + to_rider) + to_suspense) + to_sale) =
 CASE
     WHEN ((outcome = 'won'::text) AND (applied_at IS NOT NULL)) THEN amount
     ELSE to_suspense
 END)),
-    CONSTRAINT reversal_outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['won'::text, 'lost'::text]))),
     CONSTRAINT reversal_outcomes_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
     CONSTRAINT reversal_outcomes_source_check CHECK ((source = ANY (ARRAY['bill'::text, 'notice'::text, 'person'::text]))),
     CONSTRAINT reversal_outcomes_tenant_id_reversal_id_fkey FOREIGN KEY (tenant_id, reversal_id) REFERENCES reversals(tenant_id, reversal_id),
     CONSTRAINT reversal_outcomes_to_debt_check CHECK ((to_debt >= 0)),
     CONSTRAINT reversal_outcomes_to_rider_check CHECK ((to_rider >= 0)),
+    CONSTRAINT reversal_outcomes_to_sale_check CHECK ((to_sale >= 0)),
     CONSTRAINT reversal_outcomes_to_suspense_check CHECK ((to_suspense >= 0))
 );
 COMMENT ON TABLE reversal_outcomes IS 'What became of reversals that were disputed with the provider: won is money that came back (off the debt, to the rider who had paid it meanwhile, or off the suspense account), lost ends it. One that is not applied waits for a payment under way.';
+COMMENT ON COLUMN reversal_outcomes.to_sale IS 'What came back to a sale, which is what its rider paid for it again.';
+COMMENT ON COLUMN reversal_outcomes.fee_unsaid IS 'As of reversals.';
+COMMENT ON COLUMN reversal_outcomes.fee_at IS 'As of reversals.';
 CREATE INDEX reversal_outcomes_waiting ON reversal_outcomes USING btree (tenant_id, reversal_id) WHERE (applied_at IS NULL);
 ALTER TABLE reversal_outcomes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE reversal_outcomes FORCE ROW LEVEL SECURITY;
@@ -3338,7 +3502,7 @@ CREATE POLICY tenant ON reversal_outcomes
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON reversal_outcomes TO citygate_app;
 GRANT SELECT ON reversal_outcomes TO citygate_auditor;
-GRANT UPDATE (to_debt, to_rider, to_suspense, applied_at, business_date) ON reversal_outcomes TO citygate_app;
+GRANT UPDATE (fee, to_debt, to_rider, to_suspense, applied_at, business_date, to_sale, fee_unsaid, fee_at, fee_on) ON reversal_outcomes TO citygate_app;
 
 CREATE TABLE reversal_shares (
     tenant_id bigint NOT NULL,
@@ -3385,6 +3549,11 @@ CREATE TABLE reversals (
     applied_at timestamp with time zone,
     business_date date,
     closed_at timestamp with time zone,
+    sale_id uuid,
+    covered bigint NOT NULL DEFAULT 0,
+    fee_unsaid boolean NOT NULL DEFAULT false,
+    fee_at timestamp with time zone,
+    fee_on date,
     CONSTRAINT reversals_pkey PRIMARY KEY (tenant_id, reversal_id),
     CONSTRAINT reversals_amount_check CHECK ((amount > 0)),
     CONSTRAINT reversals_check CHECK (((owed <= amount) AND (returned <= amount))),
@@ -3392,9 +3561,12 @@ CREATE TABLE reversals (
     CONSTRAINT reversals_check2 CHECK ((((applied_at IS NULL) = (charge_id IS NULL)) AND ((applied_at IS NULL) = (account_id IS NULL)) AND ((applied_at IS NULL) = (business_date IS NULL)))),
     CONSTRAINT reversals_check3 CHECK (((debt_id IS NULL) = (owed = 0))),
     CONSTRAINT reversals_check4 CHECK (((state = ANY (ARRAY['won'::text, 'lost'::text])) = (closed_at IS NOT NULL))),
+    CONSTRAINT reversals_covered_check CHECK ((covered >= 0)),
     CONSTRAINT reversals_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT reversals_fee_check CHECK ((fee >= 0)),
+    CONSTRAINT reversals_fee_said CHECK ((((fee_at IS NULL) = (fee_on IS NULL)) AND ((NOT fee_unsaid) OR ((fee = 0) AND (fee_at IS NULL))))),
     CONSTRAINT reversals_owed_check CHECK ((owed >= 0)),
+    CONSTRAINT reversals_parts CHECK ((((owed + covered) <= amount) AND ((covered = 0) OR (sale_id IS NOT NULL)))),
     CONSTRAINT reversals_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
     CONSTRAINT reversals_returned_check CHECK ((returned >= 0)),
     CONSTRAINT reversals_source_check CHECK ((source = ANY (ARRAY['bill'::text, 'notice'::text, 'person'::text]))),
@@ -3405,6 +3577,10 @@ COMMENT ON TABLE reversals IS 'Collected payments, or parts of them, that the pr
 COMMENT ON COLUMN reversals.reference IS 'What the provider calls the reversal: the same again is the same.';
 COMMENT ON COLUMN reversals.fee IS 'What the provider keeps for it, in minor units.';
 COMMENT ON COLUMN reversals.returned IS 'What the provider gave back of it since.';
+COMMENT ON COLUMN reversals.sale_id IS 'The sale whose price, or whose debt, the payment was of; null: it was of fares.';
+COMMENT ON COLUMN reversals.covered IS 'Of a sale: what of the amount nobody had used, so that nobody owes it.';
+COMMENT ON COLUMN reversals.fee_unsaid IS 'Nobody has said yet what the provider keeps for it.';
+COMMENT ON COLUMN reversals.fee_at IS 'When the fee was said, if that was after it was booked.';
 CREATE INDEX reversals_charge ON reversals USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
 CREATE INDEX reversals_waiting ON reversals USING btree (tenant_id, charge_our_id) WHERE (state = 'waiting'::text);
 ALTER TABLE reversals ENABLE ROW LEVEL SECURITY;
@@ -3414,7 +3590,7 @@ CREATE POLICY tenant ON reversals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON reversals TO citygate_app;
 GRANT SELECT ON reversals TO citygate_auditor;
-GRANT UPDATE (charge_id, debt_id, owed, returned, account_id, state, applied_at, business_date, closed_at) ON reversals TO citygate_app;
+GRANT UPDATE (charge_id, debt_id, fee, owed, returned, account_id, state, applied_at, business_date, closed_at, sale_id, covered, fee_unsaid, fee_at, fee_on) ON reversals TO citygate_app;
 
 CREATE TABLE rider_proofs (
     tenant_id bigint NOT NULL,
@@ -3653,6 +3829,56 @@ CREATE POLICY tenant ON stops
 GRANT INSERT, SELECT ON stops TO citygate_app;
 GRANT SELECT ON stops TO citygate_auditor;
 GRANT UPDATE (name, area) ON stops TO citygate_app;
+
+CREATE TABLE taken_sale_lines (
+    tenant_id bigint NOT NULL,
+    sale_id uuid NOT NULL,
+    part integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    debt_id uuid,
+    charge_id uuid,
+    account_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT taken_sale_lines_pkey PRIMARY KEY (tenant_id, sale_id, part),
+    CONSTRAINT taken_sale_lines_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT taken_sale_lines_check CHECK (((kind = 'owed'::text) = (debt_id IS NOT NULL))),
+    CONSTRAINT taken_sale_lines_check1 CHECK (((kind = ANY (ARRAY['unowed'::text, 'given_up'::text])) = (charge_id IS NOT NULL))),
+    CONSTRAINT taken_sale_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT taken_sale_lines_kind_check CHECK ((kind = ANY (ARRAY['owed'::text, 'unowed'::text, 'given_up'::text, 'kept'::text]))),
+    CONSTRAINT taken_sale_lines_tenant_id_sale_id_fkey FOREIGN KEY (tenant_id, sale_id) REFERENCES taken_sales(tenant_id, sale_id)
+);
+COMMENT ON TABLE taken_sale_lines IS 'What was booked of a sale beside its payments: what its rider owes of it (owed, by debt), what was taken beyond what a payment held (unowed, claimed from the provider; given_up when that was lost), and what the seller keeps of a payment that came back (kept). A negative one takes back. Append-only.';
+CREATE INDEX taken_sale_lines_debt ON taken_sale_lines USING btree (tenant_id, debt_id) WHERE (debt_id IS NOT NULL);
+ALTER TABLE taken_sale_lines ENABLE ROW LEVEL SECURITY;
+ALTER TABLE taken_sale_lines FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON taken_sale_lines
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON taken_sale_lines TO citygate_app;
+GRANT SELECT ON taken_sale_lines TO citygate_auditor;
+
+CREATE TABLE taken_sales (
+    tenant_id bigint NOT NULL,
+    sale_id uuid NOT NULL,
+    charge_id uuid NOT NULL,
+    unsettled boolean NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    CONSTRAINT taken_sales_pkey PRIMARY KEY (tenant_id, sale_id)
+);
+COMMENT ON TABLE taken_sales IS 'Sales of which a payment was taken back. One that is unsettled is looked at again when no payment of its debts is under way.';
+CREATE INDEX taken_sales_unsettled ON taken_sales USING btree (tenant_id, sale_id) WHERE unsettled;
+ALTER TABLE taken_sales ENABLE ROW LEVEL SECURITY;
+ALTER TABLE taken_sales FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON taken_sales
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON taken_sales TO citygate_app;
+GRANT SELECT ON taken_sales TO citygate_auditor;
+GRANT UPDATE (unsettled) ON taken_sales TO citygate_app;
 
 CREATE TABLE tap_batches (
     tenant_id bigint NOT NULL,
@@ -3962,11 +4188,14 @@ CREATE TABLE tariffs (
     body jsonb NOT NULL,
     digest bytea NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    withdrawn_at timestamp with time zone,
     CONSTRAINT tariffs_pkey PRIMARY KEY (tenant_id, version),
+    CONSTRAINT tariffs_check CHECK ((withdrawn_at < valid_from)),
     CONSTRAINT tariffs_version_check CHECK ((version > 0))
 );
-COMMENT ON TABLE tariffs IS 'Every version of the tenant''s prices. A ride is priced by the version that was valid at its first tap; versions never change.';
-CREATE UNIQUE INDEX tariffs_valid_from ON tariffs USING btree (tenant_id, valid_from);
+COMMENT ON TABLE tariffs IS 'Every version of the tenant''s prices. A ride is priced by the version that was valid at its first tap; versions never change. One that has not begun can be withdrawn: then it never holds.';
+COMMENT ON COLUMN tariffs.withdrawn_at IS 'When the version was taken back, before it began; null: it holds from valid_from on.';
+CREATE UNIQUE INDEX tariffs_valid_from ON tariffs USING btree (tenant_id, valid_from) WHERE (withdrawn_at IS NULL);
 ALTER TABLE tariffs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tariffs FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON tariffs
@@ -3974,6 +4203,7 @@ CREATE POLICY tenant ON tariffs
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON tariffs TO citygate_app;
 GRANT SELECT ON tariffs TO citygate_auditor;
+GRANT UPDATE (withdrawn_at) ON tariffs TO citygate_app;
 
 CREATE TABLE tenant_keys (
     tenant_id bigint NOT NULL,
@@ -4119,6 +4349,112 @@ GRANT INSERT, SELECT ON terminals TO citygate_app;
 GRANT SELECT ON terminals TO citygate_auditor;
 GRANT UPDATE (name, stop, route, vehicle, state, bundle_floor, software, clock_offset_ms, floor_seq, floor_at, seen_at) ON terminals TO citygate_app;
 
+CREATE TABLE till_payments (
+    tenant_id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    order_key text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    subject text NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    named text COLLATE "C" NOT NULL,
+    till text NOT NULL,
+    payee text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    reason text NOT NULL,
+    our_id text COLLATE "C" NOT NULL,
+    business_date date NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    wait_until timestamp with time zone NOT NULL,
+    next_at timestamp with time zone,
+    reversing_for text COLLATE "C" NOT NULL,
+    reversals integer NOT NULL,
+    reversed_at timestamp with time zone,
+    reversal_said text COLLATE "C" NOT NULL,
+    paid_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    refunded bigint NOT NULL,
+    returned bigint NOT NULL,
+    cleared_at timestamp with time zone,
+    cleared_on date,
+    cleared bigint,
+    CONSTRAINT till_payments_pkey PRIMARY KEY (tenant_id, payment_id),
+    CONSTRAINT till_payments_amount_check CHECK ((amount > 0)),
+    CONSTRAINT till_payments_check CHECK ((wait_until > asked_at)),
+    CONSTRAINT till_payments_check1 CHECK (((refunded >= 0) AND (refunded <= amount))),
+    CONSTRAINT till_payments_check2 CHECK (((returned >= 0) AND (returned <= amount))),
+    CONSTRAINT till_payments_check3 CHECK ((((cleared_at IS NULL) = (cleared_on IS NULL)) AND ((cleared_at IS NULL) = (cleared IS NULL)))),
+    CONSTRAINT till_payments_check4 CHECK (((state = 'reversing'::text) <= (reversing_for <> ''::text))),
+    CONSTRAINT till_payments_check5 CHECK (((state = ANY (ARRAY['declined'::text, 'closed'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT till_payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT till_payments_order_key_check CHECK (((length(order_key) >= 1) AND (length(order_key) <= 64))),
+    CONSTRAINT till_payments_our_id_check CHECK (((length(our_id) >= 1) AND (length(our_id) <= 32))),
+    CONSTRAINT till_payments_payee_check CHECK (((length(payee) >= 1) AND (length(payee) <= 128))),
+    CONSTRAINT till_payments_reason_check CHECK ((length(reason) <= 200)),
+    CONSTRAINT till_payments_reversal_said_check CHECK ((reversal_said = ANY (ARRAY[''::text, 'closed'::text, 'returned'::text, 'refused'::text]))),
+    CONSTRAINT till_payments_reversals_check CHECK ((reversals >= 0)),
+    CONSTRAINT till_payments_reversing_for_check CHECK ((reversing_for = ANY (ARRAY[''::text, 'timeout'::text, 'cancelled'::text]))),
+    CONSTRAINT till_payments_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paying'::text, 'paid'::text, 'declined'::text, 'reversing'::text, 'closed'::text, 'refunded'::text]))),
+    CONSTRAINT till_payments_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 120))),
+    CONSTRAINT till_payments_tenant_id_order_key_key UNIQUE (tenant_id, order_key),
+    CONSTRAINT till_payments_till_check CHECK ((length(till) <= 64))
+);
+COMMENT ON TABLE till_payments IS 'Payments that a customer''s wallet was asked for by the code it showed. The code itself is nowhere. The charge has the payment''s id.';
+COMMENT ON COLUMN till_payments.order_key IS 'The shop''s own name for the order: asked for again under it, nothing is charged twice.';
+COMMENT ON COLUMN till_payments.named IS 'The contract that the request named; empty = it was told from the code.';
+COMMENT ON COLUMN till_payments.till IS 'Which counter or gate, as the shop calls it.';
+COMMENT ON COLUMN till_payments.payee IS 'Who earns it.';
+COMMENT ON COLUMN till_payments.wait_until IS 'Until when the customer may confirm; then the payment is reversed.';
+COMMENT ON COLUMN till_payments.next_at IS 'When the provider is asked next; NULL = nothing is open.';
+COMMENT ON COLUMN till_payments.reversing_for IS 'Why it is taken back; from then on it is never paid, and money that moved goes back.';
+COMMENT ON COLUMN till_payments.reversed_at IS 'When a reversal was last asked for.';
+COMMENT ON COLUMN till_payments.refunded IS 'What is given back or to be given back by refunds, in minor units.';
+COMMENT ON COLUMN till_payments.returned IS 'What of it is certain.';
+COMMENT ON COLUMN till_payments.cleared_at IS 'When its bill had it and it became the payee''s to be paid out.';
+COMMENT ON COLUMN till_payments.cleared IS 'What was cleared: the amount less fee and what had gone back.';
+CREATE INDEX till_payments_due ON till_payments USING btree (tenant_id, next_at) WHERE (next_at IS NOT NULL);
+ALTER TABLE till_payments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE till_payments FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON till_payments
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON till_payments TO citygate_app;
+GRANT SELECT ON till_payments TO citygate_auditor;
+GRANT UPDATE (state, reason, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, cleared) ON till_payments TO citygate_app;
+
+CREATE TABLE till_refunds (
+    tenant_id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    reason text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    uncleared boolean,
+    CONSTRAINT till_refunds_pkey PRIMARY KEY (tenant_id, payment_id, ordinal),
+    CONSTRAINT till_refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT till_refunds_check CHECK (((length(name) <= 64) AND ((kind = 'asked'::text) = (name <> ''::text)))),
+    CONSTRAINT till_refunds_kind_check CHECK ((kind = ANY (ARRAY['asked'::text, 'reversal'::text, 'late'::text]))),
+    CONSTRAINT till_refunds_ordinal_check CHECK ((ordinal > 0)),
+    CONSTRAINT till_refunds_reason_check CHECK ((length(reason) <= 500))
+);
+COMMENT ON TABLE till_refunds IS 'Why money of a payment at a till goes back. What becomes of it is in refunds, under the same ordinal.';
+COMMENT ON COLUMN till_refunds.kind IS 'asked: somebody did; reversal: the provider returned it as the payment was reversed; late: it was paid although it was being reversed.';
+COMMENT ON COLUMN till_refunds.name IS 'The shop''s own name for it, once per payment.';
+COMMENT ON COLUMN till_refunds.uncleared IS 'Whether it went back before the payment was cleared; NULL = it has not yet.';
+CREATE UNIQUE INDEX till_refunds_name ON till_refunds USING btree (tenant_id, payment_id, name) WHERE (name <> ''::text);
+ALTER TABLE till_refunds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE till_refunds FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON till_refunds
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON till_refunds TO citygate_app;
+GRANT SELECT ON till_refunds TO citygate_auditor;
+GRANT UPDATE (uncleared) ON till_refunds TO citygate_app;
+
 CREATE TABLE transfers (
     tenant_id bigint NOT NULL,
     transfer_id uuid NOT NULL,
@@ -4170,6 +4506,64 @@ CREATE POLICY tenant ON vehicles
 GRANT INSERT, SELECT ON vehicles TO citygate_app;
 GRANT SELECT ON vehicles TO citygate_auditor;
 GRANT UPDATE (kind, plate) ON vehicles TO citygate_app;
+
+CREATE TABLE wallet_cards (
+    tenant_id bigint NOT NULL,
+    card_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    card_ref text COLLATE "C" NOT NULL,
+    rider_ref text COLLATE "C" NOT NULL,
+    account_id uuid,
+    locked text COLLATE "C" NOT NULL,
+    tip text COLLATE "C" NOT NULL,
+    told text COLLATE "C" NOT NULL,
+    told_tip text COLLATE "C" NOT NULL,
+    touched boolean NOT NULL,
+    n integer NOT NULL,
+    wanted text COLLATE "C" NOT NULL,
+    wanted_tip text COLLATE "C" NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    attempts integer NOT NULL,
+    next_try_at timestamp with time zone NOT NULL,
+    told_at timestamp with time zone,
+    error text COLLATE "C" NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT wallet_cards_pkey PRIMARY KEY (tenant_id, card_id),
+    CONSTRAINT wallet_cards_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT wallet_cards_card_ref_check CHECK (((card_ref <> ''::text) AND (length(card_ref) <= 64))),
+    CONSTRAINT wallet_cards_error_check CHECK ((length(error) <= 500)),
+    CONSTRAINT wallet_cards_locked_check CHECK ((locked = ANY (ARRAY[''::text, 'overdue'::text, 'revoked'::text]))),
+    CONSTRAINT wallet_cards_n_check CHECK ((n >= 0)),
+    CONSTRAINT wallet_cards_rider_ref_check CHECK ((length(rider_ref) <= 200)),
+    CONSTRAINT wallet_cards_state_check CHECK ((state = ANY (ARRAY['told'::text, 'waiting'::text, 'unknown'::text, 'refused'::text]))),
+    CONSTRAINT wallet_cards_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id),
+    CONSTRAINT wallet_cards_tenant_id_contract_card_ref_key UNIQUE (tenant_id, contract, card_ref),
+    CONSTRAINT wallet_cards_tenant_id_contract_fkey FOREIGN KEY (tenant_id, contract) REFERENCES provider_contracts(tenant_id, contract),
+    CONSTRAINT wallet_cards_tip_check CHECK ((length(tip) <= 200)),
+    CONSTRAINT wallet_cards_told_check CHECK ((told = ANY (ARRAY['nothing'::text, 'enabled'::text, 'overdue'::text, 'revoked'::text]))),
+    CONSTRAINT wallet_cards_wanted_check CHECK ((wanted = ANY (ARRAY['enabled'::text, 'overdue'::text, 'revoked'::text])))
+);
+COMMENT ON TABLE wallet_cards IS 'The tenant''s cards in riders'' wallets: how each is to be, what its wallet was told last, and the change under way.';
+COMMENT ON COLUMN wallet_cards.card_ref IS 'The tenant''s number of the card.';
+COMMENT ON COLUMN wallet_cards.rider_ref IS 'The provider''s name for the rider whose wallet shows it; empty once it is erased.';
+COMMENT ON COLUMN wallet_cards.account_id IS 'Whose debts lock it, where the contract says so.';
+COMMENT ON COLUMN wallet_cards.locked IS 'By people: not, because its rider owes, or because it is given up.';
+COMMENT ON COLUMN wallet_cards.told IS 'What the wallet confirmed last.';
+COMMENT ON COLUMN wallet_cards.touched IS 'Something changed since the change under way was made up.';
+COMMENT ON COLUMN wallet_cards.n IS 'Number of the change; a change keeps its number and content until it is known what became of it.';
+COMMENT ON COLUMN wallet_cards.decided_at IS 'When the change was made up, at least a second after the one before: the newest state wins at the wallet.';
+COMMENT ON COLUMN wallet_cards.state IS 'told: done. waiting: not sent. unknown: sent, and nobody can say. refused: certainly not taken; both are tried again.';
+CREATE INDEX wallet_cards_due ON wallet_cards USING btree (tenant_id, contract, next_try_at) WHERE (touched OR (state <> 'told'::text));
+CREATE INDEX wallet_cards_of ON wallet_cards USING btree (tenant_id, account_id) WHERE (account_id IS NOT NULL);
+ALTER TABLE wallet_cards ENABLE ROW LEVEL SECURITY;
+ALTER TABLE wallet_cards FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON wallet_cards
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON wallet_cards TO citygate_app;
+GRANT SELECT ON wallet_cards TO citygate_auditor;
+GRANT UPDATE (rider_ref, account_id, locked, tip, told, told_tip, touched, n, wanted, wanted_tip, decided_at, state, attempts, next_try_at, told_at, error) ON wallet_cards TO citygate_app;
 
 CREATE TABLE windows (
     tenant_id bigint NOT NULL,

@@ -33,6 +33,11 @@ type Directory struct {
 // another process is unseen for up to twice that, while one caller is looking.
 const refreshEvery = 2 * time.Second
 
+// missEvery is how long nobody looks again for a tenant that is not there: one that
+// another process has made just now is found, and asking for one that does not exist
+// costs the database little.
+const missEvery = 100 * time.Millisecond
+
 // NewDirectory gives a Directory over db.
 func NewDirectory(db *pg.DB, clock citygate.Clock) *Directory {
 	return &Directory{db: db, clock: clock}
@@ -333,43 +338,52 @@ func (s *Snapshot) tops(id citygate.TenantID) (tops []citygate.TenantID) {
 	return tops
 }
 
-// ByID gives the tenant with the number id, or [ErrNotFound].
-func (d *Directory) ByID(ctx context.Context, id citygate.TenantID) (Tenant, error) {
+// find gives the tenant that pick finds, and looks again before it says there is none.
+func (d *Directory) find(ctx context.Context, pick func(*Snapshot) (Tenant, bool)) (Tenant, bool, error) {
 	all, err := d.Snapshot(ctx)
 	if err != nil {
-		return Tenant{}, err
+		return Tenant{}, false, err
 	}
-	t, ok := all.ByID(id)
-	if !ok {
-		return Tenant{}, ErrNotFound.Because(nil, "tenant %d", id)
+	if t, ok := pick(all); ok {
+		return t, true, nil
 	}
-	return t, nil
+	d.mu.Lock()
+	if d.held == all && d.clock().Sub(d.loaded) >= missEvery {
+		d.held = nil
+	}
+	d.mu.Unlock()
+	if all, err = d.Snapshot(ctx); err != nil {
+		return Tenant{}, false, err
+	}
+	t, ok := pick(all)
+	return t, ok, nil
+}
+
+// ByID gives the tenant with the number id, or [ErrNotFound].
+func (d *Directory) ByID(ctx context.Context, id citygate.TenantID) (Tenant, error) {
+	t, ok, err := d.find(ctx, func(s *Snapshot) (Tenant, bool) { return s.ByID(id) })
+	if err == nil && !ok {
+		err = ErrNotFound.Because(nil, "tenant %d", id)
+	}
+	return t, err
 }
 
 // BySlug gives the tenant named slug, or [ErrNotFound].
 func (d *Directory) BySlug(ctx context.Context, slug string) (Tenant, error) {
-	all, err := d.Snapshot(ctx)
-	if err != nil {
-		return Tenant{}, err
+	t, ok, err := d.find(ctx, func(s *Snapshot) (Tenant, bool) { return of(s.bySlug, slug) })
+	if err == nil && !ok {
+		err = ErrNotFound.Because(nil, "%s", slug)
 	}
-	t, ok := of(all.bySlug, slug)
-	if !ok {
-		return Tenant{}, ErrNotFound.Because(nil, "%s", slug)
-	}
-	return t, nil
+	return t, err
 }
 
 // ByIssuer gives the tenant that signs codes as issuer, or [ErrNotFound].
 func (d *Directory) ByIssuer(ctx context.Context, issuer citygate.Issuer) (Tenant, error) {
-	all, err := d.Snapshot(ctx)
-	if err != nil {
-		return Tenant{}, err
+	t, ok, err := d.find(ctx, func(s *Snapshot) (Tenant, bool) { return s.ByIssuer(issuer) })
+	if err == nil && !ok {
+		err = ErrNotFound.Because(nil, "issuer %d", issuer)
 	}
-	t, ok := all.ByIssuer(issuer)
-	if !ok {
-		return Tenant{}, ErrNotFound.Because(nil, "issuer %d", issuer)
-	}
-	return t, nil
+	return t, err
 }
 
 // All gives every tenant in the order of their numbers.

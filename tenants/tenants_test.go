@@ -157,6 +157,45 @@ func TestAnotherProcessesChangesAreSeen(t *testing.T) {
 	}
 }
 
+// A tenant that another process has made is found by number, name and issuer at once,
+// by everybody who asks; within a tenth of a second of a look nobody looks again.
+func TestANewTenantOfAnotherProcessIsFound(t *testing.T) {
+	ctx := t.Context()
+	for how, find := range map[string]func(*tenants.Directory) (tenants.Tenant, error){
+		"number": func(d *tenants.Directory) (tenants.Tenant, error) { return d.ByID(ctx, 1) },
+		"name":   func(d *tenants.Directory) (tenants.Tenant, error) { return d.BySlug(ctx, harbour().Slug) },
+		"issuer": func(d *tenants.Directory) (tenants.Tenant, error) { return d.ByIssuer(ctx, harbour().Issuer) },
+	} {
+		t.Run(how, func(t *testing.T) {
+			db := pgtest.New(t)
+			now := time.Unix(1772400000, 0)
+			here, there := tenants.NewDirectory(db, func() time.Time { return now }), tenants.NewDirectory(db, func() time.Time { return now })
+			missing := func(when string) {
+				t.Helper()
+				if _, err := find(here); !errors.Is(err, tenants.ErrNotFound) {
+					t.Errorf("%s: %v", when, err)
+				}
+			}
+			missing("before it is made")
+			if err := there.Create(ctx, "user:ada", harbour()); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(99 * time.Millisecond)
+			missing("just after a look")
+			now = now.Add(time.Millisecond)
+			var all sync.WaitGroup
+			for range 8 {
+				all.Go(func() {
+					if got, err := find(here); err != nil || got.ID != 1 {
+						t.Errorf("made elsewhere: %v, %v", got, err)
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
 // Many callers, some of whom change something: each sees what it has changed.
 func TestEverybodySeesTheirOwnChange(t *testing.T) {
 	var ticks atomic.Int64

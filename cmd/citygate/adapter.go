@@ -27,7 +27,7 @@ func newAdapterCommand(sys *system) *cobra.Command {
 	}
 	c.AddCommand(newAdapterSimCommand(sys), newAdapterCallCommand(sys),
 		newAdapterNewCommand(sys), newAdapterKeysCommand(sys), newAdapterTestCommand(sys), newAdapterContractCommand(sys),
-		newAdapterFeedsCommand(sys), newAdapterTakeKeysCommand(sys), newAdapterPushesCommand(sys), newAdapterAgreementCommand(sys), newAdapterCardCommand(sys))
+		newAdapterFeedsCommand(sys), newAdapterTakeKeysCommand(sys), newAdapterPushesCommand(sys), newAdapterAgreementCommand(sys), newAdapterCardCommand(sys), newAdapterCardsCommand(sys), newAdapterRiderCommand(sys))
 	return c
 }
 

@@ -19,14 +19,15 @@ func TestBenchCollect(t *testing.T) {
 	var out, errs bytes.Buffer
 	sys := &system{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now, Random: rand.Reader, Env: os.Getenv, served: checked(t)}
 	dir := filepath.Dir(data)
-	if code := run(context.Background(), sys, []string{"bench", "collect", "--charges", "400", "--data", dir}); code != 0 {
+	if code := run(context.Background(), sys, []string{"bench", "collect", "--charges", "400", "--reissue", "--data", dir}); code != 0 {
 		t.Fatalf("exit %d\n%s", code, errs.String())
 	}
 	var r collectReport
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
 	}
-	if r.Succeeded != 396 || r.Declined != 4 || r.Matched != 396 || r.BillLines != 396 || r.Unknown == 0 || r.ChargesPerSecond <= 0 || r.JoinSeconds <= 0 {
+	if r.Succeeded != 396 || r.Declined != 4 || r.Matched != 396 || r.BillLines != 396 || r.Unknown == 0 || r.ChargesPerSecond <= 0 || r.JoinSeconds <= 0 ||
+		len(r.Reissued) != 2 || r.Otherwise != 396 {
 		t.Errorf("%+v", r)
 	}
 	for name, spoil := range map[string]func(*collectReport){
@@ -35,6 +36,7 @@ func TestBenchCollect(t *testing.T) {
 		"another book there":       func(r *collectReport) { r.Differ++ },
 		"a row that finds nothing": func(r *collectReport) { r.Matched-- },
 		"a row too many":           func(r *collectReport) { r.BillLines++ },
+		"a row left as it was":     func(r *collectReport) { r.Otherwise-- },
 	} {
 		bad := r
 		if spoil(&bad); bad.wrong() == nil {

@@ -30,6 +30,7 @@ var commands = []func(*system) *cobra.Command{
 	newSettleCommand,
 	newTenantCommand,
 	newTerminalCommand,
+	newTillCommand,
 	newValidateCommand,
 	newVersionCommand,
 }

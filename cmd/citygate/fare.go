@@ -76,7 +76,7 @@ what the journey costs: an unknown fare is never 0.`,
   citygate fare price --distance metros.json --tariff wuhan-metro --km 17.15`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if handled, err := forms.price(sys, f.tariff); handled {
+			if handled, err := forms.price(sys, c.Flags().Changed, f.tariff); handled {
 				return err
 			}
 			return farePrice(sys, f, c.Flags().Changed("amount"), c.Flags().Changed("product"))

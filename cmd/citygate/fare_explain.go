@@ -30,8 +30,8 @@ explanation lies in which signed batch. --file writes what riders and operators 
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := citygate.ParseUUID(pricing.Prefix, args[0])
-			if err != nil || name == "" {
-				return &usageError{errors.Join(errors.New("fare explain needs --tenant and the id of a journey"), err)}
+			if err != nil {
+				return &usageError{err}
 			}
 			var d *explain.Document
 			var file *explain.File
@@ -72,9 +72,10 @@ explanation lies in which signed batch. --file writes what riders and operators 
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
 	c.Flags().IntVar(&n, "decision", 0, "number of the decision (default: the last one)")
 	c.Flags().StringVar(&out, "file", "", "where to write the explanation with its proof")
+	required(c, "tenant")
 	return c
 }
 
@@ -112,8 +113,9 @@ is of another), explain.key, explain.signature.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&jwks, "jwks", "", "the tenant's key set (required)")
+	c.Flags().StringVar(&jwks, "jwks", "", "the tenant's key set")
 	_ = c.MarkFlagRequired("jwks")
+	required(c, "jwks")
 	return c
 }
 

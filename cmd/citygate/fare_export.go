@@ -23,10 +23,10 @@ func newFareExportCommand(sys *system) *cobra.Command {
 		Short: "Write a tariff, or the fares of a feed, as GTFS Fares v2",
 		Long: `Write a tariff as the fare files of a GTFS feed into a new folder. A complete
 ride of one rider between two stops that has a price in the feed costs that by the
-tariff: sections, tables, zones, distances, media, discounts, minimum and rounding are
-in it, and a transfer that the reference has too. What a feed cannot say (caps, prices
-by time, entered amounts, ...) is left out and printed, one line of JSON for every part,
-with what follows. A tariff of which nothing can be said is refused.
+tariff: sections, tables, zones, distances, media, times of the day, discounts, minimum
+and rounding are in it, and a transfer that the reference has too. What a feed cannot say
+(caps, prices by day, as days go by the tenant's calendar, entered amounts, ...) is left
+out and printed, one line of JSON for every part, with what follows. A tariff of which nothing can be said is refused.
 
 With --gtfs the fare files of a feed, and those they refer to, are written anew:
 the same tables without byte order marks, with every line ended.`,

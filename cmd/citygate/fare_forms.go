@@ -38,9 +38,12 @@ func (f *formFlags) add(c *cobra.Command) {
 	flags.StringVar(&f.km, "km", "", "shortest path in kilometres, a decimal such as 17.15")
 }
 
+// ofTariffs are the flags that only tariffs of ours are priced by.
+var ofTariffs = []string{"from", "to", "route", "category", "product", "kind", "at", "medium", "party", "amount", "currency"}
+
 // price prices by the form that the flags name, and reports false if they name
 // none, which leaves a tariff of ours.
-func (f *formFlags) price(sys *system, tariff string) (handled bool, err error) {
+func (f *formFlags) price(sys *system, changed func(flag string) bool, tariff string) (handled bool, err error) {
 	named := 0
 	for _, flag := range []string{f.gtfs, f.cases, f.distance} {
 		if flag != "" {
@@ -62,6 +65,11 @@ func (f *formFlags) price(sys *system, tariff string) (handled bool, err error) 
 		return false, nil
 	case f.distance == "" && tariff != "":
 		return true, &usageError{errors.New("--tariff goes with --distance, or alone")}
+	}
+	for _, name := range ofTariffs {
+		if changed(name) { // the price of one must not pass for that of three
+			return true, &usageError{fmt.Errorf("--%s goes with a tariff of ours, --tariff FILE or mtr: this form does not price by it", name)}
+		}
 	}
 	line, err := f.line(tariff)
 	if err != nil {

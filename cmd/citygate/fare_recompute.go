@@ -33,15 +33,16 @@ whose taps are erased, which it counts.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			date, err := citygate.ParseDate(day)
 			if err != nil {
-				return &usageError{fmt.Errorf("fare recompute needs --date YYYY-MM-DD: %w", err)}
+				return &usageError{fmt.Errorf("--date: %w", err)}
 			}
 			return fareRecompute(cmd.Context(), sys, f, name, date, asJSON)
 		},
 	}
 	f.withKeys(c)
-	c.Flags().StringVar(&day, "date", "", "business date on which the journeys began (required)")
+	c.Flags().StringVar(&day, "date", "", "business date on which the journeys began")
 	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (default: every tenant)")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on one line")
+	required(c, "date")
 	return c
 }
 

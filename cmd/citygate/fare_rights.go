@@ -32,8 +32,8 @@ as they were priced. Giving the same again gives the same id.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			g := pricing.Grant{Product: product, Category: fare.Category(category), Evidence: evidence}
 			var err error
-			if g.Rider, err = citygate.ParseRider(rider); err != nil || name == "" || (product == "") == (category == "") {
-				return &usageError{errors.Join(errors.New("fare give needs --tenant, --rider, and --product or --category"), err)}
+			if g.Rider, err = citygate.ParseRider(rider); err != nil || (product == "") == (category == "") {
+				return &usageError{errors.Join(errors.New("fare give needs a rider such as 1/0/42, and --product or --category"), err)}
 			}
 			for text, into := range map[*string]*time.Time{&from: &g.From, &until: &g.Until} {
 				if *text == "" {
@@ -56,13 +56,14 @@ as they were priced. Giving the same again gives the same id.`,
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that owns the tariff (required)")
-	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that owns the tariff")
+	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential")
 	flags.StringVar(&product, "product", "", "product of the catalogue or the tariff")
 	flags.StringVar(&category, "category", "", "category that was proved")
 	flags.StringVar(&from, "from", "", "when the right begins, RFC 3339 (default now)")
 	flags.StringVar(&until, "until", "", "when a proof ends, RFC 3339 (default never)")
 	flags.StringVar(&evidence, "evidence", "", "what was shown for it: a reference of yours")
+	required(c, "tenant", "rider")
 	return c
 }
 
@@ -75,8 +76,8 @@ func newFareEndCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			id, err := citygate.ParseUUID(pricing.RightPrefix, right)
-			if err != nil || name == "" {
-				return &usageError{errors.Join(errors.New("fare end needs --tenant and --right"), err)}
+			if err != nil {
+				return &usageError{err}
 			}
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
 				return pricing.EndRight(cmd.Context(), tx, actor(sys), id)
@@ -84,8 +85,9 @@ func newFareEndCommand(sys *system) *cobra.Command {
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
-	c.Flags().StringVar(&right, "right", "", "id that fare give printed (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
+	c.Flags().StringVar(&right, "right", "", "id that fare give printed")
+	required(c, "tenant", "right")
 	return c
 }
 
@@ -117,8 +119,8 @@ other ride changes. The same --name again gives nothing twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			id, err := citygate.ParseUUID(pricing.Prefix, journey)
-			if err != nil || name == "" || order == "" || reason == "" || void == (goodwill > 0) {
-				return &usageError{errors.Join(errors.New("fare refund needs --tenant, --journey, --name, --reason, and --void or --goodwill"), err)}
+			if err != nil || void == (goodwill > 0) {
+				return &usageError{errors.Join(errors.New("fare refund needs the id of a journey, and --void or --goodwill"), err)}
 			}
 			return f.withTenant(cmd, sys, name, func(in *installation, tenant citygate.TenantID) error {
 				return in.GiveBack(cmd.Context(), actor(sys), tenant, pricing.GiveBack{Journey: id, Name: order, Void: void, Goodwill: goodwill, Reason: reason})
@@ -127,11 +129,12 @@ other ride changes. The same --name again gives nothing twice.`,
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that decided the fare (required)")
-	flags.StringVar(&journey, "journey", "", "id of the journey (required)")
-	flags.StringVar(&order, "name", "", "your own name for the refund, once per journey (required)")
-	flags.StringVar(&reason, "reason", "", "for the audit log (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that decided the fare")
+	flags.StringVar(&journey, "journey", "", "id of the journey")
+	flags.StringVar(&order, "name", "", "your own name for the refund, once per journey")
+	flags.StringVar(&reason, "reason", "", "for the audit log")
 	flags.BoolVar(&void, "void", false, "as if the ride had not been")
 	flags.Int64Var(&goodwill, "goodwill", 0, "so much of the fare, in minor units")
+	required(c, "tenant", "journey", "name", "reason")
 	return c
 }

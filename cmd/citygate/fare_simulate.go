@@ -29,8 +29,11 @@ changes nothing.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			date, err := citygate.ParseDate(day)
-			if err != nil || name == "" || file == "" {
-				return &usageError{errors.Join(errors.New("fare simulate needs --tenant, --tariff and --date YYYY-MM-DD"), err)}
+			if limit < 1 {
+				return &usageError{errors.New("--limit: want at least 1 journey")}
+			}
+			if err != nil {
+				return &usageError{fmt.Errorf("--date: %w", err)}
 			}
 			raw, err := os.ReadFile(file)
 			if err != nil {
@@ -62,9 +65,10 @@ changes nothing.`,
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
-	c.Flags().StringVar(&file, "tariff", "", "the draft, JSON (required)")
-	c.Flags().StringVar(&day, "date", "", "business date of the past (required)")
-	c.Flags().IntVar(&limit, "limit", pricing.SimulationMax, "journeys that are priced at most")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
+	c.Flags().StringVar(&file, "tariff", "", "the draft, JSON")
+	c.Flags().StringVar(&day, "date", "", "business date that is over")
+	c.Flags().IntVar(&limit, "limit", pricing.SimulationMax, "journeys after which no further riders are taken")
+	required(c, "tenant", "tariff", "date")
 	return c
 }

@@ -74,8 +74,8 @@ Without --publish it prints every version as one line of JSON, with the instant 
 never changes; the same again is no error. A new one begins in the future and after all others.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if name == "" || (file == "") != (from == "") {
-				return &usageError{errors.New("policy " + k.use + " needs --tenant, and --publish together with --from")}
+			if (file == "") != (from == "") {
+				return &usageError{errors.New("policy " + k.use + ": --publish goes together with --from")}
 			}
 			at, err := instant(sys, from)
 			if err != nil {
@@ -109,8 +109,9 @@ never changes; the same again is no error. A new one begins in the future and af
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name")
 	c.Flags().StringVar(&file, "publish", "", "JSON file of the next version")
 	c.Flags().StringVar(&from, "from", "", "when that begins, RFC 3339")
+	required(c, "tenant")
 	return c
 }

@@ -56,9 +56,6 @@ buyers names categories of which the buyer must have proved one; begins is paid 
 none; keep_days is how long after its end late taps may come in.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if name == "" || file == "" {
-				return &usageError{errors.New("product publish needs --tenant and --file")}
-			}
 			at, err := instant(sys, from)
 			if err != nil {
 				return err
@@ -80,9 +77,10 @@ none; keep_days is how long after its end late taps may come in.`,
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
-	c.Flags().StringVar(&file, "file", "", "JSON file of the catalogue (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name")
+	c.Flags().StringVar(&file, "file", "", "JSON file of the catalogue")
 	c.Flags().StringVar(&from, "from", "", "when it begins, RFC 3339 (default now)")
+	required(c, "tenant", "file")
 	return c
 }
 
@@ -108,9 +106,6 @@ func newProductListCommand(sys *system) *cobra.Command {
 		Short: "Print every version of the catalogue, one line of JSON each",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if name == "" {
-				return &usageError{errors.New("product list needs --tenant")}
-			}
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
 				found, err := pricing.Catalogues(cmd.Context(), tx)
 				if err != nil {
@@ -127,7 +122,8 @@ func newProductListCommand(sys *system) *cobra.Command {
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name")
+	required(c, "tenant")
 	return c
 }
 
@@ -154,8 +150,8 @@ product when the money is certain. The same order again gives the sale there is:
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			who, err := citygate.ParseRider(rider)
-			if err != nil || name == "" || product == "" || order == "" {
-				return &usageError{errors.Join(errors.New("product sell needs --tenant, --rider, --product and --order"), err)}
+			if err != nil {
+				return &usageError{fmt.Errorf("--rider: %w", err)}
 			}
 			return f.withTenant(cmd, sys, name, func(in *installation, id citygate.TenantID) error {
 				s, err := in.Sell(cmd.Context(), actor(sys), id, sales.Order{Rider: who, Product: product, Name: order, By: entitlement.ByOperator})
@@ -168,10 +164,11 @@ product when the money is certain. The same order again gives the sale there is:
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that issued the code (required)")
-	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential (required)")
-	flags.StringVar(&product, "product", "", "product of the catalogue (required)")
-	flags.StringVar(&order, "order", "", "your own name for the order, once per rider (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant that issued the code")
+	flags.StringVar(&rider, "rider", "", "issuer/list/index of the rider's credential")
+	flags.StringVar(&product, "product", "", "product of the catalogue")
+	flags.StringVar(&order, "order", "", "your own name for the order, once per rider")
+	required(c, "tenant", "rider", "product", "order")
 	return c
 }
 
@@ -188,34 +185,22 @@ func newProductSalesCommand(sys *system) *cobra.Command {
 			if rider != "" {
 				who, err = citygate.ParseRider(rider)
 			}
-			if err != nil || name == "" {
-				return &usageError{errors.Join(errors.New("product sales needs --tenant"), err)}
+			if err != nil {
+				return &usageError{fmt.Errorf("--rider: %w", err)}
 			}
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
-				for after := (citygate.UUID{}); ; {
-					const page = 500
-					found, err := sales.List(cmd.Context(), tx, who, state, after, page)
-					if err != nil {
-						return err
-					}
-					for i := range found {
-						if err := saleLine(sys, &found[i]); err != nil {
-							return err
-						}
-						after = found[i].ID
-					}
-					if len(found) < page {
-						return nil
-					}
-				}
+				return eachPage(func(last *sales.Sale) ([]sales.Sale, error) {
+					return sales.List(cmd.Context(), tx, who, state, last.ID, pageRows)
+				}, func(s *sales.Sale) error { return saleLine(sys, s) })
 			})
 		},
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name")
 	flags.StringVar(&rider, "rider", "", "of one rider alone: issuer/list/index")
-	flags.StringVar(&state, "state", "", "asked, paid, held, declined, refunding, refunded or closed")
+	flags.StringVar(&state, "state", "", "asked, paid, held, declined, refunding, refunded, closed or reversed")
+	required(c, "tenant")
 	return c
 }
 
@@ -228,8 +213,8 @@ func newProductRefundCommand(sys *system) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			id, err := citygate.ParseUUID(sales.Prefix, sale)
-			if err != nil || name == "" || reason == "" {
-				return &usageError{errors.Join(errors.New("product refund needs --tenant, --sale and --reason"), err)}
+			if err != nil {
+				return &usageError{fmt.Errorf("--sale: %w", err)}
 			}
 			return f.withTenant(cmd, sys, name, func(in *installation, tenant citygate.TenantID) error {
 				s, err := in.RefundSale(cmd.Context(), actor(sys), tenant, id, reason)
@@ -242,8 +227,9 @@ func newProductRefundCommand(sys *system) *cobra.Command {
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name (required)")
-	flags.StringVar(&sale, "sale", "", "id of the sale (required)")
-	flags.StringVar(&reason, "reason", "", "for the audit log (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name")
+	flags.StringVar(&sale, "sale", "", "id of the sale")
+	flags.StringVar(&reason, "reason", "", "for the audit log")
+	required(c, "tenant", "sale", "reason")
 	return c
 }

@@ -32,9 +32,6 @@ owner; what another issue has otherwise is taken back in the books, and is histo
 	return c
 }
 
-// reconPage is how many rows of a list are read at once.
-const reconPage = 500
-
 func newReconBillsCommand(sys *system) *cobra.Command {
 	var f accessFlags
 	var contract string
@@ -59,7 +56,7 @@ issue ended because it says something else than the bills before; "recon history
 
 func printBills(ctx context.Context, tx *pg.Tx, contract string, out *json.Encoder) error {
 	return eachPage(func(last *recon.Issue) ([]recon.Issue, error) {
-		return recon.Issues(ctx, tx, contract, last.Contract, last.Day, last.Issue, reconPage)
+		return recon.Issues(ctx, tx, contract, last.Contract, last.Day, last.Issue, pageRows)
 	}, func(b *recon.Issue) error {
 		row := map[string]any{
 			"contract": b.Contract, "day": b.Day.String(), "issue": b.Issue, "rows": b.Rows, "holds": b.Holds, "processed": b.Processed,
@@ -89,7 +86,7 @@ units, without and with fees, and since when. While one is open its charge's mon
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				return in.DB.InTenant(cmd.Context(), tenant, func(tx *pg.Tx) error {
 					return eachPage(func(last *recon.Item) ([]recon.Item, error) {
-						return recon.ExceptionsIn(cmd.Context(), tx, state, last.Contract, last.Item, reconPage)
+						return recon.ExceptionsIn(cmd.Context(), tx, state, last.Contract, last.Item, pageRows)
 					}, func(i *recon.Item) error {
 						return out.Encode(struct {
 							*recon.Item
@@ -104,26 +101,6 @@ units, without and with fees, and since when. While one is open its charge's mon
 	f.register(c)
 	c.Flags().StringVar(&state, "state", "open", "open or resolved")
 	return c
-}
-
-// eachPage visits a list that is read in pages behind its last row.
-func eachPage[T any](read func(last *T) ([]T, error), visit func(*T) error) error {
-	var last T
-	for {
-		found, err := read(&last)
-		if err != nil {
-			return err
-		}
-		for i := range found {
-			last = found[i]
-			if err := visit(&last); err != nil {
-				return err
-			}
-		}
-		if len(found) < reconPage {
-			return nil
-		}
-	}
 }
 
 func newReconHistoryCommand(sys *system) *cobra.Command {
@@ -161,7 +138,7 @@ A bill that was issued again ends items, and so does a later day's that has a ro
 func printHistory(ctx context.Context, tx *pg.Tx, q recon.HistoryQuery, out *json.Encoder) error {
 	var now map[[2]string]recon.Item
 	return eachPage(func(last *recon.Past) (past []recon.Past, err error) {
-		if past, err = recon.History(ctx, tx, q, last.Contract, last.Item.Item, last.N, reconPage); err == nil {
+		if past, err = recon.History(ctx, tx, q, last.Contract, last.Item.Item, last.N, pageRows); err == nil {
 			now, err = recon.Standing(ctx, tx, past)
 		}
 		return past, err
@@ -209,9 +186,6 @@ gateway, whose files and keys it needs.`,
 		Example: `  citygate recon import --tenant harbour-metro --contract wallet --day 2026-11-20 20887000000000000156_20261120.csv.zip`,
 		Args:    one("the file"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if name == "" || contract == "" || day == "" {
-				return &usageError{errors.New("recon import needs --tenant, --contract and --day")}
-			}
 			bill := driver.Bill{Name: filepath.Base(args[0]), Currency: citygate.Currency(currency)}
 			if bill.Day, err = citygate.ParseDate(day); err != nil {
 				return &usageError{err}
@@ -229,11 +203,12 @@ gateway, whose files and keys it needs.`,
 	}
 	f.withKeys(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
-	flags.StringVar(&contract, "contract", "", "whose provider made the file (required)")
-	flags.StringVar(&day, "day", "", "the provider's day that it is about (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant")
+	flags.StringVar(&contract, "contract", "", "whose provider made the file")
+	flags.StringVar(&day, "day", "", "the provider's day that it is about")
 	flags.StringVar(&issued, "issued", "", "when the provider made it, if it says: of two files of one day the later one holds")
 	flags.StringVar(&currency, "currency", "", "that the file is in (default: the tenant's)")
+	required(c, "tenant", "contract", "day")
 	return c
 }
 
@@ -261,7 +236,7 @@ func importBill(ctx context.Context, sys *system, f gatewayFlags, name, contract
 
 // saySaid prints which issue of a day's bill holds and what it corrected.
 func saySaid(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date, out io.Writer) error {
-	found, err := recon.Issues(ctx, tx, contract, contract, day, 0, reconPage)
+	found, err := recon.Issues(ctx, tx, contract, contract, day, 0, pageRows)
 	if err != nil {
 		return err
 	}
@@ -290,9 +265,6 @@ the API; this is for who runs the installation, and is in the tenant's audit log
 		Example: `  citygate recon resolve --tenant harbour-metro --contract wallet --resolution accept_provider --reason "paid at the counter" charge/Z2F7K`,
 		Args:    one("the item, as recon exceptions lists it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if contract == "" || how == "" || reason == "" {
-				return &usageError{errors.New("recon resolve needs --contract, --resolution and --reason")}
-			}
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				err := in.DB.InTenant(cmd.Context(), tenant, func(tx *pg.Tx) error {
 					return recon.Resolve(cmd.Context(), tx, actor(sys), contract, args[0], recon.Resolution(how), reason)
@@ -305,8 +277,9 @@ the API; this is for who runs the installation, and is in the tenant's audit log
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&contract, "contract", "", "the exception's contract (required)")
-	c.Flags().StringVar(&how, "resolution", "", "accept_provider, accept_ours or write_off (required)")
-	c.Flags().StringVar(&reason, "reason", "", "why (required)")
+	c.Flags().StringVar(&contract, "contract", "", "the exception's contract")
+	c.Flags().StringVar(&how, "resolution", "", "accept_provider, accept_ours or write_off")
+	c.Flags().StringVar(&reason, "reason", "", "why")
+	required(c, "contract", "resolution", "reason")
 	return c
 }

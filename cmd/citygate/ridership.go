@@ -45,7 +45,8 @@ and over, at most 31 days, and write it into a new folder:
 
 A count that fewer than 10 riders are behind is empty, and so are further counts
 from which it would follow, by the sums of one table or of several; a row without
-a name is a total, and pairs that never happened are left out.
+a name is a total, and pairs that never happened are left out. What is printed has
+the rows of each file, and how many of them lack a count ("withheld").
 
 A date is published once and for ever. The same period again gives the same
 files, also after a late upload; a period that overlaps a published one is
@@ -61,9 +62,6 @@ tenant's audit log.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
-			if tenant == "" || from == "" || out == "" {
-				return &usageError{errors.New("ridership export needs --tenant, --from and --out")}
-			}
 			first, err := citygate.ParseDate(from)
 			if err != nil {
 				return &usageError{fmt.Errorf("--from: %w", err)}
@@ -88,10 +86,11 @@ tenant's audit log.`,
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&tenant, "tenant", "", "number or short name of the tenant (required)")
-	flags.StringVar(&from, "from", "", "first business date, such as 2026-11-20 (required)")
+	flags.StringVar(&tenant, "tenant", "", "number or short name of the tenant")
+	flags.StringVar(&from, "from", "", "first business date, such as 2026-11-20")
 	flags.StringVar(&to, "to", "", "last business date (default: the first)")
-	flags.StringVar(&out, "out", "", "folder to write; it must not exist, or be empty (required)")
+	flags.StringVar(&out, "out", "", "folder to write; it must not exist, or be empty")
+	required(c, "tenant", "from", "out")
 	return c
 }
 
@@ -110,7 +109,7 @@ func (in *installation) exportRidership(ctx context.Context, sys *system, t tena
 	if err := os.MkdirAll(out, 0o750); err != nil {
 		return fmt.Errorf("make the folder: %w", err)
 	}
-	written := map[string]int{}
+	written, withheld := map[string]int{}, map[string]int{}
 	for _, table := range report.Tables {
 		name := table.Name + ".csv"
 		if err := in.DB.InTenant(ctx, t.ID, func(tx *pg.Tx) error {
@@ -122,13 +121,13 @@ func (in *installation) exportRidership(ctx context.Context, sys *system, t tena
 		}); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
-		written[name] = table.Rows
+		written[name], withheld[name] = table.Rows, table.Suppressed
 	}
 	name := "fare_transactions.csv"
 	if written[name], err = writeTaps(ctx, filepath.Join(out, name), taps); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return json.NewEncoder(sys.Stdout).Encode(map[string]any{"report": report.ID.Text(ridership.Prefix), "rows": written})
+	return json.NewEncoder(sys.Stdout).Encode(map[string]any{"report": report.ID.Text(ridership.Prefix), "rows": written, "withheld": withheld})
 }
 
 // writeTaps writes a file whole or not at all.

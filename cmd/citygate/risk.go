@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,37 +69,24 @@ say so.`,
 			if tap != "" {
 				filter.Tap, err = citygate.ParseTapID(tap)
 			}
-			if err != nil || name == "" {
-				return &usageError{errors.Join(errors.New("risk flags needs --tenant, and --tap as a tap's id"), err)}
+			if err != nil {
+				return &usageError{fmt.Errorf("--tap: %w", err)}
 			}
 			out := json.NewEncoder(sys.Stdout)
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
-				const page = 500
-				var after citygate.UUID
-				for {
-					rows, err := risk.Flags(cmd.Context(), tx, filter, after, page)
-					if err != nil {
-						return err
-					}
-					for i := range rows {
-						if err := out.Encode(flagLineOf(&rows[i])); err != nil {
-							return err
-						}
-						after = rows[i].ID
-					}
-					if len(rows) < page {
-						return nil
-					}
-				}
+				return eachPage(func(last *risk.Row) ([]risk.Row, error) {
+					return risk.Flags(cmd.Context(), tx, filter, last.ID, pageRows)
+				}, func(r *risk.Row) error { return out.Encode(flagLineOf(r)) })
 			})
 		},
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant")
 	flags.StringVar(&kind, "kind", "", "clone, impossible_travel or velocity")
 	flags.StringVar(&state, "state", "", "open, acknowledged or closed")
 	flags.StringVar(&tap, "tap", "", "flags that name this tap, such as tap_7_12")
+	required(c, "tenant")
 	return c
 }
 
@@ -114,8 +99,8 @@ func newRiskChangeCommand(sys *system, verb string, to risk.FlagState) *cobra.Co
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			id, err := citygate.ParseUUID(risk.FlagPrefix, flag)
-			if err != nil || name == "" || strings.TrimSpace(reason) == "" {
-				return &usageError{fmt.Errorf("risk %s needs --tenant, --flag and --reason", verb)}
+			if err != nil {
+				return &usageError{fmt.Errorf("--flag: %w", err)}
 			}
 			return withPricing(cmd.Context(), sys, f, name, func(in *installation, tx *pg.Tx) error {
 				r, err := in.Flagger.Change(cmd.Context(), tx, actor(sys), id, to, reason)
@@ -128,8 +113,9 @@ func newRiskChangeCommand(sys *system, verb string, to risk.FlagState) *cobra.Co
 	}
 	f.databaseOnly(c)
 	flags := c.Flags()
-	flags.StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
-	flags.StringVar(&flag, "flag", "", "id of the flag (required)")
-	flags.StringVar(&reason, "reason", "", "why (required)")
+	flags.StringVar(&name, "tenant", "", "number or short name of the tenant")
+	flags.StringVar(&flag, "flag", "", "id of the flag")
+	flags.StringVar(&reason, "reason", "", "why")
+	required(c, "tenant", "flag", "reason")
 	return c
 }

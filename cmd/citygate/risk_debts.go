@@ -8,6 +8,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -19,6 +20,7 @@ type debtLine struct {
 	Opened   citygate.Money `json:"opened"`
 	Left     citygate.Money `json:"left"`
 	Reversal string         `json:"reversal,omitempty"`
+	Sale     string         `json:"sale,omitempty"` // of which the rider used what he owes
 	Blocks   bool           `json:"blocks"`
 }
 
@@ -31,38 +33,27 @@ func newRiskDebtsCommand(sys *system) *cobra.Command {
 		Example: `  citygate risk debts --tenant harbour-metro --state open`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if name == "" {
-				return &usageError{errors.New("risk debts needs --tenant")}
-			}
 			out := json.NewEncoder(sys.Stdout)
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
-				const page = 500
-				var after citygate.UUID
-				for {
-					found, err := collect.Debts(cmd.Context(), tx, state, citygate.UUID{}, after, page)
-					if err != nil {
-						return err
+				return eachPage(func(last *collect.DebtView) ([]collect.DebtView, error) {
+					return collect.Debts(cmd.Context(), tx, state, citygate.UUID{}, last.ID, pageRows)
+				}, func(d *collect.DebtView) error {
+					l := debtLine{ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), State: d.State, Opened: d.Opened, Left: d.Left, Blocks: d.Blocks}
+					if !d.Reversal.IsZero() {
+						l.Reversal = d.Reversal.Text("rvs_")
 					}
-					for _, d := range found {
-						l := debtLine{ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), State: d.State, Opened: d.Opened, Left: d.Left, Blocks: d.Blocks}
-						if !d.Reversal.IsZero() {
-							l.Reversal = d.Reversal.Text("rvs_")
-						}
-						if err := out.Encode(l); err != nil {
-							return err
-						}
-						after = d.ID
+					if !d.Sale.IsZero() {
+						l.Sale = d.Sale.Text(sales.Prefix)
 					}
-					if len(found) < page {
-						return nil
-					}
-				}
+					return out.Encode(l)
+				})
 			})
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
 	c.Flags().StringVar(&state, "state", "", "open, recovered, corrected or written_off")
+	required(c, "tenant")
 	return c
 }
 
@@ -76,41 +67,32 @@ func newSettleChargesCommand(sys *system) *cobra.Command {
 		Example: `  citygate settle charges --tenant harbour-metro --state succeeded --limit 20`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if name == "" || limit < 0 {
-				return &usageError{errors.New("settle charges needs --tenant")}
+			if limit < 0 {
+				return &usageError{errors.New("--limit: want a number that is not negative")}
 			}
 			out := json.NewEncoder(sys.Stdout)
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
-				const page = 500
-				var after citygate.UUID
-				for n := 0; ; {
-					found, err := collect.Charges(cmd.Context(), tx, after, page)
-					if err != nil {
-						return err
+				said := 0
+				return eachPage(func(last *collect.ChargeView) ([]collect.ChargeView, error) {
+					if limit > 0 && said == limit {
+						return nil, nil
 					}
-					for _, ch := range found {
-						after = ch.ID
-						if state != "" && ch.State != state {
-							continue
-						}
-						if err := out.Encode(map[string]any{"id": ch.ID.Text("chg_"), "payment": ch.OurID, "contract": ch.Contract, "kind": ch.Kind, "state": ch.State,
-							"amount_minor": ch.Amount.Minor, "currency": ch.Amount.Currency}); err != nil {
-							return err
-						}
-						if n++; n == limit {
-							return nil
-						}
-					}
-					if len(found) < page {
+					return collect.Charges(cmd.Context(), tx, last.ID, pageRows)
+				}, func(ch *collect.ChargeView) error {
+					if state != "" && ch.State != state || limit > 0 && said == limit {
 						return nil
 					}
-				}
+					said++
+					return out.Encode(map[string]any{"id": ch.ID.Text("chg_"), "payment": ch.OurID, "contract": ch.Contract, "kind": ch.Kind, "state": ch.State,
+						"amount_minor": ch.Amount.Minor, "currency": ch.Amount.Currency})
+				})
 			})
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
 	c.Flags().StringVar(&state, "state", "", "such as succeeded or declined")
 	c.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 = all")
+	required(c, "tenant")
 	return c
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/sales"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -22,7 +23,10 @@ type reversalLine struct {
 	State     string         `json:"state"`
 	Amount    citygate.Money `json:"amount"`
 	FeeMinor  int64          `json:"fee_minor"`
+	FeeUnsaid bool           `json:"fee_unsaid,omitempty"`
 	Owed      int64          `json:"owed_minor"`
+	Covered   int64          `json:"covered_minor,omitempty"`
+	Sale      string         `json:"sale,omitempty"`
 	Returned  int64          `json:"returned_minor"`
 	Debt      string         `json:"debt,omitempty"`
 	Pending   bool           `json:"pending,omitempty"`
@@ -31,7 +35,10 @@ type reversalLine struct {
 
 func reversalLineOf(v *collect.ReversalView) reversalLine {
 	l := reversalLine{ID: v.ID.Text("rvs_"), Contract: v.Contract, Reference: v.Reference, Payment: v.Charge, State: v.State, Amount: v.Amount,
-		FeeMinor: v.Fee, Owed: v.Owed, Returned: v.Returned, Pending: v.Pending, Reason: v.Reason}
+		FeeMinor: v.Fee, FeeUnsaid: v.FeeUnsaid, Owed: v.Owed, Covered: v.Covered, Returned: v.Returned, Pending: v.Pending, Reason: v.Reason}
+	if !v.Sale.IsZero() {
+		l.Sale = v.Sale.Text(sales.Prefix)
+	}
 	if !v.Debt.IsZero() {
 		l.Debt = v.Debt.Text("dbt_")
 	}
@@ -47,7 +54,8 @@ func newRiskReversalsCommand(sys *system) *cobra.Command {
 		Long: `Lists chargebacks and returned debits, one line of JSON each, the oldest first:
 
   waiting  the payment is not known to have succeeded yet; nothing is booked
-  open     taken back: owed_minor of it is a debt of its rider again
+  open     taken back: owed_minor of it is a debt of its rider again; of a product (sale) that
+           is what he used, and covered_minor is what he had not
   won      the provider gave it back
   lost     the dispute is over; the debt stays`,
 		Example: `  citygate risk reversals --tenant harbour-metro --state open`,
@@ -69,23 +77,9 @@ func newRiskReversalsCommand(sys *system) *cobra.Command {
 }
 
 func eachReversal(ctx context.Context, tx *pg.Tx, state string, yield func(*collect.ReversalView) error) error {
-	const page = 500
-	var after citygate.UUID
-	for {
-		found, err := collect.Reversals(ctx, tx, state, after, page)
-		if err != nil {
-			return err
-		}
-		for i := range found {
-			if err := yield(&found[i]); err != nil {
-				return err
-			}
-			after = found[i].ID
-		}
-		if len(found) < page {
-			return nil
-		}
-	}
+	return eachPage(func(last *collect.ReversalView) ([]collect.ReversalView, error) {
+		return collect.Reversals(ctx, tx, state, last.ID, pageRows)
+	}, yield)
 }
 
 func newRiskReverseCommand(sys *system) *cobra.Command {
@@ -100,15 +94,15 @@ roaming terms name; its rider is denied until it is paid, unless the risk terms 
 ("on_reversal":"owe"), and for nothing else. Nothing asks the bank again by itself: the rider pays when he offers to.
 
 The reference is the provider's own, as its bill has it: the same again changes nothing. A payment that is not known to have
-succeeded yet has its reversal wait. What is taken beyond what was left of the payment (it was refunded already) is claimed
-from the provider.`,
+succeeded yet has its reversal wait. A payment for a product ends the product: its rider owes what rides used of it. What is
+taken beyond what was left of the payment (it was refunded already) is claimed from the provider.`,
 		Example: `  citygate risk reverse --tenant harbour-metro --contract wallet --payment Z2F… --reference CB-2031 --amount 290 --currency CNY --fee 150 --reason "10.4 fraud"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.Contract == "" || r.Charge == "" || r.Reference == "" || r.Amount.Minor <= 0 || currency == "" || r.Reason == "" {
 				return &usageError{errors.New("risk reverse needs --contract, --payment, --reference, --amount, --currency and --reason")}
 			}
-			r.Amount.Currency = citygate.Currency(currency)
+			r.Amount.Currency, r.FeeUnsaid = citygate.Currency(currency), !cmd.Flags().Changed("fee")
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				v, err := in.Reverse(cmd.Context(), actor(sys), tenant, r)
 				if err != nil {
@@ -125,7 +119,7 @@ from the provider.`,
 	flags.StringVar(&r.Reference, "reference", "", "the provider's reference of the reversal (required)")
 	flags.Int64Var(&r.Amount.Minor, "amount", 0, "what was taken back, in minor units (required)")
 	flags.StringVar(&currency, "currency", "", "its currency (required)")
-	flags.Int64Var(&r.Fee, "fee", 0, "what the provider keeps for it, in minor units")
+	flags.Int64Var(&r.Fee, "fee", 0, "what the provider keeps for it, in minor units; not given: booked once from the bill")
 	flags.StringVar(&r.Reason, "reason", "", "such as the scheme's reason code (required)")
 	return c
 }
@@ -148,6 +142,7 @@ outcome: the same again changes nothing.`,
 			if o.Outcome == "" || o.Reference == "" || o.Reason == "" {
 				return &usageError{fmt.Errorf("risk conclude needs --outcome, --reference and --reason")}
 			}
+			o.FeeUnsaid = !cmd.Flags().Changed("fee")
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				v, err := in.ConcludeReversal(cmd.Context(), actor(sys), tenant, o)
 				if err != nil {
@@ -162,7 +157,7 @@ outcome: the same again changes nothing.`,
 	flags.StringVar(&o.Outcome, "outcome", "", "won or lost (required)")
 	flags.StringVar(&o.Reference, "reference", "", "the provider's reference of the outcome (required)")
 	flags.Int64Var(&o.Amount, "amount", 0, "of a won one what came back, in minor units")
-	flags.Int64Var(&o.Fee, "fee", 0, "what the provider keeps for it, in minor units; negative: gave back")
+	flags.Int64Var(&o.Fee, "fee", 0, "what the provider keeps for it, in minor units; negative: gave back; not given: booked once from the bill")
 	flags.StringVar(&o.Reason, "reason", "", "why (required)")
 	return c
 }

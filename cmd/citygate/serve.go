@@ -188,7 +188,7 @@ func (in *installation) workDue(ctx context.Context, log *slog.Logger, every tim
 		if due {
 			ask = in.Tick
 		}
-		if err := ask(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(ask(ctx), in.TillsSoon(ctx)); err != nil && ctx.Err() == nil {
 			log.Error("cannot look for what is due", "error", err)
 		}
 		select {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -27,9 +26,6 @@ paid and the debt is not written off.`,
 			if d.Debt, err = citygate.ParseUUID("dbt_", args[0]); err != nil {
 				return &usageError{err}
 			}
-			if d.Bearer == "" || d.Reason == "" || d.Evidence == "" {
-				return &usageError{errors.New("settle dispute needs --bearer, --reason and --evidence")}
-			}
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				v, err := in.OpenDispute(cmd.Context(), actor(sys), tenant, d)
 				if err == nil {
@@ -40,9 +36,10 @@ paid and the debt is not written off.`,
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&d.Bearer, "bearer", "", "issuer, provider or platform: who disputes it (required)")
-	c.Flags().StringVar(&d.Reason, "reason", "", "why (required)")
-	c.Flags().StringVar(&d.Evidence, "evidence", "", "what proves it, and where it lies (required)")
+	c.Flags().StringVar(&d.Bearer, "bearer", "", "issuer, provider or platform: who disputes it")
+	c.Flags().StringVar(&d.Reason, "reason", "", "why")
+	c.Flags().StringVar(&d.Evidence, "evidence", "", "what proves it, and where it lies")
+	required(c, "bearer", "reason", "evidence")
 	return c
 }
 
@@ -61,9 +58,6 @@ what waited goes its way. A decision stands. People of the tenant do it by the A
 			if err != nil {
 				return &usageError{err}
 			}
-			if outcome == "" || reason == "" {
-				return &usageError{errors.New("settle decide needs --outcome and --reason")}
-			}
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				v, err := in.DecideDispute(cmd.Context(), actor(sys), tenant, id, outcome, instead, reason)
 				if err == nil {
@@ -74,9 +68,10 @@ what waited goes its way. A decision stands. People of the tenant do it by the A
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&outcome, "outcome", "", "upheld or rejected (required)")
+	c.Flags().StringVar(&outcome, "outcome", "", "upheld or rejected")
 	c.Flags().StringVar(&instead, "bears-instead", "", "of an upheld one: operator or issuer")
-	c.Flags().StringVar(&reason, "reason", "", "why (required)")
+	c.Flags().StringVar(&reason, "reason", "", "why")
+	required(c, "outcome", "reason")
 	return c
 }
 
@@ -89,9 +84,6 @@ func newSettleBearersCommand(sys *system) *cobra.Command {
 		Example: `  citygate settle bearers --tenant harbour-metro`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if name == "" {
-				return &usageError{errors.New("settle bearers needs --tenant")}
-			}
 			out := json.NewEncoder(sys.Stdout)
 			return withPricing(cmd.Context(), sys, f, name, func(_ *installation, tx *pg.Tx) error {
 				claims, err := collect.BearerClaims(cmd.Context(), tx)
@@ -107,7 +99,8 @@ func newSettleBearersCommand(sys *system) *cobra.Command {
 		},
 	}
 	f.databaseOnly(c)
-	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant (required)")
+	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
+	required(c, "tenant")
 	return c
 }
 
@@ -123,9 +116,6 @@ again changes nothing. A negative amount is what was given back to it, as riders
 		Example: `  citygate settle bearer-paid --tenant harbour-metro --bearer platform --reference TX-77 --amount 200 --currency CNY --reason "bank statement of 21 November"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if p.Bearer == "" || p.Reference == "" || p.Amount.Minor == 0 || currency == "" || p.Reason == "" {
-				return &usageError{errors.New("settle bearer-paid needs --bearer, --reference, --amount, --currency and --reason")}
-			}
 			p.Amount.Currency = citygate.Currency(currency)
 			return f.with(cmd.Context(), sys, func(in *installation, tenant citygate.TenantID) error {
 				v, err := in.RecordBearerPayment(cmd.Context(), actor(sys), tenant, p)
@@ -138,11 +128,12 @@ again changes nothing. A negative amount is what was given back to it, as riders
 	}
 	f.register(c)
 	flags := c.Flags()
-	flags.StringVar(&p.Bearer, "bearer", "", "provider or platform (required)")
+	flags.StringVar(&p.Bearer, "bearer", "", "provider or platform")
 	flags.StringVar(&p.Contract, "contract", "", "of a provider")
-	flags.StringVar(&p.Reference, "reference", "", "of the payment (required)")
-	flags.Int64Var(&p.Amount.Minor, "amount", 0, "in minor units (required)")
-	flags.StringVar(&currency, "currency", "", "its currency (required)")
-	flags.StringVar(&p.Reason, "reason", "", "why, for the audit log (required)")
+	flags.StringVar(&p.Reference, "reference", "", "of the payment")
+	flags.Int64Var(&p.Amount.Minor, "amount", 0, "in minor units")
+	flags.StringVar(&currency, "currency", "", "its currency")
+	flags.StringVar(&p.Reason, "reason", "", "why, for the audit log")
+	required(c, "bearer", "reference", "amount", "currency", "reason")
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE command ...      the command's exit status is CODE
 //	simulator NAME DIR          starts citygate adapter sim and sets $SIM to its address
+//	arm FAULT                   has the next request that moves money at $SIM meet a fault, as POST /sim/arm knows it
 //	database                    makes an empty migrated database and sets $DATABASE to its URL
 //	value NAME FILE             sets $NAME to the line in FILE
 //	serving FLAGS ...           runs "citygate serve" until the script ends; sets $GATEWAY to its address
@@ -80,7 +82,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": storyExits, "simulator": storySimulator, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
+			"exits": storyExits, "simulator": storySimulator, "arm": storyArm, "database": storyDatabase, "tamper": storyTamper, "trust": storyTrust, "value": storyValue,
 			"serving": storyServing, "call": storyCall, "pick": storyPick,
 		},
 	})
@@ -128,6 +130,20 @@ func storySimulator(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the simulator said %q", line)
 	}
 	ts.Setenv("SIM", address)
+}
+
+func storyArm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: arm FAULT")
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, ts.Getenv("SIM")+"/sim/arm?next="+url.QueryEscape(args[0]), nil)
+	ts.Check(err)
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	ts.Check(resp.Body.Close())
+	if resp.StatusCode != http.StatusNoContent {
+		ts.Fatalf("the simulator answers %s", resp.Status)
+	}
 }
 
 func storyDatabase(ts *testscript.TestScript, neg bool, args []string) {

@@ -31,10 +31,10 @@ type parts struct {
 	token   string // of a platform administrator
 	calls   int    // made with it
 
-	sim     *alipaysim.Server
-	simKeys lateKeys
-	sandbox *sandbox.Provider
-	faults  []seededFault
+	sim       *alipaysim.Server
+	simKeys   lateKeys
+	sandboxes map[string]*sandbox.Provider // by directory: one for each contract
+	faults    []seededFault
 }
 
 // KeyFile and KeyDir say where a played city's keys lie in its data directory.
@@ -88,11 +88,12 @@ func (w *world) build(ctx context.Context) error {
 	w.sim.SetOutage(w.outage())
 	products := gateway.Products()
 	var openSandbox adapters.Constructor
+	w.sandboxes = map[string]*sandbox.Provider{}
 	openSandbox = products.Replace("sandbox", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := openSandbox(d)
 		if book, ok := p.(*sandbox.Provider); ok && err == nil {
-			w.sandbox = book // the score compares its book with ours
-			w.sandbox.SetScript(w.sandboxScript())
+			w.sandboxes[d.Files.Name()] = book // the score compares their books with ours
+			book.SetScript(w.sandboxScript())
 		}
 		return p, err
 	})

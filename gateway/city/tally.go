@@ -172,17 +172,16 @@ func (w *world) providerBook() (moved map[payment]int, succeeded int) {
 			moved[payment{r.OutRequestNo, r.Amount.Neg(), 0}]++
 		}
 	}
-	if w.sandbox == nil {
-		return moved, succeeded
-	}
-	for _, e := range w.sandbox.Book() {
-		switch {
-		case e.Outcome != driver.Succeeded:
-		case e.Kind == sandbox.Refund:
-			moved[payment{e.OurID, e.Amount.Neg(), 0}]++
-		default:
-			succeeded++
-			moved[payment{e.OurID, e.Amount, citygate.PartPerMillion(e.Amount.Minor, sandboxFeePPM)}]++
+	for _, book := range w.sandboxes {
+		for _, e := range book.Book() {
+			switch {
+			case e.Outcome != driver.Succeeded:
+			case e.Kind == sandbox.Refund:
+				moved[payment{e.OurID, e.Amount.Neg(), 0}]++
+			default:
+				succeeded++
+				moved[payment{e.OurID, e.Amount, citygate.PartPerMillion(e.Amount.Minor, sandboxFeePPM)}]++
+			}
 		}
 	}
 	return moved, succeeded

@@ -84,14 +84,36 @@ func (d *Dispatcher) Parse(raw []byte, c *Code) error {
 	return clearOnError(winner.Parse(raw, c), c)
 }
 
-// Verify checks the signatures of c, which Parse filled in.
+// Verify checks the signatures of c, which Parse filled in, also by the keys that a
+// [FormerKeySource] knows.
 func (d *Dispatcher) Verify(c *Code, keys KeySource, credentials CredentialCache) Verdict {
 	for _, s := range d.schemes {
 		if s.ID() == c.Scheme {
-			return s.Verify(c, keys, credentials)
+			return VerifyLate(s, c, keys, credentials)
 		}
 	}
 	return Refuse(Unsupported)
+}
+
+// VerifyLate is s.Verify, and again by the keys that a [FormerKeySource] knows, one
+// after another, as long as the issuer's signature does not hold.
+func VerifyLate(s Scheme, c *Code, keys KeySource, credentials CredentialCache) Verdict {
+	first := s.Verify(c, keys, credentials)
+	late, ok := keys.(FormerKeySource)
+	if !ok || !otherIssuer(first) {
+		return first
+	}
+	for _, former := range late.Former() {
+		if v := s.Verify(c, former, credentials); !otherIssuer(v) {
+			return v
+		}
+	}
+	return first
+}
+
+// otherIssuer reports whether another key of the issuer's could make a difference.
+func otherIssuer(v Verdict) bool {
+	return v.Outcome == Reject && (v.Reason == BadIssuerSignature || v.Reason == BadIssuerCert)
 }
 
 func clearOnError(err error, c *Code) error {

@@ -27,6 +27,61 @@ type ForeignKeySource interface {
 	ForeignKey(name KeyName) ([]byte, Reason)
 }
 
+// A FormerKeySource is a [KeySource] of which names had other keys before: whoever
+// numbers keys may use a number again, and codes that were shown under the key before
+// come in late. [Dispatcher.Verify] tries them where an issuer's signature does not
+// hold. Readers, which are shown codes of now, have none.
+type FormerKeySource interface {
+	KeySource
+	// Former gives the keys as they were, the newest first.
+	Former() []KeySource
+}
+
+// WithFormer gives held as a [FormerKeySource]. Each name's former keys are in the
+// order of how lately they went.
+func WithFormer(held ForeignKeySource, former map[KeyName][][]byte) ForeignKeySource {
+	if len(former) == 0 {
+		return held
+	}
+	f := &formerKeys{ForeignKeySource: held}
+	for nth := 0; ; nth++ {
+		keys := map[KeyName][]byte{}
+		for name, all := range former {
+			if nth < len(all) {
+				keys[name] = all[nth]
+			}
+		}
+		if len(keys) == 0 {
+			return f
+		}
+		f.sources = append(f.sources, &formerSource{held, keys, held.Version() ^ uint64(nth+1)<<48})
+	}
+}
+
+type formerKeys struct {
+	ForeignKeySource
+	sources []KeySource
+}
+
+func (f *formerKeys) Former() []KeySource { return f.sources }
+
+// A formerSource is the keys held with those that some names had before. It has a
+// version of its own: what it proves is not what the keys of now prove.
+type formerSource struct {
+	ForeignKeySource
+	keys    map[KeyName][]byte
+	version uint64
+}
+
+func (f *formerSource) Version() uint64 { return f.version }
+
+func (f *formerSource) ForeignKey(name KeyName) ([]byte, Reason) {
+	if key, ok := f.keys[name]; ok {
+		return key, ""
+	}
+	return f.ForeignKeySource.ForeignKey(name)
+}
+
 // A SecretSource is a [KeySource] that also holds secrets shared with passes.
 type SecretSource interface {
 	KeySource

@@ -20,6 +20,10 @@ const (
 	TaskCodes   Task = "codes"
 	TaskLists   Task = "lists"
 	TaskPush    Task = "push" // what the provider is told
+
+	TaskAgreements Task = "agreements"
+	TaskTill       Task = "till" // payments on payment codes
+	TaskCards      Task = "cards"
 )
 
 // A Bulkhead does each task of each contract beside all others, so that a provider

@@ -10,6 +10,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/gateway/code"
+	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/interbook"
 	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/policies"
@@ -47,7 +48,7 @@ type Accounts interface {
 
 // The reasons of deny entries.
 const (
-	DenyDeclined = "declined"
+	DenyDeclined = credential.ReasonDeclined
 	DenyClone    = "clone"
 )
 
@@ -124,6 +125,15 @@ type Config struct {
 	Bears func(ctx context.Context, tx *pg.Tx, operator citygate.TenantID, at time.Time) (Guarantee, error)
 	// Sales hears what becomes of purchases ([Buy]); nil where nothing is sold.
 	Sales Sales
+	// Standings has a provider asked how the payers stand whose debts are about to be
+	// tried again, or were recovered. It is called outside of transactions and stops no charge. nil = nobody
+	// asks.
+	Standings func(ctx context.Context, tenant citygate.TenantID, c Contract, p *adapters.Provider, payers []string)
+	// Agreed says what is done about charges that rest on riders' agreements before they
+	// are sent, in their order. It is called outside transactions. nil = all are sent.
+	Agreed func(ctx context.Context, tenant citygate.TenantID, c Contract, p *adapters.Provider, charges []Resting) ([]Hold, error)
+	// Tills hears what becomes of payments on payment codes; nil where none are made.
+	Tills Tills
 	// Settings gives a tenant's settings. It is called inside transactions and
 	// does no I/O there: another connection may not be had while this one waits.
 	Settings func(ctx context.Context, tenant citygate.TenantID) (Settings, error)
@@ -132,6 +142,19 @@ type Config struct {
 	Bulkhead *Bulkhead
 	// Provider opens the provider of a contract. It is called outside transactions.
 	Provider func(ctx context.Context, tenant citygate.TenantID, c Contract) (*adapters.Provider, error)
+}
+
+// A Resting is a charge that rests on an agreement.
+type Resting struct {
+	PayerRef string // the provider's number of the agreement
+	Amount   citygate.Money
+	Made     time.Time
+}
+
+// A Hold keeps a charge from being sent. The zero Hold lets it go.
+type Hold struct {
+	Reason  string
+	RetryAt time.Time // when it is looked at again; zero, with a reason = it is declined
 }
 
 // Abroad decides on one presentation of a code by the terms of its event time.

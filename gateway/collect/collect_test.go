@@ -132,7 +132,7 @@ func newCity(t testing.TB, options ...pgtest.Option) *city {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = root.Close() })
-	config, _ := json.Marshal(sandbox.Config{FeePPM: feePPM, BatchMax: batchMax(t), FirstRide: true})
+	config, _ := json.Marshal(sandbox.Config{FeePPM: feePPM, BatchMax: batchMax(t), FirstRide: true, Recoveries: true})
 	if c.box, err = sandbox.Open(root, c.clock.now, config); err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,14 @@
 // outcome in the transaction that stores it. One that could not be sent for a day
 // ([PurchaseLife]) is given up as declined, reason "expired". Rules of routing do not touch it.
 //
+// # Payments at a till
+//
+// A payment on a payment code is a charge of its own kind too. Its intent is written as sent
+// ([AskTill]), since only the request that has the code can send it ([Collector.SendTill]):
+// nothing here sends it, and when it is asked about and reversed is package till's affair,
+// which hears of it and posts ([Tills]). Money that went back with a reversal is a refund
+// without a request of ours; the first bill's row of that payment and amount gives it its name.
+//
 // # Routing
 //
 // When an intent is written, the tenant's rule set of the rides' time chooses the
@@ -125,10 +133,24 @@
 // held, as it had been refunded, is nobody's debt: it is claimed from the provider on the
 // contract's suspense account. The provider's fee is the issuer's.
 //
+// A payment for something that was sold, and not for fares, is told the same way. [Sales.End]
+// ends what was sold and says what it is worth: what its rider had of it he owes, as a debt
+// of the sale without claim lines, what he had not nobody owes. All payments of the sale, of
+// its price and of such debts, count together, so that refunds, recoveries, further reversals,
+// outcomes and rides that turn out to be void may come in any order ([takenSale.aim]; only
+// differences to what was booked are). No operator sold it: what provider and platform do not
+// bear by the liability rules is the issuer's, and so is the fee of what is recovered. What is
+// taken back of a payment at a till is refused here: it is an exception of its bill. Another
+// kind of charge without an aggregation joins by saleOf, which has to know it, and by an End
+// that says what it is worth.
+//
 // [Collector.Conclude] records what became of a dispute. What is won comes off the debt
 // as far as that is open; the rest is refunded to the rider, who has paid it or owes it no
 // more. While a try to collect the debt is under way it waits. What is lost leaves the
-// debt as it is, and gives up what was claimed from the provider.
+// debt as it is, and gives up what was claimed from the provider. A provider's
+// notice of an outcome may come before anybody told what it is of: it is kept and recorded
+// with that, once. Nobody need know the fee when he tells of a reversal or an outcome: it is
+// booked when somebody says it, and from then on another one is refused.
 //
 // [owedJourney.aim] says what should be told and booked of each fare in a debt, and
 // only differences to what was are, so that corrections, payments, write-offs and time

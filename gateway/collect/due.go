@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -45,13 +46,28 @@ type charge struct {
 	FinalAt      time.Time
 	Evidence     [][]byte
 	Quote        driver.Quote // where the payer pays in another currency
+
+	StartedBy risk.Source
+	Recovery  driver.Recovery // as the provider is told; with it, or of a first ride, Recovers
+	Recovers  driver.Ref
+	Shown     []byte // by the rider, where a tap started it
+	over      bool   // the scheme lets the merchant ask for this debt no more
 }
 
 // debit gives the request. It depends on columns that never change, so that it
 // is the same, byte for byte, each time it is sent.
 func (c *charge) debit() driver.Debit {
 	return driver.Debit{OurID: c.OurID, RiderRef: c.PayerRef, Amount: c.money(), TripTime: c.TripAt, Subject: c.Subject,
-		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide, Quote: c.Quote, Mark: c.Mark}
+		Evidence: c.Evidence, Attempted: c.CreatedAt, FirstRide: c.Kind == kindFirstRide, Quote: c.Quote, Mark: c.Mark,
+		Recovery: c.Recovery, Recovers: c.Recovers, Shown: c.shown()}
+}
+
+// shown gives what goes with a recovery that the provider knows as one by a tap.
+func (c *charge) shown() []byte {
+	if c.Recovery != driver.RecoverByTap {
+		return nil
+	}
+	return c.Shown
 }
 
 // recovers reports whether the charge is of a debt.
@@ -85,8 +101,8 @@ type run struct {
 // nothing is due. It may run any number of times, also at once.
 func (c *Collector) RunDue(ctx context.Context, tenant citygate.TenantID) error {
 	r := &run{Collector: c, tenant: tenant, touched: map[string]int{}}
-	if err := c.reverseDue(ctx, tenant); err != nil {
-		return err
+	if err := c.reverseDue(ctx, tenant); err != nil { // what cannot be booked of one holds up no charge
+		r.failed = append(r.failed, err)
 	}
 	if err := c.expirePurchases(ctx, tenant); err != nil {
 		return err
@@ -180,14 +196,22 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 		if batch, err = takeToSend(ctx, tx, ids, tx.Now.Add(about.Deadline+leaseMargin)); err != nil {
 			return err
 		}
-		return markCharges(ctx, tx, provider, batch)
+		if err := markCharges(ctx, tx, provider, batch); err != nil {
+			return err
+		}
+		return recoverAs(ctx, tx, about.Limits.Recoveries, batch)
 	})
 	if err != nil || len(batch) == 0 {
 		return false, err
 	}
 	batch, certain := payable(provider, batch)
+	batch, over := exhausted(batch)
+	batch, held, err := r.checkAgreements(ctx, contract, provider, batch)
+	if err != nil {
+		return false, err
+	}
 	batch, forged := r.checkEvidence(ctx, contract, provider, batch)
-	certain = append(certain, forged...)
+	certain = slices.Concat(certain, over, held, forged)
 	batch, unquoted, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
 	if err != nil {
 		return false, err
@@ -200,13 +224,18 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 		}
 		return true, r.record(ctx, contract, about, how, certain)
 	}
+	r.askStandings(ctx, contract, provider, batch, func(i int) bool { return batch[i].State == adapters.Created })
 	debits := make([]driver.Debit, len(batch))
 	for i := range batch {
 		debits[i] = batch[i].debit()
 	}
 	results, callErr := provider.Submit(ctx, debits)
 	heard := classify(results, callErr)
-	return true, r.record(ctx, contract, about, healthOf(heard, callErr), append(certain, heard...))
+	err = r.record(ctx, contract, about, healthOf(heard, callErr), append(certain, heard...))
+	if err == nil && callErr == nil {
+		r.askStandings(ctx, contract, provider, batch, func(i int) bool { return results[i].Outcome == driver.Succeeded })
+	}
+	return true, err
 }
 
 // payable gives the charges that the provider could take; the others were certainly

@@ -53,7 +53,7 @@ func (c KeyChange) Changes() bool { return len(c.Added)+len(c.Removed) > 0 }
 //   - A list is taken whole or not at all. One that is empty, has a number twice, or a
 //     key that check refuses, is broken: [ErrKeyList], and nothing changes.
 //   - A key that is new comes into force at once, and so does one under a number that
-//     another key had: that one goes.
+//     another key had: that one goes, and verifies what comes in late as any that went.
 //   - A key that the list has no more goes when a second list, at least confirm later,
 //     has not got it either: what one reading left out by mistake is not lost.
 //   - A list with a key that had gone before is a list of long ago, rolled back:

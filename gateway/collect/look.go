@@ -11,6 +11,8 @@ var Looks = []pg.Look{
 		SELECT FROM reversal_outcomes o JOIN reversals r ON r.tenant_id = $1 AND r.reversal_id = o.reversal_id
 		WHERE o.tenant_id = $1 AND o.applied_at IS NULL AND r.state = 'open' AND NOT EXISTS (
 			SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = r.debt_id AND c.state IN ('created', 'sent', 'unknown')))`},
+	{Kind: "reversal.sale", When: `EXISTS (` + unsettledWhere + `)`},
+	{Kind: "reversal.early", When: `EXISTS (SELECT` + earlyWhere + `)`},
 	{Kind: "purchase.expire", When: `EXISTS (
 		SELECT FROM charges WHERE tenant_id = $1 AND kind = '` + kindPurchase + `' AND state IN ('created', 'sent', 'unknown') AND state = 'created'
 		AND NOT ever_unknown AND sent_at IS NULL AND created_at <= $2 - ` + pg.Seconds(PurchaseLife) + `)`},

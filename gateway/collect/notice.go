@@ -23,6 +23,7 @@ const (
 	NoticeAsked         Verdict = "asked"         // it settles nothing: the provider is asked at once
 	NoticeNoted         Verdict = "noted"         // of a rider, an agreement, or of no concern
 	NoticeHeld          Verdict = "held"          // it came for a tenant that is closed
+	NoticeWaiting       Verdict = "waiting"       // the outcome of a dispute about what nobody has told yet: it is recorded with that
 	NoticeUnknownOrder  Verdict = "unknown_order" // the contract has no such payment
 	NoticeMismatch      Verdict = "mismatch"      // of another amount, currency or reference than was asked
 	NoticeContradiction Verdict = "contradiction" // of what is final otherwise, or was never sent
@@ -290,6 +291,9 @@ func digestOf(n driver.Notice) [sha256.Size]byte {
 	}
 	if t := n.Taken; t != (driver.Taken{}) {
 		fmt.Fprintf(h, "taken %q %q %s %d %q", t.Reference, t.Of, t.Amount, t.Fee, t.ReasonCode)
+		if t.FeeUnsaid {
+			fmt.Fprint(h, " fee unsaid")
+		}
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,11 +56,15 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 	}
 	var changes []change
 	var succeeded, declined []*charge
+	var told []outcome
 	for _, o := range outcomes {
 		ch := charges[o.id]
 		if ch == nil {
 			contradictions = append(contradictions, ErrLost.Because(nil, "the provider speaks of %q, which we did not ask for", o.id))
 			continue
+		}
+		if ch.Kind == kindTill {
+			o = o.ofTill(ch.State)
 		}
 		m, next, err := o.on("charge", ch.ID, ch.State, ch.SentAt, about, tx.Now)
 		if err != nil {
@@ -79,18 +84,25 @@ func (c *Collector) apply(ctx context.Context, tx *pg.Tx, contract Contract, abo
 			ch.FinalAt = tx.Now
 			declined = append(declined, ch)
 		default:
-			m.at = when(o.id, next)
+			if m.at = when(o.id, next); ch.Kind == kindTill {
+				m.do, m.at = string(adapters.Query), never
+			}
 		}
-		changes = append(changes, m)
+		changes, told = append(changes, m), append(told, o)
 	}
-	if err := storeChanges(ctx, tx, changes); err != nil {
+	if err := errors.Join(storeChanges(ctx, tx, changes), storeExchanges(ctx, tx, charges, told)); err != nil {
 		return nil, err
 	}
+	atTills, err := c.tellTills(ctx, tx, charges, told)
+	if err != nil {
+		return nil, err
+	}
+	succeeded, declined = withoutTills(succeeded), withoutTills(declined)
 	transfers, err := c.finish(ctx, tx, rules, about, succeeded, declined)
 	if err != nil {
 		return nil, err
 	}
-	return contradictions, ledger.Post(ctx, tx, transfers)
+	return contradictions, ledger.Post(ctx, tx, append(transfers, atTills...))
 }
 
 // finish does what follows from final outcomes and gives the transfers.
@@ -182,6 +194,8 @@ type BillProof struct {
 	OurID       string
 	Refund      bool
 	ProviderRef string
+	Charge      string // of a refund: the payment that the row names
+	Amount      int64  // of it, in minor units, positive
 }
 
 // ResolveByBill takes a bill's word for payments whose outcome is open. What is
@@ -190,6 +204,9 @@ type BillProof struct {
 func (c *Collector) ResolveByBill(ctx context.Context, tx *pg.Tx, contract string, proofs []BillProof) (contradictions []error, err error) {
 	terms, err := contractOf(ctx, tx, contract)
 	if err != nil {
+		return nil, err
+	}
+	if err := nameReturns(ctx, tx, contract, proofs); err != nil {
 		return nil, err
 	}
 	var charges, refunds []outcome

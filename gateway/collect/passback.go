@@ -86,6 +86,9 @@ func (c *Collector) Release(ctx context.Context, tenant citygate.TenantID, charg
 	}
 	charges = sortedUnique(slices.Clone(charges))
 	for chunk := range slices.Chunk(charges, passBatch) {
+		if err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return c.clearTills(ctx, tx, chunk) }); err != nil {
+			return fmt.Errorf("clearing payments at tills: %w", err)
+		}
 		err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 			advices, err := clearedNow(ctx, tx, chunk)
 			if err != nil {
@@ -132,6 +135,11 @@ func passFees(ctx context.Context, tx *pg.Tx) ([]advice, int, error) {
 	for i := range charges {
 		ch := &charges[i]
 		own := shares[ch.ID]
+		if len(own) == 0 && ch.Fee != 0 { // of no fare: of what a rider used of a product
+			advices = append(advices, advice{Operator: tx.Tenant, Journey: ch.Aggregation, Kind: interbook.AdviceOwnFee, Ref: ch.ID, Amount: ch.Fee,
+				Contract: ch.Contract, Currency: ch.Currency, BusinessDate: ch.BusinessDate, At: tx.Now})
+			continue
+		}
 		if err := splitFee(ch.Fee, own); err != nil {
 			return nil, 0, fmt.Errorf("charge %s: %w", ch.OurID, err)
 		}

@@ -2,7 +2,6 @@ package collect
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,8 +21,10 @@ const (
 	codePurchase  = "purchase"
 	codeSalesFee  = "sales_fee"
 	codeReturned  = "purchase_refund"
-	noDecision    = 0 // of a refund that is of a sale and not of a fare
-	firstPurchase = 1 // attempt: a purchase is asked for once, under one id
+	codeSaleOwed  = "product_owed" // what was used of a price that was taken back
+	codeSaleKept  = "product_kept" // what the seller keeps of a price that came back
+	noDecision    = 0              // of a refund that is of a sale and not of a fare
+	firstPurchase = 1              // attempt: a purchase is asked for once, under one id
 )
 
 // Sales is what this package tells of purchases, in the transaction in which it
@@ -33,6 +34,12 @@ type Sales interface {
 	Declined(ctx context.Context, tx *pg.Tx, sales []citygate.UUID) error
 	// Returned tells what became of money that was to go back.
 	Returned(ctx context.Context, tx *pg.Tx, sale citygate.UUID, succeeded bool) error
+	// End ends what was sold, as a payment of it was taken back, and gives what it is
+	// worth. Called again, no more of it is used than before.
+	End(ctx context.Context, tx *pg.Tx, sale citygate.UUID) (Worth, error)
+	// Changed gives sales that End ended and of which another part is used than it said
+	// last, at most limit.
+	Changed(ctx context.Context, tx *pg.Tx, limit int) ([]citygate.UUID, error)
 }
 
 // A Purchase is a product's price that an account is to pay.
@@ -66,23 +73,7 @@ func Buy(ctx context.Context, tx *pg.Tx, p Purchase) error {
 
 // Return asks a part of a purchase's price back from the provider that took it.
 func Return(ctx context.Context, tx *pg.Tx, sale citygate.UUID, amount int64, date citygate.Date) (citygate.UUID, error) {
-	var our string
-	var ordinal int
-	if err := tx.QueryRow(ctx, `
-		SELECT c.our_id, 1 + (SELECT count(*) FROM refunds r WHERE r.tenant_id = $1 AND r.charge_id = c.charge_id) FROM charges c
-		WHERE c.tenant_id = $1 AND c.charge_id = $2 AND c.kind = $3 AND c.state = 'succeeded' FOR UPDATE`, tx.Tenant, sale, kindPurchase).Scan(&our, &ordinal); err != nil {
-		return citygate.UUID{}, err
-	}
-	refund := ourID(tx.Tenant, "refund", our, strconv.Itoa(ordinal))
-	id := ledger.DeriveID(tx.Now, "refund", tx.Tenant.String(), refund)
-	_, err := tx.Exec(ctx, `
-		INSERT INTO refunds (tenant_id, refund_id, charge_id, ordinal, attempt, our_id, contract, account_id, operator_id, journey_id, n, amount, currency,
-		                     business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, created_at)
-		SELECT $1, $3, charge_id, $4, 1, $5, contract, account_id, $1, aggregation_id, $6, $7, currency, $8, 'created', false, 0, '', '', $9, $10, $10
-		FROM charges WHERE tenant_id = $1 AND charge_id = $2
-		ON CONFLICT (tenant_id, refund_id) DO NOTHING`,
-		tx.Tenant, sale, id, ordinal, refund, noDecision, amount, date, string(adapters.Submit), tx.Now)
-	return id, err
+	return createSaleRefund(ctx, tx, sale, sale, amount, date)
 }
 
 // PurchaseLife is how long a purchase may wait to be sent, as while its contract is down

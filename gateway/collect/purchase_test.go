@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,10 +11,15 @@ import (
 )
 
 // A till hears what becomes of sales.
-type till struct{ declined []citygate.UUID }
+type till struct {
+	declined []citygate.UUID
+	changed  []citygate.UUID // to be settled
+}
 
-func (s *till) Paid(context.Context, *pg.Tx, []citygate.UUID) error         { return nil }
-func (s *till) Returned(context.Context, *pg.Tx, citygate.UUID, bool) error { return nil }
+func (s *till) Paid(context.Context, *pg.Tx, []citygate.UUID) error           { return nil }
+func (s *till) Returned(context.Context, *pg.Tx, citygate.UUID, bool) error   { return nil }
+func (s *till) End(context.Context, *pg.Tx, citygate.UUID) (Worth, error)     { return Worth{}, nil }
+func (s *till) Changed(context.Context, *pg.Tx, int) ([]citygate.UUID, error) { return s.changed, nil }
 func (s *till) Declined(_ context.Context, _ *pg.Tx, sales []citygate.UUID) error {
 	s.declined = append(s.declined, sales...)
 	return nil
@@ -49,4 +55,27 @@ func TestAPurchaseThatWaitsADayIsGivenUp(t *testing.T) {
 	if len(heard.declined) != 1 || heard.declined[0] != waits {
 		t.Errorf("given up: %v", heard.declined)
 	}
+}
+
+// A sale that cannot be settled is told, again and again, and holds up no charge.
+func TestASaleThatCannotBeSettledHoldsUpNothing(t *testing.T) {
+	c := newRouted(t, "  - {id: own, use: [box]}\n")
+	config := c.Config
+	config.Sales = &till{changed: []citygate.UUID{{9}}} // there is no such sale
+	c.Collector = New(config)
+	c.in(func(tx *pg.Tx) error {
+		return Buy(t.Context(), tx, Purchase{Sale: citygate.UUID{1}, Account: Account{ID: accountID(1), Contract: "box", PayerRef: payer(1)},
+			Amount: citygate.Money{Minor: 500, Currency: "HKD"}, Subject: "a day", BusinessDate: citygate.DateOf(tx.Now)})
+	})
+	if err := c.RunDue(t.Context(), issuer); err == nil || !strings.Contains(err.Error(), "sale") {
+		t.Errorf("told: %v", err)
+	}
+	c.in(func(tx *pg.Tx) error {
+		var state string
+		err := tx.QueryRow(t.Context(), `SELECT state FROM charges WHERE tenant_id = $1 AND charge_id = $2`, tx.Tenant, citygate.UUID{1}).Scan(&state)
+		if state != "succeeded" {
+			t.Errorf("the charge beside it is %s", state)
+		}
+		return err
+	})
 }

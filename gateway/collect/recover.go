@@ -107,7 +107,7 @@ type tokenKey struct {
 // the one who asks, and gives how many that is. What is being collected already is
 // left alone. The actor is audited.
 func (c *Collector) Recover(ctx context.Context, tx *pg.Tx, by risk.Source, actor string, account citygate.UUID) (int, error) {
-	return c.recoverNow(ctx, tx, by, actor, map[citygate.UUID]time.Time{account: tx.Now})
+	return c.recoverNow(ctx, tx, by, actor, map[citygate.UUID]asking{account: {at: tx.Now}})
 }
 
 // RetryDebts has all open debts of an account collected now, as a person of the
@@ -123,9 +123,16 @@ const actorTap = "system:tap"
 // reader is to be let ride because of it.
 const touchAge = 24 * time.Hour
 
+// An asking is when somebody asked for an account's debts to be tried, and what was shown
+// to a reader then.
+type asking struct {
+	at    time.Time
+	shown []byte
+}
+
 // recoverNow makes the open debts of accounts due, where the terms let whoever asks
 // and something happened since the last try. With the accounts goes when they asked.
-func (c *Collector) recoverNow(ctx context.Context, tx *pg.Tx, by risk.Source, actor string, asked map[citygate.UUID]time.Time) (int, error) {
+func (c *Collector) recoverNow(ctx context.Context, tx *pg.Tx, by risk.Source, actor string, asked map[citygate.UUID]asking) (int, error) {
 	terms, err := c.terms.At(ctx, tx, tx.Now)
 	if err != nil || by == risk.ByTap && !terms.ByTap() {
 		return 0, err
@@ -139,17 +146,18 @@ func (c *Collector) recoverNow(ctx context.Context, tx *pg.Tx, by risk.Source, a
 		return 0, err
 	}
 	var due []citygate.UUID
+	var shown [][]byte
 	for i := range debts {
 		d := &debts[i]
-		at := asked[d.account]
+		at := asked[d.account].at
 		if by == risk.ByTap && (at.Before(tx.Now.Add(-touchAge)) || at.After(tx.Now.Add(touchAge)) || !at.After(d.Since)) {
 			continue
 		}
 		if by == byPerson || terms.Contract(d.contract).May(&d.Debt, by, tx.Now, settings.Calendar.Location) {
-			due = append(due, d.aggregation)
+			due, shown = append(due, d.aggregation), append(shown, asked[d.account].shown)
 		}
 	}
-	n, err := makeDue(ctx, tx, by, due)
+	n, err := makeDue(ctx, tx, by, due, shown)
 	if err != nil || n == 0 {
 		return 0, err
 	}
@@ -184,24 +192,24 @@ func (c *Collector) TakeTouches(ctx context.Context, tx *pg.Tx, items []interboo
 	if len(proofs) != len(raw) {
 		return fmt.Errorf("collect: %d proofs for %d codes", len(proofs), len(raw))
 	}
-	last := map[citygate.Rider]time.Time{}
+	last := map[citygate.Rider]asking{}
 	for i := range items {
 		t, p := &items[i], proofs[i]
 		made := time.Unix(p.GeneratedAt, 0)
 		if p.Reason != "" || p.Use != (code.Use{Rider: t.Rider, Counter: t.Tap.Counter}) || made.Sub(t.Tap.EventTime).Abs() > clockSlack {
 			continue
 		}
-		if made.After(last[t.Rider]) { // the phone's time: an operator can make up the reader's
-			last[t.Rider] = made
+		if made.After(last[t.Rider].at) { // the phone's time: an operator can make up the reader's
+			last[t.Rider] = asking{made, t.Tap.Evidence}
 		}
 	}
 	accounts, err := c.Accounts.AccountsOf(ctx, tx, slices.SortedFunc(maps.Keys(last), citygate.Rider.Compare))
 	if err != nil {
 		return err
 	}
-	asked := map[citygate.UUID]time.Time{}
+	asked := map[citygate.UUID]asking{}
 	for r, a := range accounts {
-		if last[r].After(asked[a.ID]) {
+		if last[r].at.After(asked[a.ID].at) {
 			asked[a.ID] = last[r]
 		}
 	}
@@ -211,11 +219,11 @@ func (c *Collector) TakeTouches(ctx context.Context, tx *pg.Tx, items []interboo
 
 // touched has the debts tried again of the riders whose new rides were claimed.
 func (c *Collector) touched(ctx context.Context, tx *pg.Tx, claims []*claim) error {
-	asked := map[citygate.UUID]time.Time{}
+	asked := map[citygate.UUID]asking{}
 	for _, cl := range claims {
 		for i := range cl.Taps {
-			if at := cl.Taps[i].EventTime; cl.first && at.After(asked[cl.account.ID]) {
-				asked[cl.account.ID] = at
+			if t := &cl.Taps[i]; cl.first && t.EventTime.After(asked[cl.account.ID].at) {
+				asked[cl.account.ID] = asking{t.EventTime, t.Evidence}
 			}
 		}
 	}

@@ -42,7 +42,13 @@ func (r *refund) request() driver.Refund {
 	return driver.Refund{OurID: r.OurID, Charge: r.Charge.ref(), Amount: citygate.Money{Minor: r.Amount, Currency: r.Currency}, Reason: r.why(), Pays: r.Pays, Mark: r.Mark}
 }
 
+// atTill reports whether the refund is of a payment at a till; Journey is then the payment.
+func (r *refund) atTill() bool { return r.N < noDecision }
+
 func (r *refund) why() string {
+	if r.atTill() {
+		return "refund"
+	}
 	if r.N == noDecision {
 		return "product given back"
 	}
@@ -123,6 +129,7 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	}
 	var changes []change
 	var transfers []ledger.Transfer
+	var sold []*refund
 	for _, o := range outcomes {
 		r := refunds[o.id]
 		if r == nil {
@@ -141,10 +148,19 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 		if m.final {
 			r.State, r.FinalAt = m.state, tx.Now
 			transfers = append(transfers, r.transfers(tx.Tenant)...)
-			if r.N == noDecision {
-				if err := c.Sales.Returned(ctx, tx, r.Journey, r.State == string(adapters.Succeeded)); err != nil {
+			if r.atTill() {
+				back := TillReturn{Payment: r.Journey, Amount: r.Amount, Date: r.BusinessDate, Succeeded: r.State == string(adapters.Succeeded)}
+				if back.Ordinal, err = ordinalOf(ctx, tx, r.ID); err != nil {
 					return nil, err
 				}
+				more, err := c.Tills.Returned(ctx, tx, back)
+				if err != nil {
+					return nil, err
+				}
+				transfers = append(transfers, more...)
+			}
+			if r.N == noDecision {
+				sold = append(sold, r)
 			}
 		} else {
 			m.at = when(o.id, next)
@@ -154,5 +170,13 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	if err := storeRefundChanges(ctx, tx, changes); err != nil {
 		return nil, err
 	}
-	return contradictions, ledger.Post(ctx, tx, transfers)
+	if err := ledger.Post(ctx, tx, transfers); err != nil {
+		return nil, err
+	}
+	for _, r := range sold {
+		if err := c.returnedOf(ctx, tx, r); err != nil {
+			return nil, err
+		}
+	}
+	return contradictions, nil
 }

@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ type Reversal struct {
 	Charge    string // what the provider knows the payment by: our id
 	Amount    citygate.Money
 	Fee       int64 // what the provider keeps for it
+	FeeUnsaid bool  // nobody has said that yet; Fee is 0
 	Reason    string
 	Source    string
 }
@@ -55,6 +57,7 @@ type ReversalOutcome struct {
 	Outcome   string // ReversalWon or ReversalLost
 	Amount    int64  // of a won one what came back, perhaps a part
 	Fee       int64  // what the provider keeps for it; negative: gave back
+	FeeUnsaid bool   // nobody has said that yet; Fee is 0
 	Reason    string
 	Source    string
 }
@@ -66,7 +69,9 @@ type ReversalView struct {
 	State      string
 	Account    citygate.UUID // zero while it waits
 	Debt       citygate.UUID // zero: nobody owes anything by it
+	Sale       citygate.UUID // whose price, or whose debt, the payment was of; zero: it was of fares
 	Owed       int64         // what riders owe again; the rest was not theirs when it was taken
+	Covered    int64         // of a sale: what nobody had used of it
 	Returned   int64
 	RecordedBy string
 	RecordedAt time.Time
@@ -76,10 +81,29 @@ type ReversalView struct {
 
 	charge citygate.UUID
 	date   citygate.Date // of the books
+	late   lateFee
+}
+
+// A lateFee is when a fee was said, if that was after what it is for was booked.
+type lateFee struct {
+	at time.Time
+	on citygate.Date
+}
+
+// transfer gives what a fee does.
+func (l *lateFee) transfer(tenant citygate.TenantID, t ledger.Transfer, fee int64) []ledger.Transfer {
+	if fee == 0 {
+		return nil
+	}
+	if !l.at.IsZero() {
+		t.EffectiveAt, t.BusinessDate = l.at, l.on
+	}
+	t.Code, t.Amount = codeReversalFee, fee
+	return []ledger.Transfer{ledger.NewTransfer(tenant, 0, t)}
 }
 
 // beyond is what was taken and is not owed by a rider.
-func (v *ReversalView) beyond() int64 { return v.Amount.Minor - v.Owed }
+func (v *ReversalView) beyond() int64 { return v.Amount.Minor - v.Owed - v.Covered }
 
 // transfers gives what an applied reversal does: the rider owes again what was taken;
 // what was more than the payment still held is claimed from the provider.
@@ -89,20 +113,26 @@ func (v *ReversalView) transfers(tenant citygate.TenantID) (out []ledger.Transfe
 	}
 	t := ledger.Transfer{Event: "reversal:" + v.Contract + "/" + v.Reference, Credit: ledger.ProviderReceivable(v.Contract), Currency: v.Amount.Currency,
 		EffectiveAt: v.AppliedAt, BusinessDate: v.date}
-	for _, part := range []struct {
+	type part struct {
 		debit, code string
 		amount      int64
-	}{
-		{ledger.RiderDebt(v.Account), codeReversal, v.Owed},
-		{ledger.Suspense(v.Contract), codeReversalMore, v.beyond()},
-		{ledger.ReversalFee(v.Contract), codeReversalFee, v.Fee},
-	} {
+	}
+	parts := []part{{ledger.RiderDebt(v.Account), codeReversal, v.Owed}, {ledger.Suspense(v.Contract), codeReversalMore, v.beyond()}}
+	if !v.Sale.IsZero() { // what of it is owed, and by whom, lines of the sale say
+		parts = []part{{ledger.Prepaid(v.Sale), codeReversal, v.Amount.Minor}}
+	}
+	for _, part := range parts {
 		if part.amount != 0 {
 			t.Debit, t.Code, t.Amount = part.debit, part.code, part.amount
 			out = append(out, ledger.NewTransfer(tenant, 0, t))
 		}
 	}
-	return out
+	return append(out, v.feeTransfers(tenant)...)
+}
+
+func (v *ReversalView) feeTransfers(tenant citygate.TenantID) []ledger.Transfer {
+	return v.late.transfer(tenant, ledger.Transfer{Event: "reversal:" + v.Contract + "/" + v.Reference, Debit: ledger.ReversalFee(v.Contract),
+		Credit: ledger.ProviderReceivable(v.Contract), Currency: v.Amount.Currency, EffectiveAt: v.AppliedAt, BusinessDate: v.date}, v.Fee)
 }
 
 // An outcomeRow is one row of reversal_outcomes with its reversal.
@@ -112,8 +142,10 @@ type outcomeRow struct {
 	toDebt     int64 // off the open debt
 	toRider    int64 // refunded, as the rider has paid or owes no more
 	toSuspense int64 // of what was not owed; of a lost one what is given up of it
+	toSale     int64 // to the sale that the payment was of
 	at         time.Time
 	date       citygate.Date
+	late       lateFee
 	of         ReversalView
 }
 
@@ -133,9 +165,14 @@ func (o *outcomeRow) transfers(tenant citygate.TenantID) (out []ledger.Transfer)
 		add(receivable, ledger.RiderDebt(o.of.Account), codeReversalWon, o.toDebt)
 		add(receivable, ledger.RiderReceivable(o.of.Account), codeReversalRider, o.toRider)
 		add(receivable, ledger.Suspense(contract), codeReversalMore, o.toSuspense)
+		add(receivable, ledger.Prepaid(o.of.Sale), codeReversalWon, o.toSale)
 	}
-	add(ledger.ReversalFee(contract), receivable, codeReversalFee, o.Fee)
-	return out
+	return append(out, o.feeTransfers(tenant)...)
+}
+
+func (o *outcomeRow) feeTransfers(tenant citygate.TenantID) []ledger.Transfer {
+	return o.late.transfer(tenant, ledger.Transfer{Event: "reversal:" + o.of.Contract + "/" + o.of.Reference + "/" + o.Reference, Debit: ledger.ReversalFee(o.of.Contract),
+		Credit: ledger.ProviderReceivable(o.of.Contract), Currency: o.of.Amount.Currency, EffectiveAt: o.at, BusinessDate: o.date}, o.Fee)
 }
 
 func reasonable(reason string) bool {
@@ -155,7 +192,7 @@ func (c *Collector) Reverse(ctx context.Context, actor string, tenant citygate.T
 	switch {
 	case !referable(r.Reference):
 		return ReversalView{}, ErrReversal.Explain("reference: want the provider's own, of 1 to 64 characters")
-	case r.Amount.Minor <= 0 || r.Fee < 0 || !r.Amount.Currency.Valid():
+	case r.Amount.Minor <= 0 || r.Fee < 0 || r.FeeUnsaid && r.Fee != 0 || !r.Amount.Currency.Valid():
 		return ReversalView{}, ErrReversal.Explain("want a positive amount, and a fee that is not negative")
 	case !reasonable(r.Reason):
 		return ReversalView{}, ErrReversal.Explain("reason: want 3 to 500 characters")
@@ -196,16 +233,32 @@ func (c *Collector) reverse(ctx context.Context, tx *pg.Tx, actor string, r *Rev
 		return v, false, err
 	}
 	if v, err = lockReversal(ctx, tx, r.Contract, r.Reference); err != nil || !fresh {
-		if err == nil && v.Reversal != (Reversal{r.Contract, r.Reference, r.Charge, r.Amount, r.Fee, v.Reason, v.Source}) {
-			err = ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
+		if err == nil {
+			fresh, err = c.again(ctx, tx, actor, &v, r)
 		}
-		return v, false, err
+		return v, fresh, err
 	}
 	if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "reversal.record", Object: "reversal:" + v.ID.Text("rvs_"),
 		After: map[string]any{"contract": r.Contract, "reference": r.Reference, "payment": r.Charge, "amount": r.Amount, "fee": r.Fee, "reason": r.Reason}}); err != nil {
 		return v, false, err
 	}
-	return v, true, c.applyReversal(ctx, tx, &v)
+	if err := c.applyReversal(ctx, tx, &v); err != nil {
+		return v, true, err
+	}
+	return v, true, c.takeEarly(ctx, tx, &v)
+}
+
+// again compares what is told of a reversal with what was recorded of it, and books a fee
+// that was not said before; it reports whether it did.
+func (c *Collector) again(ctx context.Context, tx *pg.Tx, actor string, v *ReversalView, r *Reversal) (said bool, err error) {
+	said = v.FeeUnsaid && !r.FeeUnsaid
+	if v.Charge != r.Charge || v.Amount != r.Amount || v.Fee != r.Fee && !said && !r.FeeUnsaid {
+		return false, ErrReversalOther.Explain("it was recorded as %d %s of %s with a fee of %d", v.Amount.Minor, v.Amount.Currency, v.Charge, v.Fee)
+	}
+	if !said {
+		return false, nil
+	}
+	return true, c.sayFee(ctx, tx, actor, v, r.Fee)
 }
 
 // Conclude records what became of a reversal that was disputed with the provider. Won
@@ -251,10 +304,17 @@ func (o *ReversalOutcome) check() error {
 func (c *Collector) conclude(ctx context.Context, tx *pg.Tx, actor string, v *ReversalView, o *ReversalOutcome) (fresh bool, err error) {
 	was, found, err := outcomeOf(ctx, tx, v.ID, o.Reference)
 	if err != nil || found {
-		if err == nil && (was.Outcome != o.Outcome || was.Amount != o.Amount || was.Fee != o.Fee) {
-			err = ErrReversalOther.Explain("it was recorded as %s, %d with a fee of %d", was.Outcome, was.Amount, was.Fee)
+		said := was.FeeUnsaid && !o.FeeUnsaid
+		switch {
+		case err != nil:
+			return false, err
+		case was.Outcome != o.Outcome || was.Amount != o.Amount || was.Fee != o.Fee && !said && !o.FeeUnsaid:
+			return false, ErrReversalOther.Explain("it was recorded as %s, %d with a fee of %d", was.Outcome, was.Amount, was.Fee)
+		case said:
+			was.of = *v
+			return true, c.sayOutcomeFee(ctx, tx, actor, &was, o.Fee)
 		}
-		return false, err
+		return false, nil
 	}
 	pending, err := promised(ctx, tx, v.ID)
 	switch {
@@ -276,8 +336,14 @@ func (c *Collector) conclude(ctx context.Context, tx *pg.Tx, actor string, v *Re
 	return true, c.applyOutcomes(ctx, tx, v)
 }
 
-// reverseDue applies what waited for a payment's outcome.
+// reverseDue settles sales, outcomes that came early and reversals that waited for a
+// payment's outcome. One that fails holds up none of the others.
 func (c *Collector) reverseDue(ctx context.Context, tenant citygate.TenantID) error {
+	return errors.Join(c.settleSales(ctx, tenant), c.earlyDue(ctx, tenant), c.waitingDue(ctx, tenant))
+}
+
+// waitingDue applies reversals whose payment has its outcome by now.
+func (c *Collector) waitingDue(ctx context.Context, tenant citygate.TenantID) error {
 	var waiting []citygate.UUID
 	err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
 		waiting, err = reversalsDue(ctx, tx)
@@ -289,6 +355,7 @@ func (c *Collector) reverseDue(ctx context.Context, tenant citygate.TenantID) er
 	if err := c.PassBack(ctx, tenant); err != nil {
 		return err
 	}
+	var failed error
 	for _, id := range waiting {
 		err := c.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 			v, err := lockReversalID(ctx, tx, id)
@@ -301,10 +368,10 @@ func (c *Collector) reverseDue(ctx context.Context, tenant citygate.TenantID) er
 			return c.applyOutcomes(ctx, tx, &v)
 		})
 		if err != nil {
-			return err
+			failed = errors.Join(failed, fmt.Errorf("collect, tenant %d, reversal %s: %w", tenant, id, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // A held is one journey's part of what a payment, or a debt, still holds.
@@ -321,6 +388,13 @@ type held struct {
 // payment still holds, that much moves to a debt of its own; what is taken beyond them
 // (they were refunded already) is nobody's debt and is claimed from the provider.
 func (c *Collector) applyReversal(ctx context.Context, tx *pg.Tx, v *ReversalView) error {
+	sale, paid, err := saleOf(ctx, tx, v.Contract, v.Charge)
+	if err != nil || !sale.IsZero() && !paid {
+		return err // it waits
+	}
+	if !sale.IsZero() {
+		return c.reverseSale(ctx, tx, v, sale)
+	}
 	ch, released, err := lockPaid(ctx, tx, v.Contract, v.Charge)
 	if err != nil || ch == nil {
 		return err // it waits
@@ -404,6 +478,9 @@ func (c *Collector) applyOutcomes(ctx context.Context, tx *pg.Tx, v *ReversalVie
 	if err != nil || len(waiting) == 0 || v.State == reversalWaiting {
 		v.Pending = len(waiting) > 0
 		return err
+	}
+	if !v.Sale.IsZero() {
+		return c.concludeSale(ctx, tx, v, waiting)
 	}
 	settings, err := c.Settings(ctx, tx.Tenant)
 	if err != nil {

@@ -83,8 +83,11 @@ func (r *lineRow) transfers(tenant citygate.TenantID) []ledger.Transfer {
 // transfers gives what a charge's final outcome does.
 func (c *charge) transfers(tenant citygate.TenantID) []ledger.Transfer {
 	t := ledger.Transfer{Event: "charge:" + c.OurID, Currency: c.Currency, Amount: c.Amount, EffectiveAt: c.FinalAt, BusinessDate: c.BusinessDate}
-	if c.Kind == kindPurchase {
+	switch c.Kind {
+	case kindPurchase:
 		return c.purchased(tenant, t)
+	case kindTill:
+		return nil // package till posts
 	}
 	owed := ledger.RiderReceivable(c.Account)
 	t.Code = codeCharge
@@ -112,6 +115,9 @@ func (c *charge) transfers(tenant citygate.TenantID) []ledger.Transfer {
 
 // transfers gives what a refund's end does.
 func (r *refund) transfers(tenant citygate.TenantID) []ledger.Transfer {
+	if r.atTill() {
+		return nil
+	}
 	t := ledger.Transfer{Event: "refund:" + r.OurID, Currency: r.Currency, Amount: r.Amount, EffectiveAt: r.FinalAt, BusinessDate: r.BusinessDate,
 		Debit: ledger.RiderReceivable(r.Account)}
 	switch r.State {
@@ -121,6 +127,9 @@ func (r *refund) transfers(tenant citygate.TenantID) []ledger.Transfer {
 			t.Debit, t.Code = ledger.Prepaid(r.Journey), codeReturned
 		}
 	case refundVoid:
+		if r.N == noDecision { // it was declined before
+			return nil
+		}
 		t.Credit, t.Code = ledger.RiderDebt(r.Account), codeDebtCorrected
 	default:
 		return nil
@@ -246,6 +255,9 @@ func (source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 		return err
 	}
 	if err := deriveReversals(ctx, tx, all); err != nil {
+		return err
+	}
+	if err := deriveSaleLines(ctx, tx, all); err != nil {
 		return err
 	}
 	if err := deriveBearerPayments(ctx, tx, all); err != nil {

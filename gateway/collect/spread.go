@@ -41,6 +41,7 @@ type owedJourney struct {
 	at       time.Time // of the journey
 	opened   time.Time // when the charge was declined, or taken back
 	reversal bool      // it was taken back
+	sale     bool      // it is a product's price, and not a fare; journey is the sale
 	disputed bool      // somebody says that he does not bear it
 }
 
@@ -66,6 +67,9 @@ func (o *owedJourney) aim(b *Bearing, now time.Time) targets {
 			t.borne = b.Others()
 		} else if b.Others() != t.borne {
 			t.payAt = due
+		}
+		if o.sale { // whoever carried its rider was paid by the product
+			t.borne, t.payAt = 0, time.Time{}
 		}
 		if o.state == debtWrittenOff {
 			t.off = split{operator: t.told, issuer: b.IssuerBears, provider: b.ProviderBears, platform: b.PlatformBears}
@@ -120,6 +124,9 @@ func (c *Collector) spread(ctx context.Context, tx *pg.Tx, debts []citygate.UUID
 				b.PayDays = 0
 			}
 			o.disputed = b.dispute(disputes[o.aggregation])
+			if o.sale { // no operator sold it
+				b.IssuerBears = o.owed - b.ProviderBears - b.PlatformBears
+			}
 			decided = append(decided, b)
 		}
 		t := o.aim(&b, tx.Now)

@@ -33,7 +33,7 @@ const (
 		SELECT false, charge_id, charge_id, our_id, our_id, contract, provider_ref, amount, currency, fee, state, account_id, business_date, final_at
 		FROM charges WHERE tenant_id = $1 AND `
 	refundEntries = `
-		SELECT true, r.refund_id, r.charge_id, r.our_id, c.our_id, r.contract, r.provider_ref, -r.amount, r.currency, 0::bigint, r.state, r.account_id, r.business_date, r.final_at
+		SELECT true, r.refund_id, r.charge_id, CASE r.bill_name WHEN '' THEN r.our_id ELSE r.bill_name END, c.our_id, r.contract, r.provider_ref, -r.amount, r.currency, 0::bigint, r.state, r.account_id, r.business_date, r.final_at
 		FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id WHERE r.tenant_id = $1 AND `
 )
 
@@ -58,7 +58,7 @@ func RefundsForBill(ctx context.Context, tx *pg.Tx, contract string, from, to ti
 // EntriesByID gives the charges and refunds with these ids of ours, whatever
 // their state, by our id: what a bill's rows speak of.
 func EntriesByID(ctx context.Context, tx *pg.Tx, ids []string) ([]BillEntry, error) {
-	rows, err := tx.Query(ctx, chargeEntries+`our_id = ANY($2::text[]) UNION ALL `+refundEntries+`r.our_id = ANY($2::text[]) ORDER BY 4`, tx.Tenant, ids)
+	rows, err := tx.Query(ctx, chargeEntries+`our_id = ANY($2::text[]) UNION ALL `+refundEntries+`(r.our_id = ANY($2::text[]) AND r.bill_name = '' OR r.bill_name = ANY($2::text[])) ORDER BY 4`, tx.Tenant, ids)
 	return billEntries(rows, err)
 }
 

@@ -91,7 +91,7 @@ func owe(ctx context.Context, tx *pg.Tx, by *declineRules, ch *charge, less int6
 // first ride.
 func closeDebt(ctx context.Context, tx *pg.Tx, ch *charge) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE debts SET amount = 0, state = CASE state WHEN 'open' THEN 'recovered' ELSE state END, insured = $4, retry_at = NULL, unpassed = true,
+		UPDATE debts SET amount = 0, state = CASE state WHEN 'open' THEN 'recovered' ELSE state END, insured = $4, retry_at = NULL, retry_shown = NULL, unpassed = true,
 		       closed_at = coalesce(closed_at, $3), repaid_at = CASE state WHEN 'written_off' THEN $3::timestamptz END
 		WHERE tenant_id = $1 AND aggregation_id = $2 AND state IN ('open', 'written_off')`, tx.Tenant, ch.Aggregation, tx.Now, ch.Kind == kindFirstRide)
 	return err
@@ -102,7 +102,7 @@ func lowerDebt(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID, amount
 		UPDATE debts SET amount = amount - $3, unpassed = true,
 		       state = CASE WHEN amount = $3 AND state = 'open' THEN 'corrected' ELSE state END,
 		       closed_at = CASE WHEN state = 'written_off' THEN closed_at WHEN amount = $3 THEN $4::timestamptz END,
-		       retry_at = CASE WHEN amount > $3 THEN retry_at END
+		       retry_at = CASE WHEN amount > $3 THEN retry_at END, retry_shown = CASE WHEN amount > $3 THEN retry_shown END
 		WHERE tenant_id = $1 AND aggregation_id = $2 RETURNING account_id, amount`,
 		tx.Tenant, aggregation, amount, tx.Now).Scan(&account, &left)
 	if err == nil && left == 0 {

@@ -31,6 +31,7 @@ type closing struct {
 	attempt     int
 
 	by      risk.Source // who started it; "" = the schedule
+	shown   []byte      // by the rider, where a tap did
 	payment payment
 	route   decision
 	leaves  citygate.UUID // the charge whose place it takes, if it moves
@@ -100,7 +101,8 @@ func (r *run) startRecoveries(ctx context.Context) error {
 func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT a.aggregation_id, a.account_key, a.currency, a.business_date, a.ordinal, d.amount,
-		       1 + coalesce(c.attempt, 0), d.retry_by, coalesce(c.contract, a.contract), coalesce(c.payer_ref, a.payer_ref), a.account_id
+		       1 + coalesce(c.attempt, 0), d.retry_by, coalesce(c.contract, a.contract), coalesce(c.payer_ref, a.payer_ref), a.account_id,
+		       CASE d.retry_by WHEN 'tap' THEN d.retry_shown END
 		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
 		LEFT JOIN LATERAL ( -- the debt of a reversal has none at first
 			SELECT attempt, contract, payer_ref FROM charges WHERE tenant_id = $1 AND aggregation_id = d.aggregation_id ORDER BY attempt DESC LIMIT 1) AS c ON true
@@ -111,7 +113,7 @@ func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 		return nil, err
 	}
 	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
-		err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt, &c.by, &c.route.contract, &c.route.payer, &c.payment.account)
+		err = row.Scan(&c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt, &c.by, &c.route.contract, &c.route.payer, &c.payment.account, &c.shown)
 		if c.by != byFirstRide { // which stays with the scheme that insures it
 			c.route = decision{}
 		}
@@ -124,7 +126,7 @@ func takeDebts(ctx context.Context, tx *pg.Tx) ([]closing, error) {
 	for i := range due {
 		ids[i] = due[i].aggregation
 	}
-	_, err = tx.Exec(ctx, `UPDATE debts SET retry_at = NULL WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids)
+	_, err = tx.Exec(ctx, `UPDATE debts SET retry_at = NULL, retry_shown = NULL WHERE tenant_id = $1 AND aggregation_id = ANY($2::uuid[])`, tx.Tenant, ids)
 	return due, err
 }
 
@@ -150,7 +152,9 @@ func storeIntents(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 	attempts, amounts := make([]int32, n), make([]int64, n)
 	ours, subjects, starters := make([]string, n), make([]string, n), make([]string, n)
 	contracts, payers, rules, findings, versions := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]int64, n)
+	shown := make([][]byte, n)
 	for i, d := range due {
+		shown[i] = d.shown
 		contracts[i], payers[i], rules[i], findings[i], versions[i] = d.route.contract, d.route.payer, d.route.rule, d.route.finding, int64(d.route.version)
 		ours[i] = ourID(tx.Tenant, kind, d.key, string(d.currency), d.date.String(), strconv.Itoa(d.ordinal), strconv.Itoa(d.attempt))
 		ids[i] = ledger.DeriveID(tx.Now, "charge", tx.Tenant.String(), ours[i])
@@ -161,17 +165,22 @@ func storeIntents(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO charges (tenant_id, charge_id, aggregation_id, kind, attempt, our_id, contract, account_id, account_key, payer_ref, amount, currency, fee,
 		                     subject, trip_at, business_date, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, created_at,
-		                     route_version, route_rule, route_finding, started_by)
+		                     route_version, route_rule, route_finding, started_by, shown)
 		SELECT $1, u.id, a.aggregation_id, $3, u.attempt, u.our, CASE u.contract WHEN '' THEN a.contract ELSE u.contract END, a.account_id, a.account_key,
 		       CASE u.contract WHEN '' THEN a.payer_ref ELSE u.payer END, u.amount, a.currency, 0,
-		       u.subject, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind IN ('fare', 'reversal')),
-		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding, u.starter
-		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[])
-		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding, starter)
+		       coalesce(s.subject, u.subject),
+		       coalesce(s.trip_at, (SELECT min(l.at) FROM claim_lines l WHERE l.tenant_id = $1 AND l.aggregation_id = a.aggregation_id AND l.kind IN ('fare', 'reversal'))),
+		       a.business_date, 'created', false, 0, '', '', $4, $2, false, false, $2, u.version, u.rule, u.finding, u.starter, u.shown
+		FROM unnest($5::uuid[], $6::uuid[], $7::int[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::bytea[])
+		     AS u (id, aggregation, attempt, our, amount, subject, contract, payer, version, rule, finding, starter, shown)
 		JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = u.aggregation
+		LEFT JOIN LATERAL ( -- of a product
+			SELECT c.subject, c.trip_at FROM debts d JOIN taken_sales t ON t.tenant_id = $1 AND t.sale_id = d.sale_id
+			JOIN charges c ON c.tenant_id = $1 AND c.charge_id = t.charge_id
+			WHERE d.tenant_id = $1 AND d.aggregation_id = u.aggregation OFFSET 0) AS s ON true
 		ON CONFLICT (tenant_id, charge_id) DO NOTHING`,
 		tx.Tenant, tx.Now, kind, string(adapters.Submit), ids, aggregations, attempts, ours, amounts, subjects,
-		contracts, payers, versions, rules, findings, starters); err != nil {
+		contracts, payers, versions, rules, findings, starters, shown); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, `
@@ -217,11 +226,11 @@ func contractOf(ctx context.Context, tx *pg.Tx, name string) (c Contract, err er
 }
 
 const chargeColumns = `charge_id, aggregation_id, kind, our_id, contract, account_id, payer_ref, amount, currency, subject, trip_at, business_date,
-	state, provider_ref, mark, created_at, coalesce(sent_at, created_at)`
+	state, provider_ref, mark, created_at, coalesce(sent_at, created_at), started_by`
 
 func scanCharge(row pgx.CollectableRow) (c charge, err error) {
 	err = row.Scan(&c.ID, &c.Aggregation, &c.Kind, &c.OurID, &c.Contract, &c.Account, &c.PayerRef, &c.Amount, &c.Currency, &c.Subject, &c.TripAt, &c.BusinessDate,
-		&c.State, &c.ProviderRef, &c.Mark, &c.CreatedAt, &c.SentAt)
+		&c.State, &c.ProviderRef, &c.Mark, &c.CreatedAt, &c.SentAt, &c.StartedBy)
 	c.TripAt, c.CreatedAt, c.SentAt = c.TripAt.UTC(), c.CreatedAt.UTC(), c.SentAt.UTC()
 	return c, err
 }
@@ -262,6 +271,9 @@ func takeToSend(ctx context.Context, tx *pg.Tx, ids []citygate.UUID, lease time.
 	if _, err := tx.Exec(ctx, `
 		UPDATE charges SET state = CASE state WHEN 'created' THEN 'sent' ELSE state END, attempts = attempts + 1, sent_at = $2, next_do = 'query', next_try_at = $3
 		WHERE tenant_id = $1 AND charge_id = ANY($4::uuid[])`, tx.Tenant, tx.Now, lease, chargeIDs(batch)); err != nil {
+		return nil, err
+	}
+	if err := loadRecoveries(ctx, tx, batch); err != nil {
 		return nil, err
 	}
 	return batch, loadEvidence(ctx, tx, batch)
@@ -348,7 +360,8 @@ func lockCharges(ctx context.Context, tx *pg.Tx, ours []string) (map[string]*cha
 const (
 	updateCharges = `
 		UPDATE charges c SET state = u.state, ever_unknown = c.ever_unknown OR u.unknown, fee = u.fee, next_do = u.what, next_try_at = u.at,
-		       provider_ref = CASE u.ref WHEN '' THEN c.provider_ref ELSE u.ref END, reason = u.reason, final_at = CASE WHEN u.final THEN $2::timestamptz END
+		       provider_ref = CASE u.ref WHEN '' THEN c.provider_ref ELSE u.ref END, reason = u.reason, final_at = CASE WHEN u.final THEN $2::timestamptz END,
+		       shown = CASE WHEN u.final THEN NULL ELSE c.shown END
 		FROM unnest($3::uuid[], $4::text[], $5::boolean[], $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $10::text[], $11::boolean[])
 		     AS u (id, state, unknown, fee, what, at, ref, reason, final)
 		WHERE c.tenant_id = $1 AND c.charge_id = u.id`

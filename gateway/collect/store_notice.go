@@ -80,6 +80,14 @@ func overtaken(ctx context.Context, tx *pg.Tx, contract, rider string, at time.T
 	return later, err
 }
 
+// ToldSince reports whether the provider told something of a rider since an instant.
+func ToldSince(ctx context.Context, tx *pg.Tx, contract, rider string, since time.Time) (told bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM provider_notices WHERE tenant_id = $1 AND contract = $2 AND rider_ref = $3 AND rider_ref <> '' AND received_at > $4)`,
+		tx.Tenant, contract, rider, since).Scan(&told)
+	return told, err
+}
+
 // insertNotice stores a notice, and reports whether it was not there yet.
 func insertNotice(ctx context.Context, tx *pg.Tx, contract string, n driver.Notice, digest [sha256.Size]byte, r ruling) (id citygate.UUID, fresh bool, err error) {
 	id = tx.NewID()
@@ -118,7 +126,7 @@ func chargeOf(ctx context.Context, tx *pg.Tx, refund citygate.UUID) (ourID strin
 
 // endRecovery has the debt of an aggregation not tried again by itself.
 func endRecovery(ctx context.Context, tx *pg.Tx, aggregation citygate.UUID) error {
-	_, err := tx.Exec(ctx, `UPDATE debts SET retry_at = NULL WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, aggregation)
+	_, err := tx.Exec(ctx, `UPDATE debts SET retry_at = NULL, retry_shown = NULL WHERE tenant_id = $1 AND aggregation_id = $2 AND state = 'open'`, tx.Tenant, aggregation)
 	return err
 }
 

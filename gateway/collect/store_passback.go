@@ -14,14 +14,14 @@ import (
 
 func unpassedCharges(ctx context.Context, tx *pg.Tx) ([]charge, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT charge_id, our_id, contract, currency, fee, business_date FROM charges
+		SELECT charge_id, aggregation_id, our_id, contract, currency, fee, business_date FROM charges
 		WHERE tenant_id = $1 AND state = 'succeeded' AND NOT passed
 		ORDER BY business_date, account_key, our_id LIMIT $2 FOR UPDATE SKIP LOCKED`, tx.Tenant, passBatch)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c charge, err error) {
-		err = row.Scan(&c.ID, &c.OurID, &c.Contract, &c.Currency, &c.Fee, &c.BusinessDate)
+		err = row.Scan(&c.ID, &c.Aggregation, &c.OurID, &c.Contract, &c.Currency, &c.Fee, &c.BusinessDate)
 		return c, err
 	})
 }
@@ -94,15 +94,19 @@ const owedOfDebts = `
 	SELECT d.aggregation_id, l.operator_id, l.journey_id, l.amount, d.state, d.repaid_at IS NOT NULL, a.account_id,
 	       t.told, t.told_parts, t.borne, t.borne_parts, t.provider, t.provider_parts, t.platform, t.platform_parts,
 	       w.operator, w.issuer, w.provider, w.platform, w.recovered, w.parts,
-	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0), d.reversal_id IS NOT NULL
+	       a.contract, a.currency, a.business_date, l.at, d.opened_at, coalesce(c.beyond, 0), d.reversal_id IS NOT NULL, d.sale_id IS NOT NULL
 	FROM unnest($2::uuid[]) AS u (id)
 	CROSS JOIN LATERAL (
-		SELECT aggregation_id, state, opened_at, repaid_at, reversal_id FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
+		SELECT aggregation_id, state, opened_at, repaid_at, reversal_id, sale_id FROM debts WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS d
 	CROSS JOIN LATERAL (
 		SELECT account_id, contract, currency, business_date FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 	CROSS JOIN LATERAL (
 		SELECT operator_id, journey_id, sum(delta)::bigint AS amount, min(at) AS at FROM claim_lines
-		WHERE tenant_id = $1 AND aggregation_id = u.id GROUP BY operator_id, journey_id) AS l
+		WHERE tenant_id = $1 AND aggregation_id = u.id GROUP BY operator_id, journey_id
+		UNION ALL
+		SELECT $1, t.sale_id, sum(t.amount)::bigint, (SELECT trip_at FROM charges WHERE tenant_id = $1 AND charge_id = (
+			SELECT charge_id FROM taken_sales WHERE tenant_id = $1 AND sale_id = t.sale_id))
+		FROM taken_sale_lines t WHERE t.tenant_id = $1 AND t.debt_id = u.id GROUP BY t.sale_id) AS l
 	CROSS JOIN LATERAL (
 		SELECT coalesce(sum(CASE kind WHEN 'uncollected' THEN amount WHEN 'recovered' THEN -amount END), 0)::bigint AS told,
 		       count(*) FILTER (WHERE kind IN ('uncollected', 'recovered'))::int AS told_parts,
@@ -131,7 +135,7 @@ func owedByJourney(ctx context.Context, tx *pg.Tx, debts []citygate.UUID) ([]owe
 		err = row.Scan(&o.aggregation, &o.operator, &o.journey, &o.owed, &o.state, &o.repaid, &o.account,
 			&o.told.amount, &o.told.parts, &o.borne.amount, &o.borne.parts, &o.provider.amount, &o.provider.parts, &o.platform.amount, &o.platform.parts,
 			&o.off.operator, &o.off.issuer, &o.off.provider, &o.off.platform, &o.off.recovered, &o.offParts,
-			&o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond, &o.reversal)
+			&o.contract, &o.currency, &o.date, &o.at, &o.opened, &o.beyond, &o.reversal, &o.sale)
 		return o, err
 	})
 }

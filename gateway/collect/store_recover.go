@@ -50,13 +50,17 @@ func openDebts(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) ([]debt
 	return pgx.CollectRows(rows, scanDebtRow)
 }
 
-// makeDue makes debts due now.
-func makeDue(ctx context.Context, tx *pg.Tx, by risk.Source, debts []citygate.UUID) (int, error) {
+// makeDue makes debts due now. With those that a tap started goes what was shown.
+func makeDue(ctx context.Context, tx *pg.Tx, by risk.Source, debts []citygate.UUID, shown [][]byte) (int, error) {
 	if len(debts) == 0 {
 		return 0, nil
 	}
-	tag, err := tx.Exec(ctx, `UPDATE debts SET retry_at = $2, retry_by = $3 WHERE tenant_id = $1 AND aggregation_id = ANY($4::uuid[]) AND state = 'open'`,
-		tx.Tenant, tx.Now, string(by), debts)
+	if shown == nil {
+		shown = make([][]byte, len(debts))
+	}
+	tag, err := tx.Exec(ctx, `
+		UPDATE debts d SET retry_at = $2, retry_by = $3, retry_shown = u.shown FROM unnest($4::uuid[], $5::bytea[]) AS u (id, shown)
+		WHERE d.tenant_id = $1 AND d.aggregation_id = u.id AND d.state = 'open'`, tx.Tenant, tx.Now, string(by), debts, shown)
 	return int(tag.RowsAffected()), err
 }
 
@@ -126,7 +130,7 @@ func dropFirstRides(ctx context.Context, tx *pg.Tx) error {
 	if err != nil || len(dropped) == 0 {
 		return err
 	}
-	_, err = makeDue(ctx, tx, risk.BySchedule, dropped)
+	_, err = makeDue(ctx, tx, risk.BySchedule, dropped, nil)
 	return err
 }
 

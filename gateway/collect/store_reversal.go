@@ -26,8 +26,8 @@ func chargeable(ctx context.Context, tx *pg.Tx, r *Reversal) error {
 		return err
 	case currency != r.Amount.Currency || r.Amount.Minor > amount:
 		return ErrReversal.Explain("amount: the payment is of %d %s", amount, currency)
-	case kind == kindPurchase:
-		return ErrReversal.Explain("payment: it is for a product, which is given back by a refund")
+	case kind == kindTill:
+		return ErrReversal.Explain("payment: it was made at a till, and what its provider takes back is an exception of its bill")
 	}
 	return nil
 }
@@ -35,36 +35,39 @@ func chargeable(ctx context.Context, tx *pg.Tx, r *Reversal) error {
 func insertReversal(ctx context.Context, tx *pg.Tx, actor string, r *Reversal) (fresh bool, err error) {
 	id := ledger.DeriveID(tx.Now, "reversal", tx.Tenant.String(), r.Contract, r.Reference)
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO reversals (tenant_id, reversal_id, contract, reference, charge_our_id, amount, fee, currency, state, reason, source, recorded_by, recorded_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11, $12)
+		INSERT INTO reversals (tenant_id, reversal_id, contract, reference, charge_our_id, amount, fee, currency, state, reason, source, recorded_by, recorded_at, fee_unsaid)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11, $12, $13)
 		ON CONFLICT (tenant_id, contract, reference) DO NOTHING`,
-		tx.Tenant, id, r.Contract, r.Reference, r.Charge, r.Amount.Minor, r.Fee, string(r.Amount.Currency), r.Reason, r.Source, actor, tx.Now)
+		tx.Tenant, id, r.Contract, r.Reference, r.Charge, r.Amount.Minor, r.Fee, string(r.Amount.Currency), r.Reason, r.Source, actor, tx.Now, r.FeeUnsaid)
 	return tag.RowsAffected() == 1, err
 }
 
 const reversalColumns = `r.reversal_id, r.contract, r.reference, r.charge_our_id, r.amount, r.fee, r.currency, r.state, r.reason, r.source, r.recorded_by,
-	r.recorded_at, r.applied_at, r.closed_at, r.charge_id, r.account_id, r.debt_id, r.owed, r.returned, r.business_date,
+	r.recorded_at, r.applied_at, r.closed_at, r.charge_id, r.account_id, r.debt_id, r.sale_id, r.owed, r.covered, r.returned, r.business_date, r.fee_unsaid, r.fee_at, r.fee_on,
 	EXISTS (SELECT FROM reversal_outcomes w WHERE w.tenant_id = $1 AND w.reversal_id = r.reversal_id AND w.applied_at IS NULL)`
 
 func scanReversal(row pgx.CollectableRow) (v ReversalView, err error) {
-	var applied, closed *time.Time
-	var charge, account, debt *citygate.UUID
-	var date *citygate.Date
+	var applied, closed, feeAt *time.Time
+	var charge, account, debt, sale *citygate.UUID
+	var date, feeOn *citygate.Date
 	err = row.Scan(&v.ID, &v.Contract, &v.Reference, &v.Charge, &v.Amount.Minor, &v.Fee, &v.Amount.Currency, &v.State, &v.Reason, &v.Source, &v.RecordedBy,
-		&v.RecordedAt, &applied, &closed, &charge, &account, &debt, &v.Owed, &v.Returned, &date, &v.Pending)
+		&v.RecordedAt, &applied, &closed, &charge, &account, &debt, &sale, &v.Owed, &v.Covered, &v.Returned, &date, &v.FeeUnsaid, &feeAt, &feeOn, &v.Pending)
 	v.RecordedAt = v.RecordedAt.UTC()
 	for to, from := range map[*time.Time]*time.Time{&v.AppliedAt: applied, &v.ClosedAt: closed} {
 		if from != nil {
 			*to = from.UTC()
 		}
 	}
-	for to, from := range map[*citygate.UUID]*citygate.UUID{&v.charge: charge, &v.Account: account, &v.Debt: debt} {
+	for to, from := range map[*citygate.UUID]*citygate.UUID{&v.charge: charge, &v.Account: account, &v.Debt: debt, &v.Sale: sale} {
 		if from != nil {
 			*to = *from
 		}
 	}
 	if date != nil {
 		v.date = *date
+	}
+	if feeAt != nil && feeOn != nil {
+		v.late = lateFee{feeAt.UTC(), *feeOn}
 	}
 	return v, err
 }
@@ -210,10 +213,14 @@ func openReversed(ctx context.Context, tx *pg.Tx, ch *charge, owed int64) (cityg
 
 // oweAgain opens the debt of a reversal. It is tried only when somebody asks.
 func oweAgain(ctx context.Context, tx *pg.Tx, v *ReversalView, ch *charge, blocks bool) error {
+	var sale *citygate.UUID
+	if !v.Sale.IsZero() {
+		sale = &v.Sale
+	}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO debts (tenant_id, aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, unpassed, opened_at, reversal_id, blocks)
-		VALUES ($1, $2, $3, $4, $4, $5, $6, 'open', 0, false, $7, $8, $9)`,
-		tx.Tenant, v.Debt, ch.Account, v.Owed, string(ch.Currency), ch.BusinessDate, tx.Now, v.ID, blocks)
+		INSERT INTO debts (tenant_id, aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, unpassed, opened_at, reversal_id, blocks, sale_id)
+		VALUES ($1, $2, $3, $4, $4, $5, $6, 'open', 0, false, $7, $8, $9, $10)`,
+		tx.Tenant, v.Debt, ch.Account, v.Owed, string(ch.Currency), ch.BusinessDate, tx.Now, v.ID, blocks, sale)
 	return err
 }
 
@@ -292,27 +299,33 @@ func refundReturned(ctx context.Context, tx *pg.Tx, v *ReversalView, ch *charge,
 }
 
 func storeApplied(ctx context.Context, tx *pg.Tx, v *ReversalView) error {
-	var debt *citygate.UUID
+	var debt, sale *citygate.UUID
 	if !v.Debt.IsZero() {
 		debt = &v.Debt
 	}
+	if !v.Sale.IsZero() {
+		sale = &v.Sale
+	}
 	_, err := tx.Exec(ctx, `
-		UPDATE reversals SET state = $3, charge_id = $4, account_id = $5, debt_id = $6, owed = $7, applied_at = $8, business_date = $9
-		WHERE tenant_id = $1 AND reversal_id = $2`, tx.Tenant, v.ID, v.State, v.charge, v.Account, debt, v.Owed, v.AppliedAt, v.date)
+		UPDATE reversals SET state = $3, charge_id = $4, account_id = $5, debt_id = $6, owed = $7, applied_at = $8, business_date = $9, sale_id = $10, covered = $11
+		WHERE tenant_id = $1 AND reversal_id = $2`, tx.Tenant, v.ID, v.State, v.charge, v.Account, debt, v.Owed, v.AppliedAt, v.date, sale, v.Covered)
 	return err
 }
 
-const outcomeColumns = `o.reversal_id, o.reference, o.outcome_id, o.outcome, o.amount, o.fee, o.to_debt, o.to_rider, o.to_suspense, o.reason, o.source, o.applied_at, o.business_date`
+const outcomeColumns = `o.reversal_id, o.reference, o.outcome_id, o.outcome, o.amount, o.fee, o.to_debt, o.to_rider, o.to_suspense, o.to_sale, o.reason, o.source, o.applied_at, o.business_date, o.fee_unsaid, o.fee_at, o.fee_on`
 
 func scanOutcome(row pgx.CollectableRow) (o outcomeRow, err error) {
-	var at *time.Time
-	var date *citygate.Date
-	err = row.Scan(&o.Reversal, &o.Reference, &o.id, &o.Outcome, &o.Amount, &o.Fee, &o.toDebt, &o.toRider, &o.toSuspense, &o.Reason, &o.Source, &at, &date)
+	var at, feeAt *time.Time
+	var date, feeOn *citygate.Date
+	err = row.Scan(&o.Reversal, &o.Reference, &o.id, &o.Outcome, &o.Amount, &o.Fee, &o.toDebt, &o.toRider, &o.toSuspense, &o.toSale, &o.Reason, &o.Source, &at, &date, &o.FeeUnsaid, &feeAt, &feeOn)
 	if at != nil {
 		o.at = at.UTC()
 	}
 	if date != nil {
 		o.date = *date
+	}
+	if feeAt != nil && feeOn != nil {
+		o.late = lateFee{feeAt.UTC(), *feeOn}
 	}
 	return o, err
 }
@@ -340,9 +353,9 @@ func promised(ctx context.Context, tx *pg.Tx, reversal citygate.UUID) (amount in
 func insertOutcome(ctx context.Context, tx *pg.Tx, actor string, o *ReversalOutcome) error {
 	id := ledger.DeriveID(tx.Now, "reversal outcome", tx.Tenant.String(), o.Reversal.String(), o.Reference)
 	_, err := tx.Exec(ctx, `
-		INSERT INTO reversal_outcomes (tenant_id, reversal_id, reference, outcome_id, outcome, amount, fee, reason, source, recorded_by, recorded_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		tx.Tenant, o.Reversal, o.Reference, id, o.Outcome, o.Amount, o.Fee, o.Reason, o.Source, actor, tx.Now)
+		INSERT INTO reversal_outcomes (tenant_id, reversal_id, reference, outcome_id, outcome, amount, fee, reason, source, recorded_by, recorded_at, fee_unsaid)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		tx.Tenant, o.Reversal, o.Reference, id, o.Outcome, o.Amount, o.Fee, o.Reason, o.Source, actor, tx.Now, o.FeeUnsaid)
 	return err
 }
 
@@ -358,8 +371,8 @@ func outcomesDue(ctx context.Context, tx *pg.Tx, reversal citygate.UUID) ([]outc
 
 func storeConcluded(ctx context.Context, tx *pg.Tx, v *ReversalView, o *outcomeRow) error {
 	if _, err := tx.Exec(ctx, `
-		UPDATE reversal_outcomes SET to_debt = $4, to_rider = $5, to_suspense = $6, applied_at = $7, business_date = $8
-		WHERE tenant_id = $1 AND reversal_id = $2 AND reference = $3`, tx.Tenant, v.ID, o.Reference, o.toDebt, o.toRider, o.toSuspense, o.at, o.date); err != nil {
+		UPDATE reversal_outcomes SET to_debt = $4, to_rider = $5, to_suspense = $6, applied_at = $7, business_date = $8, to_sale = $9
+		WHERE tenant_id = $1 AND reversal_id = $2 AND reference = $3`, tx.Tenant, v.ID, o.Reference, o.toDebt, o.toRider, o.toSuspense, o.at, o.date, o.toSale); err != nil {
 		return err
 	}
 	var closed *time.Time
@@ -380,24 +393,25 @@ type TakenBack struct {
 	ChargeOurID string
 	Amount      citygate.Money // negative: taken back
 	Fee         int64
+	FeeUnsaid   bool // nobody has said it yet
 	At          time.Time
 }
 
 // Reversed gives what is booked of reversals and outcomes by their references.
 func Reversed(ctx context.Context, tx *pg.Tx, contract string, references []string) ([]TakenBack, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT reversal_id, charge_id, reference, charge_our_id, -amount, currency, fee, applied_at FROM reversals
+		SELECT reversal_id, charge_id, reference, charge_our_id, -amount, currency, fee, fee_unsaid, applied_at FROM reversals
 		WHERE tenant_id = $1 AND contract = $2 AND reference = ANY($3::text[]) AND applied_at IS NOT NULL
 		UNION ALL
-		SELECT o.outcome_id, r.charge_id, o.reference, r.charge_our_id, o.amount, r.currency, o.fee, o.applied_at
+		SELECT o.outcome_id, r.charge_id, o.reference, r.charge_our_id, o.amount, r.currency, o.fee, o.fee_unsaid, o.applied_at
 		FROM reversals r JOIN reversal_outcomes o ON o.tenant_id = $1 AND o.reversal_id = r.reversal_id
-		WHERE r.tenant_id = $1 AND r.contract = $2 AND o.reference = ANY($3::text[]) AND o.applied_at IS NOT NULL AND (o.amount, o.fee) <> (0, 0)`,
+		WHERE r.tenant_id = $1 AND r.contract = $2 AND o.reference = ANY($3::text[]) AND o.applied_at IS NOT NULL AND ((o.amount, o.fee) <> (0, 0) OR o.fee_unsaid)`,
 		tx.Tenant, contract, references)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t TakenBack, err error) {
-		err = row.Scan(&t.ID, &t.Charge, &t.Reference, &t.ChargeOurID, &t.Amount.Minor, &t.Amount.Currency, &t.Fee, &t.At)
+		err = row.Scan(&t.ID, &t.Charge, &t.Reference, &t.ChargeOurID, &t.Amount.Minor, &t.Amount.Currency, &t.Fee, &t.FeeUnsaid, &t.At)
 		t.At = t.At.UTC()
 		return t, err
 	})

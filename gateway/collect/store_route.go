@@ -66,6 +66,35 @@ func AddPayer(ctx context.Context, tx *pg.Tx, actor string, p Payer) error {
 	return err
 }
 
+// DropPayers has no account be collected under a contract by a name any more, as one that
+// stands for an agreement which has ended. Twice is once.
+func DropPayers(ctx context.Context, tx *pg.Tx, actor, contract, riderRef string) error {
+	rows, err := tx.Query(ctx, `
+		DELETE FROM account_payers WHERE tenant_id = $1 AND contract = $2 AND rider_ref = $3 RETURNING account_id`, tx.Tenant, contract, riderRef)
+	if err != nil {
+		return err
+	}
+	dropped, err := pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+	if err != nil {
+		return err
+	}
+	for _, account := range dropped {
+		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "payer.drop", Object: "account:" + account.Text("acc_"), Before: map[string]any{"contract": contract}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CollectedBy reports whether an account is collected under a contract by a name, its own
+// or a further one.
+func CollectedBy(ctx context.Context, tx *pg.Tx, contract, riderRef string) (is bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM accounts WHERE tenant_id = $1 AND contract = $2 AND rider_ref = $3)
+		    OR EXISTS (SELECT FROM account_payers WHERE tenant_id = $1 AND contract = $2 AND rider_ref = $3)`, tx.Tenant, contract, riderRef).Scan(&is)
+	return is, err
+}
+
 // payersOf gives the further contracts of accounts with the names there.
 func payersOf(ctx context.Context, tx *pg.Tx, accounts []citygate.UUID) (map[citygate.UUID]map[string]string, error) {
 	rows, err := tx.Query(ctx, `
@@ -103,7 +132,7 @@ func loadPayments(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 		FROM unnest($2::uuid[]) AS u (id)
 		CROSS JOIN LATERAL (SELECT * FROM aggregations WHERE tenant_id = $1 AND aggregation_id = u.id OFFSET 0) AS a
 		CROSS JOIN LATERAL (
-			SELECT min(at) AS at FROM claim_lines WHERE tenant_id = $1 AND aggregation_id = u.id AND kind IN ('fare', 'reversal')) AS l`,
+			SELECT coalesce((SELECT min(at) FROM claim_lines WHERE tenant_id = $1 AND aggregation_id = u.id AND kind IN ('fare', 'reversal')), a.opened_at) AS at) AS l`,
 		tx.Tenant, ids, neverTaken)
 	if err != nil {
 		return err
@@ -126,7 +155,7 @@ func loadPayments(ctx context.Context, tx *pg.Tx, kind string, due []closing) er
 // intent that was not tried yet, for a while: it may be the one that probes.
 func takeStuck(ctx context.Context, tx *pg.Tx, kind string, after citygate.UUID) ([]closing, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT c.charge_id, c.contract, c.aggregation_id, c.account_key, c.currency, c.business_date, a.ordinal, c.amount, c.attempt + 1
+		SELECT c.charge_id, c.contract, c.aggregation_id, c.account_key, c.currency, c.business_date, a.ordinal, c.amount, c.attempt + 1, c.started_by, c.shown
 		FROM charges c JOIN aggregations a ON a.tenant_id = $1 AND a.aggregation_id = c.aggregation_id
 		WHERE c.tenant_id = $1 AND c.kind = $2 AND c.state = 'created' AND NOT c.ever_unknown AND c.charge_id > $3 AND (c.attempts > 0 OR c.created_at <= $6) AND (
 			c.reason = ANY($4::text[])
@@ -137,7 +166,7 @@ func takeStuck(ctx context.Context, tx *pg.Tx, kind string, after citygate.UUID)
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c closing, err error) {
-		err = row.Scan(&c.leaves, &c.at, &c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt)
+		err = row.Scan(&c.leaves, &c.at, &c.aggregation, &c.key, &c.currency, &c.date, &c.ordinal, &c.amount, &c.attempt, &c.by, &c.shown)
 		return c, err
 	})
 }
@@ -167,7 +196,7 @@ func leave(ctx context.Context, tx *pg.Tx, next []closing) error {
 		return nil
 	}
 	tag, err := tx.Exec(ctx, `
-		UPDATE charges SET state = 'moved', next_do = $3 WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND state = 'created' AND NOT ever_unknown`,
+		UPDATE charges SET state = 'moved', next_do = $3, shown = NULL WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND state = 'created' AND NOT ever_unknown`,
 		tx.Tenant, leaving(next), string(adapters.Nothing))
 	if err == nil && int(tag.RowsAffected()) != len(next) {
 		err = fmt.Errorf("collect: %d of %d charges were sent meanwhile", len(next)-int(tag.RowsAffected()), len(next))

@@ -68,19 +68,22 @@ func storeWriteOffs(ctx context.Context, tx *pg.Tx, all []writeOff) error {
 func lockDebt(ctx context.Context, tx *pg.Tx, id citygate.UUID) (d DebtView, busy bool, err error) {
 	var retry, closed, repaid *time.Time
 	var unpassed, collected bool
-	var reversal *citygate.UUID
+	var reversal, sale *citygate.UUID
 	err = tx.QueryRow(ctx, `
 		SELECT d.aggregation_id, d.account_id, d.opened_amount, d.amount, d.currency, d.business_date, d.state, d.tries, d.retry_at, d.retry_by, d.insured, d.opened_at, d.closed_at,
-		       d.repaid_at, d.reversal_id, d.blocks, d.unpassed, EXISTS (SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
+		       d.repaid_at, d.reversal_id, d.sale_id, d.blocks, d.unpassed, EXISTS (SELECT FROM charges c WHERE c.tenant_id = $1 AND c.aggregation_id = d.aggregation_id AND c.state IN ('created', 'sent', 'unknown'))
 		FROM aggregations a JOIN debts d ON d.tenant_id = $1 AND d.aggregation_id = a.aggregation_id
 		WHERE a.tenant_id = $1 AND a.aggregation_id = $2 FOR UPDATE OF a, d`, tx.Tenant, id).Scan(
 		&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed,
-		&repaid, &reversal, &d.Blocks, &unpassed, &collected)
+		&repaid, &reversal, &sale, &d.Blocks, &unpassed, &collected)
 	if pg.IsNoRows(err) {
 		return d, false, ErrNoDebt
 	}
 	if reversal != nil {
 		d.Reversal = *reversal
+	}
+	if sale != nil {
+		d.Sale = *sale
 	}
 	d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
 	for to, from := range map[*time.Time]*time.Time{&d.RetryAt: retry, &d.ClosedAt: closed, &d.RepaidAt: repaid} {
@@ -93,7 +96,7 @@ func lockDebt(ctx context.Context, tx *pg.Tx, id citygate.UUID) (d DebtView, bus
 
 // giveUp marks a debt as written off.
 func giveUp(ctx context.Context, tx *pg.Tx, id citygate.UUID) error {
-	if _, err := tx.Exec(ctx, `UPDATE debts SET state = 'written_off', retry_at = NULL, closed_at = $3 WHERE tenant_id = $1 AND aggregation_id = $2`,
+	if _, err := tx.Exec(ctx, `UPDATE debts SET state = 'written_off', retry_at = NULL, retry_shown = NULL, closed_at = $3 WHERE tenant_id = $1 AND aggregation_id = $2`,
 		tx.Tenant, id, tx.Now); err != nil {
 		return err
 	}

@@ -25,7 +25,9 @@ type ChargeView struct {
 	EverUnknown bool
 	CreatedAt   time.Time
 	Attempt     int
-	StartedBy   string // schedule, tap, rider, person, first_ride
+	StartedBy   string        // schedule, tap, rider, person, first_ride
+	Recovery    string        // merchant, rider, tap: as the provider was told; "" = as a debit like any other
+	Recovers    citygate.UUID // the declined charge that the provider was asked for again; zero = none
 	Route       Route
 }
 
@@ -40,14 +42,14 @@ type Route struct {
 func Charges(ctx context.Context, tx *pg.Tx, after citygate.UUID, limit int) ([]ChargeView, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT charge_id, kind, state, amount, currency, fee, contract, our_id, provider_ref, reason, ever_unknown, created_at,
-		       attempt, started_by, route_version, route_rule, route_finding
+		       attempt, started_by, recovery, coalesce(recovers, '00000000-0000-0000-0000-000000000000'), route_version, route_rule, route_finding
 		FROM charges WHERE tenant_id = $1 AND charge_id > $2 ORDER BY charge_id LIMIT $3`, tx.Tenant, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (v ChargeView, err error) {
 		err = row.Scan(&v.ID, &v.Kind, &v.State, &v.Amount.Minor, &v.Amount.Currency, &v.Fee, &v.Contract, &v.OurID, &v.ProviderRef,
-			&v.Reason, &v.EverUnknown, &v.CreatedAt, &v.Attempt, &v.StartedBy, &v.Route.Version, &v.Route.Rule, &v.Route.Finding)
+			&v.Reason, &v.EverUnknown, &v.CreatedAt, &v.Attempt, &v.StartedBy, &v.Recovery, &v.Recovers, &v.Route.Version, &v.Route.Rule, &v.Route.Finding)
 		v.CreatedAt = v.CreatedAt.UTC()
 		return v, err
 	})
@@ -85,6 +87,8 @@ type DebtView struct {
 	ClosedAt     time.Time     // zero while it is open
 	RepaidAt     time.Time     // paid after it was written off; zero: not
 	Reversal     citygate.UUID // that opened it; zero: a charge was declined
+	Sale         citygate.UUID // of which the rider used what he owes; zero: he owes fares
+	Product      string        // its name for the rider
 	Blocks       bool          // its rider is denied while it is open
 }
 
@@ -101,16 +105,21 @@ func Debts(ctx context.Context, tx *pg.Tx, state string, account, after citygate
 		args = append(args, account)
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at, repaid_at, reversal_id, blocks FROM debts
+		SELECT aggregation_id, account_id, opened_amount, amount, currency, business_date, state, tries, retry_at, retry_by, insured, opened_at, closed_at, repaid_at, reversal_id, blocks, sale_id,
+		       coalesce((SELECT c.subject FROM taken_sales t JOIN charges c ON c.tenant_id = $1 AND c.charge_id = t.charge_id WHERE t.tenant_id = $1 AND t.sale_id = d.sale_id), '')
+		FROM debts d
 		WHERE tenant_id = $1 AND aggregation_id > $2`+where+` ORDER BY aggregation_id LIMIT $3`, args...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DebtView, err error) {
 		var retry, closed, repaid *time.Time
-		var reversal *citygate.UUID
+		var reversal, sale *citygate.UUID
 		err = row.Scan(&d.ID, &d.Account, &d.Opened.Minor, &d.Left.Minor, &d.Left.Currency, &d.BusinessDate, &d.State, &d.Tries, &retry, &d.RetryBy, &d.Insured, &d.OpenedAt, &closed, &repaid,
-			&reversal, &d.Blocks)
+			&reversal, &d.Blocks, &sale, &d.Product)
+		if sale != nil {
+			d.Sale = *sale
+		}
 		d.Opened.Currency, d.OpenedAt = d.Left.Currency, d.OpenedAt.UTC()
 		if reversal != nil {
 			d.Reversal = *reversal

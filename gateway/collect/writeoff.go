@@ -89,7 +89,7 @@ func PayWrittenOff(ctx context.Context, tx *pg.Tx, actor string, debt citygate.U
 	case err != nil:
 		return d, err
 	case d.State != debtWrittenOff || d.Left.Minor == 0:
-		return d, ErrDebt.Explain("it is %s and %d of it is not paid: what is open is collected by debts/retry", d.State, d.Left.Minor)
+		return d, ErrDebt.Explain("it is %s and %d of it is not paid: what is open is collected by retry-debts of its account", d.State, d.Left.Minor)
 	case busy:
 		return d, ErrDebtBusy
 	}

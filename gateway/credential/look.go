@@ -17,5 +17,8 @@ func (r *Registry) Looks() []pg.Look {
 		{Kind: "push.send", When: `EXISTS (
 			SELECT FROM provider_contracts c JOIN deny_pushes p ON p.tenant_id = $1 AND p.contract = c.contract AND p.next_try_at <= $2 AND (p.touched OR p.state <> 'told')
 			WHERE c.tenant_id = $1 AND c.state = 'active' AND c.config ->> 'push_denials' = 'true')`},
+		{Kind: "card.push", When: `EXISTS (
+			SELECT FROM provider_contracts c JOIN wallet_cards w ON w.tenant_id = $1 AND w.contract = c.contract AND w.next_try_at <= $2 AND (w.touched OR w.state <> 'told')
+			WHERE c.tenant_id = $1 AND c.state = 'active')`},
 	}
 }

@@ -135,8 +135,10 @@ func touch(ctx context.Context, tx *pg.Tx, reason string, accounts []citygate.UU
 	if reason == ProviderList || len(accounts) == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, touchPushes, tx.Tenant, tx.Now, accounts)
-	return err
+	if _, err := tx.Exec(ctx, touchPushes, tx.Tenant, tx.Now, accounts); err != nil {
+		return err
+	}
+	return touchCards(ctx, tx, accounts)
 }
 
 // DuePushes gives what the provider of a contract is to be told now, at most limit,

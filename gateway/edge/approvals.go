@@ -29,6 +29,7 @@ var guards = map[string]access.Kind{
 	"cancel-payout":        access.PayoutRelease,
 	"redirect-payout":      access.PayoutRelease,
 	"refund-journey":       access.PayoutRelease, // above the tenant's limit
+	"refund-till-payment":  access.PayoutRelease, // likewise
 	"put-refund-rules":     access.PayoutRelease,
 	"put-payout-rules":     access.PayoutRelease, // where they let more go
 	"put-payees":           access.PayoutRelease, // the account that money goes to
@@ -81,7 +82,8 @@ var guards = map[string]access.Kind{
 
 // asksItself are operations that need a second person for some of what they may
 // be asked: they look for themselves.
-var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-approval-settings": true, "put-payout-rules": true, "refund-journey": true}
+var asksItself = map[string]bool{"put-approval-settings": true, "put-platform-approval-settings": true, "put-payout-rules": true, "refund-journey": true,
+	"refund-till-payment": true}
 
 // secretBodies are operations whose request holds a secret: of a proposal only
 // the hash is kept, and not shown.

@@ -18,11 +18,23 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Body limits, in bytes.
+// Body limits, in bytes. A tariff may hold a GTFS feed of 4 MiB as texts in JSON.
 const (
-	bodyLimit  = 1 << 20
-	batchLimit = 2 << 20
+	bodyLimit   = 1 << 20
+	batchLimit  = 2 << 20
+	tariffLimit = 9 << 20
 )
+
+// limitOf gives the body limit of an operation.
+func limitOf(of class, id string) int64 {
+	switch {
+	case of == terminal:
+		return batchLimit
+	case id == "publish-tariff" || id == "simulate-tariff":
+		return tariffLimit
+	}
+	return bodyLimit
+}
 
 // A class says how a route is protected; every route has exactly one.
 type class int
@@ -133,10 +145,7 @@ func (e *Edge) guard(c *gin.Context) {
 		return
 	}
 	op := e.operations[c.Request.Method+" "+path]
-	limit := int64(bodyLimit)
-	if op.class == terminal {
-		limit = batchLimit
-	}
+	limit := limitOf(op.class, op.id)
 	if c.Request.ContentLength > limit {
 		e.write(c, errTooLarge.Explain("the limit here is %d bytes", limit))
 		return
@@ -225,7 +234,7 @@ func register[Req, Resp any](e *Edge, op huma.Operation, fn func(context.Context
 			Schema: &huma.Schema{Type: huma.TypeString},
 		})
 	}
-	op.MaxBodyBytes = bodyLimit
+	op.MaxBodyBytes = limitOf(token, op.OperationID)
 	kind, guarded := guards[op.OperationID]
 	if guarded {
 		e.document(&op)

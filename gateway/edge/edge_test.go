@@ -370,6 +370,12 @@ func TestScopesAndLimits(t *testing.T) {
 	if w := b.call("POST", "/v1/tap-batches", "", "x"); w.Code != http.StatusOK {
 		t.Errorf("a batch: %d %s", w.Code, w.Body)
 	}
+	if w := b.call("PUT", "/v1/tenants/1/tariffs/2", b.token(t, 1, edge.ScopeAdmin), strings.Repeat(" ", 8<<20), "Idempotency-Key", "feed"); code(w) == "request.too_large" {
+		t.Errorf("a tariff with a feed of several MiB: %d %s", w.Code, code(w))
+	}
+	if w := b.call("PUT", "/v1/tenants/1/tariffs/2", b.token(t, 1, edge.ScopeAdmin), strings.Repeat(" ", 9<<20+1), "Idempotency-Key", "feeds"); code(w) != "request.too_large" {
+		t.Errorf("a tariff over the limit: %d %s", w.Code, code(w))
+	}
 	if w := b.call("POST", "/v1/tenants/1/denials", b.token(t, 1, edge.ScopeAdmin), strings.Repeat(" ", 1<<20+1), "Idempotency-Key", "k"); code(w) != "request.too_large" {
 		t.Errorf("a body over 1 MiB: %d %s", w.Code, code(w))
 	}

@@ -95,7 +95,7 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
 	c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	ctx := c.Request.Context()
 	a := &attempt{
-		tenant: tenant, route: c.Request.Method + " " + c.FullPath(), key: key, hash: requestHash(c.Request, body), body: body,
+		tenant: tenant, route: c.Request.Method + " " + c.FullPath(), key: key, hash: requestHash(c.Request, body, fleeting[op.id]), body: body,
 		path: c.Request.URL.EscapedPath(), proposal: c.GetHeader(approvalHeader),
 	}
 	a.content = sha256.Sum256(append([]byte(op.id+"\n"), a.hash[:]...))
@@ -149,27 +149,39 @@ func (e *Edge) once(c *gin.Context, tenant citygate.TenantID, op operation) {
 // finishWithin bounds how long an answer's storing may keep its request open.
 const finishWithin = 5 * time.Second
 
-// requestHash tells requests apart: by method, path, query and what the body means.
-func requestHash(r *http.Request, body []byte) [sha256.Size]byte {
+// fleeting is the member of an operation's body that is no part of what is asked for: a
+// payment code is good for a minute, and not even its hash is kept.
+var fleeting = map[string]string{"pay-at-till": "payment_code"}
+
+// requestHash tells requests apart: by method, path, query and what the body means,
+// but for its member without, if that is not "".
+func requestHash(r *http.Request, body []byte, without string) [sha256.Size]byte {
 	head := r.Method + " " + r.URL.EscapedPath() + "?" + r.URL.RawQuery + "\n"
-	return sha256.Sum256(append([]byte(head), canonicalBody(body)...))
+	return sha256.Sum256(append([]byte(head), canonicalBody(body, without)...))
 }
 
 // canonicalBody gives one form for all ways to write a JSON value: members in
 // order, no white space, numbers as they stand. What is no JSON stays as it is.
-func canonicalBody(body []byte) []byte {
+func canonicalBody(body []byte, without string) []byte {
+	asItIs := body
+	if without != "" {
+		asItIs = nil // it is refused, and may hold what is not to be kept
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	var v any
 	if d.Decode(&v) != nil {
-		return body
+		return asItIs
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return body
+		return asItIs
+	}
+	if object, ok := v.(map[string]any); ok && without != "" {
+		delete(object, without)
 	}
 	canonical, err := json.Marshal(v)
 	if err != nil {
-		return body
+		return asItIs
 	}
 	return canonical
 }

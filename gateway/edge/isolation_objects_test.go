@@ -30,7 +30,7 @@ var pathObjects = map[string]string{
 	"report": "ridership report", "table": "ridership table",
 	"scheme": "scheme",
 	"member": "member", "role": "role", "issuer": "identity issuer", "key": "api key",
-	"debt": "debt", "reversal": "reversal", "dispute": "dispute", "right": "right", "sale": "sale", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice",
+	"debt": "debt", "reversal": "reversal", "dispute": "dispute", "right": "right", "sale": "sale", "till_payment": "till payment", "proposal": "proposal", "pairing": "pairing", "payout": "payout", "kid": "kid", "notice": "notice", "agreement": "agreement", "card": "wallet card",
 	"get-platform-member member": "platform member", "get-platform-issuer issuer": "platform issuer",
 	"put-platform-member member": "platform member", "remove-platform-member member": "platform member",
 	"revoke-platform-api-key key": "platform api key", "put-platform-issuer issuer": "platform issuer", "remove-platform-issuer issuer": "platform issuer",
@@ -63,10 +63,10 @@ var nobodys = objects{
 	"policy": "9", "tariff": "9", "secret": "token", "purpose": "credential", "stop": "S-nobody", "scheme": "emv-cpm",
 	"member": "user:nobody", "role": "no_office", "identity issuer": "nobody", "api key": citygate.UUID{0xee, 5}.Text("key_"),
 	"proposal": citygate.UUID{0xee, 6}.Text("apr_"), "pairing": citygate.UUID{0xee, 7}.Text("pcd_"),
-	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"),
+	"right": citygate.UUID{0xee, 0x19}.Text("rgt_"), "sale": citygate.UUID{0xee, 0x1a}.Text("sal_"), "till payment": citygate.UUID{0xee, 0x1d}.Text("tpy_"),
 	"debt": citygate.UUID{0xee, 13}.Text("dbt_"), "reversal": citygate.UUID{0xee, 14}.Text("rvs_"), "dispute": citygate.UUID{0xee, 15}.Text("dsp_"), "payment": "NOBODYS", "payout": citygate.UUID{0xee, 8}.Text("pay_"), "kid": "99",
 	"ridership report": citygate.UUID{0xee, 0x1b}.Text("rid_"), "ridership table": "od",
-	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
+	"notice": citygate.UUID{0xee, 9}.Text("ntc_"), "agreement": citygate.UUID{0xee, 0x1c}.Text("agr_"), "wallet card": citygate.UUID{0xee, 0x1e}.Text("crd_"), "risk flag": citygate.UUID{0xee, 12}.Text("flg_"), "tap": "tap_880088_1",
 	"platform member": "platform:nobody", "platform issuer": "nobody", "platform api key": citygate.UUID{0xee, 11}.Text("key_"), "platform proposal": citygate.UUID{0xee, 10}.Text("apr_"),
 }
 
@@ -74,7 +74,7 @@ var nobodys = objects{
 // try; nil leaves it to the schema. Positions in lists ("after") are no
 // references: what lies behind them is always the asker's own.
 var plain = map[string]any{
-	"cursor": nil, "list-keys purpose": "credential", "created_by": "user:ada", "own": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "codes": nil, "driver": "D-1",
+	"cursor": nil, "withdraw_later": nil, "list-keys purpose": "credential", "created_by": "user:ada", "own": nil, "limit": nil, "state": nil, "prefix": nil, "version": nil, "days": nil, "at": nil, "code": nil, "codes": nil, "driver": "D-1",
 	"slug": "valley-bus", "name": "Name", "kind": nil, "mode": nil, "issuer": 0, "currency": "CNY", "time_zone": "Asia/Shanghai", "cut_minutes": nil, "cap_unit": 100,
 	"public_key": nil, "device_key": nil, "stop": "S", "route": "R", "plate": "P", "bank_id": "B", "put-payees account": "ACCOUNT-1", "default": nil,
 	"to": nil, "publish-journey-rules rules": worldJourneyRules, "publish-risk-terms terms": map[string]any{"version": 1, "contracts": []any{}}, "from": nil, "subject": nil, "assignments": nil, "vehicles": nil, "payees": nil, "requests": nil, "reason": nil, "lost": nil, "category": "", "proof_expires_at": nil,
@@ -92,8 +92,10 @@ var plain = map[string]any{
 	"amount": map[string]any{"minor": 1, "currency": "CNY"}, "manual": false, "hold_above_minor": nil, "hold_payees": nil, // names that nobody looks up
 	"goodwill_minor": nil, "alone_up_to_minor": 500, "refund-journey name": "sample",
 	"catalogue": map[string]any{}, "evidence": nil, "order": "sample", "sell-product product": "two", "rider-buy product": "two", "give-right product": "staff",
+	"payment_code": "280000000000000001", "till": "counter 1", "wait_seconds": 60, "refund-till-payment name": "sample",
 	"anyway": nil, "not_issued_after": nil, "day": "2026-11-21", "list-reconciliation-history issue": nil, "next": "", "replay-policy limit": 100,
-	"resolve-notice note":       "seen",
+	"resolve-notice note":    "seen",
+	"open-agreement purpose": nil, "single_max": nil, "return_url": nil, "minor": nil, "add-wallet-card card": "0370001", "why": nil, "tip": nil,
 	"record-reversal reference": "CB-1", "conclude-reversal reference": "RP-1", "fee_minor": nil, "conclude-reversal outcome": "lost", "amount_minor": 0,
 	"bearer": "platform", "dispute-liability evidence": "a list", "decide-dispute outcome": "rejected", "bears_instead": nil, "record-bearer-payment reference": "T-1", "record-bearer-payment contract": "",
 	"now": nil, "back": nil, "seconds": 60, "taps": nil, "reads": nil, "writes": nil, "per_second": nil, "burst": nil, "add-calendar version": 2, "add-calendar from": "2027-01-01",

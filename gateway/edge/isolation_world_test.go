@@ -507,11 +507,27 @@ func (w *world) live(p *party, terminalID uint32) {
 			provider_ref, reason, verdict, detail, state, note, repeats, received_at, last_at)
 		SELECT tenant_id, $1, contract, 'n-1', decode(repeat('ab', 32), 'hex'), 'payment', 'NOBODYS', '', '', 'succeeded', '', '', 'unknown_order', '', 'open', '', 0, $2, $2
 		FROM provider_contracts LIMIT 1`, notice, w.now())
+	agreed := citygate.UUID{0xbb, 5}
+	w.owner.Exec(p.id, `INSERT INTO agreements (tenant_id, agreement_id, contract, our_id, provider_id, rider_ref, linked, state, ending, reason, error, asks, opened_at, changed_at)
+		SELECT $1, id, $2, 'OURS' || n, 'THEIRS' || n, '2088', false, 'active', false, '', '', 0, $3, $3 FROM (VALUES ($4::uuid, 1), ($5::uuid, 2)) AS v (id, n)`,
+		p.id, p.has["contract"], w.now(), agreed, citygate.UUID{0xbb, 6})
+	card := citygate.UUID{0xbb, 7}
+	w.owner.Exec(p.id, `INSERT INTO wallet_cards (tenant_id, card_id, contract, card_ref, rider_ref, locked, tip, told, told_tip, touched, n, wanted, wanted_tip, decided_at, state, attempts,
+			next_try_at, error, created_at)
+		SELECT $1, id, $2, 'CARD' || n, '2088', '', '', 'enabled', '', false, 1, 'enabled', '', $3, 'told', 0, $3, '', $3 FROM (VALUES ($4::uuid, 1), ($5::uuid, 2)) AS v (id, n)`,
+		p.id, p.has["contract"], w.now(), card, citygate.UUID{0xbb, 8})
 	w.owner.Exec(p.id, `INSERT INTO provider_feeds (tenant_id, contract, feed, due_at, pulled_at, items, failures) VALUES ($1, $2, 'keys', '2030-01-01', $3, 1, 0), ($1, $2, 'deny', '2030-01-01', $3, 1, 0)`,
 		p.id, p.has["contract"], w.now())
 	w.owner.Exec(p.id, `INSERT INTO deny_pushes (tenant_id, account_id, contract, rider_ref, touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, error)
 		SELECT tenant_id, account_id, contract, rider_ref, false, true, 1, true, 'stolen', $1, 'told', 0, $1, '' FROM accounts ON CONFLICT DO NOTHING`, w.now())
 	w.owner.Exec(p.id, `INSERT INTO provider_keys (tenant_id, contract, key_id, since, material) VALUES ($1, $2, 5, $3, '\x0201'), ($1, $2, 6, $3, '\x0202')`, p.id, p.has["contract"], w.now())
+	atTill := citygate.UUID{0xbb, 5}
+	for i, id := range []citygate.UUID{atTill, {0xbb, 6}} {
+		w.owner.Exec(p.id, `INSERT INTO till_payments (tenant_id, payment_id, order_key, amount, currency, subject, contract, named, till, payee, state, reason, our_id, business_date,
+				asked_by, asked_at, wait_until, reversing_for, reversals, reversal_said, ended_at, refunded, returned)
+			VALUES ($1, $2, $3, 100, 'CNY', 'tea', $4, '', '', $5, 'closed', '', $3, '2026-11-21', 'user:ada', $6, $6::timestamptz + interval '1 minute', 'timeout', 1, 'closed', $6, 0, 0)`,
+			p.id, id, "T-"+strconv.Itoa(i), p.has["contract"], p.slug, w.now())
+	}
 	var flags []risk.Row
 	w.must(w.DB.InTenant(w.t.Context(), p.id, func(tx *pg.Tx) (err error) {
 		flags, err = risk.Keep(w.t.Context(), tx, []risk.Flag{{Kind: risk.Copied, Rider: citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}, At: w.now().UnixMilli(),
@@ -523,11 +539,11 @@ func (w *world) live(p *party, terminalID uint32) {
 	for kind, id := range map[string]string{
 		"ridership report": report.ID, "ridership table": "od",
 		"risk flag": flags[0].ID.Text(risk.FlagPrefix), "tap": "tap_7_1",
-		"notice": notice.Text("ntc_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
+		"notice": notice.Text("ntc_"), "agreement": agreed.Text("agr_"), "wallet card": card.Text("crd_"), "account": phone.Account, "list": strconv.Itoa(int(third.List)), "index": strconv.Itoa(int(third.Index)), "device": phone.ID,
 		"rider": citygate.Rider{Issuer: p.issuer, List: good.List, Index: good.Index}.String(), "journey": page[edge.Journey](w, p, "journeys")[0].ID,
 		"charge": charge.ID, "payment": charge.OurID, "reversal": reversal.ID, "dispute": dispute.Text("dsp_"), "debt": debts[0].ID, "payout": payouts[0].ID, "payout file": payouts[0].Files[0], "item": items[0].Item,
 		"item contract": items[0].Contract, "refund": refund.Text("ref_"), "flag": string(fleet.ClockWrong), "window": payouts[0].Window,
-		"end to end": payouts[0].EndToEndID, "right": right.ID, "sale": sale.ID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
+		"end to end": payouts[0].EndToEndID, "till payment": atTill.Text("tpy_"), "right": right.ID, "sale": sale.ID, "tariff": "2", "policy": "2", "secret": "token", "purpose": "credential", "kid": strconv.Itoa(int(ownKey.KeyID)), "stop": "S-" + p.slug, "scheme": "token-defer",
 	} {
 		if id == "" {
 			w.t.Fatalf("%s has no %s", p.slug, kind)

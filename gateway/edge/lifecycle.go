@@ -42,10 +42,12 @@ var activities = map[string][]tenants.Activity{
 	"put-contract-secret": configuresCollecting, "put-payees": configuresPayouts, "put-payout-rules": configuresPayouts,
 
 	"issue-credentials": issues, "register-device": issues, "renew-credential": issues, "code-batch": issues, "challenge-device": issues, "find-device": issues,
+	"open-agreement": issues, "ask-agreement": ever, "ask-payer": ever, "end-agreement": ever,
+	"add-wallet-card": issues, "lock-wallet-card": ever, "unlock-wallet-card": ever,
 	"register-foreign-riders": issues, "put-concession": issues, "give-right": issues, "sell-product": issues, "rider-buy": issues,
 
 	"put-payer": {tenants.Issuing, tenants.Collecting}, "retry-debts": collects, "collect-written-off": collects, "retry-refund": collects, "rider-pay": collects,
-	"refund-journey": collects, "refund-sale": collects, "rider-refund": collects, "write-off-debt": prices, "rider-claim": prices, "record-journey-fact": prices,
+	"refund-journey": collects, "refund-sale": collects, "rider-refund": collects, "pay-at-till": issues, "cancel-till-payment": ever, "refund-till-payment": collects, "write-off-debt": prices, "rider-claim": prices, "record-journey-fact": prices,
 
 	"release-payout": pays, "cancel-payout": pays, "redirect-payout": pays,
 

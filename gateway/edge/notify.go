@@ -55,7 +55,7 @@ type Notice struct {
 	Amount      *citygate.Money `json:"amount,omitempty"`
 	ProviderRef string          `json:"provider_ref,omitempty"`
 	Reason      string          `json:"reason,omitempty" doc:"the provider's own code"`
-	Verdict     string          `json:"verdict" enum:"applied,known,asked,noted,held,unknown_order,mismatch,contradiction" doc:"what was done: the last three changed nothing and wait for somebody to look"`
+	Verdict     string          `json:"verdict" enum:"applied,known,asked,noted,held,waiting,unknown_order,mismatch,contradiction" doc:"what was done: the last three changed nothing and wait for somebody to look; waiting: the outcome of a dispute about what nobody has told yet"`
 	Detail      string          `json:"detail,omitempty"`
 	State       string          `json:"state" enum:"done,open,resolved"`
 	Note        string          `json:"note,omitempty" doc:"why it was resolved"`

@@ -29,7 +29,7 @@ type Onboarding struct {
 	PutSecret     func(ctx context.Context, actor string, tenant citygate.TenantID, contract, name string, value citygate.Secret) (ContractSecret, error)
 	Tariffs       func(ctx context.Context, tenant citygate.TenantID, after uint64, page pg.Span) ([]Tariff, error)
 	Tariff        func(ctx context.Context, tenant citygate.TenantID, version uint64) (Tariff, error)
-	RestoreTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time) (Tariff, error)
+	RestoreTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, from time.Time, withdrawLater bool) (Tariff, error)
 	PublishTariff func(ctx context.Context, actor string, tenant citygate.TenantID, version uint64, t Tariff) (Tariff, error)
 	Acceptance    func(ctx context.Context, tenant citygate.TenantID) (Acceptance, error)
 	PutAcceptance func(ctx context.Context, actor string, tenant citygate.TenantID, rules json.RawMessage) (Acceptance, error)
@@ -114,7 +114,10 @@ type ContractSecret struct {
 type Tariff struct {
 	Version uint64          `json:"version,omitempty" readOnly:"true"`
 	From    time.Time       `json:"from" doc:"rides whose first tap is from then on"`
-	Tariff  json.RawMessage `json:"tariff,omitempty" doc:"the prices; left out of lists"`
+	Tariff  json.RawMessage `json:"tariff,omitempty" doc:"the prices, in a body of at most 9 MiB; left out of lists"`
+	// WithdrawLater and WithdrawnAt are about versions that have not begun.
+	WithdrawLater bool       `json:"withdraw_later,omitempty" writeOnly:"true" doc:"withdraw the versions that have not begun and would begin then or later: they never hold. Not in the ten minutes before they begin"`
+	WithdrawnAt   *time.Time `json:"withdrawn_at,omitempty" readOnly:"true" doc:"when it was withdrawn, before it began"`
 }
 
 // Acceptance is what an operator's terminals accept.
@@ -321,10 +324,11 @@ func (e *Edge) tariffRoutes() {
 			InTenant
 			Version uint64 `path:"version" minimum:"1"`
 			Body    struct {
-				From time.Time `json:"from" doc:"instant from which the prices hold: in the future, and after every version"`
+				From          time.Time `json:"from" doc:"instant from which the prices hold: in the future, and after every version that is not withdrawn"`
+				WithdrawLater bool      `json:"withdraw_later,omitempty" doc:"withdraw the versions that have not begun and would begin then or later: they never hold. Not in the ten minutes before they begin"`
 			}
 		}) (*body[Tariff], error) {
-			return respond(e.Onboarding.RestoreTariff(ctx, who.Subject, r.id(), r.Version, r.Body.From))
+			return respond(e.Onboarding.RestoreTariff(ctx, who.Subject, r.id(), r.Version, r.Body.From, r.Body.WithdrawLater))
 		})
 	register(e, get("get-acceptance", "/v1/tenants/{tenant}/acceptance", "What the tenant's terminals accept", "policies"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[Acceptance], error) {

@@ -23,6 +23,7 @@ type Debt struct {
 	ClosedAt     *time.Time     `json:"closed_at,omitempty"`
 	RepaidAt     *time.Time     `json:"repaid_at,omitempty" doc:"when the rider paid it after it was written off"`
 	Reversal     string         `json:"reversal,omitempty" doc:"the reversal that opened it; absent: a charge was declined"`
+	Sale         string         `json:"sale,omitempty" doc:"the sale of which the rider used what he owes; absent: he owes fares"`
 	Blocks       bool           `json:"blocks" doc:"its rider is denied while it is open"`
 }
 

@@ -26,6 +26,7 @@ var wholes = map[string]string{
 	"list-updates":         "what a terminal has to fetch, one row for each list",
 	"get-bundle-reach":     "what stands in the way of one bundle",
 	"get-journey":          "one journey",
+	"get-till-payment":     "one payment, with its refunds, at most 50",
 	"get-bearer-claims":    "one row for each contract and currency, and the platform's",
 	"get-explanation":      "the taps, rules and caps of one fare, and its path in one batch",
 	"get-code-scheme":      "one scheme",

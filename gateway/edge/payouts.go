@@ -63,6 +63,23 @@ type PayoutRules struct {
 	SetAt      *time.Time `json:"set_at,omitempty" readOnly:"true"`
 }
 
+// payoutRoute registers something that is done to one payout that waits, by what the desk
+// has for it when it is asked.
+func payoutRoute[B any](e *Edge, verb, summary string, do *func(ctx context.Context, actor string, tenant citygate.TenantID, payout citygate.UUID, body B) (Payout, error)) {
+	register(e, post(verb+"-payout", "/v1/tenants/{tenant}/payouts/{payout}/"+verb, summary, "money"),
+		func(ctx context.Context, who Caller, r *struct {
+			InTenant
+			Payout string `path:"payout" example:"pay_0195e2…"`
+			Body   B
+		}) (*body[Payout], error) {
+			id, err := citygate.ParseUUID("pay_", r.Payout)
+			if err != nil {
+				return nil, errNotFound.Because(err, "payout")
+			}
+			return respond((*do)(ctx, who.Subject, r.id(), id, r.Body))
+		})
+}
+
 func (e *Edge) payoutRoutes() {
 	register(e, get("list-payouts", "/v1/tenants/{tenant}/payouts", "Payouts and their files, newest window first", "money"),
 		func(ctx context.Context, _ Caller, r *struct {
@@ -75,42 +92,9 @@ func (e *Edge) payoutRoutes() {
 			}
 			return inPages(ctx, r.Paging, func(p Payout) string { return p.ID })(e.Payouts.List(ctx, r.id(), r.State, page))
 		})
-	register(e, post("release-payout", "/v1/tenants/{tenant}/payouts/{payout}/release", "Let a payout go that waits: it is booked at once, and its file is written with what is due next", "money"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Payout string `path:"payout" example:"pay_0195e2…"`
-			Body   ReleasePayout
-		}) (*body[Payout], error) {
-			id, err := citygate.ParseUUID("pay_", r.Payout)
-			if err != nil {
-				return nil, errNotFound.Because(err, "payout")
-			}
-			return respond(e.Payouts.Release(ctx, who.Subject, r.id(), id, r.Body))
-		})
-	register(e, post("cancel-payout", "/v1/tenants/{tenant}/payouts/{payout}/cancel", "Take a payout back that waits: it is owed again, and paid with the next window that is", "money"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Payout string `path:"payout" example:"pay_0195e2…"`
-			Body   ReleasePayout
-		}) (*body[Payout], error) {
-			id, err := citygate.ParseUUID("pay_", r.Payout)
-			if err != nil {
-				return nil, errNotFound.Because(err, "payout")
-			}
-			return respond(e.Payouts.Cancel(ctx, who.Subject, r.id(), id, r.Body))
-		})
-	register(e, post("redirect-payout", "/v1/tenants/{tenant}/payouts/{payout}/redirect", "Have a payout that waits paid to another payee; it goes on waiting for its release", "money"),
-		func(ctx context.Context, who Caller, r *struct {
-			InTenant
-			Payout string `path:"payout" example:"pay_0195e2…"`
-			Body   RedirectPayout
-		}) (*body[Payout], error) {
-			id, err := citygate.ParseUUID("pay_", r.Payout)
-			if err != nil {
-				return nil, errNotFound.Because(err, "payout")
-			}
-			return respond(e.Payouts.Redirect(ctx, who.Subject, r.id(), id, r.Body))
-		})
+	payoutRoute(e, "release", "Let a payout go that waits: it is booked at once, and its file is written with what is due next", &e.Payouts.Release)
+	payoutRoute(e, "cancel", "Take a payout back that waits: it is owed again, and paid with the next window that is", &e.Payouts.Cancel)
+	payoutRoute(e, "redirect", "Have a payout that waits paid to another payee; it goes on waiting for its release", &e.Payouts.Redirect)
 	register(e, get("get-payout-rules", "/v1/tenants/{tenant}/payout-rules", "Which payouts wait for a release", "money"),
 		func(ctx context.Context, _ Caller, r *InTenant) (*body[PayoutRules], error) {
 			return respond(e.Payouts.Rules(ctx, r.id()))

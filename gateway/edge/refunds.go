@@ -9,9 +9,10 @@ import (
 
 // FareRefunds is what the edge calls for fares that people give back.
 type FareRefunds struct {
-	// AloneMay reports whether one person alone may give so much back.
+	// AloneMay reports whether one person alone may give so much back, with what went back
+	// of the journey already. Refund holds alone against the rule once more.
 	AloneMay func(ctx context.Context, tenant citygate.TenantID, journey citygate.UUID, r RefundJourney) (bool, error)
-	Refund   func(ctx context.Context, actor string, tenant citygate.TenantID, journey citygate.UUID, r RefundJourney) (Journey, error)
+	Refund   func(ctx context.Context, actor string, tenant citygate.TenantID, journey citygate.UUID, r RefundJourney, alone bool) (Journey, error)
 	Rule     func(ctx context.Context, tenant citygate.TenantID) (RefundRule, error)
 	SetRule  func(ctx context.Context, actor string, tenant citygate.TenantID, r RefundRule) (RefundRule, error)
 }
@@ -26,7 +27,7 @@ type RefundJourney struct {
 
 // A RefundRule says up to what amount one person alone gives a fare back.
 type RefundRule struct {
-	AloneUpTo int64  `json:"alone_up_to_minor" minimum:"0" doc:"in the tenant's currency; above it a second person is needed where the tenant wants two for money that leaves (payout_release)"`
+	AloneUpTo int64  `json:"alone_up_to_minor" minimum:"0" doc:"of one journey, or one payment at a till, in all; in the tenant's currency. Above it a second person is needed where the tenant wants two for money that leaves (payout_release)"`
 	Version   int    `json:"version,omitempty" readOnly:"true" doc:"0 = none was set: two are needed for every refund"`
 	SetBy     string `json:"set_by,omitempty" readOnly:"true"`
 }
@@ -48,7 +49,7 @@ func (e *Edge) fareRefundRoutes() {
 			}
 			give := func(ctx context.Context) (*body[Journey], error) {
 				began(ctx)
-				return respond(e.FareRefunds.Refund(ctx, who.Subject, r.id(), id, r.Body))
+				return respond(e.FareRefunds.Refund(ctx, who.Subject, r.id(), id, r.Body, alone))
 			}
 			if alone {
 				return give(ctx)

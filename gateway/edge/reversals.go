@@ -17,7 +17,10 @@ type Reversal struct {
 	State      string         `json:"state" enum:"waiting,open,won,lost" doc:"waiting: the payment is not known to have succeeded, and nothing is booked"`
 	Amount     citygate.Money `json:"amount"`
 	FeeMinor   int64          `json:"fee_minor" doc:"what the provider keeps for it"`
-	Owed       citygate.Money `json:"owed" doc:"what its rider owes again by it; the rest was not the rider's any more and is claimed from the provider"`
+	FeeUnsaid  bool           `json:"fee_unsaid,omitempty" doc:"nobody has said that yet: the bill's row will"`
+	Owed       citygate.Money `json:"owed" doc:"what its rider owes again by it; what is neither owed nor covered was not the rider's any more and is claimed from the provider"`
+	Covered    citygate.Money `json:"covered" doc:"of a product: what nobody had used of it, which ended with it and is owed by nobody"`
+	Sale       string         `json:"sale,omitempty" doc:"the sale whose price, or whose debt, the payment was of; absent: it was of fares"`
 	Returned   citygate.Money `json:"returned" doc:"what came back of it"`
 	Debt       string         `json:"debt,omitempty" doc:"the debt it opened"`
 	Pending    bool           `json:"pending,omitempty" doc:"an outcome waits until a payment under way has its own"`
@@ -35,7 +38,7 @@ type RecordReversal struct {
 	Reference string         `json:"reference" minLength:"1" maxLength:"64" doc:"the provider's own, as its bill has it; the same again is the same reversal"`
 	Payment   string         `json:"payment" minLength:"1" maxLength:"32" doc:"the our_id of the charge"`
 	Amount    citygate.Money `json:"amount" doc:"all of the payment, or a part"`
-	FeeMinor  int64          `json:"fee_minor,omitempty" minimum:"0" doc:"what the provider keeps for it"`
+	FeeMinor  *int64         `json:"fee_minor,omitempty" minimum:"0" doc:"what the provider keeps for it; absent: not known yet, and booked once from the bill's row"`
 	Reason    string         `json:"reason" minLength:"3" maxLength:"500" doc:"such as the scheme's reason code"`
 }
 
@@ -44,7 +47,7 @@ type ConcludeReversal struct {
 	Reference   string `json:"reference" minLength:"1" maxLength:"64" doc:"the provider's own for the outcome; the same again is the same outcome"`
 	Outcome     string `json:"outcome" enum:"won,lost"`
 	AmountMinor int64  `json:"amount_minor,omitempty" minimum:"0" doc:"of a won one what came back, perhaps a part"`
-	FeeMinor    int64  `json:"fee_minor,omitempty" doc:"what the provider keeps for the outcome; negative: gave back of the fee"`
+	FeeMinor    *int64 `json:"fee_minor,omitempty" doc:"what the provider keeps for the outcome; negative: gave back of the fee; absent: not known yet"`
 	Reason      string `json:"reason" minLength:"3" maxLength:"500"`
 }
 

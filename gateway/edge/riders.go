@@ -54,6 +54,15 @@ type AccountPayer struct {
 	RiderRef string `json:"rider_ref" doc:"the payer's name at that provider"`
 }
 
+// A PayerState is how a payer stands at a provider, as it was asked just now.
+type PayerState struct {
+	Contract string          `json:"contract"`
+	RiderRef string          `json:"rider_ref"`
+	State    string          `json:"state" enum:"normal,blocked,overdue,frozen,deleted,unknown" doc:"unknown: nobody can say, and nothing changes; normal: the contract's accounts of this payer are let go; any other: they are denied"`
+	Owes     *citygate.Money `json:"owes,omitempty" doc:"what he owes there, if the provider says"`
+	Reason   string          `json:"reason,omitempty" doc:"the provider's own code, or why nobody can say"`
+}
+
 // A Denial is an entry of the deny list, open or lifted.
 type Denial struct {
 	ID           string     `json:"id"`
@@ -172,6 +181,17 @@ func (e *Edge) accountRoutes() {
 				return nil, err
 			}
 			return respond(struct{}{}, e.PutPayer(ctx, who.Subject, r.id(), id, r.Contract, r.Body.RiderRef))
+		})
+	register(e, post("ask-payer", "/v1/tenants/{tenant}/accounts/{account}/payers/{contract}/ask", "Ask a contract's provider how the payer of an account stands; who cannot pay there is denied, who can is let go", "riders"),
+		func(ctx context.Context, who Caller, r *struct {
+			InAccount
+			Contract string `path:"contract" maxLength:"80"`
+		}) (*body[PayerState], error) {
+			id, err := r.account()
+			if err != nil {
+				return nil, err
+			}
+			return respond(e.AskPayer(ctx, who.Subject, r.id(), id, r.Contract))
 		})
 	register(e, get("list-denials", "/v1/tenants/{tenant}/accounts/{account}/denials", "Why an account or its credentials are denied, or were", "riders"),
 		func(ctx context.Context, _ Caller, r *struct {

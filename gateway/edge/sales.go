@@ -80,7 +80,7 @@ type Sale struct {
 	Kind     string          `json:"kind" enum:"pass,ticket,stored_value"`
 	Price    citygate.Money  `json:"price"`
 	SoldBy   string          `json:"sold_by" enum:"rider,operator"`
-	State    string          `json:"state" enum:"asked,paid,held,declined,refunding,refunded,closed" doc:"asked: the provider's outcome is not known yet; held: the rider has it"`
+	State    string          `json:"state" enum:"asked,paid,held,declined,refunding,refunded,closed,reversed" doc:"asked: the provider's outcome is not known yet; held: the rider has it"`
 	Contract string          `json:"contract,omitempty"`
 	AskedAt  time.Time       `json:"asked_at"`
 	PaidAt   *time.Time      `json:"paid_at,omitempty"`
@@ -159,7 +159,7 @@ func (e *Edge) salesRoutes() {
 		func(ctx context.Context, _ Caller, r *struct {
 			Paged
 			Rider string `query:"rider" doc:"of one rider alone: issuer/list/index"`
-			State string `query:"state" enum:"asked,paid,held,declined,refunding,refunded,closed"`
+			State string `query:"state" enum:"asked,paid,held,declined,refunding,refunded,closed,reversed"`
 		}) (*body[list[Sale]], error) {
 			page, err := r.page("sal_")
 			if err != nil {

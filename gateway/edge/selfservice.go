@@ -52,7 +52,9 @@ type Trip struct {
 type OwnDebt struct {
 	ID           string         `json:"id" example:"dbt_0195e2…"`
 	Left         citygate.Money `json:"left"`
-	BusinessDate string         `json:"business_date" format:"date" doc:"of the rides"`
+	BusinessDate string         `json:"business_date" format:"date" doc:"of the rides, or of the purchase"`
+	Sale         string         `json:"sale,omitempty" doc:"what is owed was used of this product, and the payment for it was taken back; absent: it is owed for rides"`
+	Product      string         `json:"product,omitempty" doc:"its name"`
 	OpenedAt     time.Time      `json:"opened_at"`
 	RetryAt      *time.Time     `json:"retry_at,omitempty" doc:"when it is collected again by itself"`
 }

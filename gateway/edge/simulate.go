@@ -7,16 +7,17 @@ import (
 	"github.com/cashlesscity/citygate"
 )
 
-// A TariffSimulation is what a day would have cost by a draft of the tariff.
+// A TariffSimulation is what a day would have cost by a draft of the tariff. Numbers
+// that fewer than 10 riders are behind are -1.
 type TariffSimulation struct {
 	Date        string           `json:"date" format:"date"`
-	Journeys    int              `json:"journeys"`
-	Riders      int              `json:"riders"`
-	Partial     bool             `json:"partial" doc:"not all journeys of the day were priced: there were too many"`
+	Journeys    int              `json:"journeys" doc:"that both tariffs price"`
+	Riders      int              `json:"riders" doc:"who took them"`
+	Partial     bool             `json:"partial" doc:"there were too many journeys; only those of some riders were priced"`
 	BeforeMinor int64            `json:"before_minor"`
-	AfterMinor  int64            `json:"after_minor" doc:"over the journeys that both price"`
-	Unknown     int              `json:"unknown" doc:"journeys that the draft cannot price"`
-	Known       int              `json:"known" doc:"journeys that are set aside and that the draft prices"`
+	AfterMinor  int64            `json:"after_minor" doc:"over these journeys"`
+	Unknown     int              `json:"unknown" doc:"further journeys, that the draft cannot price; -1 = withheld"`
+	Known       int              `json:"known" doc:"further journeys, that are set aside and that the draft prices; -1 = withheld"`
 	Winners     int              `json:"winners" doc:"riders who would have paid less over the day; -1 = withheld"`
 	Losers      int              `json:"losers" doc:"likewise, more"`
 	Same        int              `json:"same"`

@@ -55,6 +55,8 @@ type Verticals struct {
 	Notify    Notify
 
 	ProviderFeeds ProviderFeeds
+	Agreements    Agreements
+	Cards         Cards
 
 	Enrol func(ctx context.Context, actor string, tenant citygate.TenantID, t EnrolTerminal) (Terminal, error)
 	// Terminals gives terminals with numbers above after.
@@ -77,6 +79,7 @@ type Verticals struct {
 	Account      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID) (Account, error)
 	CloseAccount func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) error
 	PutPayer     func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, contract, riderRef string) error
+	AskPayer     func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID, contract string) (PayerState, error)
 	Denials      func(ctx context.Context, tenant citygate.TenantID, account citygate.UUID, page Page) ([]Denial, error)
 	RetryDebts   func(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (int, error)
 	// Debts gives debts in a state, "" for any, of an account, the zero id for all.
@@ -98,6 +101,7 @@ type Verticals struct {
 	Riders         Riders
 	Risk           Risk
 	Sales          Sales
+	Till           Till
 	FareRefunds    FareRefunds
 	Charges        func(ctx context.Context, tenant citygate.TenantID, page Page) ([]Charge, error)
 	// Balances gives accounts whose names begin with prefix, behind a row's id.
@@ -147,15 +151,17 @@ type Journey struct {
 // A Charge is one attempt to collect.
 type Charge struct {
 	ID       string         `json:"id"`
-	Kind     string         `json:"kind" enum:"charge,recovery,first_ride,purchase"`
+	Kind     string         `json:"kind" enum:"charge,recovery,first_ride,purchase,till"`
 	By       string         `json:"started_by" enum:"schedule,tap,rider,person,first_ride" doc:"tap: the rider touched a reader or showed a code to an inspector"`
+	Recovery string         `json:"recovery,omitempty" enum:"merchant,rider,tap" doc:"of a debt: how the provider was told that it is asked for again; left out: as a debit like any other"`
+	Recovers string         `json:"recovers,omitempty" doc:"the declined charge whose debt the provider was asked for"`
 	State    string         `json:"state"`
 	Amount   citygate.Money `json:"amount"`
 	Fee      int64          `json:"fee"`
 	Contract string         `json:"contract"`
 	OurID    string         `json:"our_id"`
 	Provider string         `json:"provider_ref,omitempty"`
-	Reason   string         `json:"reason,omitempty" doc:"the provider's own code for where it stands; evidence_refused and its code: it was not sent, because the provider says that what it rests on is not genuine"`
+	Reason   string         `json:"reason,omitempty" doc:"the provider's own code for where it stands; evidence_refused and its code: it was not sent, because the provider says that what it rests on is not genuine; recovery_exhausted: it was not sent, because the scheme lets the merchant ask for the debt no more"`
 	At       time.Time      `json:"at"`
 	Attempt  int            `json:"attempt" doc:"of collecting the same fares; a charge in state moved was never sent, and the next attempt went to another contract"`
 	Route    ChargeRoute    `json:"route"`
@@ -166,9 +172,9 @@ type Charge struct {
 
 // A ChargeExchange says what a charge was on its way from the payer's currency.
 type ChargeExchange struct {
-	Pays       citygate.Money  `json:"pays" doc:"what the payer was asked for, in his own currency"`
-	Quote      string          `json:"quote_id"`
-	Pair       string          `json:"pair" doc:"such as MOP/HKD: price is units of the second for one of the first"`
+	Pays       citygate.Money  `json:"pays" doc:"what the payer was asked for, or paid where nothing was quoted, in his own currency"`
+	Quote      string          `json:"quote_id" doc:"empty: the provider offers no quotes, and told the rate with the payment"`
+	Pair       string          `json:"pair" doc:"such as MOP/HKD; empty if the provider named no rate: price is units of the second for one of the first"`
 	Price      string          `json:"price" doc:"decimal text, as the provider wrote it"`
 	Until      time.Time       `json:"until,omitzero" doc:"when the quote ended"`
 	Guaranteed bool            `json:"guaranteed" doc:"until then the provider settles what was asked for"`

@@ -26,7 +26,7 @@ func kindText(k tap.Kind) string {
 var verbs = map[fare.Op]string{
 	fare.OpFlat: "one price for the ride", fare.OpSection: "by the section it began in", fare.OpTable: "by the table of pairs", fare.OpDistance: "by distance",
 	fare.OpEntered: "as the driver entered", fare.OpIncomplete: "a tap is missing", fare.OpSameStop: "it ended where it began", fare.OpShare: "the part that the category pays",
-	fare.OpRound: "rounded", fare.OpParty: "for all who rode on the code", fare.OpZone: "by zones", fare.OpTime: "by the time in the system", fare.OpSplit: "as cheap as two rides of the table",
+	fare.OpRound: "rounded", fare.OpParty: "for all who rode on the code", fare.OpZone: "by zones", fare.OpTime: "by the time in the system", fare.OpSplit: "as cheap as leaving and entering again on the way",
 	fare.OpFeed: "by the feed's fares", fare.OpFeedAdds: "which the ride adds to what the journey cost before",
 }
 
@@ -91,7 +91,7 @@ func (d *Document) Words(money func(int64) string) ([]string, error) {
 		if s.Op == fare.OpFeed && s.Product == "" {
 			amount = "unknown" // by itself
 		}
-		say("%s%s%s%s%s%s%s: %s", verb, place(", rule ", s.Rule), place(", product ", s.Product), by, place(", from ", s.From), place(" to ", s.To), place(", ", s.Note), amount)
+		say("%s%s%s%s%s%s%s%s: %s", verb, place(", rule ", s.Rule), place(", product ", s.Product), by, place(", from ", s.From), place(" to ", s.To), measured(s), place(", ", s.Note), amount)
 	}
 	for _, a := range e.Adjustments {
 		what := strings.ReplaceAll(string(a.Kind), "_", " ") + place(" ", a.ID)
@@ -113,6 +113,21 @@ func (d *Document) Words(money func(int64) string) ([]string, error) {
 		say("fare: %s", money(d.Amount))
 	}
 	return lines, nil
+}
+
+// measured says what a step went by: without it nobody could repeat the amount.
+func measured(s *fare.Step) string {
+	out := place(", section ", s.Section) + place(", at ", strings.ReplaceAll(s.Via, ",", ", "))
+	if s.Op == fare.OpDistance {
+		out += fmt.Sprintf(", %d m", s.Metres)
+	}
+	if s.Op == fare.OpTime {
+		out += fmt.Sprintf(", %d minutes", s.Minutes)
+	}
+	if s.Op == fare.OpShare {
+		out += fmt.Sprintf(", %d of 1000", s.Factor)
+	}
+	return out
 }
 
 func place(before, name string) string {

@@ -26,3 +26,24 @@ func TestWords(t *testing.T) {
 		t.Errorf("%v\n%q, want\n%q", err, got, want)
 	}
 }
+
+// TestWordsSayWhatAnAmountWentBy: who reads a step can look the amount up: the metres of
+// the path, the minutes, the section, the share, and where a cheaper way leaves and enters.
+func TestWordsSayWhatAnAmountWentBy(t *testing.T) {
+	for step, want := range map[string]string{
+		`{"rule":"km","op":"distance","from":"in","to":"out","metres":17150,"minor":500}`: "by distance, rule km, from in to out, 17150 m: 500",
+		`{"rule":"km","op":"distance","from":"in","to":"in","minor":200}`:                 "by distance, rule km, from in to in, 0 m: 200",
+		`{"rule":"km","op":"share","factor":500,"minor":250}`:                             "the part that the category pays, rule km, 500 of 1000: 250",
+		`{"rule":"gate","op":"time","minutes":61,"minor":400}`:                            "by the time in the system, rule gate, 61 minutes: 400",
+		`{"rule":"bus","op":"section","from":"market","section":"3","minor":80}`:          "by the section it began in, rule bus, from market, section 3: 80",
+		`{"rule":"rings","op":"zone","from":"a","to":"b","section":"1-2","minor":300}`:    "by zones, rule rings, from a to b, section 1-2: 300",
+		`{"rule":"od","op":"split","from":"76","to":"116","via":"74,70","minor":5150}`:    "as cheap as leaving and entering again on the way, rule od, from 76 to 116, at 74, 70: 5150",
+		`{"rule":"od","op":"table","from":"76","to":"116","minor":5920}`:                  "by the table of pairs, rule od, from 76 to 116: 5920",
+	} {
+		d := Document{Known: true, Explanation: []byte(`{"steps":[` + step + `]}`)}
+		got, err := d.Words(func(minor int64) string { return strconv.FormatInt(minor, 10) })
+		if err != nil || len(got) != 2 || got[0] != want {
+			t.Errorf("%s: %v, %q; want %q", step, err, got, want)
+		}
+	}
+}

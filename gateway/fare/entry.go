@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -82,7 +83,9 @@ func (t *Tariff) atEntryOf(operator string) (*Tariff, error) {
 
 // AtEntry gives the part of t that prices rides which end where they begin, as on a
 // bus, without the rider's other rides. Rules that need the exit keep their place,
-// so that none behind them comes to price in their stead.
+// so that none behind them comes to price in their stead. A rule with a feed becomes
+// flat prices and sections as far as the feed asks the same wherever the ride ends, and
+// keeps its place behind them.
 func (t *Tariff) AtEntry() (*Tariff, error) {
 	raw, err := t.Encode()
 	if err != nil {
@@ -92,13 +95,28 @@ func (t *Tariff) AtEntry() (*Tariff, error) {
 	if err := json.Unmarshal(raw, out); err != nil {
 		return nil, ErrTariff.Because(err, "read back")
 	}
-	zones := false
+	taken := func(prefix string) bool {
+		return slices.ContainsFunc(t.Rules, func(r Rule) bool { return strings.HasPrefix(r.ID, prefix) })
+	}
+	zones, rules := false, make([]Rule, 0, len(out.Rules))
 	for i := range out.Rules {
 		r := &out.Rules[i]
+		if r.Feed != nil {
+			for _, priced := range t.Rules[i].atEntry(t.entryCategories(), taken) {
+				rules = append(rules, priced)
+				for k := range out.Discounts {
+					if m := &out.Discounts[k].Match; slices.Contains(m.Rules, r.ID) {
+						m.Rules = append(m.Rules, priced.ID)
+					}
+				}
+			}
+		}
 		if r.Flat == nil && r.Sections == nil && r.Entered == nil {
 			r.Table, r.Zones, r.Distance, r.Time, r.Feed, r.AtExit = nil, nil, nil, nil, nil, true
 		}
+		rules = append(rules, *r)
 	}
+	out.Rules = rules
 	for i := range out.Discounts {
 		zones = zones || len(out.Discounts[i].Match.Zones) > 0
 	}
@@ -109,6 +127,20 @@ func (t *Tariff) AtEntry() (*Tariff, error) {
 	out.Categories.Funded = nil // who pays the rest is not the reader's business
 	out.Incomplete, out.SameStop = Incomplete{}, SameStop{}
 	return out, out.Compile()
+}
+
+// entryCategories gives every category that a reader can find a rider in, or that its
+// price is told against.
+func (t *Tariff) entryCategories() []Category {
+	out := t.AllCategories()
+	for c, without := range t.Categories.Proof {
+		out = append(out, c, without)
+	}
+	for c, concession := range t.Categories.Funded {
+		out = append(out, c, concession.Reference)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // The wire form. A zone is told by its shifts, as readers need not have a database of

@@ -28,7 +28,8 @@ import (
 // Pause is given if and only if the feed has rules for transfers or joined legs.
 //
 // A single tap, or one without a stop, is priced where the feed asks the same
-// wherever the ride ended or began. Its time counts for both ends.
+// wherever the ride ended or began. Its time counts for both ends. Readers are told
+// such prices too ([Tariff.AtEntry]), but of feeds with timeframes.
 type Feed struct {
 	Files  map[string]string   `json:"files"` // the texts of the feed's files by name, "fare_leg_rules.txt"
 	Pause  int64               `json:"pause_min,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -394,6 +395,79 @@ func TestRealFeedsAsTariffs(t *testing.T) {
 		areas.Category = trip.Category
 		if d := tariff.PriceTrip(&areas, fare.Calendar{}); c.from != c.to && (!d.Known || d.Amount.Minor != c.want) {
 			t.Errorf("%s by area, %s to %s: %+v, want %d", c.dir, c.from, c.to, d, c.want)
+		}
+	}
+}
+
+// TestReadersPriceByFeedsWhereTheExitDoesNotMatter: what a reader is told of a feed is,
+// for every kind of single tap, what the gateway charges, and it is told wherever the
+// gateway knows; the prices need the exit between metro stops, and nowhere on buses.
+func TestReadersPriceByFeedsWhereTheExitDoesNotMatter(t *testing.T) {
+	entryOnly := maps.Clone(cityFeed)
+	entryOnly["fare_leg_rules.txt"] = "leg_group_id,network_id,from_area_id,to_area_id,fare_product_id\nbus,bus,,,bus\nin,metro,core,,long\nout,metro,ring,,short\n"
+	noPlaces := map[string]string{
+		"fare_products.txt":  "fare_product_id,amount,currency\na,2.50,EUR\n",
+		"fare_leg_rules.txt": "leg_group_id,fare_product_id\na,a\n",
+	}
+	timed := maps.Clone(cityFeed)
+	timed["calendar.txt"] = "service_id,monday,tuesday,wednesday,thursday,friday,saturday,sunday,start_date,end_date\nall,1,1,1,1,1,1,1,19600101,20300101\n"
+	timed["timeframes.txt"] = "timeframe_group_id,start_time,end_time,service_id\nday,00:00:00,06:00:00,all\n"
+	timed["fare_leg_rules.txt"] = "leg_group_id,network_id,from_timeframe_group_id,fare_product_id\nbus,bus,day,bus\n"
+	only := func(change func(*fare.Feed), files map[string]string) func(*fare.Tariff) {
+		return func(t *fare.Tariff) {
+			f := *t.Rules[0].Feed
+			f.Files = files
+			if change != nil {
+				change(&f)
+			}
+			t.Rules[0].Feed = &f
+		}
+	}
+	for name, c := range map[string]struct {
+		tariff  *fare.Tariff
+		exactly bool // the reader knows whatever the gateway does
+		some    bool // it knows something
+	}{
+		"city":       {feedTariff(t, nil), true, true},
+		"entry only": {feedTariff(t, only(nil, entryOnly)), true, true},
+		"no places":  {feedTariff(t, only(func(f *fare.Feed) { f.Pause, f.Stops, f.Routes, f.Media = 0, nil, nil, nil }, noPlaces)), true, true},
+		"timed":      {feedTariff(t, only(nil, timed)), false, false},
+		"with discounts, behind a flat fare": {feedTariff(t, func(t *fare.Tariff) {
+			t.Rules = []fare.Rule{{ID: "feed/1", Routes: []string{"B2"}, Flat: fare.Amounts{"adult": 999}}, t.Rules[0], {ID: "rest", Flat: fare.Amounts{"adult": 777}}}
+			t.Rules[1].Media, t.Rules[1].Routes = []string{"phone", "band"}, []string{"B1", "B2", "line-1", "nine", ""}
+			t.Discounts = []fare.Discount{{ID: "feed", Match: fare.Match{Rules: []string{"feed"}}, Permille: 100}}
+			t.Rounding.Step = 5
+		}), true, true},
+	} {
+		raw, err := fare.EncodeEntry(citygate.Calendar{}, []fare.EntryVersion{{From: 0, Tariff: c.tariff}}, nil, time.UnixMilli(0), time.UnixMilli(1), 16<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := fare.ParseEntry(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := 0
+		for _, route := range []string{"", "B1", "B2", "M1", "line-1", "bus", "metro", "nine"} {
+			for _, stop := range []string{"", "A", "B", "C", "P1", "X", "gate-7", "core", "ring", "elsewhere"} {
+				for _, medium := range []string{"", "phone", "band", "server"} {
+					for product := range uint16(4) {
+						tapped := journey.Tap{ID: citygate.TapID{Terminal: 1, Seq: 1}, Kind: tap.Single, At: 5 * 3_600_000, Route: route, Stop: stop, Medium: medium, Product: product, Party: 2}
+						category, _ := c.tariff.CategoryOf(product, nil, tapped.At)
+						want := c.tariff.PriceTrip(&fare.Trip{Journey: &journey.Journey{First: tapped.ID, Taps: []journey.Tap{tapped}, State: journey.Complete}, Category: category, Medium: medium}, fare.Calendar{})
+						got, told := reader.Price(&tapped)
+						if told && (!want.Known || got != want.Amount) || c.exactly && want.Known != told {
+							t.Fatalf("%s: route %q stop %q medium %q product %d: the reader %v %t, the gateway %v %t %s\n%s", name, route, stop, medium, product, got, told, want.Amount, want.Known, want.Reason, raw)
+						}
+						if told {
+							known++
+						}
+					}
+				}
+			}
+		}
+		if (known > 0) != c.some {
+			t.Errorf("%s: the reader knows %d prices: %s", name, known, raw)
 		}
 	}
 }

@@ -226,6 +226,20 @@ func load(ctx context.Context, tx *pg.Tx, subjects []Subject) (map[Subject][]spa
 	return out, nil
 }
 
+// PayeeNamed gives a payee of the transaction's tenant by its id, or its default one for
+// ""; "" if there is none.
+func PayeeNamed(ctx context.Context, tx *pg.Tx, id string) (payee string, err error) {
+	if id == "" {
+		err = tx.QueryRow(ctx, selectDefault, tx.Tenant).Scan(&payee)
+	} else {
+		err = tx.QueryRow(ctx, `SELECT payee FROM payees WHERE tenant_id = $1 AND payee = $2`, tx.Tenant, id).Scan(&payee)
+	}
+	if pg.IsNoRows(err) {
+		err = nil
+	}
+	return payee, err
+}
+
 // PayeeAt gives who is paid for one ride of the transaction's tenant.
 func PayeeAt(ctx context.Context, tx *pg.Tx, ride Ride) (string, error) {
 	payees, err := PayeesAt(ctx, tx, []Ride{ride})

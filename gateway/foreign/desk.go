@@ -63,8 +63,9 @@ type Config struct {
 	// Tell hands names to the operator that the transaction's tenant itself is.
 	Tell func(ctx context.Context, tx *pg.Tx, names []interbook.Name) error
 	// Listed gives the keys of providers' lists by scheme, also those that went out of
-	// force lately: codes come in late.
-	Listed func(ctx context.Context, tx *pg.Tx) (map[code.SchemeID][]bundle.ForeignRoot, error)
+	// force lately: codes come in late. former are those alone, the last first, also
+	// under names that have another key now.
+	Listed func(ctx context.Context, tx *pg.Tx) (roots, former map[code.SchemeID][]bundle.ForeignRoot, err error)
 }
 
 // A Desk answers for every tenant. It is safe for concurrent use.
@@ -106,13 +107,23 @@ func (d *Desk) scheme(e *Entry) (code.Scheme, error) {
 	return s, nil
 }
 
-// trust gives the foreign keys of an entry, with those that providers' lists name.
-func (e *Entry) trust(listed []bundle.ForeignRoot) *code.Trust {
+// NameOf gives the name of a scheme's key.
+func NameOf(scheme code.SchemeID, r bundle.ForeignRoot) code.KeyName {
+	return code.KeyName{Scheme: scheme, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}
+}
+
+// trust gives the foreign keys of an entry, with those that providers' lists name and
+// named.
+func (e *Entry) trust(listed, gone []bundle.ForeignRoot) code.KeySource {
 	t := &code.Trust{Number: 1}
 	for _, r := range slices.Concat(listed, e.Roots) { // one that was put by hand goes before a list's
-		t.AddForeign(code.KeyName{Scheme: e.Scheme, Owner: r.Owner, List: r.List, Kind: r.Kind, ID: r.ID}, r.Key)
+		t.AddForeign(NameOf(e.Scheme, r), r.Key)
 	}
-	return t
+	former := map[code.KeyName][][]byte{}
+	for _, r := range gone {
+		former[NameOf(e.Scheme, r)] = append(former[NameOf(e.Scheme, r)], r.Key)
+	}
+	return code.WithFormer(t, former)
 }
 
 // Put stores how the tenant of tx has a scheme read, in place of what it said
@@ -231,7 +242,7 @@ func (d *Desk) Register(ctx context.Context, tx *pg.Tx, actor string, regs []Reg
 type reader struct {
 	Entry
 	scheme code.Scheme
-	keys   *code.Trust
+	keys   code.KeySource
 }
 
 // readers gives the tenant's entries by scheme. One that this build cannot read
@@ -241,16 +252,16 @@ func (d *Desk) readers(ctx context.Context, tx *pg.Tx) (map[code.SchemeID]*reade
 	if err != nil {
 		return nil, err
 	}
-	var listed map[code.SchemeID][]bundle.ForeignRoot
+	var listed, former map[code.SchemeID][]bundle.ForeignRoot
 	if len(entries) > 0 {
-		if listed, err = d.Listed(ctx, tx); err != nil {
+		if listed, former, err = d.Listed(ctx, tx); err != nil {
 			return nil, err
 		}
 	}
 	out := make(map[code.SchemeID]*reader, len(entries))
 	for _, e := range entries {
 		if s, err := d.scheme(&e); err == nil {
-			out[e.Scheme] = &reader{e, s, e.trust(listed[e.Scheme])}
+			out[e.Scheme] = &reader{e, s, e.trust(listed[e.Scheme], former[e.Scheme])}
 		}
 	}
 	return out, nil

@@ -145,7 +145,7 @@ func read(readers map[code.SchemeID]*reader, tx *pg.Tx, operator citygate.Tenant
 		return nil, code.ReasonOf(err)
 	}
 	c.Place(q.EventTime.Unix())
-	verdict := e.scheme.Verify(&c, e.keys, nil)
+	verdict := code.VerifyLate(e.scheme, &c, e.keys, nil)
 	if verdict.Outcome == code.Reject {
 		return nil, verdict.Reason
 	}

@@ -94,6 +94,14 @@ func Prepaid(sale citygate.UUID) string { return PrefixPrepaid + sale.String() }
 // for beforehand, until the next window is paid: then it is payable.
 func ProductPayable(payee string) string { return "product_payable:" + payee }
 
+// TillUncleared is what customers paid at a payee's tills, less the provider's fee, and
+// no bill has shown yet.
+func TillUncleared(payee string) string { return PrefixTillUncleared + payee }
+
+// TillPayable is what a payee has earned at its tills, until the next window is paid:
+// then it is payable. A refund afterwards takes it below zero.
+func TillPayable(payee string) string { return "till_payable:" + payee }
+
 // SalesFee is what the provider of a contract kept of products' prices. The
 // seller bears it: no operator's fare was collected.
 func SalesFee(contract string) string { return "sales_fee:" + contract }
@@ -123,6 +131,7 @@ const (
 	PrefixWriteOff            = "writeoff:"
 	PrefixPrepaid             = "prepaid:"
 	PrefixBank                = "bank"
+	PrefixTillUncleared       = "till_uncleared:"
 )
 
 // interbookSide reads the account of an interbook transfer: which tenant it

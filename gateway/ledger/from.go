@@ -22,11 +22,21 @@ import (
 // stored already is [ErrConflict], and nothing is posted. What holds of [Post] in a
 // transaction holds here, and at most one of the two should run in it.
 func PostFrom(ctx context.Context, tx *pg.Tx, at time.Time, query string, args ...any) error {
+	return PostFromWith(ctx, tx, at, "", query, args...)
+}
+
+// PostFromWith is [PostFrom] of a query behind others in one statement: with is one or
+// several of the form "name AS (query)", which may change rows, as what the transfers
+// are about.
+func PostFromWith(ctx context.Context, tx *pg.Tx, at time.Time, with, query string, args ...any) error {
+	if with != "" {
+		with += ", "
+	}
 	at = at.UTC().Truncate(time.Microsecond)
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
 	head := appendParts(nil, "transfer", tx.Tenant.String())
-	taken, net, err := insertFrom(ctx, tx, query, append(args, at, tx.Now, ms[2:], head))
+	taken, net, err := insertFrom(ctx, tx, with, query, append(args, at, tx.Now, ms[2:], head))
 	if err != nil {
 		return err
 	}
@@ -43,11 +53,11 @@ func PostFrom(ctx context.Context, tx *pg.Tx, at time.Time, query string, args .
 
 // insertFrom stores the transfers and gives what they do to each account, in the
 // order in which balances are locked.
-func insertFrom(ctx context.Context, tx *pg.Tx, query string, args []any) (taken bool, net []Balance, err error) {
+func insertFrom(ctx context.Context, tx *pg.Tx, with, query string, args []any) (taken bool, net []Balance, err error) {
 	n := len(args) - 4
 	p := func(i int) string { return "$" + strconv.Itoa(n+i) }
 	rows, err := tx.Query(ctx, fmt.Sprintf(`
-		WITH given AS (%s), named AS (
+		WITH %sgiven AS (%s), named AS (
 			SELECT debit, credit, amount, currency, code, event, business_date, sha256(%s || %s || %s || '\x0130'::bytea) AS sum FROM given
 		), made AS (
 			SELECT encode(%s || set_byte(set_byte(substring(sum FROM 1 FOR 10), 0, (get_byte(sum, 0) & 15) | 112), 2, (get_byte(sum, 2) & 63) | 128), 'hex')::uuid AS id,
@@ -64,7 +74,7 @@ func insertFrom(ctx context.Context, tx *pg.Tx, query string, args []any) (taken
 			SELECT debit AS account, currency, amount AS debit, 0::bigint AS credit FROM new
 			UNION ALL SELECT credit, currency, 0, amount FROM new) AS m
 		GROUP BY account, currency ORDER BY account, currency`,
-		query, p(4)+"::bytea", part("event"), part("code"), p(3)+"::bytea", p(1), p(2)), args...)
+		with, query, p(4)+"::bytea", part("event"), part("code"), p(3)+"::bytea", p(1), p(2)), args...)
 	if err == nil {
 		net, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Balance])
 	}

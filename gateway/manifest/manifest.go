@@ -189,6 +189,9 @@ type Tariff struct {
 	From   time.Time `json:"from"`
 	File   string    `json:"file,omitempty"` // relative to the manifest
 	Tariff Raw       `json:"tariff,omitempty"`
+	// WithdrawLater withdraws the versions that have not begun and would begin then or
+	// later. Take them out of the file.
+	WithdrawLater bool `json:"withdraw_later,omitempty"`
 }
 
 // Raw is a part whose form another package knows, as JSON.

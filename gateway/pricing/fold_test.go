@@ -337,3 +337,48 @@ func TestRightsAreUsedBeforeMoney(t *testing.T) {
 		return nil
 	})
 }
+
+// TestWhatHeldAtTheFirstTapPricesTheRide: a concession that expires, and a tariff
+// that changes, while a ride is under way do not touch it, whichever of its taps is
+// uploaded first; the next ride has what holds then.
+func TestWhatHeldAtTheFirstTapPricesTheRide(t *testing.T) {
+	version := func(v, adult int, more string) *fare.Tariff {
+		tariff, err := fare.ParseTariff(fmt.Appendf(nil, `{"name":"metro","version":%d,"currency":"CNY","categories":{"default":"adult","proof":{"student":"adult"}},
+			"rules":[{"id":"od","routes":["M"],"table":{"stops":["A","B"],"amounts":{"adult":[-1,%d,%[2]d,-1],"student":[-1,%[3]d,%[3]d,-1]}}}],
+			%[4]s"incomplete":{"mode":"max_from_stop"},"same_stop":{},"rounding":{}}`, v, adult, adult/2, more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tariff
+	}
+	on := func(k int) Tap { return tapAt(2, 7, 1, uint64(k), tap.On, k*100, "A") }
+	off := func(k int) Tap { return tapAt(2, 7, 2, uint64(k), tap.Off, k*100+20, "B") }
+	for _, c := range []struct {
+		name, more string
+		uploads    []Tap
+	}{
+		{"as they came", "", []Tap{on(1), off(1), on(2), off(2), on(3), off(3)}},
+		{"exits first", "", []Tap{off(3), off(2), off(1), on(3), on(2), on(1)}},
+		{"exits first, with a cap", `"caps":[{"id":"day","period":{"kind":"day"},"amounts":{"adult":5000}}],`, []Tap{off(3), off(2), off(1), on(3), on(2), on(1)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.in(t, metro, func(tx *pg.Tx) error {
+				if err := Publish(t.Context(), tx, "test", version(2, 300, c.more), w.now); err != nil {
+					return err
+				}
+				// The proof ends during the first ride, the tariff changes during the second.
+				student := Grant{Rider: citygate.Rider{Issuer: 2, Index: 7}, Category: "student", Until: w.now.Add(110 * time.Minute), Evidence: "school 4"}
+				if _, err := w.engine.GiveRight(t.Context(), tx, "test", student); err != nil {
+					return err
+				}
+				return Publish(t.Context(), tx, "test", version(3, 900, c.more), w.now.Add(210*time.Minute))
+			})
+			w.upload(t, c.uploads...)
+			if got := w.fares(t); !slices.Equal(got, []int64{150, 300, 900}) {
+				t.Errorf("fares %v; want the student's, the old tariff's and the new one's", got)
+			}
+			w.check(t)
+		})
+	}
+}

@@ -27,6 +27,11 @@ type GiveBack struct {
 	Void     bool
 	Goodwill int64 // minor units; 0 with Void
 	Reason   string
+
+	// Alone says whether one person may decide that so much of a fare goes back in all;
+	// nil = nobody needs to be asked, or a second person was. It is called inside the
+	// transaction.
+	Alone func(ctx context.Context, tx *pg.Tx, sum int64) (bool, error)
 }
 
 // A gift is what was given back of a journey.
@@ -131,6 +136,19 @@ func (r *run) keepGift(ctx context.Context, actor string, s *stored, b GiveBack)
 	case s.state != statePriced || b.Void && b.Goodwill != 0 || !b.Void && (b.Goodwill <= 0 || b.Goodwill > s.amount):
 		return false, ErrGiveBack.Explain("it is %s, and its fare is %d now", s.state, s.amount)
 	}
+	if b.Alone != nil {
+		given, _, err := GivenBack(ctx, r.tx, b.Journey, b.Name)
+		if err != nil {
+			return false, err
+		}
+		alone, err := b.Alone(ctx, r.tx, given+b.amountOf(s.amount))
+		if err != nil {
+			return false, err
+		}
+		if !alone {
+			return false, ErrGiveBack.Explain("%d went back by now: for more a second person is needed; ask again", given)
+		}
+	}
 	if _, err := r.tx.Exec(ctx, `
 		INSERT INTO fare_refunds (tenant_id, journey_id, order_key, kind, amount, reason, actor, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		int64(r.tx.Tenant), b.Journey, b.Name, kind, b.Goodwill, b.Reason, actor, r.tx.Now); err != nil {
@@ -138,6 +156,23 @@ func (r *run) keepGift(ctx context.Context, actor string, s *stored, b GiveBack)
 	}
 	return true, r.tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "fare.refund", Object: b.Journey.Text(Prefix),
 		After: map[string]any{"kind": kind, "amount": b.Goodwill, "reason": b.Reason, "name": b.Name}})
+}
+
+// amountOf gives what leaves of a fare: of a void one all of it as it stands.
+func (b *GiveBack) amountOf(fare int64) int64 {
+	if b.Void {
+		return fare
+	}
+	return b.Goodwill
+}
+
+// GivenBack gives how much of a journey's fare went back by goodwill, and whether the
+// journey has a refund of the name.
+func GivenBack(ctx context.Context, tx *pg.Tx, journey citygate.UUID, name string) (sum int64, named bool, err error) {
+	err = tx.QueryRow(ctx, `
+		SELECT coalesce(sum(amount), 0)::bigint, coalesce(bool_or(order_key = $3), false) FROM fare_refunds WHERE tenant_id = $1 AND journey_id = $2`,
+		int64(tx.Tenant), journey, name).Scan(&sum, &named)
+	return sum, named, err
 }
 
 // FareOf gives what a journey costs now, in minor units: the most that can be given

@@ -23,18 +23,20 @@ var (
 // cellMin is how many riders at least are behind every number of a simulation.
 const cellMin = 10
 
-// A Simulation is what a day would have cost by a draft of the tariff.
+// A Simulation is what a day would have cost by a draft of the tariff. In one answer no
+// number that fewer than 10 riders are behind is told, and none from which one
+// follows; -1 stands for it. Whoever may try drafts at will and subtracts answers
+// learns more: trying is for those who may change the tariff.
 type Simulation struct {
 	Date     citygate.Date
-	Journeys int  // of the day that are decided
+	Journeys int  // that both price
 	Riders   int  // who took them
-	Partial  bool // there were more journeys than the limit; riders are whole
+	Partial  bool // there were more riders than journeys could be priced for; riders are whole
 	Before   int64
-	After    int64 // minor units, over the journeys that both price
-	Unknown  int   // journeys that are priced and that the draft cannot price
-	Known    int   // journeys that are set aside and that the draft prices
-	// Riders who would have paid less, more and the same over the day; -1 where the
-	// number is withheld, being below 10 or following from one that is.
+	After    int64 // minor units, over these journeys
+	Unknown  int   // further journeys, that are priced and that the draft cannot price
+	Known    int   // further journeys, that are set aside and that the draft prices
+	// Riders who would have paid less, more and the same over the day.
 	Winners, Losers, Same int
 	Groups                []SimulatedGroup // by category, the largest first
 }
@@ -47,14 +49,22 @@ type SimulatedGroup struct {
 	Journeys int
 	Before   int64
 	After    int64
+
+	sole int // riders whose first journey of the day is of the group: nobody is in two
 }
 
 // Simulate prices the journeys that began on a business date as if the draft had
 // been the tariff on that day: from the same taps, in the order of each rider's
 // rides, with caps, transfers and rights, by the code that prices. What riders had
-// ridden before counts as it was. It keeps nothing. Riders are taken until limit
-// journeys are reached.
+// ridden before counts as it was. It keeps nothing. Riders are taken whole, 500 at a
+// time, until limit journeys are reached; what it holds in memory does not grow with
+// the day.
 func (e *Engine) Simulate(ctx context.Context, tenant citygate.TenantID, draft *fare.Tariff, date citygate.Date, limit int) (Simulation, error) {
+	return e.simulateBy(ctx, tenant, draft, date, limit, simulatedRiders)
+}
+
+// simulateBy is Simulate with as many riders at a time as page says.
+func (e *Engine) simulateBy(ctx context.Context, tenant citygate.TenantID, draft *fare.Tariff, date citygate.Date, limit, page int) (Simulation, error) {
 	out := Simulation{Date: date}
 	home, err := e.home(ctx, tenant)
 	if err != nil {
@@ -64,14 +74,14 @@ func (e *Engine) Simulate(ctx context.Context, tenant citygate.TenantID, draft *
 		return out, ErrSimulation.Explain("the draft is in %s, the tenant's books in %s", draft.Currency, home.Currency)
 	}
 	from, until := home.calendar.Window(date)
-	var t tally
+	t := tally{groups: make(map[string]*SimulatedGroup)}
 	for after := (citygate.Rider{}); ; {
 		var riders []citygate.Rider
-		var here tally
+		var rides []simulated
+		full := t.seen >= limit
 		err := e.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
-			here = tally{}
-			if from.After(tx.Now) {
-				return ErrSimulation.Explain("%s has not begun", date)
+			if until.After(tx.Now) {
+				return ErrSimulation.Explain("%s is not over", date)
 			}
 			r, err := e.begin(ctx, tx, home)
 			if err != nil {
@@ -79,10 +89,10 @@ func (e *Engine) Simulate(ctx context.Context, tenant citygate.TenantID, draft *
 			}
 			r.prices = r.prices.with(draft, from.UnixMilli(), until.UnixMilli())
 			r.foldsFrom = min(r.foldsFrom, r.prices.foldsFrom())
-			if riders, err = ridersOf(ctx, tx, from, until, after); err != nil || len(riders) == 0 {
+			if riders, err = ridersOf(ctx, tx, from, until, after, page); err != nil || len(riders) == 0 || full {
 				return err
 			}
-			if err := r.simulate(ctx, riders, from, until, &here); err != nil {
+			if rides, err = r.simulate(ctx, riders, from, until); err != nil {
 				return err
 			}
 			return errLooked
@@ -90,14 +100,11 @@ func (e *Engine) Simulate(ctx context.Context, tenant citygate.TenantID, draft *
 		if err != nil && !errors.Is(err, errLooked) {
 			return out, err
 		}
-		t.add(here)
-		if len(riders) == 0 {
+		if out.Partial = full && len(riders) > 0; full || len(riders) == 0 {
 			break
 		}
-		if after = riders[len(riders)-1]; len(t.rides) >= limit {
-			out.Partial = true
-			break
-		}
+		t.add(rides)
+		after = riders[len(riders)-1]
 	}
 	return out, t.into(&out)
 }
@@ -132,11 +139,11 @@ const (
 const simulatedRiders = 500 // riders of one transaction
 
 // ridersOf gives riders behind one who have decided journeys in a time, in order.
-func ridersOf(ctx context.Context, tx *pg.Tx, from, until time.Time, after citygate.Rider) ([]citygate.Rider, error) {
+func ridersOf(ctx context.Context, tx *pg.Tx, from, until time.Time, after citygate.Rider, page int) ([]citygate.Rider, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT DISTINCT issuer, list, idx FROM journeys WHERE tenant_id = $1 AND starts_at >= $2 AND starts_at < $3 AND state IN ('priced', 'set_aside') AND issuer <> 0
 		AND (issuer, list, idx) > ($4, $5, $6) ORDER BY issuer, list, idx LIMIT $7`,
-		int64(tx.Tenant), from, until, int32(after.Issuer), int32(after.List), int64(after.Index), simulatedRiders)
+		int64(tx.Tenant), from, until, int32(after.Issuer), int32(after.List), int64(after.Index), page)
 	if err != nil {
 		return nil, err
 	}
@@ -156,24 +163,90 @@ type simulated struct {
 	before, after int64
 }
 
-type tally struct{ rides []simulated }
+// A tally adds up what rides cost, all rides of a rider at once.
+type tally struct {
+	seen                       int // journeys
+	unknownRiders, knownRiders int
+	unknown, known             int
+	journeys                   int
+	before, after              int64
+	winners, losers, same      int
+	groups                     map[string]*SimulatedGroup
+}
 
-func (t *tally) add(o tally) { t.rides = append(t.rides, o.rides...) }
+// add adds the rides of riders of whom it has seen none.
+func (t *tally) add(rides []simulated) {
+	slices.SortStableFunc(rides, func(a, b simulated) int { return a.rider.Compare(b.rider) })
+	for len(rides) > 0 {
+		n := 1
+		for n < len(rides) && rides[n].rider == rides[0].rider {
+			n++
+		}
+		t.rider(rides[:n])
+		rides = rides[n:]
+	}
+}
+
+// rider adds the rides of one rider.
+func (t *tally) rider(rides []simulated) {
+	var before, after int64
+	var unknown, known int
+	var in []*SimulatedGroup
+	for i := range rides {
+		s := &rides[i]
+		switch {
+		case s.was && !s.is:
+			unknown++
+		case !s.was && s.is:
+			known++
+		case s.was:
+			before, after = before+s.before, after+s.after
+			g := t.groups[s.category]
+			if g == nil {
+				g = &SimulatedGroup{Category: s.category}
+				t.groups[s.category] = g
+			}
+			if !slices.Contains(in, g) {
+				in = append(in, g)
+				g.Riders++
+			}
+			t.journeys++
+			g.Journeys, g.Before, g.After = g.Journeys+1, g.Before+s.before, g.After+s.after
+		}
+	}
+	t.seen += len(rides)
+	t.unknown, t.known = t.unknown+unknown, t.known+known
+	t.unknownRiders, t.knownRiders = t.unknownRiders+min(unknown, 1), t.knownRiders+min(known, 1)
+	if len(in) == 0 {
+		return
+	}
+	in[0].sole++
+	t.before, t.after = t.before+before, t.after+after
+	switch {
+	case after < before:
+		t.winners++
+	case after > before:
+		t.losers++
+	default:
+		t.same++
+	}
+}
 
 // simulate prices the day's journeys of riders.
-func (r *run) simulate(ctx context.Context, riders []citygate.Rider, from, until time.Time, t *tally) error {
+func (r *run) simulate(ctx context.Context, riders []citygate.Rider, from, until time.Time) ([]simulated, error) {
 	issuers, lists, indices := riderColumns(riders)
 	rows, err := collectJourneys(r.tx.Query(ctx, `
 		SELECT `+journeyColumns+` FROM unnest($2::int[], $3::int[], $4::bigint[]) AS u (issuer, list, idx) CROSS JOIN LATERAL (
 			SELECT * FROM journeys WHERE tenant_id = $1 AND issuer = u.issuer AND list = u.list AND idx = u.idx AND starts_at >= $5 AND starts_at < $6
 			AND state IN ('priced', 'set_aside') OFFSET 0) AS j`, int64(r.tx.Tenant), issuers, lists, indices, from, until))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	changes, err := r.derive(ctx, rows)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	rides := make([]simulated, 0, len(rows))
 	for i := range rows {
 		c := changes[rows[i].id]
 		if c == nil {
@@ -181,98 +254,69 @@ func (r *run) simulate(ctx context.Context, riders []citygate.Rider, from, until
 		}
 		_, d, err := r.outcome(ctx, *c)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		t.rides = append(t.rides, simulated{rider: rows[i].rider, category: string(d.Explanation.Category), was: rows[i].state == statePriced, is: d.Known,
+		rides = append(rides, simulated{rider: rows[i].rider, category: string(d.Explanation.Category), was: rows[i].state == statePriced, is: d.Known,
 			before: rows[i].amount, after: d.Amount.Minor})
 	}
-	return nil
+	return rides, nil
 }
 
-// into adds up.
+// into gives what may be told of the sums.
 func (t *tally) into(out *Simulation) error {
-	type balance struct{ before, after int64 }
-	riders := make(map[citygate.Rider]*balance)
-	groups := make(map[string]*SimulatedGroup)
-	members := make(map[string]map[citygate.Rider]bool)
-	for i := range t.rides {
-		s := &t.rides[i]
-		out.Journeys++
-		if riders[s.rider] == nil {
-			riders[s.rider] = new(balance)
+	riders := t.winners + t.losers + t.same
+	if riders < cellMin {
+		if t.unknownRiders >= cellMin {
+			return ErrFewRiders.Explain("of those who did, the draft cannot price the journeys of %d; it prices those of fewer than %d", t.unknownRiders, cellMin)
 		}
-		switch {
-		case s.was && !s.is:
-			out.Unknown++
-			continue
-		case !s.was && s.is:
-			out.Known++
-			continue
-		case !s.was:
-			continue
-		}
-		out.Before += s.before
-		out.After += s.after
-		b := riders[s.rider]
-		b.before, b.after = b.before+s.before, b.after+s.after
-		g := groups[s.category]
-		if g == nil {
-			g = &SimulatedGroup{Category: s.category}
-			groups[s.category], members[s.category] = g, make(map[citygate.Rider]bool)
-		}
-		members[s.category][s.rider] = true
-		g.Journeys, g.Before, g.After = g.Journeys+1, g.Before+s.before, g.After+s.after
-	}
-	if out.Riders = len(riders); out.Riders < cellMin {
 		return ErrFewRiders
 	}
-	for _, b := range riders {
-		switch {
-		case b.after < b.before:
-			out.Winners++
-		case b.after > b.before:
-			out.Losers++
-		default:
-			out.Same++
-		}
-	}
+	out.Riders, out.Journeys, out.Before, out.After = riders, t.journeys, t.before, t.after
+	out.Winners, out.Losers, out.Same = t.winners, t.losers, t.same
 	withhold(&out.Winners, &out.Losers, &out.Same)
-	for name, g := range groups {
-		g.Riders = len(members[name])
+	if out.Unknown = t.unknown; t.unknown > 0 && t.unknownRiders < cellMin {
+		out.Unknown = -1
+	}
+	if out.Known = t.known; t.known > 0 && t.knownRiders < cellMin {
+		out.Known = -1
+	}
+	for _, g := range t.groups {
 		out.Groups = append(out.Groups, *g)
 	}
 	slices.SortFunc(out.Groups, func(a, b SimulatedGroup) int {
-		return cmp.Or(cmp.Compare(b.Riders, a.Riders), cmp.Compare(a.Category, b.Category))
+		return cmp.Or(cmp.Compare(b.sole, a.sole), cmp.Compare(a.Category, b.Category))
 	})
-	// The smallest are put together until there are enough, and one more where the
-	// rest would follow from the total.
-	for n := len(out.Groups); n > 1 && out.Groups[n-1].Riders < cellMin; n = len(out.Groups) {
+	// The smallest are put together until there are enough: what one of them has
+	// does not follow from the total.
+	for n := len(out.Groups); n > 1 && out.Groups[n-1].sole < cellMin; n = len(out.Groups) {
 		a, b := &out.Groups[n-2], out.Groups[n-1]
-		*a = SimulatedGroup{Riders: a.Riders + b.Riders, Journeys: a.Journeys + b.Journeys, Before: a.Before + b.Before, After: a.After + b.After}
+		*a = SimulatedGroup{Riders: a.Riders + b.Riders, Journeys: a.Journeys + b.Journeys, Before: a.Before + b.Before, After: a.After + b.After, sole: a.sole + b.sole}
 		out.Groups = out.Groups[:n-1]
 	}
 	return nil
 }
 
-// withhold takes out numbers from 1 to 9, and where that is one the smallest other,
-// from which and the total it would follow.
+// withhold takes out numbers of riders from 1 to 9, and the smallest others until no
+// fewer than 10 riders are in those taken out: their sum follows from the total, and
+// each is at least 1, as nobody is told to be nobody.
 func withhold(cells ...*int) {
-	hidden := 0
+	sum, hidden := 0, 0
+	hide := func(c *int) { sum, hidden, *c = sum+*c, hidden+1, -1 }
 	for _, c := range cells {
 		if *c > 0 && *c < cellMin {
-			*c, hidden = -1, hidden+1
+			hide(c)
 		}
 	}
-	if hidden != 1 {
-		return
-	}
-	var least *int
-	for _, c := range cells {
-		if *c >= 0 && (least == nil || *c < *least) && *c > 0 {
-			least = c
+	for hidden == 1 || hidden > 0 && sum < cellMin {
+		var least *int
+		for _, c := range cells {
+			if *c > 0 && (least == nil || *c < *least) {
+				least = c
+			}
 		}
-	}
-	if least != nil {
-		*least = -1
+		if least == nil {
+			return
+		}
+		hide(least)
 	}
 }

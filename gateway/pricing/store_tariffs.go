@@ -16,9 +16,14 @@ import (
 
 // The refusals of Publish.
 var (
-	ErrTariffExists = &citygate.Code{Name: "pricing.tariff_exists", Kind: citygate.Conflict, Title: "The tenant has this tariff version with other content. Publish the change as a new version."}
-	ErrTariffDate   = &citygate.Code{Name: "pricing.tariff_date", Kind: citygate.Invalid, Title: "A tariff version must begin in the future and after all others; only a tenant's first may begin in the past."}
+	ErrTariffExists    = &citygate.Code{Name: "pricing.tariff_exists", Kind: citygate.Conflict, Title: "The tenant has this tariff version with other content. Publish the change as a new version."}
+	ErrTariffDate      = &citygate.Code{Name: "pricing.tariff_date", Kind: citygate.Invalid, Title: "A tariff version must begin in the future and after all others; only a tenant's first may begin in the past. To put it before versions that have not begun, say that they are withdrawn (withdraw_later)."}
+	ErrTariffWithdrawn = &citygate.Code{Name: "pricing.tariff_withdrawn", Kind: citygate.Conflict, Title: "The version was withdrawn before it began. Publish what it said under the next number."}
 )
+
+// withdrawBefore is how long at least before it begins a version can be withdrawn: taps
+// of readers whose clocks are ahead may be being priced by it.
+const withdrawBefore = 10 * time.Minute
 
 type tariffKey struct {
 	tenant  citygate.TenantID
@@ -47,7 +52,7 @@ func (l priceList) at(ms int64) *fare.Tariff {
 // priceList reads the tenant's versions. Their bodies never change and are
 // read once.
 func (e *Engine) priceList(ctx context.Context, tx *pg.Tx) (priceList, error) {
-	rows, err := tx.Query(ctx, `SELECT version FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+	rows, err := tx.Query(ctx, `SELECT version FROM tariffs WHERE tenant_id = $1 AND withdrawn_at IS NULL ORDER BY valid_from`, int64(tx.Tenant))
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +90,16 @@ func (e *Engine) priceList(ctx context.Context, tx *pg.Tx) (priceList, error) {
 // Publish stores a version of the tenant's tariff, valid from an instant on.
 // The same version with the same content and instant is no error.
 func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, validFrom time.Time) error {
+	return publish(ctx, tx, actor, t, validFrom, false)
+}
+
+// PublishInstead is Publish, and withdraws the versions that have not begun and would
+// begin at that instant or later.
+func PublishInstead(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, validFrom time.Time) error {
+	return publish(ctx, tx, actor, t, validFrom, true)
+}
+
+func publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, validFrom time.Time, instead bool) error {
 	validFrom = validFrom.UTC().Truncate(time.Millisecond)
 	body, err := t.Encode()
 	if err != nil {
@@ -100,35 +115,37 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 		ON CONFLICT (tenant_id) DO UPDATE SET published_at = excluded.published_at`, int64(tx.Tenant), tx.Now); err != nil {
 		return err
 	}
-	rows, err := tx.Query(ctx, `SELECT version, valid_from, digest FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+	all, err := heads(ctx, tx)
 	if err != nil {
 		return err
 	}
-	var (
-		n, last int64
-		from    time.Time
-		old     []byte
-		found   error
-		known   bool
-		latest  time.Time
-	)
-	if _, err := pgx.ForEachRow(rows, []any{&n, &from, &old}, func() error {
-		if uint64(n) == t.Version {
-			known = true
-			if string(old) != string(digest[:]) || !from.Equal(validFrom) {
-				found = ErrTariffExists.Because(nil, "version %d", n)
-			}
+	var last uint64
+	var latest time.Time
+	var withdrawn []int64
+	for _, h := range all {
+		switch {
+		case h.version != t.Version:
+		case h.withdrawn:
+			return ErrTariffWithdrawn.Because(nil, "version %d", t.Version)
+		case h.digest != digest || !h.from.Equal(validFrom):
+			return ErrTariffExists.Because(nil, "version %d", t.Version)
+		default:
+			return nil
 		}
-		last, latest = max(last, n), from
-		return nil
-	}); err != nil || known {
-		if err == nil {
-			err = found
+		last = max(last, h.version)
+		switch {
+		case h.withdrawn:
+		case instead && !h.from.Before(validFrom) && h.from.After(tx.Now.Add(withdrawBefore)):
+			withdrawn = append(withdrawn, int64(h.version))
+		default:
+			latest = h.from
 		}
-		return err
 	}
-	if last > 0 && (!validFrom.After(latest) || validFrom.Before(tx.Now) || int64(t.Version) < last) {
-		return ErrTariffDate.Explain("version %d from %s; version %d begins at %s", t.Version, validFrom.Format(time.RFC3339), last, latest.UTC().Format(time.RFC3339))
+	if last > 0 && (!validFrom.After(latest) || validFrom.Before(tx.Now) || t.Version < last) {
+		return ErrTariffDate.Explain("version %d from %s; the last is version %d, and one begins at %s", t.Version, validFrom.Format(time.RFC3339), last, latest.UTC().Format(time.RFC3339))
+	}
+	if err := withdraw(ctx, tx, actor, t, withdrawn); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, `
 		INSERT INTO tariffs (tenant_id, version, valid_from, body, digest, created_at) VALUES ($1, $2, $3, $4::jsonb, $5, $6)
@@ -140,27 +157,72 @@ func Publish(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, valid
 		After: map[string]any{"version": t.Version, "valid_from": validFrom, "digest": hex.EncodeToString(digest[:])}})
 }
 
+// A head is what Publish asks of a version.
+type head struct {
+	version   uint64
+	from      time.Time
+	digest    [32]byte
+	withdrawn bool
+}
+
+// heads gives the tenant's versions, the one that begins first first.
+func heads(ctx context.Context, tx *pg.Tx) ([]head, error) {
+	rows, err := tx.Query(ctx, `SELECT version, valid_from, digest, withdrawn_at IS NOT NULL FROM tariffs WHERE tenant_id = $1 ORDER BY valid_from`, int64(tx.Tenant))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (h head, err error) {
+		var n int64
+		var digest []byte
+		err = row.Scan(&n, &h.from, &digest, &h.withdrawn)
+		h.version = uint64(n)
+		copy(h.digest[:], digest)
+		return h, err
+	})
+}
+
+// withdraw takes versions back that have not begun, for t.
+func withdraw(ctx context.Context, tx *pg.Tx, actor string, t *fare.Tariff, versions []int64) error {
+	if len(versions) == 0 {
+		return nil
+	}
+	var ridden bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM journeys WHERE tenant_id = $1 AND starts_at >= (SELECT min(valid_from) FROM tariffs WHERE tenant_id = $1 AND version = ANY($2)))`,
+		int64(tx.Tenant), versions).Scan(&ridden); err != nil {
+		return err
+	}
+	if ridden {
+		return ErrTariffDate.Explain("a ride was priced by one of the versions %d already: its reader's clock is ahead", versions)
+	}
+	if _, err := tx.Exec(ctx, `UPDATE tariffs SET withdrawn_at = $3 WHERE tenant_id = $1 AND version = ANY($2) AND withdrawn_at IS NULL`, int64(tx.Tenant), versions, tx.Now); err != nil {
+		return err
+	}
+	return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.withdraw", Object: t.Name, After: map[string]any{"withdrawn": versions, "for": t.Version}})
+}
+
 // ErrNoVersion says that there is no such version to go back to.
 var ErrNoVersion = &citygate.Code{Name: "pricing.no_version", Kind: citygate.NotFound, Title: "The tenant has no tariff version of that number. Read the list of versions."}
 
 // RestoreTariff publishes what an earlier version said as the next one, valid from an
-// instant on: nothing that was published changes. It gives the new version.
-func RestoreTariff(ctx context.Context, tx *pg.Tx, actor string, version uint64, validFrom time.Time) (Published, error) {
-	all, err := Tariffs(ctx, tx)
+// instant on: nothing that was published changes, but with instead versions to come are
+// withdrawn as by [PublishInstead]. It gives the new version.
+func RestoreTariff(ctx context.Context, tx *pg.Tx, actor string, version uint64, validFrom time.Time, instead bool) (Published, error) {
+	all, err := heads(ctx, tx)
 	if err != nil {
 		return Published{}, err
 	}
-	var found *fare.Tariff
 	last := uint64(0)
-	for i := range all {
-		if last = max(last, all[i].Tariff.Version); all[i].Tariff.Version == version {
-			found = all[i].Tariff
-		}
+	for _, h := range all {
+		last = max(last, h.version)
 	}
-	if found == nil {
+	found, ok, err := Tariff(ctx, tx, version)
+	if err != nil {
+		return Published{}, err
+	}
+	if !ok {
 		return Published{}, ErrNoVersion.Because(nil, "version %d", version)
 	}
-	raw, err := found.Encode()
+	raw, err := found.Tariff.Encode()
 	if err != nil {
 		return Published{}, err
 	}
@@ -172,22 +234,24 @@ func RestoreTariff(ctx context.Context, tx *pg.Tx, actor string, version uint64,
 	if err := next.Compile(); err != nil {
 		return Published{}, err
 	}
-	if err := Publish(ctx, tx, actor, next, validFrom); err != nil {
+	if err := publish(ctx, tx, actor, next, validFrom, instead); err != nil {
 		return Published{}, err
 	}
-	return Published{validFrom.UTC().Truncate(time.Millisecond), next}, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.restore", Object: found.Name,
+	return Published{From: validFrom.UTC().Truncate(time.Millisecond), Tariff: next}, tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "tariff.restore", Object: next.Name,
 		After: map[string]any{"restored": version, "version": next.Version, "valid_from": validFrom}})
 }
 
 // A Published is one version of a tenant's tariff.
 type Published struct {
-	From   time.Time
-	Tariff *fare.Tariff
+	From      time.Time
+	Withdrawn time.Time // zero, or when it was taken back before it began
+	Tariff    *fare.Tariff
 }
 
-// Tariffs gives every version of the tenant's tariff, the first one first.
+// Tariffs gives every version of the tenant's tariff that holds, held or is to hold,
+// the first one first.
 func Tariffs(ctx context.Context, tx *pg.Tx) ([]Published, error) {
-	rows, err := tx.Query(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 ORDER BY version`, int64(tx.Tenant))
+	rows, err := tx.Query(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 AND withdrawn_at IS NULL ORDER BY version`, int64(tx.Tenant))
 	if err != nil {
 		return nil, err
 	}
@@ -204,23 +268,28 @@ func Tariffs(ctx context.Context, tx *pg.Tx) ([]Published, error) {
 
 // A TariffVersion is a version of the tenant's prices without them.
 type TariffVersion struct {
-	Version uint64
-	From    time.Time
+	Version   uint64
+	From      time.Time
+	Withdrawn time.Time // zero, or when it was taken back before it began
 }
 
 // TariffVersions gives versions behind after, those that begin to hold in a time,
 // in the order of their numbers.
 func TariffVersions(ctx context.Context, tx *pg.Tx, after uint64, page pg.Span) ([]TariffVersion, error) {
 	args := append(pg.Of(tx.Tenant, page), int64(after))
-	rows, err := tx.Query(ctx, `SELECT version, valid_from FROM tariffs WHERE tenant_id = $1 AND version > $6 AND ($2::timestamptz IS NULL OR valid_from > $2)
+	rows, err := tx.Query(ctx, `SELECT version, valid_from, withdrawn_at FROM tariffs WHERE tenant_id = $1 AND version > $6 AND ($2::timestamptz IS NULL OR valid_from > $2)
 		AND ($3::timestamptz IS NULL OR valid_from >= $3) AND ($4::timestamptz IS NULL OR valid_from < $4) ORDER BY version LIMIT $5::bigint`, args...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (v TariffVersion, err error) {
 		var number int64
-		err = r.Scan(&number, &v.From)
+		var withdrawn *time.Time
+		err = r.Scan(&number, &v.From, &withdrawn)
 		v.Version, v.From = uint64(number), v.From.UTC()
+		if withdrawn != nil {
+			v.Withdrawn = withdrawn.UTC()
+		}
 		return v, err
 	})
 }
@@ -228,7 +297,8 @@ func TariffVersions(ctx context.Context, tx *pg.Tx, after uint64, page pg.Span) 
 // Tariff gives one version of the tenant's prices; ok is false where there is none.
 func Tariff(ctx context.Context, tx *pg.Tx, version uint64) (p Published, ok bool, err error) {
 	var body string
-	err = tx.QueryRow(ctx, `SELECT body, valid_from FROM tariffs WHERE tenant_id = $1 AND version = $2`, int64(tx.Tenant), int64(version)).Scan(&body, &p.From)
+	var withdrawn *time.Time
+	err = tx.QueryRow(ctx, `SELECT body, valid_from, withdrawn_at FROM tariffs WHERE tenant_id = $1 AND version = $2`, int64(tx.Tenant), int64(version)).Scan(&body, &p.From, &withdrawn)
 	if pg.IsNoRows(err) {
 		return p, false, nil
 	}
@@ -236,6 +306,9 @@ func Tariff(ctx context.Context, tx *pg.Tx, version uint64) (p Published, ok boo
 		return p, false, err
 	}
 	p.From = p.From.UTC()
+	if withdrawn != nil {
+		p.Withdrawn = withdrawn.UTC()
+	}
 	p.Tariff, err = fare.ParseTariff([]byte(body))
 	return p, err == nil, err
 }

@@ -55,8 +55,13 @@ type Payment struct {
 	Amount      int64         // positive
 	Currency    citygate.Currency
 	Fee         int64 // what the provider keeps of a charge or for a reversal; zero for a refund
+	FeeUnsaid   bool  // of a payment that was taken back: nobody has said its fee
 	State       State
 	FinalAt     time.Time
+
+	// Unnamed is what of a charge went back as it was reversed, while no bill has said
+	// what it calls that.
+	Unnamed int64
 
 	// Pays is what the payer paid in his own currency, and Guaranteed whether the
 	// provider promised to settle what was asked for; zero where there was no quote.

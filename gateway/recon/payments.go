@@ -30,12 +30,19 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 	if err != nil {
 		return nil, err
 	}
+	unnamed, err := collect.UnnamedReturns(ctx, tx, contract, ourIDs)
+	if err != nil {
+		return nil, err
+	}
 	payments := make([]Payment, 0, len(entries))
 	for _, e := range entries {
 		if e.Contract != contract {
 			continue
 		}
 		p := payment(e)
+		if !e.Refund {
+			p.Unnamed = unnamed[e.OurID]
+		}
 		if q, ok := quotes[e.OurID]; ok {
 			p.Pays, p.Guaranteed = q.Pays, q.Rate.Guaranteed
 		}
@@ -44,7 +51,7 @@ func (Payments) Named(ctx context.Context, tx *pg.Tx, contract string, ourIDs []
 	taken, err := collect.Reversed(ctx, tx, contract, ourIDs)
 	for _, r := range taken {
 		payments = append(payments, Payment{ChargeID: r.Charge, RefundID: r.ID, OurID: r.Reference, ChargeOurID: r.ChargeOurID,
-			Amount: -r.Amount.Minor, Currency: r.Amount.Currency, Fee: r.Fee, State: Succeeded, FinalAt: r.At})
+			Amount: -r.Amount.Minor, Currency: r.Amount.Currency, Fee: r.Fee, FeeUnsaid: r.FeeUnsaid, State: Succeeded, FinalAt: r.At})
 	}
 	return payments, err
 }
@@ -55,6 +62,15 @@ func (p Payments) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines
 	proofs := make([]collect.BillProof, 0, len(lines))
 	for i := range lines {
 		l := &lines[i]
+		if l.Refund {
+			said, err := p.Collector.FeeByBill(ctx, tx, contract, l.names(), citygate.Money{Minor: l.Amount, Currency: l.Currency}, l.Fee)
+			if err != nil {
+				return err
+			}
+			if said {
+				continue
+			}
+		}
 		if l.Reversed {
 			if err := p.Collector.ReverseByBill(ctx, tx, collect.Reversal{Contract: contract, Reference: l.RefundID, Charge: l.OurID,
 				Amount: citygate.Money{Minor: -l.Amount, Currency: l.Currency}, Fee: l.Fee}); err != nil {
@@ -62,7 +78,7 @@ func (p Payments) Resolve(ctx context.Context, tx *pg.Tx, contract string, lines
 			}
 			continue
 		}
-		proofs = append(proofs, collect.BillProof{OurID: l.names(), Refund: l.Refund, ProviderRef: l.ProviderRef})
+		proofs = append(proofs, collect.BillProof{OurID: l.names(), Refund: l.Refund, ProviderRef: l.ProviderRef, Charge: l.OurID, Amount: -l.Amount})
 	}
 	if len(proofs) == 0 {
 		return nil

@@ -307,8 +307,8 @@ func (r *Reconciler) join(ctx context.Context, tx *pg.Tx, b bill) (more bool, er
 	return true, matchPart(ctx, tx, b, from, last)
 }
 
-// undecided gives the rows that speak of payments whose outcome is open here, and those
-// that take payments back of which nobody told us.
+// undecided gives the rows that speak of payments whose outcome is open here, those that
+// take payments back of which nobody told us, and those that say the fee of one that was told without.
 func undecided(lines []Line, known map[string]*Payment) (open []Line) {
 	for i := range lines {
 		l := &lines[i]
@@ -316,8 +316,12 @@ func undecided(lines []Line, known map[string]*Payment) (open []Line) {
 		switch {
 		case p != nil && p.State == Open && p.Currency == l.Currency:
 			open = append(open, *l)
+		case p != nil && p.FeeUnsaid && p.Currency == l.Currency && p.signed() == l.Amount:
+			open = append(open, *l) // the bill says its fee
 		case p == nil && l.Reversed && l.Amount < 0 && of != nil && of.State == Succeeded && of.Currency == l.Currency:
 			open = append(open, *l) // we hear of it by the bill
+		case p == nil && l.Refund && !l.Reversed && of != nil && of.Unnamed != 0 && of.Unnamed == -l.Amount && of.Currency == l.Currency:
+			open = append(open, *l) // the bill says what it calls the money of a reversed payment
 		}
 	}
 	return open
@@ -330,7 +334,7 @@ func (r *Reconciler) known(ctx context.Context, tx *pg.Tx, contract string, line
 	for i := range lines {
 		ids = append(ids, lines[i].OurID)
 		if lines[i].Refund {
-			ids = append(ids, lines[i].RefundID)
+			ids = append(ids, lines[i].names())
 		}
 	}
 	payments, err := r.Book.Named(ctx, tx, contract, ids)

@@ -164,8 +164,23 @@ func checked(ctx context.Context, tx *pg.Tx, contract string, day citygate.Date)
 // lock takes a bill's row for this transaction, so that two runs take turns, and says
 // how far its matching came.
 func lock(ctx context.Context, tx *pg.Tx, b bill) (matchedTo int, processed bool, err error) {
+	return lockFor(ctx, tx, b, "UPDATE")
+}
+
+// lockPart is lock for those who take parts of a bill to do: they take turns with each
+// other and not with those who do their parts, who share the row and keep out lock.
+func lockPart(ctx context.Context, tx *pg.Tx, b bill) (matchedTo int, processed bool, err error) {
+	return lockFor(ctx, tx, b, "NO KEY UPDATE")
+}
+
+func share(ctx context.Context, tx *pg.Tx, b bill) (processed bool, err error) {
+	_, processed, err = lockFor(ctx, tx, b, "KEY SHARE")
+	return processed, err
+}
+
+func lockFor(ctx context.Context, tx *pg.Tx, b bill, mode string) (matchedTo int, processed bool, err error) {
 	var state string
-	err = tx.QueryRow(ctx, `SELECT matched_to, state FROM external_files WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 FOR UPDATE`,
+	err = tx.QueryRow(ctx, `SELECT matched_to, state FROM external_files WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 FOR `+mode,
 		int64(tx.Tenant), b.contract, b.day, b.issue).Scan(&matchedTo, &state)
 	return matchedTo, state == "processed", err
 }

@@ -124,7 +124,7 @@ const missingSQL = `
 		SELECT 'charge/' || our_id AS item, charge_id, NULL::uuid AS refund_id, our_id, currency, amount, fee
 		FROM charges WHERE tenant_id = $1 AND contract = $2 AND state = 'succeeded' AND sent_at IS NOT NULL AND final_at >= $4 AND final_at < $5
 		UNION ALL
-		SELECT 'refund/' || r.our_id, r.charge_id, r.refund_id, c.our_id, r.currency, -r.amount, 0
+		SELECT 'refund/' || CASE r.bill_name WHEN '' THEN r.our_id ELSE r.bill_name END, r.charge_id, r.refund_id, c.our_id, r.currency, -r.amount, 0
 		FROM refunds AS r JOIN charges AS c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
 		WHERE r.tenant_id = $1 AND r.contract = $2 AND r.state = 'succeeded' AND r.sent_at IS NOT NULL AND r.final_at >= $4 AND r.final_at < $5) AS p
 	LEFT JOIN LATERAL (SELECT true AS there FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = p.item LIMIT 1) AS i ON true

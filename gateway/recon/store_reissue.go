@@ -25,23 +25,35 @@ const (
 // just stored has no statistics, and the planner would take its rows for few.
 
 // changedSQL gives what another issue of a day's bill says otherwise than the rows do
-// that the day's items have, behind one of them.
+// that the day's items have, behind one of them. A row that has an item of its own says
+// what that item's row says, and neither is compared: of a bill that was corrected by
+// joining sets hardly any are.
 const changedSQL = `
 	WITH before AS (
 		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
 		FROM recon_items AS i
 		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l` + joinExchanges + `
-		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL
+		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.line_no IS NOT NULL AND i.issue <> $4
 		GROUP BY 1, 2
 	), after AS (
-		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says, array_agg(l.line_no) AS lines
-		FROM external_lines AS l` + joinExchanges + `
-		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4
+		SELECT l.is_refund, ` + namesSQL + ` AS names, string_agg(` + saysSQL + `, ';' ORDER BY ` + saysSQL + `) AS says
+		FROM (
+			SELECT line_no FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4
+			EXCEPT SELECT line_no FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4) AS r
+		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 AND line_no = r.line_no LIMIT 1) AS l` + joinExchanges + `
 		GROUP BY 1, 2
+	), other AS (
+		SELECT is_refund, names FROM before AS b FULL JOIN after AS a USING (is_refund, names)
+		WHERE b.says IS DISTINCT FROM a.says AND ((is_refund, names) > ($5::boolean, $6::text) OR $7::boolean)
+		ORDER BY is_refund, names LIMIT $8
 	)
-	SELECT is_refund, names, coalesce(a.lines, '{}') FROM before AS b FULL JOIN after AS a USING (is_refund, names)
-	WHERE b.says IS DISTINCT FROM a.says AND ((is_refund, names) > ($5::boolean, $6::text) OR $7::boolean)
-	ORDER BY is_refund, names LIMIT $8`
+	SELECT o.is_refund, o.names, coalesce(a.lines, '{}') FROM other AS o
+	LEFT JOIN (
+		SELECT l.is_refund, ` + namesSQL + ` AS names, array_agg(l.line_no) AS lines
+		FROM external_lines AS l
+		WHERE l.tenant_id = $1 AND l.contract = $2 AND l.day = $3 AND l.issue = $4 AND (l.is_refund, ` + namesSQL + `) IN (SELECT is_refund, names FROM other)
+		GROUP BY 1, 2) AS a USING (is_refund, names)
+	ORDER BY o.is_refund, o.names`
 
 // A change is a thing that an issue says otherwise, and its rows in it.
 type change struct {
@@ -90,13 +102,14 @@ const heldSQL = `
 			WHERE tenant_id = $1 AND contract = $2 AND item >= 'row/' || $3::date || '.' AND item < 'row/' || $3::date || '0') AS s
 		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = s.issue AND line_no = s.line_no LIMIT 1) AS l
 		JOIN unnest($5::boolean[], $6::text[]) AS u (is_refund, names) ON u.is_refund = l.is_refund AND u.names = ` + namesSQL + `) AS k
-	CROSS JOIN LATERAL (SELECT * FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = k.item AND day = $3 AND line_no IS NOT NULL LIMIT 1) AS i
+	CROSS JOIN LATERAL (SELECT * FROM recon_items WHERE tenant_id = $1 AND contract = $2 AND item = k.item AND day = $3 AND line_no IS NOT NULL LIMIT 1 FOR UPDATE) AS i
 	CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l` +
 	joinExchanges + `
 	ORDER BY i.item LIKE 'row/%', i.line_no`
 
 // heldOn gives the items of a day whose rows are about these things: their own, which
-// bear their names, and those of rows that were one too many, which bear the day's.
+// bear their names, and those of rows that were one too many, which bear the day's. They
+// are locked: nobody decides about them meanwhile.
 func heldOn(ctx context.Context, tx *pg.Tx, b bill, list []change) ([]held, error) {
 	own, refunds, names := make([]string, len(list)), make([]bool, len(list)), make([]string, len(list))
 	for i, c := range list {
@@ -118,7 +131,7 @@ func surplusElsewhere(ctx context.Context, tx *pg.Tx, b bill, charges []citygate
 		CROSS JOIN LATERAL (SELECT * FROM external_lines WHERE tenant_id = $1 AND contract = $2 AND day = i.day AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS l`+joinExchanges+`
 		WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day <> $3 AND i.charge_id = ANY($4::uuid[]) AND i.state = 'open'
 		  AND i.kind IN ('duplicate', 'date_diff') AND i.line_no IS NOT NULL
-		ORDER BY i.day, i.line_no`, int64(tx.Tenant), b.contract, b.day, charges)
+		ORDER BY i.day, i.line_no FOR UPDATE OF i`, int64(tx.Tenant), b.contract, b.day, charges)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,10 @@
 package recon
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,8 +16,13 @@ import (
 // This file is the part of correcting that the database does by joining sets: another
 // issue may have every row of a large bill otherwise, such as when a fee was wrong.
 
-// oddMax is up to how many odd names of a bill its rows are joined.
-const oddMax = 20_000
+// oddMax is up to how many odd names of a bill its rows are joined, rejoinRows how many
+// of these at once, and rejoiners how many such parts at the same time.
+const (
+	oddMax     = 20_000
+	rejoinRows = 20_000
+	rejoiners  = 2
+)
 
 // rejoin corrects what is plain in another issue of a bill: a payment of ours in the
 // bill's only currency that has one row, and had one before or was missing.
@@ -28,13 +36,36 @@ func (r *Reconciler) rejoin(ctx context.Context, tenant citygate.TenantID, b bil
 		odd, plain, err = oddNames(ctx, tx, b)
 		return err
 	})
-	for more := plain; more && err == nil; {
-		err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-			more, err = r.rejoinPart(ctx, tx, b, odd)
+	if err != nil || !plain {
+		return err
+	}
+	var all sync.WaitGroup
+	failed := make([]error, rejoiners)
+	for n := range failed {
+		all.Go(func() { failed[n] = r.rejoinParts(ctx, tenant, b, odd) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// rejoinParts takes and corrects parts of a bill's rows until there is none. A part that
+// was taken and not corrected, since the process died, is left to be corrected thing by
+// thing.
+func (r *Reconciler) rejoinParts(ctx context.Context, tenant citygate.TenantID, b bill, odd []string) error {
+	for {
+		var from, last int
+		err := r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			from, last, err = r.takePart(ctx, tx, b)
 			return err
 		})
+		if err != nil || last == 0 {
+			return err
+		}
+		err = r.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return rejoinPart(ctx, tx, b, from, last, odd) })
+		if err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 const oddSQL = `
@@ -64,33 +95,36 @@ func oddNames(ctx context.Context, tx *pg.Tx, b bill) (odd []string, plain bool,
 	return odd, len(odd) <= oddMax, err
 }
 
-// rejoinPart corrects the next part of a bill's rows and reports whether there was one.
-// The file's row is locked first, so that two runs take turns.
-func (r *Reconciler) rejoinPart(ctx context.Context, tx *pg.Tx, b bill, odd []string) (more bool, err error) {
-	from, processed, err := lock(ctx, tx, b)
+// takePart gives the next part of a bill's rows to one who will correct it: those behind
+// from up to last, which is 0 if there is none. The file's row is locked, so that two
+// take different ones.
+func (r *Reconciler) takePart(ctx context.Context, tx *pg.Tx, b bill) (from, last int, err error) {
+	from, processed, err := lockPart(ctx, tx, b)
 	if err != nil || processed {
-		return false, err
+		return 0, 0, err
 	}
-	last, err := partEnd(ctx, tx, b, from, r.part())
-	if err != nil || last == 0 {
-		return false, err
+	if last, err = partEnd(ctx, tx, b, from, cmp.Or(r.rows, rejoinRows)); err != nil || last == 0 {
+		return 0, 0, err
 	}
-	if err := advance(ctx, tx, b, last); err != nil {
-		return false, err
+	return from, last, advance(ctx, tx, b, last)
+}
+
+// rejoinPart corrects a part of a bill's rows. Other parts may be corrected at the same
+// time, by this process or another: their items are others. Who corrects thing by thing
+// waits until this is done, and this until that is.
+func rejoinPart(ctx context.Context, tx *pg.Tx, b bill, from, last int, odd []string) error {
+	if processed, err := share(ctx, tx, b); err != nil || processed {
+		return err
 	}
-	var corrected int
-	err = tx.QueryRow(ctx, rejoinSQL, int64(tx.Tenant), b.contract, b.day, b.issue, from, last, tx.Now, odd, owners[AmountDiff]).Scan(&corrected)
-	if err != nil || corrected == 0 {
-		return err == nil, err
-	}
-	return true, ledger.PostFrom(ctx, tx, tx.Now, rejoinedSQL, int64(tx.Tenant), b.contract, b.day, b.issue, from, last, ledger.Bank(), ledger.ProviderReceivable(b.contract))
+	return ledger.PostFromWith(ctx, tx, tx.Now, rejoinSQL, rejoinedSQL, int64(tx.Tenant), b.contract, b.day, b.issue, from, last, tx.Now, odd, owners[AmountDiff],
+		ledger.Bank(), ledger.ProviderReceivable(b.contract))
 }
 
 // rejoinSQL makes history of the items of a part's rows that say something else than the
 // rows the items have, or that have none, and gives them the new rows. Only succeeded
 // payments whose item knows them are touched, and nothing that a person decided.
 const rejoinSQL = `
-	WITH hit AS (
+	hit AS (
 		SELECT i.*, l.line_no AS to_line, l.amount AS to_amount, l.fee AS to_fee, l.amount = p.amount AND l.fee = p.fee AS matched
 		FROM (
 			SELECT *, CASE WHEN is_refund THEN 'refund/' || refund_id ELSE 'charge/' || our_id END AS item FROM external_lines
@@ -101,23 +135,14 @@ const rejoinSQL = `
 			UNION ALL
 			SELECT charge_id, refund_id, contract, state, currency, -amount, 0 FROM refunds WHERE l.is_refund AND tenant_id = $1 AND our_id = l.refund_id
 			LIMIT 1) AS p
-		LEFT JOIN LATERAL (
-			SELECT our_id, amount, currency, fee FROM external_lines
-			WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = i.issue AND line_no = i.line_no LIMIT 1) AS o ON true
 		WHERE p.contract = $2 AND p.state = 'succeeded' AND p.currency = l.currency
 		  AND i.charge_id = p.charge_id AND i.refund_id IS NOT DISTINCT FROM p.refund_id AND i.our_id = l.our_id
 		  AND i.currency = p.currency AND i.expected = p.amount AND i.expected_fee = p.fee
 		  AND (i.state = 'open' AND i.line_no IS NULL
-		    OR i.day = $3 AND i.issue < $4 AND (i.state = 'open' OR i.state = 'matched' AND i.actual = i.expected AND i.actual_fee = i.expected_fee)
-		       AND o.our_id IS NOT NULL AND (o.our_id, o.amount, o.currency, o.fee) IS DISTINCT FROM (l.our_id, l.amount, l.currency, l.fee))
+		    OR i.day = $3 AND i.issue < $4 AND i.kind IN ('matched', 'amount_diff', 'currency_diff')
+		       AND (i.state = 'open' OR i.state = 'matched' AND i.actual = i.expected AND i.actual_fee = i.expected_fee)
+		       AND (i.kind = 'currency_diff' OR i.actual <> l.amount OR i.actual_fee <> l.fee)) -- such an item says what its row says
 		  AND CASE WHEN l.is_refund THEN l.refund_id ELSE l.our_id END NOT IN (SELECT unnest($8::text[])) -- hashed, however many
-	), past AS (
-		INSERT INTO recon_history (tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
-		                           expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, ended_at, ended_day, ended_issue)
-		SELECT tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
-		       expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, $7::timestamptz, $3, $4
-		FROM hit
-		ON CONFLICT (tenant_id, contract, item, n) DO NOTHING
 	), now AS (
 		INSERT INTO recon_items (tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
 		                         expected, expected_fee, actual, actual_fee, diff, note, opened_at, resolved_at)
@@ -129,21 +154,24 @@ const rejoinSQL = `
 		ON CONFLICT (tenant_id, contract, item) DO UPDATE
 		SET n = excluded.n, kind = excluded.kind, state = excluded.state, owner = excluded.owner, day = excluded.day, issue = excluded.issue, line_no = excluded.line_no,
 		    actual = excluded.actual, actual_fee = excluded.actual_fee, diff = excluded.diff, opened_at = excluded.opened_at, resolved_at = excluded.resolved_at
-		RETURNING 1
-	)
-	SELECT count(*) FROM now`
+		WHERE recon_items.n = excluded.n - 1 AND recon_items.state <> 'resolved' -- unless somebody decides about it just now
+		RETURNING item
+	), done AS (
+		SELECT * FROM hit WHERE (item IN (SELECT item FROM now)) IS TRUE -- hashed too
+	), past AS (
+		INSERT INTO recon_history (tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
+		                           expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, ended_at, ended_day, ended_issue)
+		SELECT tenant_id, contract, item, n, kind, state, owner, charge_id, refund_id, our_id, day, issue, line_no, currency,
+		       expected, expected_fee, actual, actual_fee, resolution, note, opened_at, resolved_at, $7::timestamptz, $3, $4
+		FROM done
+		ON CONFLICT (tenant_id, contract, item, n) DO NOTHING)`
 
 // rejoinedSQL is what rejoinSQL moves: back what the items had moved, and what
 // [transfersOf] gives for them now.
 const rejoinedSQL = `
-	SELECT $8::text AS debit, $7::text AS credit, h.actual - h.actual_fee AS amount, h.currency, 'provider_settled_reversed' AS code,
-	       'bill:' || h.contract || '/' || h.item || CASE WHEN h.n > 1 THEN '#' || h.n ELSE '' END AS event, h.day AS business_date
-	FROM recon_items AS i
-	CROSS JOIN LATERAL (
-		SELECT * FROM recon_history WHERE tenant_id = $1 AND contract = $2 AND item = i.item AND n = i.n - 1 AND ended_day = $3 AND ended_issue = $4 LIMIT 1) AS h
-	WHERE i.tenant_id = $1 AND i.contract = $2 AND i.day = $3 AND i.issue = $4 AND i.line_no > $5 AND i.line_no <= $6 AND h.state = 'matched' AND h.actual <> h.actual_fee
+	SELECT $11::text AS debit, $10::text AS credit, actual - actual_fee AS amount, currency, 'provider_settled_reversed' AS code,
+	       'bill:' || contract || '/' || item || CASE WHEN n > 1 THEN '#' || n ELSE '' END AS event, day AS business_date
+	FROM done WHERE state = 'matched' AND actual <> actual_fee
 	UNION ALL
-	SELECT $7::text, $8::text, actual - actual_fee, currency, 'provider_settled',
-	       'bill:' || contract || '/' || item || CASE WHEN n > 1 THEN '#' || n ELSE '' END, day
-	FROM recon_items
-	WHERE tenant_id = $1 AND contract = $2 AND day = $3 AND issue = $4 AND line_no > $5 AND line_no <= $6 AND state = 'matched' AND actual <> actual_fee`
+	SELECT $10::text, $11::text, to_amount - to_fee, currency, 'provider_settled', 'bill:' || contract || '/' || item || '#' || n + 1, $3::date
+	FROM done WHERE matched AND to_amount <> to_fee`

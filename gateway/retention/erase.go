@@ -47,7 +47,7 @@ func Erase(ctx context.Context, db *pg.DB, actor string, tenant citygate.TenantI
 	if err != nil || dryRun {
 		return e.r, err
 	}
-	for _, step := range []func(context.Context, *pg.Tx) (bool, error){e.taps, e.facts, e.journeys, e.claims, e.codes, e.payers, e.flags, e.joins, e.messages, e.told} {
+	for _, step := range []func(context.Context, *pg.Tx) (bool, error){e.taps, e.facts, e.journeys, e.claims, e.codes, e.payers, e.agreements, e.flags, e.joins, e.messages, e.told} {
 		e.terminal, e.seq, e.journey = 0, 0, citygate.UUID{}
 		for more := true; more; {
 			was := e.cursor // a transaction may run twice

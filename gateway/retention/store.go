@@ -286,6 +286,24 @@ func (e *eraser) payers(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	return tag.RowsAffected() == batchMax, err
 }
 
+// agreements erases whose agreements were that ended before the cut, and which they were
+// to their provider. The tenant's own names stay taken.
+func (e *eraser) agreements(ctx context.Context, tx *pg.Tx) (more bool, err error) {
+	tag, err := tx.Exec(ctx, `
+		UPDATE agreements AS x SET rider_ref = '', provider_id = '', account_id = NULL FROM (
+			SELECT agreement_id FROM agreements WHERE tenant_id = $1 AND ended_at < $2 AND (rider_ref <> '' OR provider_id <> '' OR account_id IS NOT NULL) LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.agreement_id = o.agreement_id`, tx.Tenant, e.before, batchMax)
+	if err != nil {
+		return false, err
+	}
+	// A card that was given up, and is known to be, is nobody's any more.
+	cards, err := tx.Exec(ctx, `
+		UPDATE wallet_cards AS x SET rider_ref = '', account_id = NULL FROM (
+			SELECT card_id FROM wallet_cards WHERE tenant_id = $1 AND told = 'revoked' AND locked = 'revoked' AND state = 'told' AND NOT touched AND told_at < $2 AND rider_ref <> '' LIMIT $3) AS o
+		WHERE x.tenant_id = $1 AND x.card_id = o.card_id`, tx.Tenant, e.before, batchMax)
+	return tag.RowsAffected() == batchMax || cards.RowsAffected() == batchMax, err
+}
+
 // flags erases the flags of taps: a flag names a rider and where he was.
 func (e *eraser) flags(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	tag, err := tx.Exec(ctx, `DELETE FROM risk_flags AS x USING (SELECT flag_id FROM risk_flags WHERE tenant_id = $1 AND at < $2 LIMIT $3) AS o

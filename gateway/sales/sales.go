@@ -3,6 +3,7 @@ package sales
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ var (
 	ErrProduct  = &citygate.Code{Name: "sales.not_sold", Kind: citygate.Conflict, Title: "This product is not sold here to this rider. List the products the rider can buy."}
 	ErrOrder    = &citygate.Code{Name: "sales.other_order", Kind: citygate.Conflict, Title: "The rider has another order of this name. Give every order a name of its own."}
 	ErrBuyer    = &citygate.Code{Name: "sales.no_account", Kind: citygate.Conflict, Title: "There is no account here that pays for this rider. Buy from the tenant that issued the code."}
-	ErrInDebt   = &citygate.Code{Name: "sales.in_debt", Kind: citygate.Conflict, Title: "The account owes for rides. Pay that first."}
+	ErrInDebt   = &citygate.Code{Name: "sales.in_debt", Kind: citygate.Conflict, Title: "The account owes for rides or for a product. Pay that first."}
 	ErrNotFound = &citygate.Code{Name: "sales.not_found", Kind: citygate.NotFound, Title: "There is no such sale."}
 	ErrRefund   = &citygate.Code{Name: "sales.no_refund", Kind: citygate.Conflict, Title: "Nothing of this sale can be given back. The product's rule of refunds and the sale's state say why."}
 )
@@ -36,6 +37,7 @@ const (
 	Refunding = "refunding"
 	Refunded  = "refunded"
 	Closed    = "closed"
+	Reversed  = "reversed"
 )
 
 // Engine is what this package needs of pricing.
@@ -223,6 +225,35 @@ func (d *Desk) Returned(ctx context.Context, tx *pg.Tx, sale citygate.UUID, succ
 	}
 	_, err := tx.Exec(ctx, `UPDATE product_sales SET state = 'refunded' WHERE tenant_id = $1 AND sale_id = $2 AND state = 'refunding'`, int64(tx.Tenant), sale)
 	return err
+}
+
+// End implements [collect.Sales]: nothing more of what was bought can be used than is used
+// now. What was used is paid by its rider, and so is what the seller kept when it was over;
+// what the seller keeps of a payment that stands is by the product's rule of refunds.
+func (d *Desk) End(ctx context.Context, tx *pg.Tx, id citygate.UUID) (collect.Worth, error) {
+	s, err := lock(ctx, tx, id)
+	if err != nil {
+		return collect.Worth{}, err
+	}
+	taken, err := pricing.Peek(ctx, tx, id)
+	switch {
+	case errors.Is(err, pricing.ErrNoRight): // it was not given yet
+	case err != nil:
+		return collect.Worth{}, err
+	default:
+		if err := pricing.TakeBack(ctx, tx, taken); err != nil {
+			return collect.Worth{}, err
+		}
+	}
+	w := collect.Worth{Used: taken.Earned + s.LeftOver}
+	w.Keeps = max(w.Used, s.Price.Minor-s.Offer.Back(s.Price.Minor, taken.Earned, taken.Rides))
+	if _, err := tx.Exec(ctx, `
+		UPDATE product_sales SET state = 'reversed', used = $3, ended_at = coalesce(ended_at, $4), closes_at = NULL WHERE tenant_id = $1 AND sale_id = $2`,
+		int64(tx.Tenant), id, taken.Earned, tx.Now); err != nil || s.State == Reversed {
+		return w, err
+	}
+	return w, tx.Audit(ctx, pg.AuditEntry{Actor: "system:sales", Verb: "sale.reverse", Object: id.Text(Prefix),
+		Before: map[string]any{"state": s.State}, After: map[string]any{"used": w.Used, "rides": taken.Rides}})
 }
 
 // Refund gives back what the product's rule allows of a sale, to the provider that

@@ -113,7 +113,7 @@ func takeOver(ctx context.Context, tx *pg.Tx) (Sale, bool, error) {
 }
 
 func eachClosed(ctx context.Context, tx *pg.Tx, yield func(*Sale, citygate.Date) error) error {
-	rows, err := tx.Query(ctx, `SELECT sale_id, currency, left_over, ended_at, closed_on FROM product_sales WHERE tenant_id = $1 AND state = 'closed'`, int64(tx.Tenant))
+	rows, err := tx.Query(ctx, `SELECT sale_id, currency, left_over, ended_at, closed_on FROM product_sales WHERE tenant_id = $1 AND closed_on IS NOT NULL`, int64(tx.Tenant))
 	if err != nil {
 		return err
 	}
@@ -125,17 +125,36 @@ func eachClosed(ctx context.Context, tx *pg.Tx, yield func(*Sale, citygate.Date)
 	return err
 }
 
+const changedWhere = `
+	SELECT s.sale_id FROM product_sales s WHERE s.tenant_id = $1 AND s.state = 'reversed' AND s.used <> (
+		SELECT coalesce(sum(a.prepaid), 0) FROM fare_adjustments a
+		JOIN journeys j ON j.tenant_id = $1 AND j.journey_id = a.journey_id AND j.last_n = a.n
+		WHERE a.tenant_id = $1 AND a.rule = s.sale_id::text AND a.kind IN ('product', 'stored_value'))`
+
+// Changed implements [collect.Sales].
+func (d *Desk) Changed(ctx context.Context, tx *pg.Tx, limit int) ([]citygate.UUID, error) {
+	rows, err := tx.Query(ctx, changedWhere+` ORDER BY s.sale_id LIMIT $2`, int64(tx.Tenant), limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+}
+
 // Explained gives what is owed in rides for each sale, from the rows of sales and
 // of decisions and not from the books.
 func Explained(ctx context.Context, tx *pg.Tx) ([]ledger.Explained, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT s.sale_id, s.currency, s.left_over + coalesce(e.earned, 0) + coalesce(r.back, 0) - s.price
+		SELECT s.sale_id, s.currency, s.left_over + coalesce(e.earned, 0) + coalesce(r.back, 0) - s.price + coalesce(v.taken, 0) - coalesce(l.booked, 0)
 		FROM product_sales s
 		LEFT JOIN (SELECT a.rule, sum(a.prepaid)::bigint AS earned FROM fare_adjustments a
 			JOIN journeys j ON j.tenant_id = $1 AND j.journey_id = a.journey_id AND j.last_n = a.n
 			WHERE a.tenant_id = $1 AND a.kind IN ('product', 'stored_value') GROUP BY a.rule) AS e ON e.rule = s.sale_id::text
 		LEFT JOIN (SELECT journey_id, sum(amount)::bigint AS back FROM refunds WHERE tenant_id = $1 AND n = 0 AND state = 'succeeded' GROUP BY journey_id) AS r
 			ON r.journey_id = s.sale_id
+		LEFT JOIN (SELECT sale_id, sum(amount - returned)::bigint AS taken FROM reversals WHERE tenant_id = $1 AND sale_id IS NOT NULL GROUP BY sale_id) AS v
+			ON v.sale_id = s.sale_id
+		LEFT JOIN (SELECT sale_id, sum(CASE kind WHEN 'kept' THEN -amount WHEN 'given_up' THEN 0 ELSE amount END)::bigint AS booked FROM taken_sale_lines
+			WHERE tenant_id = $1 GROUP BY sale_id) AS l ON l.sale_id = s.sale_id
 		WHERE s.tenant_id = $1 AND s.state NOT IN ('asked', 'declined') AND s.price > 0`, int64(tx.Tenant))
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@
 //
 // With it goes what the payee has earned until then by rides on products that riders paid
 // for beforehand (product_payable): their money came in with the purchase, so no bill is
-// waited for. It is a row of the window like every other, its transfer moves it to what is
+// waited for; and what it has earned at tills, once a bill had it (till_payable). It is a row of the window like every other, its transfer moves it to what is
 // payable, and what a later correction takes back is set off or carried.
 //
 // [PayoutRules] can have payouts wait: all, those above an amount, those to

@@ -60,7 +60,9 @@ func (r *receipt) transfer(tenant citygate.TenantID) (ledger.Transfer, bool) {
 		t.Debit, t.Credit, t.Code = payable, r.contra, "uncollected"
 	case r.kind == interbook.AdviceRecovered:
 		t.Debit, t.Credit, t.Code = r.contra, payable, "uncollected_recovered"
-	case r.kind == interbook.AdviceCleared && strings.HasPrefix(r.contra, productPrefix):
+	case r.kind == interbook.AdviceCleared && strings.HasPrefix(r.contra, ledger.TillPayable("")):
+		t.Debit, t.Credit, t.Code = r.contra, payable, "till_settled"
+	case r.kind == interbook.AdviceCleared && strings.HasPrefix(r.contra, ledger.ProductPayable("")):
 		t.Debit, t.Credit, t.Code = r.contra, payable, "product_settled"
 	case r.kind == interbook.AdviceCleared:
 		t.Debit, t.Credit, t.Code = ledger.Bank(), r.contra, "clearing"

@@ -36,6 +36,7 @@ var resources = map[string][]string{
 	"ridership":  {"read", "publish"},                    // how many ride
 	"taprow":     {"read"},                               // every tap as a row for analysts, riders under pseudonyms
 	"debt":       {"read", "write"},                      // what riders owe, refunds
+	"till":       {"charge", "read", "refund"},           // payments by the codes of customers' wallets
 	"money":      {"read", "write"},                      // journeys, charges, balances
 	"settlement": {"read", "write", "release"},           // windows, terms, payouts
 	"recon":      {"read", "write"},                      // exceptions
@@ -87,6 +88,7 @@ const (
 	OperatorAdmin   Role = "operator_admin"   // everything of its own tenant
 	Finance         Role = "finance"
 	Support         Role = "support"
+	Cashier         Role = "cashier"        // charges customers at a till, and gives nothing back
 	AdapterVendor   Role = "adapter_vendor" // builds and watches a payment adapter
 	Auditor         Role = "auditor"        // reads, and changes nothing
 	Terminal        Role = "terminal"       // a device: it authenticates by its key
@@ -117,13 +119,14 @@ var rules = map[Role]map[Domain][]string{
 	},
 	OperatorAdmin: {Own: {"*.*"}},
 	Finance: {
-		Own:   {"money.*", "debt.*", "settlement.*", "recon.*", "payee.*", "approval.*", "tenant.read", "fleet.read", "tariff.read", "policy.read", "provider.read", "ridership.read"},
-		Below: {"money.read", "debt.read", "settlement.read", "recon.read", "payee.read", "tenant.read", "ridership.read"},
+		Own:   {"money.*", "debt.*", "till.*", "settlement.*", "recon.*", "payee.*", "approval.*", "tenant.read", "fleet.read", "tariff.read", "policy.read", "provider.read", "ridership.read"},
+		Below: {"money.read", "debt.read", "till.read", "settlement.read", "recon.read", "payee.read", "tenant.read", "ridership.read"},
 	},
 	Support: {
-		Own:   {"rider.*", "debt.*", "inspection.check", "money.read", "fleet.read", "tenant.read", "recon.read", "policy.read", "tariff.read", "trust.read"},
+		Own:   {"rider.*", "debt.*", "till.read", "inspection.check", "money.read", "fleet.read", "tenant.read", "recon.read", "policy.read", "tariff.read", "trust.read"},
 		Below: {"rider.read", "debt.read", "money.read", "fleet.read", "tenant.read"},
 	},
+	Cashier:       {Own: {"till.charge", "till.read"}},
 	AdapterVendor: {Own: {"provider.read", "provider.test", "recon.read", "tenant.read"}},
 	Auditor:       {Own: {"*.read"}, Below: {"*.read"}},
 	Terminal:      {Own: {"tap.write"}},
@@ -132,7 +135,7 @@ var rules = map[Role]map[Domain][]string{
 // Roles gives the built-in roles a member of a tenant may have. The role
 // authority is for members of authorities.
 func Roles() []Role {
-	return []Role{Authority, OperatorAdmin, Finance, Support, AdapterVendor, Auditor}
+	return []Role{Authority, OperatorAdmin, Finance, Support, Cashier, AdapterVendor, Auditor}
 }
 
 // PlatformRoles gives the roles that members of the platform itself have.

@@ -2,6 +2,7 @@ package bands
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,9 +95,9 @@ func parseTariff(raw json.RawMessage) (Tariff, error) {
 	var form tariffJSON
 	if err := json.Unmarshal(raw, &form); err != nil {
 		if at, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return Tariff{}, fmt.Errorf("%s: cannot be a %s", at.Field, at.Value)
+			return Tariff{}, fmt.Errorf("%s: %s does not fit here", at.Field, at.Value)
 		}
-		return Tariff{}, fmt.Errorf(": %w", err)
+		return Tariff{}, fmt.Errorf("%w", err)
 	}
 	t := Tariff{ID: form.ID, Currency: citygate.Currency(form.Currency)}
 	switch {
@@ -238,7 +239,7 @@ func strict(raw []byte, into any) error {
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		if at, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return fmt.Errorf("%s cannot be a %s", at.Field, at.Value)
+			return fmt.Errorf("%s: %s does not fit here", cmp.Or(at.Field, "the whole"), at.Value)
 		}
 		return err
 	}

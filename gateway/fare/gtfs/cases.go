@@ -43,10 +43,12 @@ type caseJSON struct {
 }
 
 // ParseCases reads a file of cases: base tables, which the tables of each case
-// replace one by one, a journey, and what it should cost, if the file says so.
-// name stands for the file in messages.
+// replace one by one, a journey, and what it should cost, if the file says so. A file
+// may be one case itself, with the base beside its own tables. name stands for the file
+// in messages.
 func ParseCases(name string, raw []byte) ([]Case, error) {
 	var form struct {
+		caseJSON
 		Source      any                        `json:"source"`
 		Conventions any                        `json:"conventions"`
 		Note        any                        `json:"note"`
@@ -56,7 +58,13 @@ func ParseCases(name string, raw []byte) ([]Case, error) {
 	if err := strictJSON(raw, &form); err != nil {
 		return nil, ErrCase.Explain("%s: %v", name, err)
 	}
-	if len(form.Cases) == 0 {
+	own := form.given()
+	switch {
+	case own && form.Cases != nil:
+		return nil, ErrCase.Explain("%s: cases: the file is a case itself; leave one of the two", name)
+	case own:
+		form.Cases = []caseJSON{form.caseJSON}
+	case len(form.Cases) == 0:
 		return nil, ErrCase.Explain("%s: cases: there is none", name)
 	}
 	var zone string
@@ -77,6 +85,9 @@ func ParseCases(name string, raw []byte) ([]Case, error) {
 	var cases []Case
 	for i, form := range form.Cases {
 		where := fmt.Sprintf("%s: cases[%d]", name, i)
+		if own {
+			where = name + ": case"
+		}
 		c, err := form.read(where, zone, base)
 		if err != nil {
 			return nil, err
@@ -84,6 +95,11 @@ func ParseCases(name string, raw []byte) ([]Case, error) {
 		cases = append(cases, *c)
 	}
 	return cases, nil
+}
+
+// given reports whether there is anything of a case.
+func (form *caseJSON) given() bool {
+	return form.ID != "" || form.Kind != nil || form.TZ != "" || form.Tables != nil || form.Journey != nil || form.Rider != nil || form.Media != nil
 }
 
 func (form *caseJSON) read(where, zone string, base map[string]tableJSON) (*Case, error) {

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -59,6 +60,39 @@ func TestCases(t *testing.T) {
 		}
 		for _, c := range cases {
 			t.Run(c.ID, func(t *testing.T) { check(t, c) })
+		}
+	}
+}
+
+// TestACaseAlone: a case with the base beside its own tables is the same case.
+func TestACaseAlone(t *testing.T) {
+	raw, err := os.ReadFile("testdata/gtfs-fares-v2-cases.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Base  json.RawMessage
+		Cases []map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range file.Cases {
+		form["base"] = file.Base
+		alone, err := json.Marshal(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases, err := ParseCases("case.json", alone)
+		if err != nil || len(cases) != 1 {
+			t.Fatalf("%d cases, %v", len(cases), err)
+		}
+		check(t, cases[0])
+		form["cases"] = json.RawMessage(`[{}]`)
+		if both, err := json.Marshal(form); err != nil {
+			t.Fatal(err)
+		} else if _, err := ParseCases("case.json", both); !errors.Is(err, ErrCase) {
+			t.Errorf("a case and a list of cases: %v", err)
 		}
 	}
 }

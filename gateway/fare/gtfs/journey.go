@@ -2,6 +2,7 @@ package gtfs
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func strictJSON(raw []byte, into any) error {
 		}
 		if at, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			line, column := position(raw, at.Offset)
-			return fmt.Errorf("row %d column %d: %s cannot be a %s", line, column, at.Field, at.Value)
+			return fmt.Errorf("row %d column %d: %s: %s does not fit here", line, column, cmp.Or(at.Field, "the whole"), at.Value)
 		}
 		line, column := position(raw, d.InputOffset())
 		return fmt.Errorf("row %d column %d: %w", line, column, err)

@@ -149,6 +149,35 @@ func (f *Feed) Places() []string {
 	return slices.Sorted(maps.Keys(areas))
 }
 
+// PlaceIDs gives every stop and every area that a journey can name, in order.
+func (f *Feed) PlaceIDs() []string {
+	ids := map[string]bool{}
+	for stop := range f.stops {
+		ids[stop] = true
+	}
+	for stop := range f.stopAreas {
+		ids[stop] = true
+	}
+	for _, list := range []map[string]bool{f.areas, f.listed.from, f.listed.to} {
+		for area := range list {
+			if p := f.place(area); p.known && len(p.areas) > 0 {
+				ids[area] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// HasStops reports whether the feed names its stops: no other is one of it then.
+func (f *Feed) HasStops() bool { return f.stopsKnown }
+
+// Networks gives the networks that the feed defines, in order.
+func (f *Feed) Networks() []string {
+	ids := maps.Clone(f.networks)
+	maps.Copy(ids, f.listed.network)
+	return slices.Sorted(maps.Keys(ids))
+}
+
 // Areas gives the areas of a stop, or an area itself.
 func (f *Feed) Areas(place string) []string { return f.place(place).areas }
 

@@ -25,12 +25,13 @@ type Omission struct {
 // Export says a tariff as GTFS Fares v2. It asks the tariff for the price of every kind
 // of ride, so that whatever makes a price of a single ride is in the feed: sections,
 // tables with the cheapest split, zones, distances, media, discounts, the minimum,
-// rounding. Routes that cost the same are a network, stops that do an area. One rule
-// for transfers is said where the reference has the same.
+// rounding. Routes that cost the same are a network, stops that do an area, times of the
+// day that do a group of timeframes. One rule for transfers is said where the reference has
+// the same.
 //
 // The feed is never wrong: a complete ride of one rider between two stops that has a
 // price in it costs that by the tariff. What has none, and what else the feed leaves
-// out (caps and all that depends on a rider's other rides, prices by time), is named
+// out (caps and all that depends on a rider's other rides, prices by day), is named
 // in the omissions. A tariff of which nothing is left is refused with [ErrExport].
 // A tariff that is a feed is given as that feed.
 func Export(t *fare.Tariff) (*gtfs.Feed, []Omission, error) {
@@ -45,12 +46,15 @@ func Export(t *fare.Tariff) (*gtfs.Feed, []Omission, error) {
 	if !ok {
 		return nil, nil, ErrExport.Explain("currency: %q is no currency of ISO 4217", t.Currency)
 	}
-	e := &exporter{tariff: t, digits: int(digits), products: map[string]string{}, places: t.Places(), categories: t.AllCategories(), media: append(t.AllMedia(), ""), left: omissions(t)}
+	e := &exporter{tariff: t, digits: int(digits), products: map[string]string{}, places: t.Places(), categories: t.AllCategories(), media: append(t.AllMedia(), ""), left: omissions(t),
+		spans: spans(t), frames: map[string]bool{}}
 	for name, columns := range map[string][]string{
 		"areas": {"area_id", "area_name"}, "stop_areas": {"area_id", "stop_id"}, "networks": {"network_id"}, "route_networks": {"network_id", "route_id"},
 		"rider_categories": {"rider_category_id", "rider_category_name", "is_default_fare_category"}, "fare_media": {"fare_media_id", "fare_media_type"},
 		"fare_products":       {"fare_product_id", "rider_category_id", "fare_media_id", "amount", "currency"},
-		"fare_leg_rules":      {"leg_group_id", "network_id", "from_area_id", "to_area_id", "fare_product_id", "rule_priority"},
+		"fare_leg_rules":      {"leg_group_id", "network_id", "from_area_id", "to_area_id", "from_timeframe_group_id", "fare_product_id", "rule_priority"},
+		"timeframes":          {"timeframe_group_id", "start_time", "end_time", "service_id"},
+		"calendar":            {"service_id", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "start_date", "end_date"},
 		"fare_transfer_rules": {"from_leg_group_id", "to_leg_group_id", "transfer_count", "duration_limit", "duration_limit_type", "fare_transfer_type", "fare_product_id"},
 	} {
 		e.tables = append(e.tables, &gtfs.Table{Name: name, Columns: columns})
@@ -67,6 +71,7 @@ func Export(t *fare.Tariff) (*gtfs.Feed, []Omission, error) {
 		return nil, nil, ErrExport.Explain("%s", strings.Join(parts, "; "))
 	}
 	e.transfers()
+	e.untimed()
 	for _, c := range e.categories {
 		isDefault := "0"
 		if c == t.Categories.Default {
@@ -152,11 +157,14 @@ type exporter struct {
 	grouped    bool              // the areas are written
 	left       []Omission
 	legs       []leg // what fare_leg_rules say
+	spans      []span
+	frames     map[string]bool // groups of timeframes that are written
 }
 
 // A leg is a row of fare_leg_rules with the rule of ours that priced it.
 type leg struct {
 	rule    string
+	network string
 	amounts map[paid]int64
 }
 

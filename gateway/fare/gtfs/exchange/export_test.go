@@ -50,6 +50,27 @@ func drawAmounts(t *rapid.T) fare.Amounts {
 	return a
 }
 
+// drawWhens gives times, most of which are windows of the clock that a feed can say.
+func drawWhens(t *rapid.T) []fare.When {
+	clock := []string{"00:00", "02:00", "07:00", "08:30", "09:00", "22:00"}
+	var whens []fare.When
+	for range rapid.IntRange(1, 2).Draw(t, "windows") {
+		from := rapid.SampledFrom(clock).Draw(t, "from")
+		until := rapid.SampledFrom(append(clock[1:], "24:00")).Filter(func(s string) bool { return s != from }).Draw(t, "until")
+		whens = append(whens, fare.When{From: from, Until: until})
+	}
+	if rapid.IntRange(0, 4).Draw(t, "days") == 0 {
+		whens[0].Days = []string{"weekday"}
+	}
+	return whens
+}
+
+// drawTime gives times of a day, also the first and the last minutes of windows.
+func drawTime(t *rapid.T) time.Time {
+	minute := rapid.SampledFrom([]int{0, 119, 120, 419, 420, 480, 509, 510, 539, 540, 720, 1319, 1320, 1439}).Draw(t, "minute")
+	return time.Date(2026, 3, 30, 0, minute, rapid.SampledFrom([]int{0, 59}).Draw(t, "second"), 0, time.UTC)
+}
+
 func drawTariff(t *rapid.T) *fare.Tariff {
 	tariff := &fare.Tariff{Name: "x", Version: 1, Currency: rapid.SampledFrom([]citygate.Currency{"CNY", "JPY", "KWD"}).Draw(t, "currency"),
 		Categories: fare.Categories{Default: "adult"}, Zones: map[string][]string{"a": {"1"}, "b": {"1"}, "c": {"1", "2"}}}
@@ -65,7 +86,7 @@ func drawTariff(t *rapid.T) *fare.Tariff {
 		case "flat":
 			r.Flat = drawAmounts(t)
 		case "peak":
-			r.Flat, r.When = drawAmounts(t), []fare.When{{From: "07:00", Until: "09:00"}}
+			r.Flat, r.When = drawAmounts(t), drawWhens(t)
 		case "sections":
 			r.Sections = &fare.Sections{Stops: map[string]string{"a": "x", "b": "x", "c": "y"}, Amounts: map[string]fare.Amounts{"x": drawAmounts(t), "y": drawAmounts(t)}}
 		case "zones":
@@ -100,6 +121,9 @@ func drawTariff(t *rapid.T) *fare.Tariff {
 		}
 		if rapid.IntRange(0, 3).Draw(t, "by zone") == 0 {
 			d.Match.Zones = []string{"1"}
+		}
+		if rapid.IntRange(0, 2).Draw(t, "by time") == 0 {
+			d.When = drawWhens(t)
 		}
 		tariff.Discounts = append(tariff.Discounts, d)
 	}
@@ -181,7 +205,7 @@ func TestExportPrices(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		dep := time.Date(2026, 3, 30, 8, 0, 0, 0, time.UTC)
+		dep := drawTime(t)
 		medium := rapid.SampledFrom([]string{"phone", "band", "server"}).Draw(t, "medium")
 		for _, route := range routeNames {
 			for _, from := range stopNames {
@@ -269,7 +293,7 @@ func TestExportedTransfers(t *testing.T) {
 // chains prices rides of a day together, and reports whether one had a transfer.
 func chains(t *rapid.T, tariff, imported *fare.Tariff, feed *gtfs.Feed, medium, media string) (transferred bool) {
 	for _, rider := range riders {
-		at := time.Date(2026, 3, 30, 8, 0, 0, 0, time.UTC)
+		at := drawTime(t)
 		var trips []fare.Trip
 		itinerary := gtfs.Journey{Rider: string(rider), Media: media}
 		for n := range rapid.IntRange(3, 5).Draw(t, "rides") {
@@ -320,7 +344,7 @@ func TestExportNames(t *testing.T) {
 		Rules: []fare.Rule{
 			{ID: "taxi", Routes: []string{"T"}, Entered: &fare.Entered{Min: 1, Max: 100}},
 			{ID: "parking", Routes: []string{"P"}, Time: &fare.Time{Steps: []fare.TimeStep{{UpTo: 60, Amounts: fare.Amounts{"adult": 100}}}}},
-			{ID: "peak", Routes: []string{"1"}, When: []fare.When{{From: "07:00", Until: "09:00"}}, Flat: fare.Amounts{"adult": 300}},
+			{ID: "peak", Routes: []string{"1"}, When: []fare.When{{Days: []string{"weekday"}, From: "07:00", Until: "09:00"}}, Flat: fare.Amounts{"adult": 300}},
 			{ID: "city", Routes: []string{"1", "2"}, Flat: fare.Amounts{"adult": 205}},
 			{ID: "all", Flat: fare.Amounts{"adult": 200}},
 		},
@@ -358,5 +382,54 @@ func TestExportNames(t *testing.T) {
 	}
 	if _, _, err := exchange.Export(tariff); !errors.Is(err, exchange.ErrExport) || !strings.Contains(err.Error(), "rules[taxi].entered: ") || !strings.Contains(err.Error(), "rules[parking].time: ") {
 		t.Errorf("nothing to say: %v", err)
+	}
+}
+
+// TestExportTimes: windows of the clock are timeframes, each price in one row for all times at
+// which it holds; what is the same all day has none.
+func TestExportTimes(t *testing.T) {
+	tariff := &fare.Tariff{Name: "x", Version: 1, Currency: "CNY", Categories: fare.Categories{Default: "adult"}, Rules: []fare.Rule{
+		{ID: "peak", Routes: []string{"1"}, When: []fare.When{{From: "07:00", Until: "09:00"}, {From: "16:00", Until: "19:00"}}, Flat: fare.Amounts{"adult": 300}},
+		{ID: "day", Routes: []string{"1"}, Flat: fare.Amounts{"adult": 200}},
+		{ID: "bus", Routes: []string{"2"}, Flat: fare.Amounts{"adult": 100}},
+		{ID: "night", When: []fare.When{{From: "23:00", Until: "05:00"}}, Flat: fare.Amounts{"adult": 500}},
+		{ID: "all", Flat: fare.Amounts{"adult": 150}},
+	}, Transfers: []fare.Transfer{{ID: "late", Window: 60, Permille: 1000, SameRoute: true, From: fare.Match{Rules: []string{"bus"}}, To: fare.Match{Rules: []string{"night"}}}}}
+	if err := tariff.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	feed, left, err := exchange.Export(tariff)
+	if err != nil || slices.ContainsFunc(left, func(o exchange.Omission) bool { return strings.HasPrefix(o.Part, "rules") }) {
+		t.Fatalf("left out %v, %v", left, err)
+	}
+	files, err := feed.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"timeframes.txt": `timeframe_group_id,start_time,end_time,service_id
+00:00-07:00+09:00-16:00+19:00-24:00,00:00:00,07:00:00,every-day
+00:00-07:00+09:00-16:00+19:00-24:00,09:00:00,16:00:00,every-day
+00:00-07:00+09:00-16:00+19:00-24:00,19:00:00,24:00:00,every-day
+07:00-09:00+16:00-19:00,07:00:00,09:00:00,every-day
+07:00-09:00+16:00-19:00,16:00:00,19:00:00,every-day
+00:00-05:00+23:00-24:00,00:00:00,05:00:00,every-day
+00:00-05:00+23:00-24:00,23:00:00,24:00:00,every-day
+05:00-23:00,05:00:00,23:00:00,every-day
+`,
+		"fare_leg_rules.txt": `leg_group_id,network_id,from_area_id,to_area_id,from_timeframe_group_id,fare_product_id,rule_priority
+day,network-1,,,00:00-07:00+09:00-16:00+19:00-24:00,fare-1,1
+peak,network-1,,,07:00-09:00+16:00-19:00,fare-2,1
+bus,network-2,,,,fare-3,1
+night,,,,00:00-05:00+23:00-24:00,fare-4,0
+all,,,,05:00-23:00,fare-5,0
+`,
+		"calendar.txt": `service_id,monday,tuesday,wednesday,thursday,friday,saturday,sunday,start_date,end_date
+every-day,1,1,1,1,1,1,1,20000101,20991231
+`,
+	} {
+		if got := strings.ReplaceAll(string(files[name]), "\r\n", "\n"); got != want {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
+		}
 	}
 }

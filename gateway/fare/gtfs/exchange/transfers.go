@@ -54,7 +54,7 @@ func (e *exporter) transfer(x *fare.Transfer) (why string) {
 	case (x.Since == "start" || x.Since == "end") && !once:
 		return "the reference measures a run of transfers from its beginning"
 	}
-	if whole && !x.SameRoute {
+	if !x.SameRoute && (whole || e.share(from, to)) {
 		return "the reference cannot tell a ride on the route of the ride before"
 	}
 	limit := strconv.FormatInt(x.Window*60, 10)
@@ -103,6 +103,13 @@ func (e *exporter) rules(named []string) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// share reports whether a route can have legs of rules of either side, at different times.
+func (e *exporter) share(from, to []string) bool {
+	return slices.ContainsFunc(e.legs, func(a leg) bool {
+		return slices.Contains(from, a.rule) && slices.ContainsFunc(e.legs, func(b leg) bool { return b.network == a.network && slices.Contains(to, b.rule) })
+	})
 }
 
 // regroup puts the legs of rules into one leg group.
