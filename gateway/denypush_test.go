@@ -58,16 +58,17 @@ func (l *listener) told() (list []string) {
 }
 
 // A lossy program acts and drops the connection before its answer, as often as it is
-// told to, for changes of the deny list.
+// told to, for the calls of one path.
 type lossy struct {
 	inner http.Handler
+	path  string
 	mu    sync.Mutex
 	lose  int
 }
 
 func (h *lossy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
-	lost := r.URL.Path == "/v1/deny/change" && h.lose > 0
+	lost := r.URL.Path == h.path && h.lose > 0
 	if lost {
 		h.lose--
 	}
@@ -127,7 +128,7 @@ func TestProvidersAreToldOfDenials(t *testing.T) {
 	heard := &listener{}
 	a, contract := o.programOf(ed25519.PublicKey(own.Public), func(p driver.Provider) driver.Provider { heard.Provider = p; return heard })
 	contract.Manifest.Secrets = nil
-	line := &lossy{inner: a.server.Config.Handler}
+	line := &lossy{inner: a.server.Config.Handler, path: "/v1/deny/change"}
 	a.server.Config.Handler = line
 	config, err := json.Marshal(remoteproduct.Contract{Contract: contract, Feeds: adapters.Feeds{PushDenials: true}})
 	o.must(err)

@@ -13,7 +13,6 @@ const (
 	methodCard      = "alipay.commerce.transport.offlinepay.virtualcard.send"
 	methodCards     = "alipay.commerce.transport.offlinepay.virtualcard.batchquery"
 	methodNameList  = "alipay.commerce.cityfacilitator.namelist.sync"
-	recordMax       = 2048 // what a validator's library gives
 	cardTipsMax     = 128
 	cardActionSend  = "UPDATE"
 	disabledOverdue = "CARD_OVERDUE"
@@ -33,8 +32,8 @@ type verifyRequest struct {
 
 // CheckEvidence implements [driver.EvidenceCheck] by record.verify.
 func (p *Provider) CheckEvidence(ctx context.Context, evidence []byte) (driver.EvidenceVerdict, string, error) {
-	if len(evidence) == 0 || len(evidence) > recordMax {
-		return driver.EvidenceUnknown, "", fmt.Errorf("%w: a record of %d bytes; want 1 to %d", driver.ErrNotPerformed, len(evidence), recordMax)
+	if len(evidence) == 0 || len(evidence) > driver.EvidenceMost {
+		return driver.EvidenceUnknown, "", fmt.Errorf("%w: a record of %d bytes; want 1 to %d", driver.ErrNotPerformed, len(evidence), driver.EvidenceMost)
 	}
 	r, err := p.call(ctx, methodVerify, verifyRequest{record(evidence)}, nil)
 	switch {

@@ -127,3 +127,5 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func (h settling) Record() []byte { return []byte(h.sim.Record(rider)) }

@@ -157,10 +157,17 @@ const (
 	EvidenceRefused EvidenceVerdict = "refused" // final
 )
 
+// EvidenceMost is how many bytes a record has at most that is asked about: what the
+// library of a validator gives for the products known today (providers.md 1.9).
+const EvidenceMost = 2048
+
 // An EvidenceCheck has the provider look at a record without charging for it.
 type EvidenceCheck interface {
-	// CheckEvidence asks about one record, opaque bytes as a validator gave
-	// them (at most 2048 bytes for the products known today).
+	// CheckEvidence asks about one record, opaque bytes as a validator gave them.
+	// One of no bytes, or of more than EvidenceMost, is ErrNotPerformed. It is a
+	// question: it moves nothing, it may be asked any number of times, and a final
+	// verdict stays what it was. A lost or unreadable reply is EvidenceUnknown: only
+	// the provider's own word that a record is not genuine refuses it.
 	CheckEvidence(ctx context.Context, record []byte) (v EvidenceVerdict, reasonCode string, err error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,8 +83,12 @@ func TestHonestAdapterPasses(t *testing.T) {
 // as a rule. The first ones, which are the rules about money itself, are failed by
 // no other mutant of theirs.
 func TestEachMutantFailsItsCase(t *testing.T) {
-	if len(cases) < 60 || len(mutants)+len(moreMutants) != len(cases) {
-		t.Errorf("%d mutants for %d cases", len(mutants)+len(moreMutants), len(cases))
+	further := map[string]func(*toyDriver) driver.Provider{}
+	for _, some := range []map[string]func(*toyDriver) driver.Provider{moreMutants, evidenceMutants} {
+		maps.Copy(further, some)
+	}
+	if len(cases) < 60 || len(mutants)+len(further) != len(cases) {
+		t.Errorf("%d mutants for %d cases", len(mutants)+len(further), len(cases))
 	}
 	names := map[string]bool{}
 	for _, c := range cases {
@@ -93,7 +98,7 @@ func TestEachMutantFailsItsCase(t *testing.T) {
 		names[c.name] = true
 		broken, among := mutants[c.name], firstCases
 		if broken == nil {
-			broken, among = moreMutants[c.name], []testCase{c}
+			broken, among = further[c.name], []testCase{c}
 		}
 		if broken == nil {
 			t.Errorf("case %s has no mutant", c.name)
@@ -134,6 +139,7 @@ type mutant struct {
 	notify      func(context.Context, driver.Notification) (driver.Notice, driver.Ack, error)
 	quote       func(context.Context, citygate.Money) (driver.Quote, error)
 	mark        func(time.Time) string
+	evidence    func(context.Context, []byte) (driver.EvidenceVerdict, string, error)
 }
 
 func (m *mutant) Mark(at time.Time) string {

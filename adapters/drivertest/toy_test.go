@@ -31,6 +31,7 @@ const (
 	toySecret = "toy-secret-key"
 	toyCode   = "a code of the far side's own"
 	toyPayer  = "payer-1"
+	toyRecord = "a record of the far side's own"
 )
 
 type item struct {
@@ -38,10 +39,11 @@ type item struct {
 	Charge   string `json:"charge,omitempty"` // set on refunds
 	Minor    int64  `json:"minor"`
 	Currency string `json:"currency"`
-	Code     string `json:"code,omitempty"`  // set on questions about codes
-	Rider    string `json:"rider,omitempty"` // whose the code is
-	Mark     string `json:"mark,omitempty"`  // names it beside its id
-	Way      string `json:"way,omitempty"`   // of a recovery
+	Code     string `json:"code,omitempty"`   // set on questions about codes
+	Rider    string `json:"rider,omitempty"`  // whose the code is
+	Record   []byte `json:"record,omitempty"` // set on questions about records
+	Mark     string `json:"mark,omitempty"`   // names it beside its id
+	Way      string `json:"way,omitempty"`    // of a recovery
 	Recovers string `json:"recovers,omitempty"`
 	State    string `json:"state"` // done, refused, unsure, conflict, absent
 }
@@ -150,6 +152,12 @@ func (far *toy) reverse(id string) item {
 
 // act does what one item asks for.
 func (far *toy) act(it *item, trick string, i int) {
+	if it.Record != nil {
+		if it.State = "forged"; string(it.Record) == toyRecord {
+			it.State = "genuine"
+		}
+		return
+	}
 	if it.Code != "" {
 		if it.State = "refused"; it.Code == toyCode {
 			it.State, it.Rider = "known", toyPayer

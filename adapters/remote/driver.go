@@ -79,6 +79,8 @@ var (
 	_ driver.RiderCheck   = (*Driver)(nil)
 	_ driver.Marker       = (*Driver)(nil)
 	_ driver.DenyPush     = (*Driver)(nil)
+
+	_ driver.EvidenceCheck = (*Driver)(nil)
 )
 
 // Open checks a contract and gives its driver. Nothing is sent.

@@ -20,7 +20,7 @@ const (
 // carried are the abilities that the protocol has calls for.
 var carried = []driver.Capability{
 	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider, driver.CapMark,
-	driver.CapDenyPush,
+	driver.CapDenyPush, driver.CapEvidence,
 }
 
 // Check reports the first thing in m that cannot be.

@@ -108,6 +108,7 @@ type TestSystem struct {
 	Currency string `json:"currency"`
 	Code     []byte `json:"code,omitempty"` // a code of Rider's, for code_resolve
 	Scheme   string `json:"scheme,omitempty"`
+	Record   []byte `json:"record,omitempty"` // a genuine record of the product's own codes, for evidence
 }
 
 // contractPart is what of a tenant's contract each call carries.

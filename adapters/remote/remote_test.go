@@ -46,6 +46,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"NotifyCall": notifyCall{}, "Ack": ack{}, "Notice": notice{}, "Agreement": agreement{}, "NotifyAnswer": notifyAnswer{}, "CodeCall": codeCall{},
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
 		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},
+		"EvidenceCall": evidenceCall{}, "EvidenceAnswer": evidenceAnswer{},
 	}
 	for name := range doc.Components.Schemas {
 		if types[name] == nil {
@@ -120,6 +121,8 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 		"NotifyCall": notifyCall{part, notification{Method: "POST", Target: "/", At: at}},
 		"CodeAnswer": codeAnswer{ID: "a", Outcome: wordOf(driver.CodeUnknown)},
 		"Manifest":   manifest(),
+
+		"EvidenceCall": evidenceCall{part, []byte("a record")}, "EvidenceAnswer": evidenceAnswer{recordName([]byte("a record")), wordOf(driver.EvidenceUnknown), ""},
 	} {
 		schema, err := c.Compile("openapi.json#/components/schemas/" + name)
 		if err != nil {

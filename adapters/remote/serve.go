@@ -80,6 +80,7 @@ func (h *handler) calls() map[string]serving {
 			s, err := p.RiderState(ctx, driver.RiderQuestion{RiderRef: c.Rider, AgreementID: c.Agreement})
 			return riderOut(s), err
 		}),
+		pathEvidence: able(serveEvidence),
 	}
 }
 

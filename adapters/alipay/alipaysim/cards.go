@@ -38,10 +38,11 @@ func (s *Server) recordVerify(_ *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil || request.Record == "" {
 		return illegal("isv.invalid-parameter", "record"), delivered
 	}
+	fate := fateOf(s.Disarm())
 	if s.ownRecord(request.Record) || (s.config.Keys != nil && s.genuine([]string{request.Record})) {
-		return ok, delivered
+		return ok, fate
 	}
-	return refusal("RECORD_VERIFY_FAIL", "the record is not genuine"), delivered
+	return refusal("RECORD_VERIFY_FAIL", "the record is not genuine"), fate
 }
 
 func (s *Server) cardSend(m *merchant, biz []byte) (any, fate) {

@@ -270,6 +270,16 @@ func (p party) key(t *testing.T) remote.ProgramKey {
 	return remote.ProgramKey{ID: p.id, Public: der}
 }
 
+// genuine is a record of the product's own.
+const genuine = "a record of the toy's"
+
+func (p *product) CheckEvidence(_ context.Context, record []byte) (driver.EvidenceVerdict, string, error) {
+	if string(record) == genuine {
+		return driver.EvidenceGenuine, "", nil
+	}
+	return driver.EvidenceRefused, "forged", nil
+}
+
 const secret = "the merchant's api key"
 
 // serve runs a product as a program and gives how to reach it.
@@ -285,7 +295,7 @@ func serveBehind(t *testing.T, p *product, change func(*remote.Program), front f
 	m := remote.ManifestOf(p)
 	m.BillZone, m.Secrets = "UTC", []string{"api_key"}
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
-	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy"}
+	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy", Record: []byte(genuine)}
 	served := remote.Program{
 		Open: func(terms remote.Terms) (driver.Provider, error) {
 			p.mu.Lock()
