@@ -56,6 +56,13 @@ func TestHongKongWalletRidesInAnotherCurrency(t *testing.T) {
 	o := open(t)
 	o.onboard()
 	sim, _ := o.hongkong()
+	o.ridesAbroad(sim)
+}
+
+// ridesAbroad is a ride under the contract "hongkong" until it is paid out.
+func (o *office) ridesAbroad(sim *alipayplussim.Server) {
+	t := o.t
+	t.Helper()
 	v := o.validator()
 	var answer struct {
 		Issued []edge.IssuedCredential `json:"issued"`

@@ -53,9 +53,15 @@ func (o *office) programOf(gateway crypto.PublicKey, around func(driver.Provider
 	box, err := sandbox.Open(dir, o.now, raw)
 	o.must(err)
 	o.t.Cleanup(func() { _ = errors.Join(box.Close(), dir.Close()) })
-	served := around(box)
+	return o.serves(gateway, around(box), "UTC", "api-key")
+}
+
+// serves starts a provider's program, which is a driver behind the provider protocol and
+// wants the secrets that are named, and gives the tenant's contract with it.
+func (o *office) serves(gateway crypto.PublicKey, served driver.Provider, zone string, secrets ...string) (*acme, remote.Contract) {
+	o.t.Helper()
 	m := remote.ManifestOf(served)
-	m.Name, m.BillZone, m.Secrets = "acme", "UTC", []string{"api-key"}
+	m.Name, m.BillZone, m.Secrets = "acme", zone, secrets
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
 	own := ed25519.NewKeyFromSeed(key("acme")[:ed25519.SeedSize])
 	a := &acme{}

@@ -140,24 +140,30 @@ func TestAlipayPlusAtTheTill(t *testing.T) {
 			k.contract("hongkong", "alipayplus", alipayplusproduct.Contract{Base: sim.URL(), Files: sim.URL(), Collect: collect, ClientID: "VALLEY_0001",
 				PlatformKeys: map[string][]byte{alipayplussim.KeyVersion: der}, Merchant: "valley", Method: "CONNECT_WALLET", NotifyURL: "https://city.example/notify",
 				Currency: "CNY", PayCurrency: "HKD"})
-
-			p := k.sell("281006000000000001", price)
-			const pays, settled = 489, 449 // as TestHongKongWalletRidesInAnotherCurrency has it
-			if book := sim.Book(); len(book) != 1 || book[0].Paid != (citygate.Money{Minor: pays, Currency: "HKD"}) {
-				t.Errorf("the platform's book: %+v", book)
-			}
-			if e := k.chargeOf(p).Exchange; e == nil || e.Pays.Minor != pays || e.Pair != "CNY/HKD" || e.Price != "1.08683838" || e.Quote == "" || e.Quotes != 1 {
-				t.Errorf("before the bill the charge says %+v", e)
-			}
-			k.booksHold()
-			k.paidOut(price - 3)
-			if e := k.chargeOf(p).Exchange; e == nil || e.Settled == nil || e.Settled.Minor != settled || e.Difference == nil || e.Difference.Minor != settled-price {
-				t.Errorf("after the bill the charge says %+v", e)
-			}
-			if got := k.balances()[ledger.ExchangeDifference("hongkong")]; got != price-settled {
-				t.Errorf("the difference in the books is %d; want %d", got, price-settled)
-			}
+			k.sellsAbroad(sim)
 		})
+	}
+}
+
+// sellsAbroad is a payment on a code under the contract "hongkong" until it is paid out.
+func (k *kiosk) sellsAbroad(sim *alipayplussim.Server) {
+	t := k.t
+	t.Helper()
+	p := k.sell("281006000000000001", price)
+	const pays, settled = 489, 449 // as TestHongKongWalletRidesInAnotherCurrency has it
+	if book := sim.Book(); len(book) != 1 || book[0].Paid != (citygate.Money{Minor: pays, Currency: "HKD"}) {
+		t.Errorf("the platform's book: %+v", book)
+	}
+	if e := k.chargeOf(p).Exchange; e == nil || e.Pays.Minor != pays || e.Pair != "CNY/HKD" || e.Price != "1.08683838" || e.Quote == "" || e.Quotes != 1 {
+		t.Errorf("before the bill the charge says %+v", e)
+	}
+	k.booksHold()
+	k.paidOut(price - 3)
+	if e := k.chargeOf(p).Exchange; e == nil || e.Settled == nil || e.Settled.Minor != settled || e.Difference == nil || e.Difference.Minor != settled-price {
+		t.Errorf("after the bill the charge says %+v", e)
+	}
+	if got := k.balances()[ledger.ExchangeDifference("hongkong")]; got != price-settled {
+		t.Errorf("the difference in the books is %d; want %d", got, price-settled)
 	}
 }
 

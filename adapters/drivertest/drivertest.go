@@ -121,7 +121,8 @@ func play(t interface {
 	c.run(t, h)
 }
 
-var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases, recoveryCases, limitCases, evidenceCases)
+var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases, recoveryCases, limitCases, evidenceCases,
+	paymentCodeCases)
 
 var firstCases = []testCase{
 	{"amounts", "the far side moves exactly the amount asked for, to the minor unit", always, amounts},

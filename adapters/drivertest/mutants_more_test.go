@@ -151,6 +151,17 @@ func refused(err error) bool { return err != nil && strings.Contains(err.Error()
 var errBusy = errors.New("toy: busy")
 
 var moreMutants = map[string]breakage{
+	"payment_code_form": describes(func(about *driver.Description) { // names the codes of another wallet
+		about.PaymentCodes = []driver.CodeForm{{From: "13", To: "13", Min: 18, Max: 18}}
+	}),
+	"payment_code_secret": reads(func(_ context.Context, debits []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		for i := range results { // says which code was refused
+			if results[i].Outcome == driver.Declined {
+				results[i].ReasonCode += " " + string(debits[i].AuthCode.Reveal())
+			}
+		}
+		return results, err
+	}),
 	"quote_whole": func(d *toyDriver) driver.Provider { // quotes a round amount for whatever it is asked
 		return &mutant{toyDriver: d, quote: func(context.Context, citygate.Money) (driver.Quote, error) {
 			return toyQuote(citygate.Money{Minor: 100, Currency: "HKD"}), nil

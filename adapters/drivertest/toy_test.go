@@ -32,6 +32,7 @@ const (
 	toyCode   = "a code of the far side's own"
 	toyPayer  = "payer-1"
 	toyRecord = "a record of the far side's own"
+	toyShown  = "281234567890123456" // a payment code
 )
 
 type item struct {
@@ -248,7 +249,8 @@ const toyMost = 1_000_000_000
 func (d *toyDriver) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Currencies: slices.Clone(toyCurrencies), BatchMax: 3, IDMax: 64, ResubmitSafe: true,
-		Limits: driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
+		PaymentCodes: []driver.CodeForm{{From: "28", To: "28", Min: 16, Max: 18}},
+		Limits:       driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
 	}
 }
 
@@ -484,7 +486,8 @@ func honest(d *toyDriver) driver.Provider { return d }
 func (h *toyHarness) Provider() driver.Provider { return h.provider }
 
 func (h *toyHarness) Debit(ourID string, minor int64) driver.Debit {
-	return driver.Debit{OurID: ourID, RiderRef: "rider", Amount: citygate.Money{Minor: minor, Currency: "HKD"}, TripTime: toyNoon}
+	return driver.Debit{OurID: ourID, RiderRef: "rider", Amount: citygate.Money{Minor: minor, Currency: "HKD"}, TripTime: toyNoon,
+		AuthCode: citygate.NewSecret([]byte(toyShown))}
 }
 
 func (h *toyHarness) Question(ourID string, known bool) (driver.CodeQuestion, string) {

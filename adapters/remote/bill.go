@@ -38,6 +38,7 @@ type (
 		FeeMinor    int64     `json:"fee_minor"`    // positive = charged to the merchant
 		At          time.Time `json:"at"`
 		Reversed    bool      `json:"reversed,omitempty"` // the payment was taken back, or after a dispute given back
+		Exchange    *exchange `json:"exchange,omitempty"` // signed as the amount is
 	}
 	billEnd struct {
 		End         bool  `json:"end"`
@@ -148,7 +149,7 @@ func parseBill(bill driver.Bill) ([]driver.BillLine, error) {
 // ReadBill is driver.BillReader's. A bill is JSON lines, each ended by a line feed. The
 // first is {"bill":"1","day":"2026-11-21","currency":"HKD","name":"..."}, the last
 // {"end":true,"rows":n,"amount_minor":n,"fee_minor":n}, and those between are
-// {"id":..,"refund_id":..,"provider_ref":..,"amount_minor":..,"fee_minor":..,"at":..}.
+// {"id":..,"refund_id":..,"provider_ref":..,"amount_minor":..,"fee_minor":..,"at":..,"exchange":..}.
 // Rows that do not add up to the end, a missing end or anything behind it, and
 // unknown fields are errors.
 func (d *Driver) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
@@ -249,9 +250,13 @@ func billLine(raw []byte, at int, currency citygate.Currency) (driver.BillLine, 
 	if row.ID == "" || row.At.IsZero() || row.AmountMinor == 0 || (row.AmountMinor < 0) != (row.RefundID != "") && !row.Reversed || row.Reversed && row.RefundID == "" {
 		return driver.BillLine{}, fmt.Errorf("%w: line %d: want an id, a time, and a negative amount exactly with a refund_id", ErrBill, at)
 	}
+	if !row.Exchange.signedAs(row.AmountMinor) {
+		return driver.BillLine{}, fmt.Errorf("%w: line %d: want an exchange with currencies, and signed as its amount is", ErrBill, at)
+	}
 	return driver.BillLine{
 		Line: at, Refund: row.RefundID != "", OurID: row.ID, RefundID: row.RefundID, ProviderRef: row.ProviderRef,
 		Amount: citygate.Money{Minor: row.AmountMinor, Currency: currency}, Fee: row.FeeMinor, At: row.At, Reversed: row.Reversed,
+		Exchange: row.Exchange.exchange(),
 	}, nil
 }
 
@@ -285,7 +290,7 @@ func writeBill(bill driver.Bill, after, limit int, read func(visit func(driver.B
 		if end.Rows <= after || limit > 0 && end.Rows > after+limit {
 			return nil
 		}
-		return enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC(), l.Reversed})
+		return enc.Encode(billRow{l.OurID, l.RefundID, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.UTC(), l.Reversed, exchangeOut(l.Exchange)})
 	})
 	if err != nil {
 		return nil, err

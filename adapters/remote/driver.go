@@ -79,6 +79,7 @@ var (
 	_ driver.RiderCheck   = (*Driver)(nil)
 	_ driver.Marker       = (*Driver)(nil)
 	_ driver.DenyPush     = (*Driver)(nil)
+	_ driver.Quoter       = (*Driver)(nil)
 
 	_ driver.EvidenceCheck = (*Driver)(nil)
 )

@@ -2,7 +2,9 @@ package remote
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -15,12 +17,16 @@ const (
 	batchMost    = 1000
 	deadlineMost = 2 * time.Minute
 	idMost       = 64
+
+	codeFormsMost = 32
+	codeMost      = 128 // characters of a payment code
 )
 
 // carried are the abilities that the protocol has calls for.
 var carried = []driver.Capability{
 	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider, driver.CapMark,
 	driver.CapDenyPush, driver.CapEvidence,
+	driver.CapQuote,
 }
 
 // Check reports the first thing in m that cannot be.
@@ -43,7 +49,7 @@ func (m *Manifest) Check() error {
 	case m.RefundsMax < 0:
 		return ErrConfig.Explain("manifest.refunds_max: want none negative")
 	}
-	if err := m.checkTimes(); err != nil {
+	if err := errors.Join(m.checkTimes(), m.checkCodes()); err != nil {
 		return err
 	}
 	for _, c := range m.Currencies {
@@ -59,11 +65,35 @@ func (m *Manifest) Check() error {
 	return nil
 }
 
+// checkCodes holds the forms of payment codes, by which a till knows whose a code is.
+func (m *Manifest) checkCodes() error {
+	if len(m.PaymentCodes) > codeFormsMost {
+		return ErrConfig.Explain("manifest.payment_codes: want at most %d forms", codeFormsMost)
+	}
+	for i, f := range m.PaymentCodes {
+		if f.Min < 1 || f.Max < f.Min || f.Max > codeMost || len(f.From) != len(f.To) || len(f.From) > f.Min || f.From > f.To || !alnum(f.From+f.To, f.Letters) {
+			return ErrConfig.Explain("manifest.payment_codes[%d]: want min and max from 1 to %d, and from and to of one length, no longer than min, of what codes have", i, codeMost)
+		}
+	}
+	if t := m.Test; t != nil && len(m.PaymentCodes) > 0 {
+		if _, fits := m.describe().CodeFit([]byte(t.PaymentCode)); !fits {
+			return ErrConfig.Explain("manifest.test.payment_code: want one of the rider's that has one of the forms in payment_codes")
+		}
+	}
+	return nil
+}
+
+// alnum reports whether a text has digits alone, or with letters.
+func alnum(s string, letters bool) bool {
+	return driver.Alnum.Holds(s) && (letters || strings.Trim(s, "0123456789") == "")
+}
+
 func (m *Manifest) checkTimes() error {
 	for name, s := range map[string]int64{
 		"quiet_seconds": m.QuietSeconds, "poll_seconds": m.PollSeconds, "query_delay_seconds": m.QueryDelaySeconds,
 		"reverse_after_seconds": m.ReverseAfterSeconds, "reverse_within_seconds": m.ReverseWithinSeconds,
 		"refund_within_seconds": m.RefundWithinSeconds, "notice_within_seconds": m.NoticeWithinSeconds,
+		"payer_poll_seconds": m.PayerPollSeconds,
 	} {
 		if s < 0 || s > 10*365*24*3600 {
 			return ErrConfig.Explain("manifest.%s: want 0 or more seconds", name)
@@ -111,7 +141,7 @@ func (m *Manifest) describe() driver.Description {
 			IDMin: m.IDMin, Charset: driver.Charset(m.IDCharset), AmountMin: m.AmountMin, AmountMax: m.AmountMax,
 			ReverseAfter: seconds(m.ReverseAfterSeconds), ReverseWithin: seconds(m.ReverseWithinSeconds),
 			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund, FirstRide: m.FirstRide,
-			QueryDelay: seconds(m.QueryDelaySeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
+			QueryDelay: seconds(m.QueryDelaySeconds), PayerEvery: seconds(m.PayerPollSeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
 			Recoveries: driver.Recoveries{
 				ByMerchant: slices.Contains(m.Recoveries, driver.RecoverByMerchant), ByRider: slices.Contains(m.Recoveries, driver.RecoverByRider),
 				ByTap: slices.Contains(m.Recoveries, driver.RecoverByTap), Tries: m.RecoverTries, Within: seconds(m.RecoverWithinSeconds),
@@ -120,6 +150,9 @@ func (m *Manifest) describe() driver.Description {
 	}
 	for _, c := range m.Currencies {
 		d.Currencies = append(d.Currencies, citygate.Currency(c))
+	}
+	for _, f := range m.PaymentCodes {
+		d.PaymentCodes = append(d.PaymentCodes, driver.CodeForm(f))
 	}
 	return d
 }
@@ -134,7 +167,7 @@ func manifestOf(p driver.Provider) Manifest {
 		IDMin: d.Limits.IDMin, IDCharset: string(d.Limits.Charset), AmountMin: d.Limits.AmountMin, AmountMax: d.Limits.AmountMax,
 		ReverseAfterSeconds: whole(d.Limits.ReverseAfter), ReverseWithinSeconds: whole(d.Limits.ReverseWithin),
 		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund, FirstRide: d.Limits.FirstRide,
-		QueryDelaySeconds: whole(d.Limits.QueryDelay), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
+		QueryDelaySeconds: whole(d.Limits.QueryDelay), PayerPollSeconds: whole(d.Limits.PayerEvery), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
 		RecoverTries: d.Limits.Recoveries.Tries, RecoverWithinSeconds: whole(d.Limits.Recoveries.Within),
 	}
 	for _, way := range []driver.Recovery{driver.RecoverByMerchant, driver.RecoverByRider, driver.RecoverByTap} {
@@ -147,6 +180,9 @@ func manifestOf(p driver.Provider) Manifest {
 	}
 	for _, c := range d.Currencies {
 		m.Currencies = append(m.Currencies, string(c))
+	}
+	for _, f := range d.PaymentCodes {
+		m.PaymentCodes = append(m.PaymentCodes, codeForm(f))
 	}
 	for _, c := range driver.Capabilities(p) {
 		if slices.Contains(carried, c) {

@@ -79,6 +79,11 @@ type Manifest struct {
 	RefundsMax           int   `json:"refunds_max,omitempty"`
 	FullRefund           bool  `json:"full_refund,omitempty"`
 	FirstRide            bool  `json:"first_ride,omitempty"`
+	PayerPollSeconds     int64 `json:"payer_poll_seconds,omitempty"` // of a payment that waits for its payer; 0 = poll_seconds
+
+	// PaymentCodes are the forms of the codes that debits are made on (auth_code); none:
+	// it collects in another way.
+	PaymentCodes []codeForm `json:"payment_codes,omitempty"`
 
 	// Recoveries are the ways in which the recovery of a debt is known, and the rest how
 	// often and how long the merchant may ask on his own.
@@ -109,6 +114,19 @@ type TestSystem struct {
 	Code     []byte `json:"code,omitempty"` // a code of Rider's, for code_resolve
 	Scheme   string `json:"scheme,omitempty"`
 	Record   []byte `json:"record,omitempty"` // a genuine record of the product's own codes, for evidence
+
+	// PaymentCode is one of Rider's that any number of payments can be made on, where the
+	// manifest has payment_codes.
+	PaymentCode string `json:"payment_code,omitempty"`
+}
+
+// A codeForm is a driver.CodeForm.
+type codeForm struct {
+	From    string `json:"from,omitempty"`
+	To      string `json:"to,omitempty"`
+	Min     int    `json:"min"`
+	Max     int    `json:"max"`
+	Letters bool   `json:"letters,omitempty"`
 }
 
 // contractPart is what of a tenant's contract each call carries.
@@ -155,6 +173,7 @@ type debit struct {
 	Recovery driver.Recovery `json:"recovery,omitempty"`
 	Recovers *ref            `json:"recovers,omitempty"`
 	Shown    []byte          `json:"shown,omitempty"`
+	Quote    *quote          `json:"quote,omitempty"`
 }
 
 // A mark is, on the wire, the instant that names a debit or refund beside its id: a
@@ -184,6 +203,7 @@ type ref struct {
 	SubmittedAt *time.Time `json:"submitted_at,omitempty"`
 	Amount      *money     `json:"amount,omitempty"`
 	Mark        mark       `json:"mark,omitempty"`
+	Quote       *quote     `json:"quote,omitempty"`
 }
 
 type result struct {
@@ -196,6 +216,7 @@ type result struct {
 	Amount      *money     `json:"amount,omitempty"`
 	Returned    *money     `json:"returned,omitempty"`
 	Advance     string     `json:"advance,omitempty"`
+	Exchange    *exchange  `json:"exchange,omitempty"`
 }
 
 type (
@@ -220,6 +241,7 @@ type (
 		Amount *money `json:"amount"`
 		Reason string `json:"reason,omitempty"`
 		Mark   mark   `json:"mark,omitempty"`
+		Pays   *money `json:"pays,omitempty"`
 	}
 	refundCall struct {
 		Contract contractPart `json:"contract"`
@@ -407,7 +429,7 @@ func debitOut(d driver.Debit) debit {
 	out := debit{
 		ID: d.OurID, Rider: d.RiderRef, Amount: moneyOf(d.Amount), TripTime: d.TripTime.UTC(), Subject: d.Subject, Evidence: d.Evidence,
 		Attempted: instant(d.Attempted), AuthCode: string(d.AuthCode.Reveal()), Payee: d.PayeeRef, FirstRide: d.FirstRide, Mark: mark(d.Mark),
-		Recovery: d.Recovery, Shown: d.Shown,
+		Recovery: d.Recovery, Shown: d.Shown, Quote: quoteOut(d.Quote),
 	}
 	if d.Recovers.OurID != "" {
 		of := refOut(d.Recovers)
@@ -421,7 +443,7 @@ func (d debit) debit(p driver.Provider) (out driver.Debit, err error) {
 	out = driver.Debit{
 		OurID: d.ID, RiderRef: d.Rider, Amount: d.Amount.money(), TripTime: d.TripTime, Subject: d.Subject,
 		Evidence: d.Evidence, Attempted: instantOf(d.Attempted), PayeeRef: d.Payee, FirstRide: d.FirstRide,
-		Recovery: d.Recovery, Shown: d.Shown,
+		Recovery: d.Recovery, Shown: d.Shown, Quote: d.Quote.quote(),
 	}
 	if d.Recovers != nil {
 		if out.Recovers, err = d.Recovers.ref(p); err != nil {
@@ -436,16 +458,18 @@ func (d debit) debit(p driver.Provider) (out driver.Debit, err error) {
 }
 
 func refOut(r driver.Ref) ref {
-	return ref{r.OurID, r.ProviderRef, instant(r.SubmittedAt), moneyOf(r.Amount), mark(r.Mark)}
+	return ref{r.OurID, r.ProviderRef, instant(r.SubmittedAt), moneyOf(r.Amount), mark(r.Mark), quoteOut(r.Quote)}
 }
 
 func (r ref) ref(p driver.Provider) (driver.Ref, error) {
 	name, err := r.Mark.of(p)
-	return driver.Ref{OurID: r.ID, ProviderRef: r.ProviderRef, SubmittedAt: instantOf(r.SubmittedAt), Amount: r.Amount.money(), Mark: name}, err
+	return driver.Ref{
+		OurID: r.ID, ProviderRef: r.ProviderRef, SubmittedAt: instantOf(r.SubmittedAt), Amount: r.Amount.money(), Quote: r.Quote.quote(), Mark: name,
+	}, err
 }
 
 func refundOut(r driver.Refund) refund {
-	return refund{r.OurID, refOut(r.Charge), moneyOf(r.Amount), r.Reason, mark(r.Mark)}
+	return refund{r.OurID, refOut(r.Charge), moneyOf(r.Amount), r.Reason, mark(r.Mark), moneyOf(r.Pays)}
 }
 
 func (r refund) refund(p driver.Provider) (driver.Refund, error) {
@@ -454,19 +478,19 @@ func (r refund) refund(p driver.Provider) (driver.Refund, error) {
 		return driver.Refund{}, err
 	}
 	charge, err := r.Charge.ref(p)
-	return driver.Refund{OurID: r.ID, Charge: charge, Amount: r.Amount.money(), Reason: r.Reason, Mark: name}, err
+	return driver.Refund{OurID: r.ID, Charge: charge, Amount: r.Amount.money(), Pays: r.Pays.money(), Reason: r.Reason, Mark: name}, err
 }
 
 func resultOut(r driver.Result) result {
 	return result{
 		r.OurID, wordOf(r.Outcome), r.ProviderRef, r.ReasonCode, instant(r.RetryAt), r.Fee,
-		moneyOf(r.Amount), moneyOf(r.Returned), string(r.Advance),
+		moneyOf(r.Amount), moneyOf(r.Returned), string(r.Advance), exchangeOut(r.Exchange),
 	}
 }
 
 func (r result) result() driver.Result {
 	return driver.Result{
 		OurID: r.ID, Outcome: ofWord[driver.Outcome](r.Outcome), ProviderRef: r.ProviderRef, ReasonCode: r.Reason, RetryAt: instantOf(r.RetryAt),
-		Fee: r.FeeMinor, Amount: r.Amount.money(), Returned: r.Returned.money(), Advance: driver.Advance(r.Advance),
+		Fee: r.FeeMinor, Amount: r.Amount.money(), Returned: r.Returned.money(), Advance: driver.Advance(r.Advance), Exchange: r.Exchange.exchange(),
 	}
 }

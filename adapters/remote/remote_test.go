@@ -47,6 +47,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
 		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},
 		"EvidenceCall": evidenceCall{}, "EvidenceAnswer": evidenceAnswer{},
+		"CodeForm": codeForm{}, "Rate": rate{}, "Quote": quote{}, "QuoteCall": quoteCall{}, "Exchange": exchange{},
 	}
 	for name := range doc.Components.Schemas {
 		if types[name] == nil {
@@ -119,6 +120,8 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 		"Notice":     noticeOut(driver.Notice{Kind: driver.NoticeAgreement, Agreement: driver.Agreement{OurID: "a", State: driver.AgreementActive, SingleMax: hkd}}),
 		"Taken":      noticeOut(driver.Notice{Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, At: at}}).Taken,
 		"NotifyCall": notifyCall{part, notification{Method: "POST", Target: "/", At: at}},
+		"Quote":      quoteOut(driver.Quote{Asked: hkd, Pays: hkd, Rate: driver.Rate{ID: "r", Price: "1.03", Until: at}}),
+		"BillRow":    billRow{ID: "a", AmountMinor: 470, At: at, Exchange: exchangeOut(driver.Exchange{Paid: hkd, SettleRate: driver.Rate{Price: "1"}})},
 		"CodeAnswer": codeAnswer{ID: "a", Outcome: wordOf(driver.CodeUnknown)},
 		"Manifest":   manifest(),
 
@@ -191,7 +194,16 @@ func TestAContractThatCannotWorkIsRefusedByField(t *testing.T) {
 		"manifest.bill_zone":                func(c *Config) { c.Manifest.BillZone = "Mars" },
 		"manifest.poll_seconds":             func(c *Config) { c.Manifest.PollSeconds = 0 },
 		"manifest.deadline":                 func(c *Config) { c.Manifest.DeadlineSeconds = 0 },
-		"manifest.currencies":               func(c *Config) { c.Manifest.Currencies = []string{"dollars"} },
+		"manifest.payment_codes[1]": func(c *Config) {
+			c.Manifest.PaymentCodes = []codeForm{{From: "28", To: "29", Min: 16, Max: 24}, {From: "a", To: "b", Min: 1, Max: 9}}
+		},
+		"payment_codes[0]":          func(c *Config) { c.Manifest.PaymentCodes = []codeForm{{From: "29", To: "28", Min: 16, Max: 24}} },
+		"manifest.payment_codes[0]": func(c *Config) { c.Manifest.PaymentCodes = []codeForm{{From: "28", To: "3", Min: 16, Max: 24}} },
+		"manifest.test.payment_code": func(c *Config) {
+			c.Manifest.PaymentCodes, c.Manifest.Test = []codeForm{{Min: 16, Max: 24}}, &TestSystem{Rider: "r", Currency: "HKD"}
+		},
+		"manifest.payer_poll_seconds": func(c *Config) { c.Manifest.PayerPollSeconds = -1 },
+		"manifest.currencies":         func(c *Config) { c.Manifest.Currencies = []string{"dollars"} },
 	} {
 		c := config(t)
 		spoil(&c)
@@ -282,10 +294,12 @@ func TestABillThatDoesNotAddUpIsRefused(t *testing.T) {
 	for name, body := range map[string]string{
 		"empty": "", "no head": row1 + row2 + foot, "no end": head + row1 + row2, "a row lost": head + row1 + foot,
 		"a row twice": head + row1 + row1 + row2 + foot, "behind the end": head + row1 + row2 + foot + row1, "no last line feed": head + row1 + row2 + strings.TrimSpace(foot),
-		"another day":      strings.Replace(head, "-21", "-20", 1) + row1 + row2 + foot,
-		"another currency": strings.Replace(head, "HKD", "CNY", 1) + row1 + row2 + foot,
-		"a refund above 0": head + row1 + strings.Replace(row2, "-70", "70", 1) + foot,
-		"unknown field":    head + strings.Replace(row1, `"id"`, `"x":1,"id"`, 1) + row2 + foot,
+		"another day":                    strings.Replace(head, "-21", "-20", 1) + row1 + row2 + foot,
+		"another currency":               strings.Replace(head, "HKD", "CNY", 1) + row1 + row2 + foot,
+		"a refund above 0":               head + row1 + strings.Replace(row2, "-70", "70", 1) + foot,
+		"unknown field":                  head + strings.Replace(row1, `"id"`, `"x":1,"id"`, 1) + row2 + foot,
+		"an exchange of another sign":    head + strings.Replace(row1, `"at"`, `"exchange":{"paid":{"minor":-9,"currency":"MOP"}},"at"`, 1) + row2 + foot,
+		"an exchange without a currency": head + strings.Replace(row1, `"at"`, `"exchange":{"settled":{"minor":9,"currency":""}},"at"`, 1) + row2 + foot,
 	} {
 		if _, err := parseBill(bill(body)); !errors.Is(err, ErrBill) {
 			t.Errorf("%s: %v, want it refused", name, err)

@@ -72,6 +72,7 @@ func (h *handler) calls() map[string]serving {
 			return answer, err
 		}),
 		pathNotify: able(serveNotify),
+		pathQuote:  able(serveQuote),
 		pathCode: able(func(ctx context.Context, p driver.CodeResolver, c codeCall) (any, error) {
 			a, err := p.ResolveCode(ctx, driver.CodeQuestion{OurID: c.ID, Scheme: c.Scheme, Evidence: c.Code, At: c.At, Fare: c.Fare.money()})
 			return codeAnswer{a.OurID, wordOf(a.Outcome), a.RiderRef, a.ReasonCode, instant(a.RetryAt)}, err

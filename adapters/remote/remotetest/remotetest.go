@@ -105,10 +105,14 @@ func (r redial) Do(req *http.Request) (*http.Response, error) {
 func (h *harness) Provider() driver.Provider { return h.driver }
 
 func (h *harness) Debit(ourID string, minor int64) driver.Debit {
-	return driver.Debit{
+	d := driver.Debit{
 		OurID: ourID, RiderRef: h.test.Rider, Amount: citygate.Money{Minor: minor, Currency: citygate.Currency(h.test.Currency)},
 		TripTime: h.at, Subject: "a ride", Evidence: [][]byte{[]byte("a code")}, Attempted: h.at,
 	}
+	if len(h.driver.Describe().PaymentCodes) > 0 {
+		d.AuthCode = citygate.NewSecret([]byte(h.test.PaymentCode))
+	}
+	return d
 }
 
 func (h *harness) Question(ourID string, known bool) (driver.CodeQuestion, string) {

@@ -33,8 +33,10 @@ type product struct {
 	decline bool
 	partial bool
 	pushed  []driver.DenyChange
-	secret  string // the last one it was given
-	notify  string // where notifications go, as it was told last
+	secret  string         // the last one it was given
+	notify  string         // where notifications go, as it was told last
+	shown   string         // the last payment code
+	pays    citygate.Money // what the last refund gives back to the payer
 }
 
 type entry struct {
@@ -42,6 +44,7 @@ type entry struct {
 	charge  string // of a refund
 	outcome driver.Outcome
 	mark    string
+	pays    int64 // in MOP, at a quote
 }
 
 func newProduct() *product {
@@ -71,6 +74,7 @@ func (p *product) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Version: "1", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
 		PollEvery: time.Second, Deadline: 10 * time.Second,
+		PaymentCodes: []driver.CodeForm{{From: "77", To: "79", Min: 10, Max: 20}},
 	}
 }
 
@@ -82,13 +86,14 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 	results := make([]driver.Result, len(debits))
 	for i, d := range debits {
 		results[i] = driver.Result{OurID: d.OurID}
+		p.shown = string(d.AuthCode.Reveal())
 		old, again := p.known[d.OurID]
 		switch {
 		case d.Amount.Currency != "HKD":
 			return nil, driver.ErrCurrencyUnsupported
 		case d.Amount.Minor <= 0:
 			return nil, driver.ErrNotPerformed
-		case again && (old.minor != d.Amount.Minor || old.charge != "" || old.mark != d.Mark):
+		case again && (old.minor != d.Amount.Minor || old.charge != "" || old.mark != d.Mark || old.pays != d.Quote.Pays.Minor):
 			results[i].ReasonCode = "other_content"
 			continue
 		case again:
@@ -102,7 +107,8 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 			results[i].Outcome, results[i].Amount = driver.Succeeded, d.Amount
 			p.moves = append(p.moves, remote.Move{ID: d.OurID, Amount: d.Amount})
 		}
-		p.known[d.OurID] = entry{d.Amount.Minor, "", results[i].Outcome, d.Mark}
+		results[i].Exchange = exchanged(d.Quote)
+		p.known[d.OurID] = entry{minor: d.Amount.Minor, outcome: results[i].Outcome, mark: d.Mark, pays: d.Quote.Pays.Minor}
 	}
 	return results, nil
 }
@@ -117,7 +123,7 @@ func (p *product) Query(_ context.Context, r driver.Ref) (driver.Result, error) 
 	if !ok || e.mark != r.Mark {
 		return driver.Result{OurID: r.OurID, Outcome: driver.Absent}, nil
 	}
-	if r.Amount.Minor != 0 && r.Amount.Minor != e.minor {
+	if r.Amount.Minor != 0 && r.Amount.Minor != e.minor || r.Quote.Pays.Minor != e.pays {
 		return driver.Result{OurID: r.OurID, ReasonCode: "other_content"}, nil
 	}
 	return driver.Result{OurID: r.OurID, Outcome: e.outcome, ReasonCode: e.why()}, nil
@@ -156,7 +162,8 @@ func (p *product) Refund(_ context.Context, r driver.Refund) (driver.Result, err
 			left -= e.minor
 		}
 	}
-	e := entry{r.Amount.Minor, r.Charge.OurID, driver.Succeeded, r.Mark}
+	p.pays = r.Pays
+	e := entry{minor: r.Amount.Minor, charge: r.Charge.OurID, outcome: driver.Succeeded, mark: r.Mark}
 	if r.Amount.Minor > left {
 		e.outcome = driver.Declined
 	} else {
@@ -207,6 +214,9 @@ func (p *product) ParseBill(b driver.Bill) (lines []driver.BillLine, err error) 
 			l.Refund, l.RefundID, l.OurID, minor = true, f[0], p.known[f[0]].charge, -minor
 		}
 		l.Amount = citygate.Money{Minor: minor, Currency: "HKD"}
+		if pays := p.known[f[0]].pays; pays != 0 {
+			l.Exchange = driver.Exchange{Paid: citygate.Money{Minor: pays, Currency: "MOP"}}
+		}
 		lines = append(lines, l)
 	}
 	return lines, nil
@@ -295,7 +305,7 @@ func serveBehind(t *testing.T, p *product, change func(*remote.Program), front f
 	m := remote.ManifestOf(p)
 	m.BillZone, m.Secrets = "UTC", []string{"api_key"}
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
-	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy", Record: []byte(genuine)}
+	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy", Record: []byte(genuine), PaymentCode: "7712345678"}
 	served := remote.Program{
 		Open: func(terms remote.Terms) (driver.Provider, error) {
 			p.mu.Lock()
