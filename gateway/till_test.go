@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -28,7 +29,8 @@ import (
 type flaky struct {
 	driver.Doer
 	mu   sync.Mutex
-	plan []string // "" = sent; dies, heard (and dies), lost
+	plan []string      // "" = sent; dies, heard (and dies), late (and dies), lost, answer lost
+	late *http.Request // under way still
 }
 
 func (f *flaky) Do(r *http.Request) (*http.Response, error) {
@@ -41,12 +43,22 @@ func (f *flaky) Do(r *http.Request) (*http.Response, error) {
 	switch do {
 	case "dies":
 		runtime.Goexit()
+	case "late":
+		f.late = r.Clone(context.WithoutCancel(r.Context()))
+		f.late.Body, _ = r.GetBody()
+		runtime.Goexit()
 	case "lost":
 		return nil, errors.New("the line is down")
 	}
 	answer, err := f.Doer.Do(r)
-	if do == "heard" {
+	switch do {
+	case "heard":
 		runtime.Goexit()
+	case "answer lost":
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		return nil, errors.New("the line broke")
 	}
 	return answer, err
 }

@@ -76,6 +76,9 @@ func TestWechatPayAtTheTill(t *testing.T) {
 	if left.State != "reversing" {
 		t.Errorf("given up before the platform reverses: %+v", left)
 	}
+	if n := o.owner.Count(bus, `SELECT count(*) FROM till_payments WHERE tenant_id = $1 AND (reversals > 0 OR reversed_at IS NOT NULL)`, int64(bus)); n != 0 {
+		t.Errorf("%d were reversed before the platform does", n)
+	}
 	later(9)
 	if typed, left = find(typed), find(left); typed.State != "paid" || left.State != "closed" {
 		t.Errorf("in the end: %s (%s), %s (%s)", typed.State, typed.Reason, left.State, left.Reason)

@@ -261,6 +261,10 @@ func (p *Provider) Reverse(ctx context.Context, ref driver.Ref) (driver.Reversal
 	case back.Outcome == driver.Declined:
 		return driver.ReversalRefused, back.ReasonCode, nil
 	}
+	// Asked for before, perhaps: the number has been used.
+	if was, err := p.ask(ctx, reversalID(ref.OurID), refundTime(driver.Refund{Charge: ref}), ref.Amount); err == nil && was.Outcome == driver.Succeeded {
+		return driver.ReversalGiven, was.ReasonCode, nil
+	}
 	return driver.ReversalUnknown, back.ReasonCode, nil
 }
 

@@ -35,7 +35,8 @@ const (
 // Work that has gone on for longer than [hung] waits for somebody and counts no
 // more among the most at once; a tenant has its share of them and no more. A task
 // that failed breakerFailures times in a row is left alone for a while, twice as
-// long each time (charges are not: their breaker is a row, see health.go).
+// long each time (charges and payments at tills are not: their breaker is a row, see
+// health.go, and one payment that fails keeps no customer waiting).
 type Bulkhead struct {
 	most   int
 	clock  citygate.Clock
@@ -139,7 +140,7 @@ func (b *Bulkhead) admits(key bulkheadKey, now time.Time) bool {
 
 // note keeps how a task ended.
 func (b *Bulkhead) note(key bulkheadKey, err error, now time.Time) {
-	if err == nil || key.task == TaskCharges {
+	if err == nil || key.task == TaskCharges || key.task == TaskTill {
 		delete(b.breaker, key)
 		return
 	}

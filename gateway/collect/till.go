@@ -96,6 +96,20 @@ func AskTill(ctx context.Context, tx *pg.Tx, t TillCharge) error {
 	return storeQuotes(ctx, tx, []quoted{{Quote: t.Quote, ourID: our, charge: our, n: 1}})
 }
 
+// TillsUp reports whether a contract's provider is taken to answer, or may be tried. Unlike
+// [TillsAdmit] it takes nothing.
+func TillsUp(ctx context.Context, tx *pg.Tx, contract string) (bool, error) {
+	down, err := breakersOpen(ctx, tx)
+	probe, open := down[contract]
+	return !open || !probe.After(tx.Now), err
+}
+
+// TillFailed notes that a contract's provider did not answer a question before a payment
+// was sent.
+func TillFailed(ctx context.Context, tx *pg.Tx, contract string) error {
+	return hear(ctx, tx, contract, fails)
+}
+
 // TillsAdmit reports whether a payment may be sent to a contract's provider now: it is
 // not taken to be down, or this payment is the one that may try.
 func TillsAdmit(ctx context.Context, tx *pg.Tx, contract string) (bool, error) {
@@ -147,8 +161,10 @@ func (c *Collector) QueryTill(ctx context.Context, tenant citygate.TenantID, con
 }
 
 // ReverseTill asks the provider to undo a payment of which nobody can say what became.
-// Whatever it answers, the payment is asked about afterwards.
-func (c *Collector) ReverseTill(ctx context.Context, tenant citygate.TenantID, provider *adapters.Provider, payment citygate.UUID) (driver.Reversal, string, error) {
+// Whatever it answers, the payment is asked about afterwards. again asks once more for a
+// reversal of which nobody knows what became, under its name, also of a payment that turned
+// out to be made.
+func (c *Collector) ReverseTill(ctx context.Context, tenant citygate.TenantID, provider *adapters.Provider, payment citygate.UUID, again bool) (driver.Reversal, string, error) {
 	reverser, able := provider.Reverser()
 	if !able {
 		return driver.ReversalUnknown, "", adapters.ErrReverse.Explain("%s has no reversals", provider.Describe().Name)
@@ -157,7 +173,11 @@ func (c *Collector) ReverseTill(ctx context.Context, tenant citygate.TenantID, p
 	if err != nil {
 		return driver.ReversalUnknown, "", err
 	}
-	return reverser.Reverse(ctx, ch.State, ch.ref())
+	state := ch.State
+	if again && state == adapters.Succeeded {
+		state = adapters.Unknown
+	}
+	return reverser.Reverse(ctx, state, ch.ref())
 }
 
 // EndTill stores that a payment certainly was not and will not be made, although its

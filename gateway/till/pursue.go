@@ -21,7 +21,11 @@ const (
 
 	absent      = "absent_at_provider" // the reason of one that was closed so
 	leaseMargin = time.Minute
-	dueMost     = 200 // payments of one run
+	dueMost     = 200 // payments of one run, of each contract
+
+	// reversalsMost is how often a reversal is asked for of a payment that was made, while
+	// nobody says what became of it.
+	reversalsMost = 5
 )
 
 // leaseOf is how long whoever took a payment has it for itself: three calls.
@@ -147,7 +151,7 @@ func (s *step) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.state == adapters.Unknown {
+	if s.state == adapters.Unknown || s.unanswered(res) {
 		reversed, err := s.reverse(ctx)
 		if err != nil {
 			return err
@@ -187,15 +191,35 @@ func (s *step) timeOver(ctx context.Context) (over bool, err error) {
 	return over, err
 }
 
-// reverse asks for the reversal, where it may be asked for now.
+// unanswered reports whether the payment was made, and a reversal of it was asked for of
+// which nobody knows what became: it is asked for again, under its name, before the money
+// is given back in another way.
+func (s *step) unanswered(res driver.Result) bool {
+	return s.state == adapters.Succeeded && s.p.Refunded == 0 && s.p.Reversals > 0 && s.p.Reversals < reversalsMost && s.p.ReversalSaid == driver.ReversalUnknown &&
+		!s.p.gone(res)
+}
+
+// reverse asks for the reversal, where it may be asked for now. That it is asked for is on
+// disk first: a process that dies in the call leaves a reversal of which nobody can say
+// anything, and no refund is made beside it.
 func (s *step) reverse(ctx context.Context) (asked bool, err error) {
-	said, reason, err := s.d.Collector.ReverseTill(ctx, s.tenant, s.provider, s.p.ID)
-	if errors.Is(err, adapters.ErrReverse) {
-		return false, nil // too early, too late, or the product has none: the questions go on
+	was := s.p
+	if err := s.d.DB.InTenant(ctx, s.tenant, func(tx *pg.Tx) error { return setReversals(ctx, tx, s.p.ID, was.Reversals+1, tx.Now) }); err != nil {
+		return false, err
 	}
-	return true, s.d.DB.InTenant(context.WithoutCancel(ctx), s.tenant, func(tx *pg.Tx) error { // also where the reply was lost
+	said, reason, err := s.d.Collector.ReverseTill(ctx, s.tenant, s.provider, s.p.ID, was.Reversals > 0 && was.ReversalSaid == driver.ReversalUnknown)
+	never := errors.Is(err, adapters.ErrReverse) // too early, too late, or the product has none: the questions go on
+	return !never, s.d.DB.InTenant(context.WithoutCancel(ctx), s.tenant, func(tx *pg.Tx) error {
+		if never {
+			return setReversals(ctx, tx, s.p.ID, was.Reversals, was.ReversedAt)
+		}
 		return saidReversed(ctx, tx, s.p.ID, said, reason)
 	})
+}
+
+// gone reports whether the provider says of a payment that all of it went back.
+func (p *Payment) gone(res driver.Result) bool {
+	return res.Outcome == driver.Succeeded && res.Returned.Minor >= p.Amount.Minor
 }
 
 // end closes what is certain of a payment that is taken back, by the last answer.
@@ -231,9 +255,8 @@ func (s *step) giveBack(ctx context.Context, res driver.Result) error {
 			return err
 		}
 		today := settings.Calendar.BusinessDate(tx.Now)
-		gone := res.Outcome == driver.Succeeded && res.Returned.Minor >= p.Amount.Minor
 		switch {
-		case gone || p.ReversalSaid == driver.ReversalGiven:
+		case p.gone(res) || p.ReversalSaid == driver.ReversalGiven:
 			return s.returned(ctx, tx, &p, today)
 		case p.Reversals == 0 || p.ReversalSaid == driver.ReversalRefused || tx.Now.Sub(p.ReversedAt) >= s.about.QuietTime:
 			ordinal, err := collect.RefundTill(ctx, tx, p.ID, p.Amount.Minor, today)

@@ -117,12 +117,17 @@ func reverse(ctx context.Context, tx *pg.Tx, p *Payment, why string) error {
 	return store(ctx, tx, p)
 }
 
-// saidReversed notes that a reversal was asked for, and what was said.
+// setReversals notes how often a reversal was asked for, and when last.
+func setReversals(ctx context.Context, tx *pg.Tx, id citygate.UUID, n int, at time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE till_payments SET reversals = $3, reversed_at = $4 WHERE tenant_id = $1 AND payment_id = $2`, int64(tx.Tenant), id, n, orNull(at))
+	return err
+}
+
+// saidReversed notes what was said of a reversal; nothing where the reply was lost.
 func saidReversed(ctx context.Context, tx *pg.Tx, id citygate.UUID, said driver.Reversal, reason string) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE till_payments SET reversals = reversals + 1, reversed_at = $3, reversal_said = CASE $4 WHEN '' THEN reversal_said ELSE $4 END,
-		       reason = CASE $5 WHEN '' THEN reason ELSE $5 END
-		WHERE tenant_id = $1 AND payment_id = $2`, int64(tx.Tenant), id, tx.Now, string(said), clip(reason))
+		UPDATE till_payments SET reversal_said = CASE $3 WHEN '' THEN reversal_said ELSE $3 END, reason = CASE $4 WHEN '' THEN reason ELSE $4 END
+		WHERE tenant_id = $1 AND payment_id = $2`, int64(tx.Tenant), id, string(said), clip(reason))
 	return err
 }
 
@@ -136,9 +141,14 @@ func setRefunded(ctx context.Context, tx *pg.Tx, id citygate.UUID, refunded int6
 	return err
 }
 
-// dueNow gives the payments that are due, by contract.
+// dueNow gives the payments that are due, by contract, so many of each: those of one whose
+// provider hangs take no place of another's.
 func dueNow(ctx context.Context, tx *pg.Tx, most int) (map[string][]citygate.UUID, error) {
-	rows, err := tx.Query(ctx, `SELECT contract, payment_id FROM till_payments WHERE tenant_id = $1 AND next_at <= $2 ORDER BY next_at LIMIT $3`, int64(tx.Tenant), tx.Now, most)
+	rows, err := tx.Query(ctx, `
+		SELECT contract, payment_id FROM (
+			SELECT contract, payment_id, row_number() OVER (PARTITION BY contract ORDER BY next_at, payment_id) AS place
+			FROM till_payments WHERE tenant_id = $1 AND next_at <= $2) AS d
+		WHERE place <= $3 ORDER BY contract, place`, int64(tx.Tenant), tx.Now, most)
 	if err != nil {
 		return nil, err
 	}

@@ -205,10 +205,8 @@ func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, 
 		return Payment{}, err
 	}
 	charge := collect.TillCharge{Contract: to.contract.Name, Amount: o.Amount, Subject: o.Subject}
-	if quoter, able := to.provider.Quoter(); able {
-		if charge.Quote, err = quoter.Quote(ctx, o.Amount); err != nil {
-			return Payment{}, err
-		}
+	if charge.Quote, err = d.quote(ctx, tenant, to, o.Amount); err != nil {
+		return Payment{}, err
 	}
 	p, fresh, err := d.intend(ctx, actor, tenant, &o, to, charge)
 	if err != nil || !fresh {
@@ -216,6 +214,29 @@ func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, 
 	}
 	// From here on the customer may be charged: that the caller has gone away changes nothing.
 	return d.send(context.WithoutCancel(ctx), tenant, to, p.ID, o.Code)
+}
+
+// quote asks what the customer's wallet will pay, where the provider says so before it is
+// charged. One that has not answered for a while is not asked.
+func (d *Desk) quote(ctx context.Context, tenant citygate.TenantID, to chosen, amount citygate.Money) (q driver.Quote, err error) {
+	quoter, able := to.provider.Quoter()
+	if !able {
+		return q, nil
+	}
+	name, up := to.contract.Name, false
+	if err := d.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		up, err = collect.TillsUp(ctx, tx, name)
+		return err
+	}); err != nil {
+		return q, err
+	}
+	if !up {
+		return q, ErrDown.Explain("contract %s", name)
+	}
+	if q, err = quoter.Quote(ctx, amount); err != nil && errors.Is(err, adapters.ErrNotSent) && ctx.Err() == nil {
+		err = errors.Join(err, d.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error { return collect.TillFailed(ctx, tx, name) }))
+	}
+	return q, err
 }
 
 // answered gives a payment that there is, if the order asks for it.
