@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/drivertest"
 )
 
 // texts are the two files of a bill, decoded.
@@ -68,6 +69,7 @@ var declaredPaid = regexp.MustCompile(`(?m)^#交易合计：(\d+)笔，商家实
 // FuzzParseBill checks that rows which are read add up to what the file itself
 // declares, or that nothing is read: a row lost on the way must not go unseen.
 func FuzzParseBill(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorldForFuzz(f)
 	bill, err := w.provider.FetchBill(f.Context(), monday)
 	if err != nil {

@@ -60,8 +60,7 @@
 //
 // Limits. Tickets of the city facilitator are paid to an intermediary of the
 // platform and are not booked here. The settle path with CT1 records exists at
-// the simulator in alipaysim alone. Content encryption (AES) and the v3 REST
-// protocol are not spoken. Bill files are not signed by the platform; what is
+// the simulator in alipaysim alone. Bill files are not signed by the platform; what is
 // checked is that their rows add up to their own totals.
 //
 // The package never retries, never sleeps and keeps nothing but the platform's

@@ -69,8 +69,8 @@ var families = []string{
 	"alipay.user.", "alipay.open.app.", "alipay.",
 }
 
-// MethodOf gives the method of which op is the end, as trade.query is of
-// alipay.trade.query and key.query of the offlinepay family's. A whole method is
+// MethodOf gives the method of which op is the end, with dots or slashes, as trade.query
+// is of alipay.trade.query and key.query of the offlinepay family's. A whole method is
 // its own.
 func MethodOf(op string) (string, error) {
 	if path := "/" + strings.TrimPrefix(op, "/"); strings.HasPrefix(path, restPrefix) {
@@ -79,17 +79,18 @@ func MethodOf(op string) (string, error) {
 		}
 		return path, nil
 	}
-	if strings.HasPrefix(op, "alipay.") {
-		return op, nil
+	name := strings.ReplaceAll(strings.Trim(op, "/"), "/", ".")
+	if strings.HasPrefix(name, "alipay.") {
+		return name, nil
 	}
 	for _, family := range families {
-		if slices.Contains(methods, family+op) {
-			return family + op, nil
+		if slices.Contains(methods, family+name) {
+			return family + name, nil
 		}
 	}
 	var found []string
 	for _, m := range methods {
-		if strings.HasSuffix(m, "."+op) {
+		if strings.HasSuffix(m, "."+name) {
 			found = append(found, m)
 		}
 	}

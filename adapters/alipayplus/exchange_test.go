@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/alipayplus"
 	"github.com/cashlesscity/citygate/adapters/alipayplus/alipayplussim"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/drivertest"
 )
 
 func hkd(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "HKD"} }
@@ -271,6 +272,7 @@ func TestSettlementFile(t *testing.T) {
 
 // FuzzParseSettlement holds that what is read adds up to what it declares.
 func FuzzParseSettlement(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	f.Add([]byte("settlementBatchId,valueDate,settlementCurrency,transactionCount,grossSettlementAmountValue,feeAmountValue,netSettlementAmountValue\nb,20260304,USD,1,5,0,5\n\n" +
 		"transactionType,transactionAmountValue,transactionCurrency,settlementAmountValue,settlementCurrency\nPAYMENT,5,USD,5,USD\n<END>"))
 	f.Add([]byte("a,b\n1,2\n<END>\n"))
@@ -294,6 +296,7 @@ func FuzzParseSettlement(f *testing.F) {
 
 // FuzzParseBill holds that lines and their fees add up to the amounts of the rows.
 func FuzzParseBill(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorld(f, crossing)
 	for i, minor := range []int64{600, 1300} {
 		if _, err := w.provider.Submit(f.Context(), []driver.Debit{debit("ride"+string(rune('1'+i)), minor)}); err != nil {

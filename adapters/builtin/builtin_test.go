@@ -69,9 +69,17 @@ func TestEveryProductIsListed(t *testing.T) {
 // A simulator that outsiders run tells merchants of payments, as its product does:
 // without being asked to. One that they made to die comes back with its book.
 func TestSimulatorsTellOutsiders(t *testing.T) {
-	for name, c := range map[string]struct{ op, biz, ask string }{
-		"unionpay": {"consume", `{"orderId":"ride00001","txnTime":"20260302143000","txnAmt":"470","qrNo":"6220485073630469936"}`, `{"orderId":"ride00002","txnTime":"20260302143000"}`},
-		"openloop": {"pay", `{"order":"day1","amount":{"minor":470,"currency":"EUR"},"source":{"token":"tok_1"},"notify_url":"NOTIFY"}`, `{"order":"day2"}`},
+	for name, c := range map[string]struct{ op, biz, query, ask, told string }{
+		"alipay": {"trade.pay", `{"out_trade_no":"ride00001","total_amount":"4.70","subject":"bus","product_code":"FACE_TO_FACE_PAYMENT","scene":"bar_code","auth_code":"2812345678000001"}`,
+			"trade.query", `{"out_trade_no":"ride00002"}`, "total_amount=4.70"},
+		"wechatpay": {"codepay", `{"description":"bus","out_trade_no":"ride00001","amount":{"total":470,"currency":"CNY"},"payer":{"auth_code":"130061098828009406"},"notify_url":"NOTIFY"}`,
+			"pay.transactions.out-trade-no", `{"out_trade_no":"ride00002"}`, `"event_type":"TRANSACTION.SUCCESS"`},
+		"alipayplus": {"pay", `{"productCode":"IN_STORE_PAYMENT","paymentRequestId":"ride00001","order":{"referenceOrderId":"ride00001","orderAmount":{"currency":"HKD","value":"470"}},
+			"paymentAmount":{"currency":"HKD","value":"470"},"paymentMethod":{"paymentMethodType":"CONNECT_WALLET","paymentMethodId":"288888888888888888"},
+			"settlementStrategy":{"settlementCurrency":"HKD"},"paymentNotifyUrl":"NOTIFY"}`, "inquiryPayment", `{"paymentRequestId":"ride00002"}`, `"value":"470"`},
+		"unionpay": {"consume", `{"orderId":"ride00001","txnTime":"20260302143000","txnAmt":"470","qrNo":"6220485073630469936"}`,
+			"query", `{"orderId":"ride00002","txnTime":"20260302143000"}`, "470"},
+		"openloop": {"pay", `{"order":"day1","amount":{"minor":470,"currency":"EUR"},"source":{"token":"tok_1"},"notify_url":"NOTIFY"}`, "query", `{"order":"day2"}`, "470"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +116,7 @@ func TestSimulatorsTellOutsiders(t *testing.T) {
 			}
 			select {
 			case body := <-told:
-				if !strings.Contains(body, "470") {
+				if !strings.Contains(body, c.told) {
 					t.Errorf("told %s", body)
 				}
 			case <-time.After(20 * time.Second):
@@ -119,19 +127,19 @@ func TestSimulatorsTellOutsiders(t *testing.T) {
 				t.Fatalf("%+v, %v", armed, err)
 			}
 			_ = armed.Body.Close()
-			second := strings.NewReplacer("ride00001", "ride00002", "day1", "day2").Replace(biz)
+			second := strings.NewReplacer("ride00001", "ride00002", "day1", "day2", "2812345678000001", "2812345678000002").Replace(biz)
 			if a, err := tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: c.op, Biz: json.RawMessage(second)}); err != nil || a.Unknown == "" {
 				t.Fatalf("a payment whose answer died: %+v, %v", a, err)
 			}
 			var a party.Answer
 			for range 400 {
-				a, err = tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: "query", Biz: json.RawMessage(c.ask)})
+				a, err = tools.Call(t.Context(), m, party.Call{Endpoint: sim.Address, Op: c.query, Biz: json.RawMessage(c.ask)})
 				if err == nil && a.Unknown == "" {
 					break
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
-			if err != nil || a.Unknown != "" || a.Refused != "" || !strings.Contains(string(a.Body), "470") {
+			if err != nil || a.Unknown != "" || a.Refused != "" || !strings.Contains(strings.ReplaceAll(string(a.Body), ".", ""), "470") {
 				t.Errorf("after it came back: %+v, %v", a, err)
 			}
 		})

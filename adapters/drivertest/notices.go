@@ -14,6 +14,7 @@ import (
 // its body and one header at a time are changed.
 func FuzzNotices(f *testing.F, adapter driver.Notifier, genuine driver.Notification) {
 	f.Helper()
+	FuzzFiles(f)
 	want, _, err := adapter.ParseNotify(f.Context(), genuine)
 	if err != nil || want.Kind != driver.NoticePayment {
 		f.Fatalf("the platform's own %q: %+v, %v", genuine.Body, want, err)

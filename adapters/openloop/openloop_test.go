@@ -561,6 +561,7 @@ func TestExecAndConfig(t *testing.T) {
 
 // FuzzParseBill holds that the rows that are read are what the trailer says.
 func FuzzParseBill(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorld(f, nil)
 	d := debit("day1", 470)
 	if _, err := w.provider.Submit(f.Context(), []driver.Debit{d}); err != nil {

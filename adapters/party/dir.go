@@ -8,12 +8,17 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/cashlesscity/citygate"
 )
+
+// ErrKeys refuses a directory that cannot be met over, by the file that is wrong.
+var ErrKeys = &citygate.Code{Name: "adapter.keys", Kind: citygate.Invalid,
+	Title: "The directory of keys cannot be used as it is. Correct what is named; a file that is absent is made."}
 
 // A Dir is the directory over which a merchant and a provider meet: the RSA key
 // pairs of both (PKCS #8, SPKI) and account.json.
@@ -52,8 +57,8 @@ func Open(root *os.Root, account map[string]string, random io.Reader) (*Dir, err
 	}
 	decode := json.NewDecoder(bytes.NewReader(text))
 	decode.UseNumber()
-	if err := decode.Decode(&d.account); err != nil {
-		return nil, fmt.Errorf("account.json: %w", err)
+	if err := decode.Decode(&d.account); err != nil || d.account == nil {
+		return nil, ErrKeys.Explain("account.json: want a JSON object") // what the file holds may be a secret
 	}
 	for name, value := range account { // a file that names only some things leaves the rest as it is by default
 		if _, said := d.account[name]; !said {
@@ -160,22 +165,22 @@ func (d *Dir) Private(party string) (*rsa.PrivateKey, error) {
 	name := party + "_private.pem"
 	text, err := d.Read(name)
 	if err != nil {
-		return nil, fmt.Errorf("the private key of this side is missing: %w", err)
+		return nil, ErrKeys.Explain("the private key of this side is missing: %v", err)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", name)
+		return nil, ErrKeys.Explain("%s: no PEM", name)
 	}
 	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
 		return key, nil
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a PKCS #8 private key", name) // the parser's error could hold a part of it
+		return nil, ErrKeys.Explain("%s: not a PKCS #8 private key", name) // the parser's error could hold a part of it
 	}
 	private, ok := key.(*rsa.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("%s: not an RSA key", name)
+		return nil, ErrKeys.Explain("%s: not an RSA key", name)
 	}
 	return private, nil
 }
@@ -185,22 +190,22 @@ func (d *Dir) Public(party string) (*rsa.PublicKey, error) {
 	name := party + "_public.pem"
 	text, err := d.Read(name)
 	if err != nil {
-		return nil, fmt.Errorf("the public key of the other side is missing: %w", err)
+		return nil, ErrKeys.Explain("the public key of the other side is missing: %v", err)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", name)
+		return nil, ErrKeys.Explain("%s: no PEM", name)
 	}
 	if strings.Contains(block.Type, "CERTIFICATE") {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, ErrKeys.Explain("%s: %v", name, err)
 		}
 		return rsaOnly(name, cert.PublicKey)
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, ErrKeys.Explain("%s: %v", name, err)
 	}
 	return rsaOnly(name, key)
 }
@@ -208,7 +213,7 @@ func (d *Dir) Public(party string) (*rsa.PublicKey, error) {
 func rsaOnly(name string, key any) (*rsa.PublicKey, error) {
 	public, ok := key.(*rsa.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("%s: not an RSA key", name)
+		return nil, ErrKeys.Explain("%s: not an RSA key", name)
 	}
 	return public, nil
 }

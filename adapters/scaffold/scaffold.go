@@ -5,13 +5,13 @@ package scaffold
 import (
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/remote"
 )
 
@@ -24,8 +24,12 @@ const (
 	Go   = "go"   // a package of this module
 )
 
-// ErrName refuses a name that could be no folder or package.
-var ErrName = errors.New("scaffold: a name has 2 to 30 lower-case letters and digits and begins with a letter")
+// What is refused before a file is written.
+var (
+	ErrName     = &citygate.Code{Name: "scaffold.name", Kind: citygate.Invalid, Title: "The name could be no folder or package. Give 2 to 30 lower-case letters and digits that begin with a letter."}
+	ErrLanguage = &citygate.Code{Name: "scaffold.language", Kind: citygate.Invalid, Title: "There is no beginning in this language. Name http or go."}
+	ErrExists   = &citygate.Code{Name: "scaffold.exists", Kind: citygate.Conflict, Title: "The folder is there already and was left alone. Name another, or remove it first."}
+)
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]{1,29}$`)
 
@@ -36,12 +40,14 @@ func ImportPath(name string) string { return "github.com/cashlesscity/citygate/a
 // the files written. importPath is that of a Go package.
 func Write(dir, name, language, importPath string) ([]string, error) {
 	if !nameForm.MatchString(name) {
-		return nil, ErrName
+		return nil, ErrName.Explain("%q", name)
 	}
 	if language != HTTP && language != Go {
-		return nil, fmt.Errorf("scaffold: no language %q; there are %s and %s", language, HTTP, Go)
+		return nil, ErrLanguage.Explain("%q; there are %s and %s", language, HTTP, Go)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // source code, as an editor would make it
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) { //nolint:gosec // source code, as an editor would make it
+		return nil, ErrExists.Explain("%s", dir)
+	} else if err != nil {
 		return nil, err
 	}
 	var written []string

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -129,8 +130,11 @@ func HangUp(w http.ResponseWriter) {
 	}
 }
 
-// Show answers with a value as JSON.
+// Show answers with a value as JSON; a list of nothing is [].
 func Show(w http.ResponseWriter, value any) {
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Slice && v.IsNil() {
+		value = []struct{}{}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(value) // a client that is gone asks again
 }

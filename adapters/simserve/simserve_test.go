@@ -112,3 +112,14 @@ func TestNoticesAreSentAgain(t *testing.T) {
 		t.Errorf("never given up: %q", left)
 	}
 }
+
+// Nothing in a book is a list of nothing, for those who read lists.
+func TestShowOfNothingIsAList(t *testing.T) {
+	for want, value := range map[string]any{"[]\n": []string(nil), "[\"a\"]\n": []string{"a"}, "{\"a\":1}\n": map[string]int{"a": 1}} {
+		w := httptest.NewRecorder()
+		simserve.Show(w, value)
+		if got := w.Body.String(); got != want {
+			t.Errorf("%#v is shown as %q; want %q", value, got, want)
+		}
+	}
+}

@@ -404,6 +404,7 @@ func TestConfigIsChecked(t *testing.T) {
 // FuzzParseBill holds that what is settled by the rows that are read is what they
 // say is settled: amounts less fees.
 func FuzzParseBill(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorld(f, nil)
 	if _, err := w.provider.Submit(f.Context(), []driver.Debit{debit("order00001", 470)}); err != nil {
 		f.Fatal(err)

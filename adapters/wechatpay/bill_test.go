@@ -12,6 +12,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/drivertest"
 	"github.com/cashlesscity/citygate/adapters/wechatpay"
 	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpaysim"
 )
@@ -231,6 +232,7 @@ func (readCloser) Close() error { return nil }
 // FuzzParseBill holds that what is read adds up to what the file says it adds up
 // to: the sum of the lines is the declared total, or there is an error.
 func FuzzParseBill(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorld(f, wechatpay.Ride, nil)
 	bill := dayOf(f, w)
 	biller := w.provider.(driver.Biller)
@@ -242,6 +244,9 @@ func FuzzParseBill(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		lines, err := biller.ParseBill(driver.Bill{Day: day, Body: body, Currency: "CNY"})
 		if err != nil {
+			if lines != nil {
+				t.Errorf("an error and %d rows", len(lines))
+			}
 			return
 		}
 		var in, out int64
@@ -288,6 +293,7 @@ func same(t *testing.T, name, text string, fen int64) {
 
 // FuzzParseFundFlow holds the same for movements, and that balances follow.
 func FuzzParseFundFlow(f *testing.F) {
+	drivertest.FuzzFiles(f)
 	w := newWorld(f, wechatpay.Ride, nil)
 	dayOf(f, w)
 	bill, err := w.provider.(wechatpay.FundFlower).FetchFundFlow(f.Context(), day, wechatpay.AccountBasic)
@@ -298,6 +304,9 @@ func FuzzParseFundFlow(f *testing.F) {
 	f.Add(bill.Body)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		flows, err := wechatpay.ParseFundFlow(driver.Bill{Day: day, Body: body, Currency: "CNY"})
+		if err != nil && flows != nil {
+			t.Errorf("an error and %d movements", len(flows))
+		}
 		if err != nil || len(flows) == 0 {
 			return
 		}

@@ -63,10 +63,13 @@ func ParseFundFlow(bill driver.Bill) ([]FundFlow, error) {
 		flows = append(flows, flow)
 		return sums.count(flow.Amount.Minor)
 	})
+	if err == nil {
+		err = sums.agree(summary)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return flows, sums.agree(summary)
+	return flows, nil
 }
 
 func flowOf(r tableRow, currency citygate.Currency) (FundFlow, error) {

@@ -35,7 +35,8 @@ const keysHelp = `--keys names the directory that both sides meet over; what is 
 
   app_private.pem, app_public.pem             the merchant's RSA key (PKCS #8, SPKI)
   provider_private.pem, provider_public.pem   the provider's
-  account.json                                app_id, account, mchid, serials: what the product wants
+  account.json                                app_id, account, mchid, serials: what the product wants; and,
+                                              where you add it, notify_url: where it tells of payments
 
 With "mode": "certificate" in account.json the alipay simulator also makes app_cert.pem, provider_cert.pem and
 provider_root_cert.pem, and both sides name their certificates. Of a pair whose public half alone is there nothing is made: the other side has the private half.`
@@ -53,7 +54,8 @@ protocol with its own book, keys, bills and faults. When it takes requests it pr
 It checks every request's signature with app_public.pem and signs with provider_private.pem.
 GET /sim/book shows what it moved; POST /sim/arm?next=lose makes the next request that moves money meet a fault:
 lose, die, delay, garble, decline, unsigned, bad_sign and others of the product's own; a word that it does not know is
-answered with all it knows. After die it takes no more requests: start it again, with an empty book.
+answered with all it knows. After die it takes no requests until it comes back, a second later, at its address and with
+its book; a simulator that is started anew has an empty one.
 
 ` + keysHelp,
 		Example: `  citygate adapter sim alipay --listen 127.0.0.1:0 --keys ./keys`,
@@ -77,7 +79,8 @@ answered with all it knows. After die it takes no more requests: start it again,
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
-	c.Flags().StringVar(&dir, "keys", "", "directory of the keys (required)")
+	c.Flags().StringVar(&dir, "keys", "", "directory of the keys")
+	required(c, "keys")
 	return c
 }
 
@@ -102,9 +105,6 @@ that is not signed as it must be is never printed.
   citygate adapter call alipay trade.refund --biz '{"out_trade_no":"chg_1","refund_amount":"1.00","out_request_no":"r1"}' --endpoint URL --keys ./keys`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if endpoint == "" {
-				return &usageError{errors.New("adapter call needs --endpoint URL")}
-			}
 			content, err := bizOf(biz, args[2:])
 			if err != nil {
 				return err
@@ -122,8 +122,8 @@ that is not signed as it must be is never printed.
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&endpoint, "endpoint", "", "URL of the provider (required)")
-	flags.StringVar(&dir, "keys", "", "directory of the keys (required)")
+	flags.StringVar(&endpoint, "endpoint", "", "URL of the provider")
+	flags.StringVar(&dir, "keys", "", "directory of the keys")
 	flags.StringVar(&biz, "biz", "", "parameters as JSON, sent byte for byte; - reads standard input")
 	c.PreRunE = func(*cobra.Command, []string) (err error) {
 		if biz == "-" {
@@ -133,6 +133,7 @@ that is not signed as it must be is never printed.
 		}
 		return err
 	}
+	required(c, "endpoint", "keys")
 	return c
 }
 
@@ -190,9 +191,6 @@ var errNoProduct = &citygate.Code{Name: "adapter.unknown_product", Kind: citygat
 
 // openAdapter gives a product's tools and the directory dir to meet over.
 func openAdapter(sys *system, name, dir string) (tools *party.Tools, m party.Meeting, done func(), err error) {
-	if dir == "" {
-		return nil, m, nil, &usageError{errors.New("adapter: --keys DIR is missing")}
-	}
 	products := builtin.Products()
 	tools = products[name].Tools
 	if tools == nil {
@@ -205,11 +203,11 @@ func openAdapter(sys *system, name, dir string) (tools *party.Tools, m party.Mee
 		return nil, m, nil, errNoProduct.Explain("%q; there are %s", name, strings.Join(names, ", "))
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, m, nil, err
+		return nil, m, nil, party.ErrKeys.Explain("%v", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, m, nil, err
+		return nil, m, nil, party.ErrKeys.Explain("%v", err)
 	}
 	done = func() { _ = root.Close() } // nothing was left unwritten
 	opened, err := party.Open(root, tools.Account, sys.Random)

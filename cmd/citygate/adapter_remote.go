@@ -31,10 +31,11 @@ const (
 	programKeyID = "program-1"
 )
 
-const programKeysHelp = `--keys names the directory over which the gateway's side and a program meet; a pair that is absent is made:
+const programKeysHelp = `--keys names the directory over which the gateway's side and a program meet:
 
-  gateway_private.pem, gateway_public.pem   signs calls, as key id gateway-1
-  program_private.pem, program_public.pem   signs answers, as key id program-1
+  gateway_private.pem, gateway_public.pem   signs calls, as key id gateway-1; made when absent
+  program_private.pem, program_public.pem   signs answers, as key id program-1; the program has the private half.
+                                            "citygate adapter keys DIR" makes both pairs where they are absent
 
 All are Ed25519 (PKCS #8, SPKI).`
 
@@ -59,6 +60,9 @@ func newAdapterNewCommand(sys *system) *cobra.Command {
 				importPath = scaffold.ImportPath(args[0])
 			}
 			written, err := scaffold.Write(dir, args[0], language, importPath)
+			if errors.Is(err, scaffold.ErrName) || errors.Is(err, scaffold.ErrLanguage) {
+				return &usageError{err}
+			}
 			if err != nil {
 				return err
 			}
@@ -84,17 +88,15 @@ type targetFlags struct {
 
 func (f *targetFlags) add(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.url, "url", "", "URL of the program (required)")
-	flags.StringVar(&f.keys, "keys", "", "directory of the keys (required)")
+	flags.StringVar(&f.url, "url", "", "URL of the program")
+	flags.StringVar(&f.keys, "keys", "", "directory of the keys")
+	required(c, "url", "keys")
 	flags.StringVar(&f.config, "config", "{}", "the contract's configuration for the program, as JSON")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "NAME=FILE: a secret the manifest names, from a file")
 }
 
 func (f *targetFlags) target(sys *system) (remotetest.Target, error) {
 	t := remotetest.Target{URL: f.url, KeyID: gatewayKeyID, Config: json.RawMessage(f.config), Clock: sys.Now, Random: sys.Random}
-	if f.url == "" || f.keys == "" {
-		return t, &usageError{errors.New("adapter: --url URL and --keys DIR are needed")}
-	}
 	if !json.Valid(t.Config) {
 		return t, &usageError{errors.New("adapter: --config is not JSON")}
 	}
@@ -146,7 +148,7 @@ into --out. Exit codes: 0 the program conforms, 1 it does not, 2 it could not be
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			target, err := f.target(sys)
 			if err != nil {
-				return err
+				return &exitError{2, err}
 			}
 			report, err := remotetest.Examine(cmd.Context(), target)
 			if err != nil {
@@ -189,8 +191,13 @@ func newAdapterKeysCommand(sys *system) *cobra.Command {
 	return &cobra.Command{
 		Use:   "keys DIR",
 		Short: "Make the keys over which the kit and an adapter program meet",
-		Long:  strings.Replace(programKeysHelp, "--keys", "DIR", 1),
-		Args:  cobra.ExactArgs(1),
+		Long: `DIR names the directory over which the gateway's side and a program meet; a pair that is absent is made:
+
+  gateway_private.pem, gateway_public.pem   signs calls, as key id gateway-1
+  program_private.pem, program_public.pem   signs answers, as key id program-1
+
+All are Ed25519 (PKCS #8, SPKI).`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			for _, party := range []string{"gateway", "program"} {
 				if _, err := ensureEd25519(args[0], party, sys.Random); err != nil {

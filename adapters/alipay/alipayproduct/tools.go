@@ -89,7 +89,7 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	}
 	config := alipay.Config{
 		Gateway: gateway, AppID: m.Dir.Text("app_id"), Account: m.Dir.Text("account"), Signer: own,
-		PlatformKeys: []*rsa.PublicKey{platform}, HTTP: m.HTTP, Clock: m.Clock,
+		PlatformKeys: []*rsa.PublicKey{platform}, NotifyURL: m.Dir.Text("notify_url"), HTTP: m.HTTP, Clock: m.Clock,
 	}
 	if m.Dir.Text("mode") == "certificate" {
 		app, certs, roots, err := m.Dir.Certificates()

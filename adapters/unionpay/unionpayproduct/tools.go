@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"net/url"
 	"time"
 
@@ -55,10 +54,10 @@ func certify(m party.Meeting) (app *x509.Certificate, a *unionpaysim.Authority, 
 	}{{appText, &app}, {leafText, &a.Leaf}, {rootText, &a.Root}} {
 		block, _ := pem.Decode(c.text)
 		if block == nil {
-			return nil, nil, errors.New("a certificate of the directory is not PEM")
+			return nil, nil, party.ErrKeys.Explain("a certificate is not PEM")
 		}
 		if *c.into, err = x509.ParseCertificate(block.Bytes); err != nil {
-			return nil, nil, fmt.Errorf("a certificate of the directory: %w", err)
+			return nil, nil, party.ErrKeys.Explain("a certificate: %v", err)
 		}
 	}
 	return app, a, nil
