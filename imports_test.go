@@ -66,6 +66,7 @@ var public = map[string][]string{
 	"gateway/fare":            nil,
 	"gateway/fare/bands":      nil,
 	"gateway/fare/share":      nil,
+	"gateway/fare/diary":      nil,
 	"gateway/fare/gtfs":       {"github.com/bojanz/currency"}, // the decimals of currencies: amounts become minor units here
 
 	"gateway/fare/gtfs/exchange": {"github.com/bojanz/currency"}, // and decimals again
@@ -121,6 +122,7 @@ var ours = map[string][]string{
 	"gateway/entitlement":            {},
 	"gateway/fare/bands":             {"gateway/fare"},
 	"gateway/fare/share":             {},
+	"gateway/fare/diary":             {"gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/share", "gateway/entitlement"},
 	"gateway/fare/gtfs":              {},
 	"gateway/fare/gtfs/exchange":     {"gateway/tap", "gateway/journey", "gateway/fare", "gateway/fare/gtfs"},
 	"gateway/journey":                {"gateway/tap", "gateway/code"},

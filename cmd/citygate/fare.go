@@ -39,9 +39,9 @@ func newFarePriceCommand(sys *system) *cobra.Command {
 	var f fareFlags
 	var forms formFlags
 	c := &cobra.Command{
-		Use:   "price --tariff FILE|mtr [flags] | --gtfs DIR --journey FILE | --case FILE | --distance FILE --tariff ID --km KM",
-		Short: "Price one journey and print one line of JSON",
-		Long: `Price one journey and print one line of JSON.
+		Use:   "price --tariff FILE|mtr [flags] | --gtfs DIR --journey FILE | --case FILE | --distance FILE --tariff ID --km KM | --taps FILE",
+		Short: "Price a journey, or what a rider tapped over days, and print one line of JSON",
+		Long: `Price one journey, or what one rider tapped over days, and print one line of JSON.
 
 By the fares of a GTFS feed (--gtfs with --journey), a case in one file (--case)
 or a distance tariff (--distance with --tariff and --km):
@@ -67,17 +67,39 @@ and an off), single (bus, minibus, taxi), on (the off is missing) or off (the
 on is missing); without it a journey with --to is a ride, any other a single.
 
 This form exits 1 with the reason on standard error if the tariff does not say
-what the journey costs: an unknown fare is never 0.`,
+what the journey costs: an unknown fare is never 0.
+
+By --taps everything that depends on other rides counts: transfers, caps of days,
+weeks, months and rolling days, cumulative discounts, n-th rides, products, and how
+operators share what was paid. The file is
+
+  {"time_zone":"Asia/Shanghai","cut":"04:00","category":"adult","taps":[
+    {"at":"2026-11-02T08:00:00+08:00","kind":"on","stop":"A","route":"M1","operator":"metro"},
+    {"at":"2026-11-02T08:20:00+08:00","kind":"off","stop":"B","route":"M1"}, ...]}
+
+with taps in any order; kind is on, off or single. Also known: product (in place of
+category), medium, proofs ([{"category","from","until"}]), products that the rider holds
+([{"product","at","given"}], of the tariff's products), journey_rules (a version as
+tenants publish it; without it an off ends an on within four hours), tariffs
+([{"from","file"}], versions that take over from --tariff), now (what lacks a tap and may
+still get it is open then), and of a tap medium, product, party, amount and currency.
+The line is {"total_minor":..,"currency":..,"rides":[..],"shares":[..]}: each ride with
+its taps, explanation (caps before and after, those not applied too) and shares. The total
+is null if the fare of a ride is unknown or still open; its explanation says why.`,
 		Example: `  citygate fare price --tariff mtr --from "Lo Wu" --to "Yuen Long" --category adult
   citygate fare price --tariff mtr --kind on --from 76 --category student
   citygate fare price --tariff minibus.json --route 61S --from market --party 2
   citygate fare price --tariff taxi.json --amount 6580
   citygate fare price --gtfs feed/ --journey journey.json
-  citygate fare price --distance metros.json --tariff wuhan-metro --km 17.15`,
+  citygate fare price --distance metros.json --tariff wuhan-metro --km 17.15
+  citygate fare price --tariff city.json --taps month.json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if handled, err := forms.price(sys, c.Flags().Changed, f.tariff); handled {
 				return err
+			}
+			if forms.taps != "" {
+				return priceTaps(sys, forms.taps, f, c.Flags().Changed)
 			}
 			return farePrice(sys, f, c.Flags().Changed("amount"), c.Flags().Changed("product"))
 		},

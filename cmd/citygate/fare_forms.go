@@ -26,7 +26,7 @@ type fareLine struct {
 
 // formFlags choose what fare price reads beside a tariff of ours.
 type formFlags struct {
-	gtfs, journey, cases, distance, km string
+	gtfs, journey, cases, distance, km, taps string
 }
 
 func (f *formFlags) add(c *cobra.Command) {
@@ -35,6 +35,7 @@ func (f *formFlags) add(c *cobra.Command) {
 	flags.StringVar(&f.journey, "journey", "", "JSON file of a journey, priced by --gtfs")
 	flags.StringVar(&f.cases, "case", "", "JSON file of one case: base tables, tables, journey")
 	flags.StringVar(&f.distance, "distance", "", "JSON file of distance tariffs; with --tariff ID and --km")
+	flags.StringVar(&f.taps, "taps", "", "JSON file of what one rider tapped over days; with --tariff")
 	flags.StringVar(&f.km, "km", "", "shortest path in kilometres, a decimal such as 17.15")
 }
 
@@ -45,14 +46,16 @@ var ofTariffs = []string{"from", "to", "route", "category", "product", "kind", "
 // none, which leaves a tariff of ours.
 func (f *formFlags) price(sys *system, changed func(flag string) bool, tariff string) (handled bool, err error) {
 	named := 0
-	for _, flag := range []string{f.gtfs, f.cases, f.distance} {
-		if flag != "" {
+	for name, value := range map[string]string{"gtfs": f.gtfs, "case": f.cases, "distance": f.distance, "taps": f.taps} {
+		if value != "" {
 			named++
+		} else if changed(name) {
+			return true, &usageError{fmt.Errorf("--%s is empty: want a file", name)}
 		}
 	}
 	switch {
 	case named > 1:
-		return true, &usageError{errors.New("give one of --gtfs, --case and --distance")}
+		return true, &usageError{errors.New("give one of --gtfs, --case, --distance and --taps")}
 	case f.gtfs == "" && f.journey != "":
 		return true, &usageError{errors.New("--journey goes with --gtfs DIR")}
 	case f.distance == "" && f.km != "":
@@ -61,7 +64,7 @@ func (f *formFlags) price(sys *system, changed func(flag string) bool, tariff st
 		return true, &usageError{errors.New("fare price --gtfs needs --journey J.json")}
 	case f.distance != "" && (tariff == "" || f.km == ""):
 		return true, &usageError{errors.New("fare price --distance needs --tariff ID and --km KM")}
-	case named == 0:
+	case named == 0 || f.taps != "":
 		return false, nil
 	case f.distance == "" && tariff != "":
 		return true, &usageError{errors.New("--tariff goes with --distance, or alone")}

@@ -2,8 +2,12 @@ package fare
 
 import (
 	"slices"
+	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/entitlement"
+	"github.com/cashlesscity/citygate/gateway/fare/share"
+	"github.com/cashlesscity/citygate/gateway/journey"
 )
 
 // A Kind names what changed a price.
@@ -139,4 +143,16 @@ func (t *Tariff) zonesOf(r *Rule, stop string) []string {
 		return r.Feed.feed.Areas(r.Feed.place(stop))
 	}
 	return nil
+}
+
+// PoolKey names the pool of a ride that was just decided, as [share.Terms] say: the ride
+// itself, the rides it was transferred from, or its business date.
+func (s *State) PoolKey(terms *share.Terms, j *journey.Journey, id citygate.UUID, date citygate.Date) string {
+	switch chain := s.Chain; {
+	case terms.Pool == share.PerDay:
+		return "day " + date.String()
+	case terms.Pool == share.PerTransfers && chain != nil && chain.LastStart == j.AsPriced().Taps[0].At:
+		return "chain " + time.UnixMilli(chain.Start).UTC().Format(time.RFC3339Nano)
+	}
+	return id.String()
 }

@@ -64,13 +64,7 @@ func (r *run) join(state *foldState, c *change, d *fare.Decision) error {
 	}
 	at := time.UnixMilli(c.built.At())
 	date := r.home.calendar.BusinessDate(at)
-	key := c.id.String()
-	switch chain := state.Chain; {
-	case terms.Pool == share.PerDay:
-		key = "day " + date.String()
-	case terms.Pool == share.PerTransfers && chain != nil && chain.LastStart == c.built.AsPriced().Taps[0].At:
-		key = "chain " + time.UnixMilli(chain.Start).UTC().Format(time.RFC3339Nano)
-	}
+	key := state.PoolKey(terms, &c.built, c.id, date)
 	next := share.State{}
 	if state.Share != nil {
 		next = *state.Share
