@@ -13,6 +13,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/drivertest"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 // harness lets the kit play with the simulator.
@@ -26,6 +27,7 @@ func (h *harness) Debit(id string, minor int64) driver.Debit {
 	return h.debit(h.t, id, minor)
 }
 func (h *harness) LoseNextReply() { h.sim.ArmNext(alipaysim.ArmLose) }
+func (h *harness) DropNext()      { h.sim.ArmNext(simserve.Drop) }
 func (h *harness) DieNext()       { h.sim.ArmNext(alipaysim.ArmDie) }
 func (h *harness) DelayNext()     { h.sim.ArmNext(alipaysim.ArmDelay) }
 func (h *harness) GarbleNext()    { h.sim.ArmNext(alipaysim.ArmGarble) }

@@ -14,6 +14,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/alipayplus/alipayplussim"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/drivertest"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 const (
@@ -113,6 +114,7 @@ type harness struct{ *world }
 func (h harness) Provider() driver.Provider                 { return h.provider }
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(alipayplussim.ArmLose) }
+func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
 func (h harness) DieNext()                                  { h.sim.ArmNext(alipayplussim.ArmDie) }
 func (h harness) DelayNext()                                { h.sim.ArmNext(alipayplussim.ArmDelay) }
 func (h harness) GarbleNext()                               { h.sim.ArmNext(alipayplussim.ArmGarble) }

@@ -185,6 +185,12 @@ var moreMutants = map[string]breakage{
 			return d.Query(ctx, ref)
 		}}
 	},
+	"lost_request": reads(func(_ context.Context, _ []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		if err != nil { // takes a connection that was closed for a request that was never sent
+			err = driver.ErrNotPerformed
+		}
+		return results, err
+	}),
 	"describe_named":   describes(func(d *driver.Description) { d.IDMax = driver.IDMade - 1 }),
 	"describe_limits":  describes(func(d *driver.Description) { d.Limits.AmountMin = d.Limits.AmountMax + 1 }),
 	"describe_notices": describes(func(d *driver.Description) { d.Limits.Notices = "always" }),

@@ -104,6 +104,10 @@ func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many", http.StatusTooManyRequests)
 		return
 	}
+	if trick == "drop" {
+		far.answer(w, r, "lose", nil)
+		return
+	}
 	for i := range items {
 		far.act(&items[i], trick, i)
 	}
@@ -504,6 +508,7 @@ func (h *toyHarness) Notification(d driver.Debit) driver.Notification {
 }
 
 func (h *toyHarness) LoseNextReply()        { h.far.arm("lose") }
+func (h *toyHarness) DropNext()             { h.far.arm("drop") }
 func (h *toyHarness) DieNext()              { h.far.arm("die") }
 func (h *toyHarness) DelayNext()            { h.far.arm("delay") }
 func (h *toyHarness) GarbleNext()           { h.far.arm("garble") }

@@ -20,6 +20,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters/drivertest"
 	"github.com/cashlesscity/citygate/adapters/openloop"
 	"github.com/cashlesscity/citygate/adapters/openloop/openloopsim"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 )
 
 const (
@@ -87,6 +88,7 @@ type harness struct{ *world }
 func (h harness) Provider() driver.Provider                 { return h.provider }
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(openloopsim.ArmLose) }
+func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
 func (h harness) DieNext()                                  { h.sim.ArmNext(openloopsim.ArmDie) }
 func (h harness) DelayNext()                                { h.sim.ArmNext(openloopsim.ArmDelay) }
 func (h harness) GarbleNext()                               { h.sim.ArmNext(openloopsim.ArmGarble) }

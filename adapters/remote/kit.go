@@ -19,7 +19,7 @@ import (
 // A Fault is what [Faults] does to one exchange.
 type Fault int
 
-// The faults. The far side got the request, but for the last one.
+// The faults. The far side got the request, but for the last two.
 const (
 	NoFault Fault = iota
 	Lose          // the answer is dropped
@@ -27,6 +27,7 @@ const (
 	Delay         // the answer takes two seconds
 	Garble        // a byte of the answer is another one
 	Busy          // the far side got nothing: what stands before it answers 429
+	Drop          // the far side got nothing, and nobody answers
 )
 
 // Faults is a driver.Doer that plays a bad line to a program that runs
@@ -62,6 +63,9 @@ func (f *Faults) Do(req *http.Request) (*http.Response, error) {
 	if dead {
 		return f.Dead.Do(req)
 	}
+	if fault == Drop {
+		return nil, errDropped
+	}
 	if fault == Busy {
 		return &http.Response{
 			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"30"}}, Body: io.NopCloser(strings.NewReader("too many requests")), Request: req,
@@ -89,7 +93,7 @@ func (f *Faults) Do(req *http.Request) (*http.Response, error) {
 		if len(body) > 0 {
 			body[len(body)/2] ^= 1
 		}
-	case NoFault, Busy:
+	case NoFault, Busy, Drop:
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"reflect"
@@ -98,6 +99,7 @@ func (s *Server) Base() string { return "http://" + s.address }
 
 // What every platform can be armed with; a product has more of its own.
 const (
+	Drop  = "drop"  // the next request of any kind: does not act, closes the connection
 	Lose  = "lose"  // acts, closes the connection
 	Die   = "die"   // acts, closes the connection and the server
 	Delay = "delay" // acts, and answers when the client has gone
@@ -147,8 +149,32 @@ type Arms[A ~string] struct {
 	next  []A
 }
 
-// NewArms makes arms of which a client may ask for these.
-func NewArms[A ~string](known ...A) *Arms[A] { return &Arms[A]{known: known} }
+// NewArms makes arms of which a client may ask for these, and for Drop.
+func NewArms[A ~string](known ...A) *Arms[A] { return &Arms[A]{known: append([]A{Drop}, known...)} }
+
+// Dropping loses the request that is to meet Drop before the platform has it: whatever
+// it asks for. Requests of the simulator's own, below /sim/, always arrive.
+func (s *Arms[A]) Dropping(platform http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/sim/") || !s.drops() {
+			platform.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // it was sent whole
+		HangUp(w)
+	})
+}
+
+// drops takes a Drop, if it is the next armed thing.
+func (s *Arms[A]) drops() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.next) == 0 || s.next[0] != Drop {
+		return false
+	}
+	s.next = s.next[1:]
+	return true
+}
 
 // ArmNext lets one request that moves money meet a; "" lets it pass.
 func (s *Arms[A]) ArmNext(a A) {

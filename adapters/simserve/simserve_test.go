@@ -79,7 +79,7 @@ func TestArms(t *testing.T) {
 		r := httptest.NewRecorder()
 		arms.ServeArm(r, httptest.NewRequest(http.MethodPost, "/sim/arm?next="+next, nil))
 		body, _ := io.ReadAll(r.Body)
-		if r.Code != want || want == http.StatusBadRequest && string(body) != "next: want lose, die or other\n" {
+		if r.Code != want || want == http.StatusBadRequest && string(body) != "next: want drop, lose, die or other\n" {
 			t.Errorf("%q: %d %s", next, r.Code, body)
 		}
 	}
@@ -120,6 +120,35 @@ func TestShowOfNothingIsAList(t *testing.T) {
 		simserve.Show(w, value)
 		if got := w.Body.String(); got != want {
 			t.Errorf("%#v is shown as %q; want %q", value, got, want)
+		}
+	}
+}
+
+// A request that is dropped never reaches the platform, whatever it asks for; the next
+// one does, and so does what is asked of the simulator itself.
+func TestADroppedRequestNeverArrives(t *testing.T) {
+	arms, arrived := simserve.NewArms("lose"), 0
+	server := httptest.NewServer(arms.Dropping(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived++ })))
+	defer server.Close()
+	ask := func(path string) error {
+		r, err := http.Post(server.URL+path, "text/plain", strings.NewReader("pay"))
+		if err == nil {
+			err = r.Body.Close()
+		}
+		return err
+	}
+	arms.ArmNext("lose") // what is armed is met in order
+	arms.ArmNext(simserve.Drop)
+	for i, step := range []struct {
+		path    string
+		lost    bool
+		arrived int
+	}{{"/pay", false, 1}, {"/sim/book", false, 2}, {"/pay", true, 2}, {"/pay", false, 3}} {
+		if i == 1 && arms.Disarm() != "lose" {
+			t.Error("the first is gone")
+		}
+		if err := ask(step.path); (err != nil) != step.lost || arrived != step.arrived {
+			t.Errorf("step %d: %v, %d arrived; want %d", i, err, arrived, step.arrived)
 		}
 	}
 }

@@ -29,7 +29,9 @@
 //
 // The settlement file is rows of fixed width in GBK, cut by bytes. It has no
 // totals; the answer that carries it is signed, and each row must agree with
-// itself: what is settled is the amount less the fee. Its times have no year.
+// itself: what is settled is the amount less the fee. Its times have no year. The file of
+// errors and disputes that lies beside it (ZME) is not read: its widths are known and what
+// stands in its columns is not, so a payment that a bank took back by it is recorded by hand.
 //
 // Assumptions: the txnSubType 06 of payment codes, the form of a payment by token
 // (bizType 000902, txnSubType 01, tokenPayData), the answer 98 for a file that

@@ -23,6 +23,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/drivertest"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 	"github.com/cashlesscity/citygate/adapters/unionpay"
 	"github.com/cashlesscity/citygate/adapters/unionpay/unionpaysim"
 )
@@ -177,6 +178,7 @@ type harness struct{ *world }
 func (h harness) Provider() driver.Provider                 { return patient{h.provider} }
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(unionpaysim.ArmLose) }
+func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
 func (h harness) DieNext()                                  { h.sim.ArmNext(unionpaysim.ArmDie) }
 func (h harness) DelayNext()                                { h.sim.ArmNext(unionpaysim.ArmDelay) }
 func (h harness) GarbleNext()                               { h.sim.ArmNext(unionpaysim.ArmGarble) }

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/drivertest"
+	"github.com/cashlesscity/citygate/adapters/simserve"
 	"github.com/cashlesscity/citygate/adapters/wechatpay"
 	"github.com/cashlesscity/citygate/adapters/wechatpay/wechatpaysim"
 )
@@ -25,6 +26,7 @@ type harness struct {
 func (h *harness) Provider() driver.Provider                 { return h.given }
 func (h *harness) Debit(id string, minor int64) driver.Debit { return h.debit(id, minor) }
 func (h *harness) LoseNextReply()                            { h.sim.ArmNext(wechatpaysim.ArmLose) }
+func (h *harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
 func (h *harness) DieNext()                                  { h.sim.ArmNext(wechatpaysim.ArmDie) }
 func (h *harness) DelayNext()                                { h.sim.ArmNext(wechatpaysim.ArmDelay) }
 func (h *harness) GarbleNext()                               { h.sim.ArmNext(wechatpaysim.ArmGarble) }

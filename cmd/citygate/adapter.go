@@ -53,7 +53,7 @@ protocol with its own book, keys, bills and faults. When it takes requests it pr
 
 It checks every request's signature with app_public.pem and signs with provider_private.pem.
 GET /sim/book shows what it moved; POST /sim/arm?next=lose makes the next request that moves money meet a fault:
-lose, die, delay, garble, decline, unsigned, bad_sign and others of the product's own; a word that it does not know is
+drop (of any request: it never arrives), lose, die, delay, garble, decline, unsigned, bad_sign and others of the product's own; a word that it does not know is
 answered with all it knows. After die it takes no requests until it comes back, a second later, at its address and with
 its book; a simulator that is started anew has an empty one.
 

@@ -169,7 +169,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("POST /sim/rider", s.serveRider)
 	mux.HandleFunc("POST /sim/sign", s.serveSign)
 	mux.HandleFunc("GET /sim/record", s.serveRecord)
-	s.Server = simserve.New(mux)
+	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("alipaysim: %w", err)
 	}

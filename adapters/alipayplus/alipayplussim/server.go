@@ -103,7 +103,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET /v1/settlements/settlement/{client}/{day}/{file}", s.serveSettlement)
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.ServeArm)
-	s.Server = simserve.New(mux)
+	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("alipayplussim: %w", err)
 	}

@@ -84,7 +84,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET "+root+"/files/{file}", s.handle(s.file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.ServeArm)
-	s.Server = simserve.New(mux)
+	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("openloopsim: %w", err)
 	}

@@ -128,6 +128,7 @@ func (h *harness) Question(ourID string, known bool) (driver.CodeQuestion, strin
 func (h *harness) Record() []byte { return h.test.Record }
 
 func (h *harness) LoseNextReply() { h.line.Arm(remote.Lose) }
+func (h *harness) DropNext()      { h.line.Arm(remote.Drop) }
 func (h *harness) DieNext()       { h.line.Arm(remote.Die) }
 func (h *harness) BusyNext()      { h.line.Arm(remote.Busy) }
 func (h *harness) DelayNext()     { h.line.Arm(remote.Delay) }

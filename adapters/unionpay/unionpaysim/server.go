@@ -141,7 +141,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("POST "+FilePath, s.handle((*Server).file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.ServeArm)
-	s.Server = simserve.New(mux)
+	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("unionpaysim: %w", err)
 	}

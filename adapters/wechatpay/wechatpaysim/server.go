@@ -148,7 +148,7 @@ func Start(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.Server = simserve.New(s.routes())
+	s.Server = simserve.New(s.Dropping(s.routes()))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("wechatpaysim: %w", err)
 	}
