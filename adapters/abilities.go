@@ -116,21 +116,28 @@ func (n *Notifier) ParseNotify(ctx context.Context, in driver.Notification) (dri
 		if !n.p.credible(&notice) { // money was taken for all that: somebody has to look
 			notice = driver.Notice{ID: notice.ID, Kind: driver.NoticeReversal, Taken: driver.Taken{State: driver.TakenBack, ReasonCode: Unbelievable}}
 		}
-	case driver.NoticeAgreement, driver.NoticeRider, driver.NoticeOther:
+	case driver.NoticeAgreement:
+		if !credibleAgreement(notice.Agreement) {
+			notice = driver.Notice{ID: notice.ID, Kind: driver.NoticeOther, Result: driver.Result{ReasonCode: Unbelievable}}
+		}
+	case driver.NoticeRider, driver.NoticeOther:
 	default:
 		notice = driver.Notice{ID: notice.ID, Kind: driver.NoticeOther, Result: driver.Result{ReasonCode: Unbelievable}}
 	}
 	return notice, ack, nil
 }
 
+// plain reports whether text has at most so many bytes, none of them of a control
+// character: it can be kept and shown.
+func plain(text string, most int) bool {
+	return len(text) <= most && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
 // credible reports whether a notice of a payment that was taken back is in words of the
 // contract: a state, references that a bill can have, a payment that can be ours.
 func (p *Provider) credible(n *driver.Notice) bool {
 	t := &n.Taken
-	plain := func(s string) bool {
-		return len(s) <= 64 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
-	}
-	if !plain(t.Reference) || !plain(t.Of) || !plain(t.ReasonCode) {
+	if !plain(t.Reference, 64) || !plain(t.Of, 64) || !plain(t.ReasonCode, 64) {
 		return false
 	}
 	switch t.State {

@@ -60,6 +60,20 @@ func (h payHarness) Notification(driver.Debit) driver.Notification {
 	return form(list[len(list)-1])
 }
 
+// Agree opens the page, as the rider's phone does.
+func (h payHarness) Agree(i driver.Invitation) {
+	h.t.Helper()
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, i.URL, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		h.t.Fatalf("the page of agreement %s: %v, %v", i.OurID, resp, err)
+	}
+	_ = resp.Body.Close()
+}
+
 func (h payHarness) Secrets() []string {
 	secrets := h.harness.Secrets()
 	for _, id := range []string{"s1", "s2", "s3", "s4", "s5", "s6", "s7"} { // the payment codes of the case

@@ -238,8 +238,8 @@ type AgreementRequest struct {
 	ReturnURL string // where the rider's phone goes afterwards
 }
 
-// An Invitation is what the rider's phone opens to confirm an agreement. It is
-// made here and sends nothing.
+// An Invitation is what the rider's phone opens to confirm an agreement. With it
+// nothing is agreed: until he confirms, nobody is debited.
 type Invitation struct {
 	OurID string
 	URL   string // or the parameters of a wallet's SDK, signed
@@ -247,12 +247,20 @@ type Invitation struct {
 
 // A Contract manages agreements for later debits (withholding).
 type Contract interface {
+	// OpenAgreement gives an invitation. Some products have it signed here and send
+	// nothing; others are asked for it, and so is every program behind the HTTP
+	// protocol, within Description.Deadline. The same OurID again invites to the same
+	// agreement, so after a lost reply the same is asked again, and at worst an
+	// agreement that nobody was invited to is never confirmed. After ErrNotPerformed
+	// the far side knows of none.
 	OpenAgreement(ctx context.Context, r AgreementRequest) (Invitation, error)
 	// QueryAgreement asks by OurID, or by ID if that is known. An agreement the
 	// provider does not know is AgreementUnknown.
 	QueryAgreement(ctx context.Context, a Agreement) (Agreement, error)
-	// CloseAgreement ends it. Two calls are one. A product that ends it later
-	// answers AgreementActive, and a notice follows.
+	// CloseAgreement ends it, for good: a debit on it that was not made before is
+	// declined or not performed. Two calls are one. A product that ends it later
+	// answers AgreementActive, and a notice follows. After a lost reply it may be in
+	// force or over: QueryAgreement says, and closing it again is safe.
 	CloseAgreement(ctx context.Context, a Agreement) (Agreement, error)
 }
 

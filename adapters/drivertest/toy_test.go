@@ -43,10 +43,14 @@ type item struct {
 	Code     string `json:"code,omitempty"`   // set on questions about codes
 	Rider    string `json:"rider,omitempty"`  // whose the code is
 	Record   []byte `json:"record,omitempty"` // set on questions about records
-	Mark     string `json:"mark,omitempty"`   // names it beside its id
-	Way      string `json:"way,omitempty"`    // of a recovery
-	Recovers string `json:"recovers,omitempty"`
+	Payer    string `json:"payer,omitempty"`
 	State    string `json:"state"` // done, refused, unsure, conflict, absent
+
+	Agreement string `json:"agreement,omitempty"` // what is asked of one: open, query or close
+	Number    string `json:"number,omitempty"`    // its
+	Mark      string `json:"mark,omitempty"`      // names it beside its id
+	Way       string `json:"way,omitempty"`       // of a recovery
+	Recovers  string `json:"recovers,omitempty"`
 }
 
 type toy struct {
@@ -55,10 +59,12 @@ type toy struct {
 	next  string
 	known map[string]item
 	moved []Move
+
+	agreements map[string]string // how they stand: asked, agreed or over
 }
 
 func newToy(t *testing.T) *toy {
-	far := &toy{known: map[string]item{}}
+	far := &toy{known: map[string]item{}, agreements: map[string]string{}}
 	far.Server = httptest.NewServer(http.HandlerFunc(far.serve))
 	t.Cleanup(far.Close)
 	return far
@@ -157,6 +163,10 @@ func (far *toy) reverse(id string) item {
 
 // act does what one item asks for.
 func (far *toy) act(it *item, trick string, i int) {
+	if it.Agreement != "" {
+		far.agreement(it)
+		return
+	}
 	if it.Record != nil {
 		if it.State = "forged"; string(it.Record) == toyRecord {
 			it.State = "genuine"
@@ -181,7 +191,7 @@ func (far *toy) act(it *item, trick string, i int) {
 	case it.Minor <= 0 || it.Minor > toyMost || !slices.Contains(toyCurrencies, citygate.Currency(it.Currency)):
 		it.State = "refused"
 		return
-	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge), it.Way != "" && it.Minor > far.owed(it.Recovers):
+	case trick == "decline", trick == "partial" && i == 2, it.Charge != "" && it.Minor > far.left(it.Charge), it.Way != "" && it.Minor > far.owed(it.Recovers), !far.mayPay(it.Payer):
 		it.State = "refused"
 	case trick == "partial" && i == 1:
 		it.State = "unsure"
@@ -254,7 +264,7 @@ func (d *toyDriver) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Currencies: slices.Clone(toyCurrencies), BatchMax: 3, IDMax: 64, ResubmitSafe: true,
 		PaymentCodes: []driver.CodeForm{{From: "28", To: "28", Min: 16, Max: 18}},
-		Limits:       driver.Limits{AmountMax: toyMost, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
+		Limits:       driver.Limits{AmountMax: toyMost, ByAgreement: true, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
 	}
 }
 
@@ -323,7 +333,7 @@ func (d *toyDriver) Submit(ctx context.Context, debits []driver.Debit) ([]driver
 		if debit.Amount.Minor <= 0 || debit.Amount.Minor > toyMost {
 			return nil, driver.ErrNotPerformed
 		}
-		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: string(debit.Amount.Currency), Mark: debit.Mark, Way: string(debit.Recovery), Recovers: debit.Recovers.OurID}
+		items[i] = item{ID: debit.OurID, Minor: debit.Amount.Minor, Currency: string(debit.Amount.Currency), Mark: debit.Mark, Way: string(debit.Recovery), Recovers: debit.Recovers.OurID, Payer: debit.RiderRef}
 	}
 	got, err := d.items(ctx, "/pay", items)
 	var many tooMany

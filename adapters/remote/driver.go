@@ -82,6 +82,7 @@ var (
 	_ driver.Quoter       = (*Driver)(nil)
 
 	_ driver.EvidenceCheck = (*Driver)(nil)
+	_ driver.Contract      = (*Driver)(nil)
 )
 
 // Open checks a contract and gives its driver. Nothing is sent.
@@ -412,11 +413,8 @@ func (n *notice) notice() driver.Notice {
 	if n.Result != nil {
 		out.Result = n.Result.result()
 	}
-	if a := n.Agreement; a != nil {
-		out.Agreement = driver.Agreement{
-			OurID: a.ID, ID: a.ProviderID, RiderRef: a.Rider, State: ofWord[driver.AgreementState](a.State),
-			ValidFrom: instantOf(a.ValidFrom), ValidTo: instantOf(a.ValidTo), SingleMax: a.SingleMax.money(), ReasonCode: a.Reason,
-		}
+	if n.Agreement != nil {
+		out.Agreement = n.Agreement.agreement()
 	}
 	if n.Rider != nil {
 		out.Rider = n.Rider.status()

@@ -118,6 +118,8 @@ func (h *handler) test(_ context.Context, _ driver.Provider, c testCall) (answer
 		err = h.Test.DeclineNext()
 	case testPartial:
 		err = h.Test.PartialNext()
+	case testAgree:
+		err = h.testAgree(c.ID)
 	case testEndDay:
 		var day citygate.Date
 		if day, err = h.Test.EndDay(); err == nil {

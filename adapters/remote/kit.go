@@ -135,7 +135,7 @@ func (d *Driver) TestClient() (*TestClient, bool) {
 }
 
 func (t *TestClient) do(ctx context.Context, what string) (a testAnswer, err error) {
-	err = t.d.call(ctx, pathTest, testCall{t.d.part, what}, &a)
+	err = t.d.call(ctx, pathTest, testCall{Contract: t.d.part, Do: what}, &a)
 	return a, err
 }
 

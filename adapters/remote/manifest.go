@@ -27,6 +27,7 @@ var carried = []driver.Capability{
 	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider, driver.CapMark,
 	driver.CapDenyPush, driver.CapEvidence,
 	driver.CapQuote,
+	driver.CapContract,
 }
 
 // Check reports the first thing in m that cannot be.
@@ -61,6 +62,9 @@ func (m *Manifest) Check() error {
 		if !slices.Contains(carried, c) {
 			return ErrConfig.Explain("manifest.capabilities: %.32q is not one of %v", string(c), carried)
 		}
+	}
+	if m.ByAgreement && !slices.Contains(m.Capabilities, driver.CapContract) {
+		return ErrConfig.Explain("manifest.by_agreement: wanted only with the capability %q: nobody could ask whether an agreement is in force", driver.CapContract)
 	}
 	return nil
 }
@@ -140,7 +144,7 @@ func (m *Manifest) describe() driver.Description {
 		Limits: driver.Limits{
 			IDMin: m.IDMin, Charset: driver.Charset(m.IDCharset), AmountMin: m.AmountMin, AmountMax: m.AmountMax,
 			ReverseAfter: seconds(m.ReverseAfterSeconds), ReverseWithin: seconds(m.ReverseWithinSeconds),
-			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund, FirstRide: m.FirstRide,
+			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund, FirstRide: m.FirstRide, ByAgreement: m.ByAgreement,
 			QueryDelay: seconds(m.QueryDelaySeconds), PayerEvery: seconds(m.PayerPollSeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
 			Recoveries: driver.Recoveries{
 				ByMerchant: slices.Contains(m.Recoveries, driver.RecoverByMerchant), ByRider: slices.Contains(m.Recoveries, driver.RecoverByRider),
@@ -166,7 +170,7 @@ func manifestOf(p driver.Provider) Manifest {
 		QuietSeconds: whole(d.QuietTime), PollSeconds: max(whole(d.PollEvery), 1), DeadlineSeconds: whole(d.Deadline),
 		IDMin: d.Limits.IDMin, IDCharset: string(d.Limits.Charset), AmountMin: d.Limits.AmountMin, AmountMax: d.Limits.AmountMax,
 		ReverseAfterSeconds: whole(d.Limits.ReverseAfter), ReverseWithinSeconds: whole(d.Limits.ReverseWithin),
-		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund, FirstRide: d.Limits.FirstRide,
+		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund, FirstRide: d.Limits.FirstRide, ByAgreement: d.Limits.ByAgreement,
 		QueryDelaySeconds: whole(d.Limits.QueryDelay), PayerPollSeconds: whole(d.Limits.PayerEvery), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
 		RecoverTries: d.Limits.Recoveries.Tries, RecoverWithinSeconds: whole(d.Limits.Recoveries.Within),
 	}

@@ -79,6 +79,7 @@ type Manifest struct {
 	RefundsMax           int   `json:"refunds_max,omitempty"`
 	FullRefund           bool  `json:"full_refund,omitempty"`
 	FirstRide            bool  `json:"first_ride,omitempty"`
+	ByAgreement          bool  `json:"by_agreement,omitempty"`       // debits rest on agreements: a debit's rider is the number of one
 	PayerPollSeconds     int64 `json:"payer_poll_seconds,omitempty"` // of a payment that waits for its payer; 0 = poll_seconds
 
 	// PaymentCodes are the forms of the codes that debits are made on (auth_code); none:
@@ -109,7 +110,7 @@ type Manifest struct {
 // A TestSystem is what the conformance kit needs of a program: a payer, and the
 // call /v1/test by which the kit looks at the far side's book and has it decline.
 type TestSystem struct {
-	Rider    string `json:"rider"` // has money and may be charged
+	Rider    string `json:"rider"` // has money and may be charged; where debits rest on agreements, the number of one in force
 	Currency string `json:"currency"`
 	Code     []byte `json:"code,omitempty"` // a code of Rider's, for code_resolve
 	Scheme   string `json:"scheme,omitempty"`
@@ -302,16 +303,6 @@ type (
 		Reason    string     `json:"reason,omitempty"`
 		At        *time.Time `json:"at,omitempty"`
 	}
-	agreement struct {
-		ID         string     `json:"id"`
-		ProviderID string     `json:"provider_id,omitempty"`
-		Rider      string     `json:"rider,omitempty"`
-		State      string     `json:"state"`
-		ValidFrom  *time.Time `json:"valid_from,omitempty"`
-		ValidTo    *time.Time `json:"valid_to,omitempty"`
-		SingleMax  *money     `json:"single_max,omitempty"`
-		Reason     string     `json:"reason,omitempty"`
-	}
 	notifyAnswer struct {
 		Proven bool    `json:"proven"` // the notification is the provider's
 		Notice *notice `json:"notice,omitempty"`
@@ -360,6 +351,7 @@ type (
 	testCall struct {
 		Contract contractPart `json:"contract"`
 		Do       string       `json:"do"`
+		ID       string       `json:"id,omitempty"` // what it is done to
 	}
 	testAnswer struct {
 		Moves []testMove `json:"moves,omitempty"`

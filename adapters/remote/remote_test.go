@@ -48,6 +48,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},
 		"EvidenceCall": evidenceCall{}, "EvidenceAnswer": evidenceAnswer{},
 		"CodeForm": codeForm{}, "Rate": rate{}, "Quote": quote{}, "QuoteCall": quoteCall{}, "Exchange": exchange{},
+		"OpenAgreementCall": openAgreementCall{}, "Invitation": invitation{}, "AgreementCall": agreementCall{},
 	}
 	for name := range doc.Components.Schemas {
 		if types[name] == nil {
@@ -126,6 +127,9 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 		"Manifest":   manifest(),
 
 		"EvidenceCall": evidenceCall{part, []byte("a record")}, "EvidenceAnswer": evidenceAnswer{recordName([]byte("a record")), wordOf(driver.EvidenceUnknown), ""},
+
+		"OpenAgreementCall": openAgreementCall{part, "a", "ann", "rides", moneyOf(hkd), "https://operator.example/back"},
+		"AgreementCall":     agreementCall{part, "", "N-a"}, "Agreement": agreementOut(driver.Agreement{ID: "N-a", ValidTo: at}), "Invitation": invitation{"a", "wallet://agree?a"},
 	} {
 		schema, err := c.Compile("openapi.json#/components/schemas/" + name)
 		if err != nil {
@@ -194,6 +198,7 @@ func TestAContractThatCannotWorkIsRefusedByField(t *testing.T) {
 		"manifest.bill_zone":                func(c *Config) { c.Manifest.BillZone = "Mars" },
 		"manifest.poll_seconds":             func(c *Config) { c.Manifest.PollSeconds = 0 },
 		"manifest.deadline":                 func(c *Config) { c.Manifest.DeadlineSeconds = 0 },
+		"manifest.by_agreement":             func(c *Config) { c.Manifest.ByAgreement = true },
 		"manifest.payment_codes[1]": func(c *Config) {
 			c.Manifest.PaymentCodes = []codeForm{{From: "28", To: "29", Min: 16, Max: 24}, {From: "a", To: "b", Min: 1, Max: 9}}
 		},

@@ -82,6 +82,10 @@ func (h *handler) calls() map[string]serving {
 			return riderOut(s), err
 		}),
 		pathEvidence: able(serveEvidence),
+
+		pathOpenAgreement:  able(serveOpenAgreement),
+		pathQueryAgreement: able(serveAgreement(driver.Contract.QueryAgreement)),
+		pathCloseAgreement: able(serveAgreement(driver.Contract.CloseAgreement)),
 	}
 }
 
@@ -184,10 +188,7 @@ func noticeOut(n driver.Notice) *notice {
 		r := resultOut(n.Result)
 		out.Result = &r
 	case driver.NoticeAgreement:
-		a := n.Agreement
-		out.Agreement = &agreement{
-			a.OurID, a.ID, a.RiderRef, wordOf(a.State), instant(a.ValidFrom), instant(a.ValidTo), moneyOf(a.SingleMax), a.ReasonCode,
-		}
+		out.Agreement = agreementOut(n.Agreement)
 	case driver.NoticeRider:
 		r := riderOut(n.Rider)
 		out.Rider = &r

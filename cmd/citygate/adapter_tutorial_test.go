@@ -71,7 +71,7 @@ func tutorialScript(t *testing.T, page, port string) string {
 			if how == "restart" {
 				b.WriteString("kill $PROGRAM; wait $PROGRAM || true\n")
 			}
-			fmt.Fprintf(&b, "%s >program.log 2>&1 &\nPROGRAM=$!\nfor i in $(seq 100); do grep -q 'ready at' program.log && break; sleep 0.1; done\ngrep 'ready at' program.log\n", strings.TrimSpace(text))
+			fmt.Fprintf(&b, "rm -f program.log\n%s >program.log 2>&1 &\nPROGRAM=$!\nfor i in $(seq 100); do grep -q 'ready at' program.log && break; sleep 0.1; done\ngrep 'ready at' program.log\n", strings.TrimSpace(text))
 		case how == "fails":
 			fmt.Fprintf(&b, "if %s >report; then echo it should fail; exit 1; fi\ngrep -q '^failed *duplicate' report\ngrep -q '^failed *other_content' report\ntest $(grep -c '^failed' report) = 8\n", strings.TrimSpace(text))
 		case kind == "sh" && how == "":
@@ -82,7 +82,7 @@ func tutorialScript(t *testing.T, page, port string) string {
 		}
 	}
 	b.WriteString("grep -q '\"failed\": 0' conformance.json\ngrep -q 'failures=\"0\"' conformance.xml\n")
-	for _, asked := range []string{"refund_once", "evidence_genuine"} { // not skipped: what the page offers is tried
+	for _, asked := range []string{"refund_once", "evidence_genuine", "agreement_ended_debit"} { // not skipped: what the page offers is tried
 		fmt.Fprintf(&b, "grep -A3 '\"case\": \"%s\"' conformance.json | grep -q '\"verdict\": \"passed\"'\n", asked)
 	}
 	return b.String()

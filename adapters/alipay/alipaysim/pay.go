@@ -218,9 +218,9 @@ func (s *Server) agreementQuery(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil {
 		return illegal("isv.invalid-parameter", "biz_content"), delivered
 	}
-	a := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo)
+	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), fateOf(s.Disarm())
 	if a == nil {
-		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), delivered
+		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), fate
 	}
 	return struct {
 		head
@@ -231,7 +231,7 @@ func (s *Server) agreementQuery(m *merchant, biz []byte) (any, fate) {
 		SignTime            string `json:"sign_time"`
 		ValidTime           string `json:"valid_time"`
 		InvalidTime         string `json:"invalid_time"`
-	}{ok, a.no, a.external, a.rider, a.status, text(a.signed), text(a.signed), "2115-02-01 00:00:00"}, delivered
+	}{ok, a.no, a.external, a.rider, a.status, text(a.signed), text(a.signed), "2115-02-01 00:00:00"}, fate
 }
 
 func (s *Server) unsign(m *merchant, biz []byte) (any, fate) {
@@ -239,16 +239,16 @@ func (s *Server) unsign(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil {
 		return illegal("isv.invalid-parameter", "biz_content"), delivered
 	}
-	a := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo)
+	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), fateOf(s.Disarm())
 	switch {
 	case a == nil:
-		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), delivered
+		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), fate
 	case a.status != "NORMAL":
-		return refusal("AGREEMENT_HAS_UNSIGNED", "it was ended before"), delivered
+		return refusal("AGREEMENT_HAS_UNSIGNED", "it was ended before"), fate
 	}
 	a.status = "UNSIGN"
 	s.tellAgreement(m, a, "dut_user_unsign", "")
-	return ok, delivered
+	return ok, fate
 }
 
 // page is the page of an agreement that a rider opens. Opening it confirms it,

@@ -127,6 +127,11 @@ func (h *harness) Question(ourID string, known bool) (driver.CodeQuestion, strin
 // Record is the test system's; a program that names none fails the cases of records.
 func (h *harness) Record() []byte { return h.test.Record }
 
+// Agree has the test system's rider confirm: what a phone opens is the product's own.
+func (h *harness) Agree(i driver.Invitation) {
+	h.tell(func(ctx context.Context) error { return h.plain.Agree(ctx, i.OurID) })
+}
+
 func (h *harness) LoseNextReply() { h.line.Arm(remote.Lose) }
 func (h *harness) DropNext()      { h.line.Arm(remote.Drop) }
 func (h *harness) DieNext()       { h.line.Arm(remote.Die) }

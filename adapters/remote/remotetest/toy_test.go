@@ -1,6 +1,7 @@
 package remotetest
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -37,6 +38,9 @@ type product struct {
 	notify  string         // where notifications go, as it was told last
 	shown   string         // the last payment code
 	pays    citygate.Money // what the last refund gives back to the payer
+
+	agreements map[string]string
+	asked      driver.AgreementRequest // the last one
 }
 
 type entry struct {
@@ -57,6 +61,7 @@ func (p *product) Reset() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known, p.moves, p.decline, p.partial = map[string]entry{}, nil, false, false
+	p.agreements = map[string]string{}
 	return nil
 }
 
@@ -73,7 +78,7 @@ func (p *product) PartialNext() error             { p.mu.Lock(); defer p.mu.Unlo
 func (p *product) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Version: "1", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
-		PollEvery: time.Second, Deadline: 10 * time.Second,
+		PollEvery: time.Second, Deadline: 10 * time.Second, Limits: driver.Limits{ByAgreement: true},
 		PaymentCodes: []driver.CodeForm{{From: "77", To: "79", Min: 10, Max: 20}},
 	}
 }
@@ -101,7 +106,7 @@ func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Res
 			continue
 		case partial && i == 1:
 			continue
-		case decline, partial && i == 2:
+		case decline, partial && i == 2, !p.agreed(d.RiderRef):
 			results[i].Outcome, results[i].ReasonCode = driver.Declined, "no_money"
 		default:
 			results[i].Outcome, results[i].Amount = driver.Succeeded, d.Amount
@@ -330,4 +335,54 @@ func serveBehind(t *testing.T, p *product, change func(*remote.Program), front f
 		Config: json.RawMessage(`{"merchant":"m1"}`), Secrets: map[string]citygate.Secret{"api_key": citygate.NewSecret([]byte(secret))},
 		Clock: time.Now, Random: rand.Reader,
 	}
+}
+
+// open, query and close of agreements: how they stand is "asked", "agreed" or "over".
+
+func (p *product) OpenAgreement(_ context.Context, r driver.AgreementRequest) (driver.Invitation, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = r
+	if p.agreements[r.OurID] == "" {
+		p.agreements[r.OurID] = "asked"
+	}
+	return driver.Invitation{OurID: r.OurID, URL: "toy://agree?" + r.OurID}, nil
+}
+
+func (p *product) Agree(id string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.agreements[id] == "asked" {
+		p.agreements[id] = "agreed"
+	}
+	return nil
+}
+
+func (p *product) QueryAgreement(_ context.Context, of driver.Agreement) (driver.Agreement, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := cmp.Or(of.OurID, strings.TrimPrefix(of.ID, "N-"))
+	a := driver.Agreement{OurID: id, ID: of.ID, State: map[string]driver.AgreementState{
+		"asked": driver.AgreementPending, "agreed": driver.AgreementActive, "over": driver.AgreementEnded,
+	}[p.agreements[id]]}
+	if a.State == driver.AgreementActive || a.State == driver.AgreementEnded {
+		a.ID, a.RiderRef, a.ValidFrom, a.SingleMax, a.ReasonCode = "N-"+id, "ann", p.now, citygate.Money{Minor: 5000, Currency: "HKD"}, "signed"
+	}
+	return a, nil
+}
+
+func (p *product) CloseAgreement(ctx context.Context, of driver.Agreement) (driver.Agreement, error) {
+	p.mu.Lock()
+	if id := cmp.Or(of.OurID, strings.TrimPrefix(of.ID, "N-")); p.agreements[id] == "agreed" {
+		p.agreements[id] = "over"
+	}
+	p.mu.Unlock()
+	return p.QueryAgreement(ctx, of)
+}
+
+// agreed reports whether a payer may be debited: ann always, others by the number of an
+// agreement in force.
+func (p *product) agreed(payer string) bool {
+	id, numbered := strings.CutPrefix(payer, "N-")
+	return !numbered || p.agreements[id] == "agreed"
 }
