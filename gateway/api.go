@@ -32,7 +32,7 @@ func (g *Gateway) verticals() edge.Verticals {
 		Roaming:  g.roamingAPI(),
 		Shared:   g.sharedFaresAPI(), Explain: g.explainAPI(), Simulate: g.simulateTariff, Ridership: g.ridershipAPI(),
 		Pairings: g.pairings(), Payouts: g.payoutDesk(), Notify: edge.Notify{Take: g.notify, Code: g.requestCode, Notices: g.noticeList, Resolve: g.resolveNotice}, ProviderFeeds: g.feedsAPI(), Agreements: g.agreementsAPI(), Cards: g.cardsAPI(),
-		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.retryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(), Bearers: g.bearers(),
+		Debts: g.debts, WriteOffDebt: g.writeOffDebt, CollectWrittenOff: g.collectWrittenOff, RetryDebts: g.RetryDebts, Refunds: g.refunds, RetryRefund: g.retryRefund, Carried: g.carried, Reversals: g.reversals(), Bearers: g.bearers(),
 		JourneyReading: g.journeyReading(), Riders: g.selfService(), Risk: g.riskAPI(), Sales: g.salesAPI(), Till: g.tillAPI(), FareRefunds: g.fareRefunds(),
 		Journeys: g.journeys, Journey: g.journey, Charges: g.charges, Balances: g.balances,
 		Windows: g.windows, Terms: g.terms, AddTerms: g.addTerms, ReconItems: g.reconItems, ResolveRecon: g.resolve, Bills: g.bills, ReconHistory: g.reconHistory,

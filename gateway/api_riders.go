@@ -181,7 +181,9 @@ func (g *Gateway) debts(ctx context.Context, tenant citygate.TenantID, state str
 	return list, err
 }
 
-func (g *Gateway) retryDebts(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (n int, err error) {
+// RetryDebts has the open debts of an account collected now, and gives how many that is;
+// see [collect.Collector.RetryDebts].
+func (g *Gateway) RetryDebts(ctx context.Context, actor string, tenant citygate.TenantID, account citygate.UUID) (n int, err error) {
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		if _, err := credential.AccountByID(ctx, tx, account); err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,9 @@ type debtLine struct {
 	Left     citygate.Money `json:"left"`
 	Reversal string         `json:"reversal,omitempty"`
 	Sale     string         `json:"sale,omitempty"` // of which the rider used what he owes
+	Tries    int            `json:"tries"`
+	RetryAt  *time.Time     `json:"retry_at,omitempty"` // absent: not tried again by itself
+	RetryBy  string         `json:"retry_by,omitempty"` // who asked for the next try or, without one, for the last
 	Blocks   bool           `json:"blocks"`
 }
 
@@ -39,6 +43,10 @@ func newRiskDebtsCommand(sys *system) *cobra.Command {
 					return collect.Debts(cmd.Context(), tx, state, citygate.UUID{}, last.ID, pageRows)
 				}, func(d *collect.DebtView) error {
 					l := debtLine{ID: d.ID.Text("dbt_"), Account: d.Account.Text("acc_"), State: d.State, Opened: d.Opened, Left: d.Left, Blocks: d.Blocks}
+					l.Tries, l.RetryBy = d.Tries, d.RetryBy
+					if !d.RetryAt.IsZero() {
+						l.RetryAt = &d.RetryAt
+					}
 					if !d.Reversal.IsZero() {
 						l.Reversal = d.Reversal.Text("rvs_")
 					}

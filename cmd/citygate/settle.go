@@ -25,7 +25,7 @@ these commands are for who runs the installation, and are in the tenant's audit 
 		Args: cobra.NoArgs,
 	}
 	c.AddCommand(newSettlePayoutsCommand(sys), newSettleReleaseCommand(sys), newSettleCancelCommand(sys), newSettleRedirectCommand(sys), newSettleRulesCommand(sys),
-		newSettleWriteOffCommand(sys), newSettleCollectCommand(sys),
+		newSettleWriteOffCommand(sys), newSettleCollectCommand(sys), newSettleRetryCommand(sys),
 		newSettleDisputeCommand(sys), newSettleDecideCommand(sys), newSettleBearersCommand(sys), newSettleBearerPaidCommand(sys), newSettleChargesCommand(sys))
 	return c
 }
