@@ -24,6 +24,8 @@ type Feeds struct {
 
 	CheckEvidence bool `json:"check_evidence,omitempty" doc:"the provider is asked about what a charge rests on before it is sent, one request a record"`
 
+	CheckRiders bool `json:"check_riders,omitempty" doc:"the provider is asked how a rider stands when his account is opened"`
+
 	PushDenials bool `json:"push_denials,omitempty" doc:"the provider is told which of its riders the tenant denies, and which no more"`
 	LockCards   bool `json:"lock_cards,omitempty" doc:"the tenant's cards in wallets of riders who are denied for what they owe are locked, until nothing is owed"`
 

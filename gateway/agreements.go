@@ -73,7 +73,7 @@ func (g *Gateway) agreed(ctx context.Context, tenant citygate.TenantID, c collec
 	}
 	questions := make([]agreement.Question, len(charges))
 	for i, r := range charges {
-		questions[i] = agreement.Question{Number: r.PayerRef, Amount: r.Amount, Made: r.Made}
+		questions[i] = agreement.Question{Number: r.PayerRef, Amount: r.Amount, Made: r.Made, Prompt: r.Prompt}
 	}
 	rulings, err := g.Agreements.Check(ctx, tenant, c.Name, manages, questions)
 	holds := make([]collect.Hold, len(rulings))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/agreement"
 	"github.com/cashlesscity/citygate/gateway/credential"
@@ -18,10 +19,11 @@ import (
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
-// A losing doer sends every request and loses the answers to those that hold a text.
+// A losing doer sends every request and loses the answers to those that hold a text, or,
+// of the first of them, the request itself.
 type losing struct {
-	text string
-	lose atomic.Int32
+	text       string
+	lose, drop atomic.Int32
 }
 
 func (l *losing) Do(r *http.Request) (*http.Response, error) {
@@ -36,6 +38,9 @@ func (l *losing) Do(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		said += string(raw)
+	}
+	if strings.Contains(said, l.text) && l.drop.Add(-1) >= 0 {
+		return nil, errors.New("the request was lost on its way")
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil || !strings.Contains(said, l.text) || l.lose.Add(-1) < 0 {
@@ -161,6 +166,85 @@ func TestEndedAgreementsAreNotCharged(t *testing.T) {
 	})
 	if all := list[edge.Agreement](o, "agreements"); len(all) != 2 || all[0].State == all[1].State {
 		t.Errorf("kept: %+v; want one in force and one that ended", all)
+	}
+	o.booksHold()
+}
+
+// Riders end their agreements while debits on them are under way. Of one the answer was
+// lost and the money moved: it is found and booked, once. The other's request never arrived:
+// what may have been sent is sent again as it was, whatever is known of the agreement by
+// now, and what the provider says of it stands. Neither rides on, and neither pays twice.
+func TestAnAgreementEndsWhileADebitIsUnderWay(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	line := &losing{text: "alipay.trade."}
+	o.HTTP = line
+	sim := o.alipayWithholding()
+	v := o.validator()
+	for _, device := range []string{"ann", "ben"} {
+		batch := o.board(v, o.agreed(sim, device), device)
+		o.upload(batch)
+		parsed, err := tap.ParseBatch(batch)
+		o.must(err)
+		o.must(v.Ack(parsed.Hash))
+	}
+	p, err := o.provider(t.Context(), bus, o.contract("alipay"))
+	o.must(err)
+	there, _ := p.Agreements()
+	leave := func(device string) {
+		t.Helper()
+		a, err := there.QueryAgreement(t.Context(), driver.Agreement{OurID: "ext-" + device})
+		o.must(err)
+		said, err := there.CloseAgreement(t.Context(), a)
+		o.must(err)
+		said.State = driver.AgreementEnded
+		for range 2 { // the notice comes twice
+			o.in(bus, func(tx *pg.Tx) error { return o.Agreements.Noticed(t.Context(), tx, notifyActor, "alipay", said) })
+		}
+		o.in(bus, func(tx *pg.Tx) error {
+			denied, err := credential.DeniedRider(t.Context(), tx, "alipay", a.ID)
+			if !denied {
+				t.Errorf("%s left and is not denied", device)
+			}
+			return err
+		})
+	}
+	states := func() (all []string) {
+		for _, c := range list[edge.Charge](o, "charges") {
+			all = append(all, c.State)
+		}
+		slices.Sort(all)
+		return all
+	}
+	line.drop.Store(1) // of the first debit; of the other, and of what is asked after, the answers
+	line.lose.Store(1000)
+	for range 30 {
+		if o.move(time.Hour); len(states()) == 2 {
+			break
+		}
+		o.settleDown()
+	}
+	o.settleDown()
+	if got := states(); !slices.Equal(got, []string{"unknown", "unknown"}) {
+		t.Fatalf("under way: %v", got)
+	}
+	leave("ann")
+	leave("ben")
+	line.lose.Store(0)
+	for range 30 {
+		o.move(10 * time.Minute)
+		o.settleDown()
+	}
+	if got := states(); !slices.Equal(got, []string{"declined", "succeeded"}) {
+		t.Fatalf("charges: %v", got)
+	}
+	if paid := slices.DeleteFunc(sim.Book(), func(e alipaysim.Trade) bool { return !e.Paid }); len(paid) != 1 {
+		t.Errorf("the platform was paid %+v; want once", paid)
+	}
+	for _, c := range list[edge.Charge](o, "charges") {
+		if c.State == "declined" && (c.Reason == agreement.ReasonEnded || c.Reason == "") {
+			t.Errorf("what may have been sent was judged here: %+v", c)
+		}
 	}
 	o.booksHold()
 }

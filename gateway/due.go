@@ -245,7 +245,7 @@ func (g *Gateway) steps(t tenants.Tenant) []func(context.Context, citygate.Tenan
 		if t.State.Allows(tenants.Collecting) {
 			steps = append(steps, g.Sales.RunDue)
 		}
-		steps = append(steps, g.followLists, g.Agreements.RunDue, g.tellProviders, g.tellWallets)
+		steps = append(steps, g.followLists, g.Agreements.RunDue, g.tellProviders, g.tellWallets, g.askRiders)
 	}
 	steps = append(steps, g.Reconciler.ImportDue, g.release)
 	if t.State.Allows(tenants.PayingOut) {

@@ -70,6 +70,8 @@ var dueRows = map[string]struct {
 		INSERT INTO deny_pushes (tenant_id, account_id, contract, touched, state, next_try_at) SELECT $1, gen_random_uuid(), 'box', true, 'told', $2`, false},
 	"card.push": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{}', $2;
 		INSERT INTO wallet_cards (tenant_id, card_id, contract, card_ref, touched, state, next_try_at) SELECT $1, gen_random_uuid(), 'box', 'C', true, 'told', $2`, false},
+	"rider.ask": {`INSERT INTO provider_contracts (tenant_id, contract, state, config, created_at) SELECT $1, 'box', 'active', '{}', $2;
+		INSERT INTO rider_questions (tenant_id, account_id, contract, denied, next_ask_at) SELECT $1, gen_random_uuid(), 'box', false, $2`, false},
 	"sale.deliver":   {`INSERT INTO product_sales (tenant_id, sale_id, state, paid_at) SELECT $1, gen_random_uuid(), 'paid', $2`, true},
 	"sale.close":     {`INSERT INTO product_sales (tenant_id, sale_id, state, closes_at) SELECT $1, gen_random_uuid(), 'held', $2`, false},
 	"sale.changed":   {`INSERT INTO product_sales (tenant_id, sale_id, state, used, ended_at) SELECT $1, gen_random_uuid(), 'reversed', 1, $2`, true},

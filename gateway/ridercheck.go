@@ -19,9 +19,11 @@ import (
 // A provider that is asked how a payer stands is heard as one that tells: who is blocked,
 // frozen, gone or owes there is denied here, who stands well is let go, and of whom
 // nobody can say nothing changes. It is asked outside of transactions before a debt is
-// tried again and once it is recovered, and when somebody wants to know; who was denied
-// and has no debt here is asked after again by command. What is said counts for accounts
-// of the contract; one that has it as a further contract can be collected elsewhere.
+// tried again and once it is recovered, when somebody wants to know, and, where the contract
+// says check_riders, when a rider's account is opened under it. Who is denied for what was
+// said is asked after daily, until it is otherwise or somebody lets him go. What is said
+// counts for accounts of the contract; one that has it as a further contract can be
+// collected elsewhere.
 
 // ErrRiderCheck refuses to ask a provider that says nothing of single payers.
 var ErrRiderCheck = &citygate.Code{Name: "gateway.rider_check", Kind: citygate.Invalid,
@@ -30,10 +32,7 @@ var ErrRiderCheck = &citygate.Code{Name: "gateway.rider_check", Kind: citygate.I
 // riderActor writes what follows from questions that nobody asked for.
 const riderActor = "system:riders"
 
-const (
-	ridersWithin = 20 * time.Second // for the payers of one batch
-	ridersAtOnce = 4
-)
+const ridersAtOnce = 4
 
 // askRider asks how a payer stands and follows what is said. What is denied by a notice
 // that came while it was asked stays so: nobody knows which is the newer. Some states
@@ -53,7 +52,17 @@ func (g *Gateway) askRider(ctx context.Context, actor string, tenant citygate.Te
 		if err != nil || told {
 			return err
 		}
-		return followRider(ctx, tx, actor, contract, riderRef, s.State)
+		if err := followRider(ctx, tx, actor, contract, riderRef, s.State); err != nil {
+			return err
+		}
+		switch s.State {
+		case driver.RiderUnknown: // it is asked again in its time
+			return nil
+		case driver.RiderNormal:
+			return credential.AskNoMore(ctx, tx, contract, riderRef)
+		case driver.RiderBlocked, driver.RiderOverdue, driver.RiderFrozen, driver.RiderDeleted:
+		}
+		return credential.AskAgain(ctx, tx, contract, riderRef)
 	})
 }
 
@@ -121,16 +130,77 @@ func (g *Gateway) AskPayer(ctx context.Context, actor string, tenant citygate.Te
 	return v, err
 }
 
+// ridersMost are the riders that one turn asks after.
+const ridersMost = 200
+
+// askRiders asks providers after riders whose accounts were opened or who are denied for
+// what was said of them, where it is due, beside the job. A question is a row before it is
+// a call: whoever dies has it asked again. One that nobody answers stops no rider and lets
+// none go.
+func (g *Gateway) askRiders(ctx context.Context, tenant citygate.TenantID) error {
+	contracts, err := g.contracts(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, c := range contracts {
+		if c.State != "active" {
+			continue
+		}
+		var due bool
+		err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+			due, err = credential.QuestionsDue(ctx, tx, c.Name)
+			return err
+		})
+		if err == nil && due {
+			err = g.bulkhead.Do(ctx, collect.TaskRiders, tenant, c.Name, func(ctx context.Context) error { return g.askRidersOf(ctx, tenant, c) })
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (g *Gateway) askRidersOf(ctx context.Context, tenant citygate.TenantID, c collect.Contract) error {
+	p, err := g.provider(ctx, tenant, c)
+	if err != nil {
+		return err
+	}
+	var riders []string
+	if err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
+		riders, err = credential.DueQuestions(ctx, tx, c.Name, providerList, ridersMost)
+		return err
+	}); err != nil {
+		return err
+	}
+	check, ok := p.RiderCheck()
+	if !ok {
+		return ErrRiderCheck.Explain("contract %s: %s; take check_riders out of it", c.Name, c.Adapter)
+	}
+	failed, inARow, answered := error(nil), 0, false
+	for _, rider := range riders {
+		if ctx.Err() != nil || inARow == pushesFailed {
+			break // they are due again
+		}
+		_, err := g.askRider(ctx, riderActor, tenant, c.Name, check, rider)
+		if inARow++; err == nil {
+			inARow, answered = 0, true
+		}
+		failed = errors.Join(failed, err)
+	}
+	if answered {
+		failed = nil // it is there; one rider of whom it does not speak holds up no other
+	}
+	return failed // the breaker counts it
+}
+
 // standings asks after payers whose debts are about to be tried again, or were recovered.
-// Whatever is said, and if nothing is, the debts are tried. That somebody is overdue is
+// Whatever is said until ctx ends, and if nothing is, the debts are tried. That somebody is overdue is
 // what is being seen to, and denied as a debt.
 func (g *Gateway) standings(ctx context.Context, tenant citygate.TenantID, c collect.Contract, p *adapters.Provider, payers []string) {
 	check, ok := p.RiderCheck()
 	if !ok {
 		return
 	}
-	ctx, done := context.WithTimeout(ctx, ridersWithin)
-	defer done()
 	var asking sync.WaitGroup
 	for first := range min(ridersAtOnce, len(payers)) {
 		asking.Go(func() {

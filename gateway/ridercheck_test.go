@@ -7,8 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters"
+	"github.com/cashlesscity/citygate/adapters/openloop/openloopproduct"
 	"github.com/cashlesscity/citygate/adapters/openloop/openloopsim"
+	"github.com/cashlesscity/citygate/gateway/credential"
 	"github.com/cashlesscity/citygate/gateway/edge"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // deniedFor gives why an account is denied now.
@@ -106,4 +111,76 @@ func TestAProviderIsAskedHowPayersStand(t *testing.T) {
 	}
 	o.wantDenied("gone", account)
 	o.booksHold()
+}
+
+// A contract that wants it has its provider asked of each rider whose account is opened,
+// once, and daily of who is denied for what it said, until it says otherwise, the tenant lets
+// him go or his account is closed. What nobody can say denies nobody, lets nobody go, and is
+// not asked for ever.
+func TestNewRidersAreAskedAbout(t *testing.T) {
+	o := open(t)
+	o.onboard()
+	sim := o.cards("plain")
+	raw, err := json.Marshal(openloopproduct.Contract{Base: sim.URL(), Merchant: "valley", Currency: "CNY", Feeds: adapters.Feeds{CheckRiders: true}})
+	o.must(err)
+	o.send(http.MethodPut, busPath("contracts/cards"), map[string]any{"adapter": "openloop", "fee_ppm": feePPM, "config": json.RawMessage(raw)}, nil)
+	o.send(http.MethodPut, busPath("contracts/cards/secrets/"+openloopproduct.Key), map[string]any{"value": []byte(processorKey)}, nil)
+	day := func(n int) {
+		t.Helper()
+		o.move(time.Duration(n) * 24 * time.Hour)
+		o.settleDown()
+	}
+	waiting := func(when string, want int64) {
+		t.Helper()
+		if got := o.count(`SELECT count(*) FROM rider_questions`); got != want {
+			t.Errorf("%s: %d riders are to be asked about; want %d", when, got, want)
+		}
+	}
+	set := func(state string) {
+		for _, token := range []string{"tok_ann", "tok_bob", "tok_cat", "tok_eve"} {
+			sim.SetCard(openloopsim.Card{Token: token, State: state})
+		}
+	}
+	set("LOST")
+	accounts := map[string]string{}
+	for device, contract := range map[string]string{"ann": "cards", "bob": "cards", "cat": "cards", "dot": "cards", "eve": "plain"} {
+		o.cardHolder(contract, device)
+		accounts[device] = o.accountsOf(contract, "tok_"+device)[0].Text("acc_")
+	}
+	o.cardHolder("cards", "dot") // again
+	waiting("opened", 4)
+	o.settleDown()
+	for _, device := range []string{"ann", "bob", "cat"} {
+		o.wantDenied(device+" lost his card", accounts[device], providerList)
+	}
+	o.wantDenied("her card is good", accounts["dot"])
+	o.wantDenied("nobody is to be asked", accounts["eve"])
+	waiting("denied", 3)
+
+	set("STRANGE")
+	day(1)
+	o.wantDenied("a word of no table", accounts["ann"], providerList)
+	o.in(bus, func(tx *pg.Tx) error { // people let him go: whatever is said, nobody asks for it
+		id, err := citygate.ParseUUID("acc_", accounts["bob"])
+		o.must(err)
+		return credential.Lift(t.Context(), tx, actor, providerList, credential.Targets{Accounts: []citygate.UUID{id}})
+	})
+	o.send(http.MethodPost, busPath("accounts/"+accounts["cat"]+"/close"), nil, nil)
+	set("LOST")
+	day(2)
+	o.wantDenied("people let him go", accounts["bob"])
+	waiting("let go, closed", 1)
+	set("")
+	day(1)
+	o.wantDenied("found again", accounts["ann"])
+	waiting("found again", 0)
+
+	sim.Close()
+	o.cardHolder("cards", "fay")
+	for range 60 {
+		o.move(time.Hour)
+		_ = o.askRiders(t.Context(), bus) // what it could not is in the rows
+	}
+	o.wantDenied("nobody answers", o.accountsOf("cards", "tok_fay")[0].Text("acc_"))
+	waiting("nobody answers", 0)
 }

@@ -331,6 +331,7 @@ CREATE TABLE agreements (
     asked_at timestamp with time zone,
     next_ask_at timestamp with time zone,
     ended_at timestamp with time zone,
+    invited_at timestamp with time zone,
     CONSTRAINT agreements_pkey PRIMARY KEY (tenant_id, agreement_id),
     CONSTRAINT agreements_asks_check CHECK ((asks >= 0)),
     CONSTRAINT agreements_ended CHECK (((state = 'ended'::text) = (ended_at IS NOT NULL))),
@@ -357,6 +358,7 @@ COMMENT ON COLUMN agreements.single_max IS 'The most that one debit may be, in m
 COMMENT ON COLUMN agreements.asks IS 'Questions that were asked by schedule since it was last settled.';
 COMMENT ON COLUMN agreements.asked_at IS 'When the provider last answered a question about it.';
 COMMENT ON COLUMN agreements.next_ask_at IS 'When the provider is asked next, by schedule; none: not before it is needed.';
+COMMENT ON COLUMN agreements.invited_at IS 'When its rider was invited last; none: it came to be otherwise.';
 CREATE INDEX agreements_due ON agreements USING btree (tenant_id, next_ask_at) WHERE (next_ask_at IS NOT NULL);
 CREATE INDEX agreements_of ON agreements USING btree (tenant_id, account_id) WHERE (account_id IS NOT NULL);
 CREATE UNIQUE INDEX agreements_ours ON agreements USING btree (tenant_id, contract, our_id) WHERE (our_id <> ''::text);
@@ -369,7 +371,7 @@ CREATE POLICY tenant ON agreements
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT DELETE, INSERT, SELECT ON agreements TO citygate_app;
 GRANT SELECT ON agreements TO citygate_auditor;
-GRANT UPDATE (our_id, provider_id, rider_ref, account_id, linked, state, ending, valid_from, valid_to, single_max, single_currency, reason, error, asks, changed_at, asked_at, next_ask_at, ended_at) ON agreements TO citygate_app;
+GRANT UPDATE (our_id, provider_id, rider_ref, account_id, linked, state, ending, valid_from, valid_to, single_max, single_currency, reason, error, asks, changed_at, asked_at, next_ask_at, ended_at, invited_at) ON agreements TO citygate_app;
 
 CREATE TABLE assignments (
     tenant_id bigint NOT NULL,
@@ -1236,6 +1238,7 @@ CREATE TABLE deny_pushes (
     next_try_at timestamp with time zone NOT NULL,
     told_at timestamp with time zone,
     error text COLLATE "C" NOT NULL,
+    unsure boolean NOT NULL DEFAULT false,
     CONSTRAINT deny_pushes_pkey PRIMARY KEY (tenant_id, account_id),
     CONSTRAINT deny_pushes_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT deny_pushes_error_check CHECK ((length(error) <= 500)),
@@ -1248,6 +1251,7 @@ COMMENT ON COLUMN deny_pushes.touched IS 'The account''s entries changed since t
 COMMENT ON COLUMN deny_pushes.told IS 'Whether the provider was last told, and confirmed, that the rider is denied.';
 COMMENT ON COLUMN deny_pushes.n IS 'Number of the change; a change keeps its number and content until it is known what became of it.';
 COMMENT ON COLUMN deny_pushes.state IS 'told: done. waiting: not sent. unknown: sent, and nobody can say. refused: certainly not taken; both are tried again.';
+COMMENT ON COLUMN deny_pushes.unsure IS 'An attempt since the last confirmed change had no answer, and may have been taken.';
 CREATE INDEX deny_pushes_due ON deny_pushes USING btree (tenant_id, contract, next_try_at) WHERE (touched OR (state <> 'told'::text));
 ALTER TABLE deny_pushes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE deny_pushes FORCE ROW LEVEL SECURITY;
@@ -1256,7 +1260,7 @@ CREATE POLICY tenant ON deny_pushes
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON deny_pushes TO citygate_app;
 GRANT SELECT ON deny_pushes TO citygate_auditor;
-GRANT UPDATE (touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, told_at, error) ON deny_pushes TO citygate_app;
+GRANT UPDATE (touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, told_at, error, unsure) ON deny_pushes TO citygate_app;
 
 CREATE TABLE deny_snapshots (
     tenant_id bigint NOT NULL,
@@ -3609,6 +3613,30 @@ CREATE POLICY tenant ON rider_proofs
 GRANT DELETE, INSERT, SELECT ON rider_proofs TO citygate_app;
 GRANT SELECT ON rider_proofs TO citygate_auditor;
 
+CREATE TABLE rider_questions (
+    tenant_id bigint NOT NULL,
+    account_id uuid NOT NULL,
+    contract text COLLATE "C" NOT NULL,
+    denied boolean NOT NULL,
+    asks integer NOT NULL,
+    next_ask_at timestamp with time zone NOT NULL,
+    CONSTRAINT rider_questions_pkey PRIMARY KEY (tenant_id, account_id),
+    CONSTRAINT rider_questions_asks_check CHECK ((asks >= 0)),
+    CONSTRAINT rider_questions_tenant_id_account_id_fkey FOREIGN KEY (tenant_id, account_id) REFERENCES accounts(tenant_id, account_id)
+);
+COMMENT ON TABLE rider_questions IS 'Accounts of whose payers the provider is to be asked how they stand. A row ends with the answer, or with the denial.';
+COMMENT ON COLUMN rider_questions.denied IS 'The payer is denied for what was said; otherwise his account was opened.';
+COMMENT ON COLUMN rider_questions.asks IS 'Questions since the last answer.';
+CREATE INDEX rider_questions_due ON rider_questions USING btree (tenant_id, contract, next_ask_at);
+ALTER TABLE rider_questions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rider_questions FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON rider_questions
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT DELETE, INSERT, SELECT ON rider_questions TO citygate_app;
+GRANT SELECT ON rider_questions TO citygate_auditor;
+GRANT UPDATE (denied, asks, next_ask_at) ON rider_questions TO citygate_app;
+
 CREATE TABLE ridership_days (
     tenant_id bigint NOT NULL,
     business_date date NOT NULL,
@@ -4529,6 +4557,7 @@ CREATE TABLE wallet_cards (
     told_at timestamp with time zone,
     error text COLLATE "C" NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    unsure boolean NOT NULL DEFAULT false,
     CONSTRAINT wallet_cards_pkey PRIMARY KEY (tenant_id, card_id),
     CONSTRAINT wallet_cards_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT wallet_cards_card_ref_check CHECK (((card_ref <> ''::text) AND (length(card_ref) <= 64))),
@@ -4554,8 +4583,10 @@ COMMENT ON COLUMN wallet_cards.touched IS 'Something changed since the change un
 COMMENT ON COLUMN wallet_cards.n IS 'Number of the change; a change keeps its number and content until it is known what became of it.';
 COMMENT ON COLUMN wallet_cards.decided_at IS 'When the change was made up, at least a second after the one before: the newest state wins at the wallet.';
 COMMENT ON COLUMN wallet_cards.state IS 'told: done. waiting: not sent. unknown: sent, and nobody can say. refused: certainly not taken; both are tried again.';
+COMMENT ON COLUMN wallet_cards.unsure IS 'As of deny_pushes.';
 CREATE INDEX wallet_cards_due ON wallet_cards USING btree (tenant_id, contract, next_try_at) WHERE (touched OR (state <> 'told'::text));
 CREATE INDEX wallet_cards_of ON wallet_cards USING btree (tenant_id, account_id) WHERE (account_id IS NOT NULL);
+CREATE INDEX wallet_cards_unclaimed ON wallet_cards USING btree (tenant_id, contract, rider_ref) WHERE ((account_id IS NULL) AND (rider_ref <> ''::text));
 ALTER TABLE wallet_cards ENABLE ROW LEVEL SECURITY;
 ALTER TABLE wallet_cards FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON wallet_cards
@@ -4563,7 +4594,7 @@ CREATE POLICY tenant ON wallet_cards
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON wallet_cards TO citygate_app;
 GRANT SELECT ON wallet_cards TO citygate_auditor;
-GRANT UPDATE (rider_ref, account_id, locked, tip, told, told_tip, touched, n, wanted, wanted_tip, decided_at, state, attempts, next_try_at, told_at, error) ON wallet_cards TO citygate_app;
+GRANT UPDATE (rider_ref, account_id, locked, tip, told, told_tip, touched, n, wanted, wanted_tip, decided_at, state, attempts, next_try_at, told_at, error, unsure) ON wallet_cards TO citygate_app;
 
 CREATE TABLE windows (
     tenant_id bigint NOT NULL,

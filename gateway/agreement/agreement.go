@@ -1,6 +1,7 @@
 package agreement
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/cashlesscity/citygate"
@@ -41,7 +42,7 @@ const (
 
 	askFirst   = time.Minute         // after which an open agreement is asked after; twice as long each time ...
 	askMost    = 6 * time.Hour       // ... up to this
-	askFor     = 30 * 24 * time.Hour // and no longer than this after it was opened
+	askFor     = 30 * 24 * time.Hour // and no longer than this after its rider was invited
 	skew       = 5 * time.Minute     // by which the provider's clock may be ahead of ours
 	waitAgain  = time.Hour           // a charge that waits is looked at again
 	waitAtMost = 72 * time.Hour      // and is declined so long after it was made
@@ -66,6 +67,7 @@ type Agreement struct {
 
 	Asks      int // by schedule, since it was settled
 	OpenedAt  time.Time
+	InvitedAt time.Time // its rider, the last time
 	ChangedAt time.Time
 	AskedAt   time.Time // the provider's last answer
 	NextAskAt time.Time
@@ -89,9 +91,10 @@ func (a *Agreement) Hear(said driver.Agreement, from, now time.Time) error {
 	if a.State == Ended {
 		return nil
 	}
-	a.fill(said)
+	a.name(said)
 	switch {
 	case said.State == driver.AgreementEnded:
+		a.Reason = cmp.Or(clip(said.ReasonCode, 64), a.Reason)
 		a.State, a.EndedAt, a.ChangedAt, a.Ending = Ended, now, now, false
 		a.NextAskAt = time.Time{}
 		return nil
@@ -99,6 +102,7 @@ func (a *Agreement) Hear(said driver.Agreement, from, now time.Time) error {
 		a.NextAskAt = now.Add(askFirst)
 		return nil
 	}
+	a.fill(said)
 	was := a.State
 	switch said.State {
 	case driver.AgreementPending:
@@ -118,8 +122,8 @@ func (a *Agreement) Hear(said driver.Agreement, from, now time.Time) error {
 	return nil
 }
 
-// fill takes over what an answer adds to what is known.
-func (a *Agreement) fill(said driver.Agreement) {
+// name takes over who is meant, which does not change.
+func (a *Agreement) name(said driver.Agreement) {
 	if a.ProviderID == "" {
 		a.ProviderID = said.ID
 	}
@@ -129,6 +133,10 @@ func (a *Agreement) fill(said driver.Agreement) {
 	if said.RiderRef != "" {
 		a.RiderRef = said.RiderRef
 	}
+}
+
+// fill takes over how it stands.
+func (a *Agreement) fill(said driver.Agreement) {
 	if said.ReasonCode != "" {
 		a.Reason = clip(said.ReasonCode, 64)
 	}
@@ -151,9 +159,14 @@ func (a *Agreement) schedule(now time.Time) {
 		if a.ValidTo.After(now) {
 			a.NextAskAt = a.ValidTo
 		}
-	case a.OurID != "" && now.Sub(a.OpenedAt) < askFor:
+	case a.confirmable(now):
 		a.NextAskAt = now.Add(wait(a.Asks))
 	}
+}
+
+// confirmable reports whether its rider may still open what he was given to agree.
+func (a *Agreement) confirmable(now time.Time) bool {
+	return a.OurID != "" && now.Sub(a.InvitedAt) < askFor
 }
 
 func wait(asks int) time.Duration { return min(askFirst<<min(asks, 10), askMost) }
@@ -172,10 +185,18 @@ type Ruling struct {
 	RetryAt time.Time // zero, with a reason = it is declined for good
 }
 
-// Judge says what is done now about a charge of amount that was made at made and rests on
-// a, nil for one that is not known here. ask says that the provider is to be asked first:
-// then the ruling is none. asked says that it was, and answered whether a is its word.
-func Judge(a *Agreement, amount citygate.Money, made, now time.Time, asked, answered bool) (r Ruling, ask bool) {
+// A Question is a charge that rests on an agreement.
+type Question struct {
+	Number string // the provider's, of the agreement
+	Amount citygate.Money
+	Made   time.Time
+	Prompt bool // somebody waits for it: it is sent now or declined
+}
+
+// Judge says what is done now about a charge that rests on a, nil for one that is not
+// known here. ask says that the provider is to be asked first: then the ruling is none.
+// asked says that it was, and answered whether a is its word.
+func Judge(a *Agreement, q Question, now time.Time, asked, answered bool) (r Ruling, ask bool) {
 	if a == nil {
 		return Ruling{}, !asked
 	}
@@ -184,7 +205,7 @@ func Judge(a *Agreement, amount citygate.Money, made, now time.Time, asked, answ
 	}
 	age := now.Sub(a.AskedAt)
 	fresh := answered || !a.AskedAt.IsZero() && age >= 0 && age < Fresh
-	r = a.stops(amount, made, now)
+	r = a.stops(q, now)
 	switch {
 	case !asked && (!fresh || r.Reason != "" || a.Ending):
 		return Ruling{}, true
@@ -195,14 +216,14 @@ func Judge(a *Agreement, amount citygate.Money, made, now time.Time, asked, answ
 }
 
 // stops says what stops a charge if all that is known of the agreement is true.
-func (a *Agreement) stops(amount citygate.Money, made, now time.Time) Ruling {
+func (a *Agreement) stops(q Question, now time.Time) Ruling {
 	switch {
 	case a.State == Unknown:
 		return Ruling{}
 	case !a.ValidTo.IsZero() && !now.Before(a.ValidTo):
 		return Ruling{Reason: ReasonExpired}
 	case a.State == Pending, a.ValidFrom.After(now.Add(skew)):
-		if age := now.Sub(made); age >= waitAtMost {
+		if q.Prompt || now.Sub(q.Made) >= waitAtMost {
 			return Ruling{Reason: ReasonPending}
 		}
 		again := now.Add(waitAgain)
@@ -210,7 +231,7 @@ func (a *Agreement) stops(amount citygate.Money, made, now time.Time) Ruling {
 			again = a.ValidFrom
 		}
 		return Ruling{ReasonPending, again}
-	case a.SingleMax.Currency == amount.Currency && a.SingleMax.Minor > 0 && amount.Minor > a.SingleMax.Minor:
+	case a.SingleMax.Currency == q.Amount.Currency && a.SingleMax.Minor > 0 && q.Amount.Minor > a.SingleMax.Minor:
 		return Ruling{Reason: ReasonLimit}
 	}
 	return Ruling{}

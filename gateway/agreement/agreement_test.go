@@ -17,7 +17,7 @@ func cny(minor int64) citygate.Money { return citygate.Money{Minor: minor, Curre
 // answer about another agreement changes nothing.
 func TestHear(t *testing.T) {
 	open := func() Agreement {
-		return Agreement{Contract: "c", OurID: "A", State: Unknown, OpenedAt: noon, ChangedAt: noon}
+		return Agreement{Contract: "c", OurID: "A", State: Unknown, OpenedAt: noon, InvitedAt: noon, ChangedAt: noon}
 	}
 	said := func(s driver.AgreementState) driver.Agreement { return driver.Agreement{OurID: "A", ID: "9", State: s} }
 	const minute = time.Minute
@@ -43,7 +43,7 @@ func TestHear(t *testing.T) {
 		"clock set back":  {was: func(a *Agreement) { a.ChangedAt = noon.Add(time.Hour) }, said: said(driver.AgreementActive), from: minute, want: Active, number: "9"},
 		"another number":  {was: func(a *Agreement) { a.ProviderID = "8" }, said: said(driver.AgreementEnded), from: minute, want: Unknown, number: "8", wrong: true},
 		"another name":    {said: driver.Agreement{OurID: "B", ID: "9", State: driver.AgreementActive}, from: minute, want: Unknown, wrong: true},
-		"asked for weeks": {was: func(a *Agreement) { a.OpenedAt, a.Asks = noon.Add(-31*24*time.Hour), 90 }, said: driver.Agreement{OurID: "A"}, from: minute, want: Unknown},
+		"asked for weeks": {was: func(a *Agreement) { a.InvitedAt, a.Asks = noon.Add(-31*24*time.Hour), 90 }, said: driver.Agreement{OurID: "A"}, from: minute, want: Unknown},
 		"for some time": {said: driver.Agreement{OurID: "A", ID: "9", State: driver.AgreementActive, ValidTo: noon.Add(time.Hour)}, from: minute, want: Active,
 			asked: time.Hour - minute - time.Second, number: "9"},
 	} {
@@ -82,6 +82,7 @@ func TestJudge(t *testing.T) {
 	for name, c := range map[string]struct {
 		a          *Agreement
 		made       time.Duration // before noon
+		prompt     bool
 		ask        bool
 		unanswered Ruling // after a question without an answer, where one is asked
 		answered   Ruling // after one whose answer a is
@@ -106,10 +107,14 @@ func TestJudge(t *testing.T) {
 			unanswered: Ruling{ReasonPending, noon.Add(10 * time.Minute)}, answered: Ruling{ReasonPending, noon.Add(10 * time.Minute)}},
 		"pending": {a: with(func(a *Agreement) { a.State = Pending }), ask: true,
 			unanswered: Ruling{ReasonPending, noon.Add(time.Hour)}, answered: Ruling{ReasonPending, noon.Add(time.Hour)}},
+		"pending, and somebody waits": {a: with(func(a *Agreement) { a.State = Pending }), prompt: true, ask: true,
+			unanswered: Ruling{Reason: ReasonPending}, answered: Ruling{Reason: ReasonPending}},
+		"begins soon, and somebody waits": {a: with(func(a *Agreement) { a.ValidFrom = noon.Add(10 * time.Minute) }), prompt: true, ask: true,
+			unanswered: Ruling{Reason: ReasonPending}, answered: Ruling{Reason: ReasonPending}},
 		"pending for days": {a: with(func(a *Agreement) { a.State = Pending }), made: waitAtMost, ask: true, unanswered: Ruling{Reason: ReasonPending}, answered: Ruling{Reason: ReasonPending}},
 	} {
 		judge := func(asked, answered bool) (Ruling, bool) {
-			return Judge(c.a, cny(500), noon.Add(-c.made), noon, asked, answered)
+			return Judge(c.a, Question{Amount: cny(500), Made: noon.Add(-c.made), Prompt: c.prompt}, noon, asked, answered)
 		}
 		r, ask := judge(false, false)
 		if ask != c.ask {

@@ -80,7 +80,7 @@ func (b *Book) Open(ctx context.Context, actor string, tenant citygate.TenantID,
 		if a, err = b.fresh(tx, o.Contract, o.OurID, ""); err != nil {
 			return err
 		}
-		a.Account = o.Account
+		a.Account, a.InvitedAt = o.Account, tx.Now
 		a.schedule(tx.Now)
 		added, err := insert(ctx, tx, &a)
 		if err != nil {
@@ -93,10 +93,18 @@ func (b *Book) Open(ctx context.Context, actor string, tenant citygate.TenantID,
 				return err
 			case !found || known.Account != o.Account:
 				return ErrOther.Explain("%s", o.OurID)
-			case known.State == Ended:
+			case known.State == Ended || known.Ending:
 				return ErrEnded.Explain("%s", o.OurID)
 			}
 			a = known
+			a.InvitedAt = tx.Now
+			if a.State == Unknown || a.State == Pending {
+				a.Asks = 0
+				a.schedule(tx.Now)
+			}
+			if err := store(ctx, tx, &a); err != nil {
+				return err
+			}
 		}
 		return tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "agreement.invite", Object: a.object(), After: map[string]any{"contract": a.Contract, "name": a.OurID}})
 	})
@@ -231,7 +239,7 @@ func (b *Book) follow(ctx context.Context, tx *pg.Tx, actor string, a *Agreement
 		return err
 	}
 	switch {
-	case a.State == Active && !a.Linked && !a.Account.IsZero():
+	case a.State == Active && !a.Linked && !a.Ending && !a.Account.IsZero():
 		err := b.Accounts.Link(ctx, tx, actor, a.Account, a.Contract, a.ProviderID)
 		if _, refused := errors.AsType[*citygate.Code](err); refused {
 			a.Error = clip(err.Error(), 500)
@@ -305,7 +313,13 @@ func (b *Book) EndNamed(ctx context.Context, actor string, tenant citygate.Tenan
 	return b.End(ctx, actor, tenant, a.ID)
 }
 
-// end asks how an agreement stands and for its end.
+// reasonNotKnown is that of agreements whose end was asked for and of which the provider
+// knows nothing.
+const reasonNotKnown = "not_known"
+
+// end asks how an agreement stands and for its end. While its rider can still confirm one
+// of which the provider knows nothing, it is not over: it would be in force there, and
+// nobody would know.
 func (b *Book) end(ctx context.Context, actor string, tenant citygate.TenantID, manager Manager, a Agreement) (Agreement, error) {
 	from, err := b.DB.NowOf(ctx, tenant)
 	if err != nil {
@@ -327,8 +341,11 @@ func (b *Book) end(ctx context.Context, actor string, tenant citygate.TenantID, 
 		switch {
 		case closed.State == driver.AgreementEnded:
 			said.State, said.ReasonCode = closed.State, closed.ReasonCode
-		case said.State == driver.AgreementUnknown && closed.State == driver.AgreementUnknown: // there is nothing to end
-			said.State, said.ReasonCode = driver.AgreementEnded, "not_known"
+		case said.State == driver.AgreementUnknown && closed.State == driver.AgreementUnknown:
+			said.ReasonCode = reasonNotKnown
+			if a.State != Unknown || !a.confirmable(from) { // there is nothing to end
+				said.State = driver.AgreementEnded
+			}
 		}
 	}
 	return b.hear(ctx, actor, tenant, a.Contract, said, from, true)
@@ -433,27 +450,24 @@ func (b *Book) Noticed(ctx context.Context, tx *pg.Tx, actor, contract string, s
 		return err
 	}
 	if a.State == Ended {
-		return nil
+		if a.Reason != reasonNotKnown || a.ProviderID != "" || said.State != driver.AgreementActive || said.OurID == "" {
+			return nil
+		}
+		// Its rider confirmed what was given up before the provider knew it: it is ended there.
+		a.State, a.Ending, a.EndedAt, a.ChangedAt, a.Asks = Unknown, true, time.Time{}, tx.Now, 0
+		if err := tx.Audit(ctx, pg.AuditEntry{Actor: actor, Verb: "agreement.change", Object: a.object(), Before: map[string]any{"state": Ended}, After: map[string]any{"state": a.State, "ending": true}}); err != nil {
+			return err
+		}
 	}
 	a.NextAskAt = tx.Now
 	return store(ctx, tx, &a)
 }
 
-// A Question is a charge that rests on an agreement.
-type Question struct {
-	Number string // the provider's, of the agreement
-	Amount citygate.Money
-	Made   time.Time
-}
-
-const (
-	asksWithin = 15 * time.Second // what is not answered by then stops no charge
-	asksAtOnce = 4
-)
+const asksAtOnce = 4
 
 // Check says what is done now about charges of one contract, by what is known of their
-// agreements and, where [Judge] wants it, what the provider says of them. It is called
-// outside of transactions.
+// agreements and, where [Judge] wants it, what the provider says of them until ctx ends:
+// what is not answered by then stops no charge. It is called outside of transactions.
 func (b *Book) Check(ctx context.Context, tenant citygate.TenantID, contract string, manager Manager, charges []Question) ([]Ruling, error) {
 	numbers := make([]string, len(charges))
 	for i := range charges {
@@ -472,7 +486,7 @@ func (b *Book) Check(ctx context.Context, tenant citygate.TenantID, contract str
 	rulings := make([]Ruling, len(charges))
 	ask := map[string]bool{}
 	for i, q := range charges {
-		r, again := Judge(known[q.Number], q.Amount, q.Made, now, false, false)
+		r, again := Judge(known[q.Number], q, now, false, false)
 		rulings[i] = r
 		if again {
 			ask[q.Number] = true
@@ -490,15 +504,13 @@ func (b *Book) Check(ctx context.Context, tenant citygate.TenantID, contract str
 		if !answered {
 			a = known[q.Number]
 		}
-		rulings[i], _ = Judge(a, q.Amount, q.Made, now, true, answered)
+		rulings[i], _ = Judge(a, q, now, true, answered)
 	}
 	return rulings, nil
 }
 
 // askAll asks after agreements beside each other, and gives those that were answered.
 func (b *Book) askAll(ctx context.Context, tenant citygate.TenantID, contract string, manager Manager, ask map[string]bool, from time.Time) map[string]*Agreement {
-	asking, done := context.WithTimeout(ctx, asksWithin)
-	defer done()
 	numbers := make(chan string, len(ask))
 	for n := range ask {
 		numbers <- n
@@ -510,7 +522,7 @@ func (b *Book) askAll(ctx context.Context, tenant citygate.TenantID, contract st
 	for range min(asksAtOnce, len(ask)) {
 		workers.Go(func() {
 			for number := range numbers {
-				said, err := manager.QueryAgreement(asking, driver.Agreement{ID: number})
+				said, err := manager.QueryAgreement(ctx, driver.Agreement{ID: number})
 				if err != nil {
 					continue
 				}

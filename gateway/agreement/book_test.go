@@ -247,6 +247,76 @@ func TestLostRepliesAreAskedAfter(t *testing.T) {
 	}
 }
 
+// The tenant gives up an agreement of which the provider knows nothing yet: its rider can
+// still confirm it, and it is ended there as soon as he has. An account is linked by none of
+// it. Who is invited again has as long again; a name that is given up invites nobody.
+func TestGivenUpBeforeItsRiderConfirmed(t *testing.T) {
+	const day = 24 * time.Hour
+	d := newDesk(t)
+	o := agreement.Opening{Contract: "wallet", OurID: "A", Account: d.account}
+	opened, _, err := d.Open(t.Context(), who, bus, o)
+	d.must(err)
+	d.now = d.now.Add(29 * day)
+	_, _, err = d.Open(t.Context(), who, bus, o)
+	d.must(err)
+	d.platform.asked()
+	if _, err := d.End(t.Context(), who, bus, opened.ID); err != nil {
+		t.Fatal(err)
+	}
+	if a := d.is("given up", agreement.Unknown, true, "query", "close"); a.NextAskAt.IsZero() {
+		t.Errorf("nobody asks after it: %+v", a)
+	}
+	if _, _, err := d.Open(t.Context(), who, bus, o); !errors.Is(err, agreement.ErrEnded) {
+		t.Errorf("invited again: %v", err)
+	}
+	d.run(20 * day) // he has the page open since he was invited the second time
+	d.is("nothing yet", agreement.Unknown, true, "query", "close")
+	d.platform.put("A", "9", driver.AgreementActive)
+	d.platform.later = true
+	d.run(day)
+	if a := d.is("he confirmed", agreement.Active, true, "query", "close"); a.Linked {
+		t.Errorf("linked: %+v", a)
+	}
+	d.platform.later = false
+	d.run(day)
+	d.is("ended", agreement.Ended, false, "query", "close")
+	if heard := d.payers.followed(); slices.Contains(heard, "1 link 9") || heard[len(heard)-1] != "1 unlink 9" {
+		t.Errorf("accounts: %v", heard)
+	}
+}
+
+// One that nobody confirmed in his time is over. The provider tells all the same that its
+// rider has, later: it is ended there, and nobody is charged by it.
+func TestConfirmedAfterItsTime(t *testing.T) {
+	d := newDesk(t)
+	opened, _, err := d.Open(t.Context(), who, bus, agreement.Opening{Contract: "wallet", OurID: "A", Account: d.account})
+	d.must(err)
+	_, err = d.End(t.Context(), who, bus, opened.ID)
+	d.must(err)
+	d.platform.asked()
+	d.run(31 * 24 * time.Hour)
+	if a := d.is("nobody confirmed", agreement.Ended, false, "query", "close"); a.Reason != "not_known" {
+		t.Errorf("over: %+v", a)
+	}
+	d.notice(bus, driver.Agreement{OurID: "A", ID: "9", State: driver.AgreementPending})
+	d.notice(bus, driver.Agreement{OurID: "B", ID: "8", State: driver.AgreementActive})
+	d.is("of something else", agreement.Ended, false)
+	d.platform.put("A", "9", driver.AgreementActive)
+	for range 2 {
+		d.notice(bus, driver.Agreement{OurID: "A", ID: "9", State: driver.AgreementActive})
+	}
+	d.is("told", agreement.Unknown, true)
+	d.run(0)
+	if a := d.is("ended there", agreement.Ended, false, "query", "close"); a.Linked || a.ProviderID != "9" {
+		t.Errorf("ended there: %+v", a)
+	}
+	d.notice(bus, driver.Agreement{OurID: "A", ID: "9", State: driver.AgreementActive}) // late
+	d.is("a late notice", agreement.Ended, false)
+	if slices.Contains(d.payers.followed(), "1 link 9") {
+		t.Error("linked")
+	}
+}
+
 // A notice ends what it names by its number, at once and for good. Any other has the
 // platform asked: one of another tenant's agreement of the same name links nobody.
 func TestNotices(t *testing.T) {

@@ -13,15 +13,15 @@ import (
 )
 
 const columns = `agreement_id, contract, our_id, provider_id, rider_ref, account_id, linked, state, ending, valid_from, valid_to, single_max, single_currency,
-	reason, error, asks, opened_at, changed_at, asked_at, next_ask_at, ended_at`
+	reason, error, asks, opened_at, invited_at, changed_at, asked_at, next_ask_at, ended_at`
 
 func scan(r pgx.CollectableRow) (a Agreement, err error) {
 	var account *citygate.UUID
 	var most *int64
 	var currency *string
-	var from, to, asked, next, ended *time.Time
+	var from, to, invited, asked, next, ended *time.Time
 	err = r.Scan(&a.ID, &a.Contract, &a.OurID, &a.ProviderID, &a.RiderRef, &account, &a.Linked, &a.State, &a.Ending, &from, &to, &most, &currency,
-		&a.Reason, &a.Error, &a.Asks, &a.OpenedAt, &a.ChangedAt, &asked, &next, &ended)
+		&a.Reason, &a.Error, &a.Asks, &a.OpenedAt, &invited, &a.ChangedAt, &asked, &next, &ended)
 	if account != nil {
 		a.Account = *account
 	}
@@ -31,7 +31,7 @@ func scan(r pgx.CollectableRow) (a Agreement, err error) {
 	for _, t := range []struct {
 		from *time.Time
 		into *time.Time
-	}{{from, &a.ValidFrom}, {to, &a.ValidTo}, {asked, &a.AskedAt}, {next, &a.NextAskAt}, {ended, &a.EndedAt}} {
+	}{{from, &a.ValidFrom}, {to, &a.ValidTo}, {invited, &a.InvitedAt}, {asked, &a.AskedAt}, {next, &a.NextAskAt}, {ended, &a.EndedAt}} {
 		if t.from != nil {
 			*t.into = *t.from
 		}
@@ -98,10 +98,9 @@ func lockNamed(ctx context.Context, tx *pg.Tx, contract, ours, theirs string) (a
 func insert(ctx context.Context, tx *pg.Tx, a *Agreement) (bool, error) {
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO agreements (tenant_id, agreement_id, contract, our_id, provider_id, rider_ref, account_id, linked, state, ending, valid_from, valid_to, single_max,
-			single_currency, reason, error, asks, opened_at, changed_at, asked_at, next_ask_at, ended_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) ON CONFLICT DO NOTHING`,
-		append([]any{tx.Tenant, a.ID, a.Contract, a.OurID, a.ProviderID, a.RiderRef, orNull(a.Account, a.Account.IsZero()), a.Linked}, append(a.values(), a.OpenedAt,
-			a.ChangedAt, orNull(a.AskedAt, a.AskedAt.IsZero()), orNull(a.NextAskAt, a.NextAskAt.IsZero()), orNull(a.EndedAt, a.EndedAt.IsZero()))...)...)
+			single_currency, reason, error, asks, opened_at, changed_at, asked_at, next_ask_at, ended_at, invited_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING`,
+		append([]any{tx.Tenant, a.ID, a.Contract, a.OurID, a.ProviderID, a.RiderRef, orNull(a.Account, a.Account.IsZero()), a.Linked}, append(append(a.values(), a.OpenedAt), a.times()...)...)...)
 	return err == nil && tag.RowsAffected() == 1, err
 }
 
@@ -110,13 +109,16 @@ func (a *Agreement) values() []any {
 		orNull(a.SingleMax.Minor, a.SingleMax.Minor == 0), orNull(string(a.SingleMax.Currency), a.SingleMax.Minor == 0), a.Reason, a.Error, a.Asks}
 }
 
+func (a *Agreement) times() []any {
+	return []any{a.ChangedAt, orNull(a.AskedAt, a.AskedAt.IsZero()), orNull(a.NextAskAt, a.NextAskAt.IsZero()), orNull(a.EndedAt, a.EndedAt.IsZero()), orNull(a.InvitedAt, a.InvitedAt.IsZero())}
+}
+
 func store(ctx context.Context, tx *pg.Tx, a *Agreement) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE agreements SET our_id = $3, provider_id = $4, rider_ref = $5, account_id = $6, linked = $7, state = $8, ending = $9, valid_from = $10, valid_to = $11,
-			single_max = $12, single_currency = $13, reason = $14, error = $15, asks = $16, changed_at = $17, asked_at = $18, next_ask_at = $19, ended_at = $20
+			single_max = $12, single_currency = $13, reason = $14, error = $15, asks = $16, changed_at = $17, asked_at = $18, next_ask_at = $19, ended_at = $20, invited_at = $21
 		WHERE tenant_id = $1 AND agreement_id = $2`,
-		append([]any{tx.Tenant, a.ID, a.OurID, a.ProviderID, a.RiderRef, orNull(a.Account, a.Account.IsZero()), a.Linked}, append(a.values(),
-			a.ChangedAt, orNull(a.AskedAt, a.AskedAt.IsZero()), orNull(a.NextAskAt, a.NextAskAt.IsZero()), orNull(a.EndedAt, a.EndedAt.IsZero()))...)...)
+		append([]any{tx.Tenant, a.ID, a.OurID, a.ProviderID, a.RiderRef, orNull(a.Account, a.Account.IsZero()), a.Linked}, append(a.values(), a.times()...)...)...)
 	return err
 }
 

@@ -18,13 +18,15 @@ func (r *run) checkAgreements(ctx context.Context, contract Contract, provider *
 	var at []int
 	for i := range batch {
 		if batch[i].State == adapters.Created {
-			rests, at = append(rests, Resting{batch[i].PayerRef, batch[i].money(), batch[i].CreatedAt}), append(at, i)
+			rests, at = append(rests, Resting{batch[i].PayerRef, batch[i].money(), batch[i].CreatedAt, batch[i].Kind == kindPurchase}), append(at, i)
 		}
 	}
 	if len(rests) == 0 {
 		return batch, nil, nil
 	}
-	holds, err := r.Agreed(ctx, r.tenant, contract, provider, rests)
+	asking, done := context.WithTimeout(ctx, agreementsWithin)
+	defer done()
+	holds, err := r.Agreed(asking, r.tenant, contract, provider, rests)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,6 +24,7 @@ const (
 	TaskAgreements Task = "agreements"
 	TaskTill       Task = "till" // payments on payment codes
 	TaskCards      Task = "cards"
+	TaskRiders     Task = "riders" // how they stand
 )
 
 // A Bulkhead does each task of each contract beside all others, so that a provider

@@ -130,7 +130,7 @@ type Config struct {
 	// asks.
 	Standings func(ctx context.Context, tenant citygate.TenantID, c Contract, p *adapters.Provider, payers []string)
 	// Agreed says what is done about charges that rest on riders' agreements before they
-	// are sent, in their order. It is called outside transactions. nil = all are sent.
+	// are sent, in their order, until ctx ends. It is called outside transactions. nil = all are sent.
 	Agreed func(ctx context.Context, tenant citygate.TenantID, c Contract, p *adapters.Provider, charges []Resting) ([]Hold, error)
 	// Tills hears what becomes of payments on payment codes; nil where none are made.
 	Tills Tills
@@ -149,6 +149,7 @@ type Resting struct {
 	PayerRef string // the provider's number of the agreement
 	Amount   citygate.Money
 	Made     time.Time
+	Prompt   bool // its payer waits for it: it is sent now or declined
 }
 
 // A Hold keeps a charge from being sent. The zero Hold lets it go.

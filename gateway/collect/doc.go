@@ -52,7 +52,7 @@
 // aggregations, sent and asked after in the same way. Its price is owed in rides
 // (prepaid), its fee is the seller's, a decline leaves no debt. [Sales] hears the
 // outcome in the transaction that stores it. One that could not be sent for a day
-// ([PurchaseLife]) is given up as declined, reason "expired". Rules of routing do not touch it.
+// ([PurchaseLife]), tried or not, is given up as declined, reason "expired". Rules of routing do not touch it.
 //
 // # Payments at a till
 //

@@ -192,8 +192,10 @@ func (r *run) sendCharges(ctx context.Context, contract Contract, provider *adap
 // sendBatch submits those of the charges that are still due.
 func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapters.Provider, about driver.Description, ids []citygate.UUID) (did bool, err error) {
 	var batch []charge
+	var lease time.Time
 	err = r.DB.InTenant(ctx, r.tenant, func(tx *pg.Tx) (err error) {
-		if batch, err = takeToSend(ctx, tx, ids, tx.Now.Add(about.Deadline+leaseMargin)); err != nil {
+		lease = tx.Now.Add(about.Deadline + leaseMargin)
+		if batch, err = takeToSend(ctx, tx, ids, lease); err != nil {
 			return err
 		}
 		if err := markCharges(ctx, tx, provider, batch); err != nil {
@@ -206,25 +208,18 @@ func (r *run) sendBatch(ctx context.Context, contract Contract, provider *adapte
 	}
 	batch, certain := payable(provider, batch)
 	batch, over := exhausted(batch)
-	batch, held, err := r.checkAgreements(ctx, contract, provider, batch)
+	batch, rest, unquoted, err := r.ask(ctx, contract, provider, about, batch, lease)
 	if err != nil {
 		return false, err
 	}
-	batch, forged := r.checkEvidence(ctx, contract, provider, batch)
-	certain = slices.Concat(certain, over, held, forged)
-	batch, unquoted, err := r.quoteCharges(ctx, provider, batch, about.Deadline)
-	if err != nil {
-		return false, err
-	}
-	certain = append(certain, unquoted...)
+	certain = slices.Concat(certain, over, rest)
 	if len(batch) == 0 {
 		how := silent // a payment that the provider could never take is no fault of its
-		if len(unquoted) > 0 {
+		if unquoted {
 			how = fails
 		}
 		return true, r.record(ctx, contract, about, how, certain)
 	}
-	r.askStandings(ctx, contract, provider, batch, func(i int) bool { return batch[i].State == adapters.Created })
 	debits := make([]driver.Debit, len(batch))
 	for i := range batch {
 		debits[i] = batch[i].debit()

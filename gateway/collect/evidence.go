@@ -3,7 +3,6 @@ package collect
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -13,9 +12,12 @@ import (
 // says that what it rests on is not genuine.
 const EvidenceRefused = "evidence_refused"
 
-// evidenceWithin bounds what is asked about one batch: what is not answered by then is
-// sent, and its provider judges it with the charge.
-const evidenceWithin = 20 * time.Second
+// wantsEvidence reports whether a contract wants its provider asked about evidence.
+func wantsEvidence(contract Contract, provider *adapters.Provider) bool {
+	_, able := provider.EvidenceCheck()
+	f, err := adapters.FollowingOf(contract.Adapter, contract.Config)
+	return able && err == nil && f.CheckEvidence
+}
 
 // checkEvidence asks a contract's provider about what charges rest on before they are
 // sent, where the contract wants it. One that it refuses for good is declined and not
@@ -23,7 +25,7 @@ const evidenceWithin = 20 * time.Second
 // charge that may have been sent before is sent as it was, whatever is said now.
 func (r *run) checkEvidence(ctx context.Context, contract Contract, provider *adapters.Provider, batch []charge) (ready []charge, refused []outcome) {
 	check, able := provider.EvidenceCheck()
-	if f, err := adapters.FollowingOf(contract.Adapter, contract.Config); err != nil || !able || !f.CheckEvidence {
+	if !able || !wantsEvidence(contract, provider) {
 		return batch, nil
 	}
 	ctx, done := context.WithTimeout(ctx, evidenceWithin)

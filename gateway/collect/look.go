@@ -15,7 +15,7 @@ var Looks = []pg.Look{
 	{Kind: "reversal.early", When: `EXISTS (SELECT` + earlyWhere + `)`},
 	{Kind: "purchase.expire", When: `EXISTS (
 		SELECT FROM charges WHERE tenant_id = $1 AND kind = '` + kindPurchase + `' AND state IN ('created', 'sent', 'unknown') AND state = 'created'
-		AND NOT ever_unknown AND sent_at IS NULL AND created_at <= $2 - ` + pg.Seconds(PurchaseLife) + `)`},
+		AND NOT ever_unknown AND created_at <= $2 - ` + pg.Seconds(PurchaseLife) + `)`},
 	{Kind: "aggregation.close", When: `EXISTS (SELECT FROM aggregations WHERE tenant_id = $1 AND state = 'open' AND closes_at <= $2)`},
 	{Kind: "debt.retry", When: `EXISTS (
 		SELECT FROM debts d WHERE d.tenant_id = $1 AND d.state IN ('open', 'written_off') AND d.retry_at <= $2 AND NOT EXISTS (

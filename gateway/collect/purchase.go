@@ -86,7 +86,7 @@ func (c *Collector) expirePurchases(ctx context.Context, tenant citygate.TenantI
 		rows, err := tx.Query(ctx, `
 			UPDATE charges SET state = 'declined', reason = 'expired', next_do = 'nothing', final_at = $2
 			WHERE tenant_id = $1 AND charge_id IN (
-				SELECT charge_id FROM charges WHERE tenant_id = $1 AND kind = $3 AND state = 'created' AND NOT ever_unknown AND sent_at IS NULL AND created_at <= $4
+				SELECT charge_id FROM charges WHERE tenant_id = $1 AND kind = $3 AND state = 'created' AND NOT ever_unknown AND created_at <= $4
 				ORDER BY charge_id LIMIT $5 FOR UPDATE SKIP LOCKED)
 			RETURNING aggregation_id`, tx.Tenant, tx.Now, kindPurchase, tx.Now.Add(-PurchaseLife), passBatch)
 		if err != nil {

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,16 +26,16 @@ func (s *till) Declined(_ context.Context, _ *pg.Tx, sales []citygate.UUID) erro
 	return nil
 }
 
-// A purchase that cannot be sent for a day is given up, once; one that may have been seen
-// is not.
+// A purchase that cannot be sent for a day is given up, once, also one that was tried and
+// certainly not taken; one that may have been seen is not.
 func TestAPurchaseThatWaitsADayIsGivenUp(t *testing.T) {
 	c := newRouted(t, "  - {id: own, use: [box]}\n")
 	heard := new(till)
 	config := c.Config
 	config.Sales = heard
 	c.Collector = New(config)
-	waits, seen := citygate.UUID{1}, citygate.UUID{2}
-	for _, sale := range []citygate.UUID{waits, seen} {
+	waits, seen, tried := citygate.UUID{1}, citygate.UUID{2}, citygate.UUID{3}
+	for _, sale := range []citygate.UUID{waits, seen, tried} {
 		c.in(func(tx *pg.Tx) error {
 			return Buy(t.Context(), tx, Purchase{Sale: sale, Account: Account{ID: accountID(1), Contract: "closed", PayerRef: payer(1)},
 				Amount: citygate.Money{Minor: 500, Currency: "HKD"}, Subject: "a day", BusinessDate: citygate.DateOf(tx.Now)})
@@ -42,6 +43,9 @@ func TestAPurchaseThatWaitsADayIsGivenUp(t *testing.T) {
 	}
 	c.in(func(tx *pg.Tx) error {
 		_, err := tx.Exec(t.Context(), `UPDATE charges SET state = 'sent', sent_at = $2 WHERE tenant_id = $1 AND charge_id = $3`, tx.Tenant, tx.Now, seen)
+		if err == nil {
+			_, err = tx.Exec(t.Context(), `UPDATE charges SET attempts = 1, sent_at = $2 WHERE tenant_id = $1 AND charge_id = $3`, tx.Tenant, tx.Now, tried)
+		}
 		return err
 	})
 	c.clock.add(PurchaseLife - time.Minute)
@@ -52,7 +56,7 @@ func TestAPurchaseThatWaitsADayIsGivenUp(t *testing.T) {
 	c.clock.add(time.Minute)
 	c.due()
 	c.due()
-	if len(heard.declined) != 1 || heard.declined[0] != waits {
+	if !slices.Equal(heard.declined, []citygate.UUID{waits, tried}) {
 		t.Errorf("given up: %v", heard.declined)
 	}
 }

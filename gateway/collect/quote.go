@@ -30,6 +30,8 @@ func (r *run) quoteCharges(ctx context.Context, provider *adapters.Provider, bat
 	if err != nil {
 		return nil, nil, err
 	}
+	asking, done := context.WithTimeout(ctx, quotesWithin)
+	defer done()
 	var fresh []quoted
 	for i := range batch {
 		c := &batch[i]
@@ -39,7 +41,7 @@ func (r *run) quoteCharges(ctx context.Context, provider *adapters.Provider, bat
 			ready = append(ready, *c)
 			continue
 		}
-		offer, err := quoter.Quote(ctx, c.money())
+		offer, err := quoter.Quote(asking, c.money())
 		if err != nil {
 			failed = append(failed, outcome{c.OurID, adapters.NotSent, driver.Result{OurID: c.OurID, ReasonCode: reasonOf(err)}})
 			continue

@@ -181,6 +181,8 @@ func (r *run) askStandings(ctx context.Context, contract Contract, provider *ada
 	}
 	if r.Standings != nil && len(payers) > 0 {
 		slices.Sort(payers)
-		r.Standings(ctx, r.tenant, contract, provider, slices.Compact(payers))
+		asking, done := context.WithTimeout(ctx, standingsWithin)
+		defer done()
+		r.Standings(asking, r.tenant, contract, provider, slices.Compact(payers))
 	}
 }

@@ -2,7 +2,8 @@ package credential
 
 import "github.com/cashlesscity/citygate/tenants/pg"
 
-// Looks finds what [Registry.PublishLists] does, and what [DuePushes] gives.
+// Looks finds what [Registry.PublishLists] does, and what [DuePushes], [DueCards] and
+// [DueQuestions] give.
 func (r *Registry) Looks() []pg.Look {
 	const live = `FROM credential_lists l
 		LEFT JOIN LATERAL (SELECT built_at FROM deny_snapshots WHERE tenant_id = $1 AND list = l.list ORDER BY seq DESC LIMIT 1) AS s ON true
@@ -19,6 +20,9 @@ func (r *Registry) Looks() []pg.Look {
 			WHERE c.tenant_id = $1 AND c.state = 'active' AND c.config ->> 'push_denials' = 'true')`},
 		{Kind: "card.push", When: `EXISTS (
 			SELECT FROM provider_contracts c JOIN wallet_cards w ON w.tenant_id = $1 AND w.contract = c.contract AND w.next_try_at <= $2 AND (w.touched OR w.state <> 'told')
+			WHERE c.tenant_id = $1 AND c.state = 'active')`},
+		{Kind: "rider.ask", When: `EXISTS (
+			SELECT FROM provider_contracts c JOIN rider_questions q ON q.tenant_id = $1 AND q.contract = c.contract AND q.next_ask_at <= $2
 			WHERE c.tenant_id = $1 AND c.state = 'active')`},
 	}
 }

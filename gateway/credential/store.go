@@ -141,6 +141,12 @@ func openAccounts(ctx context.Context, tx *pg.Tx, actor string, accounts []Accou
 	if tag.RowsAffected() == 0 {
 		return out, nil
 	}
+	if _, err := tx.Exec(ctx, askOpened, tx.Tenant, tx.Now, ids); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, claimCards, tx.Tenant, ids); err != nil {
+		return nil, err
+	}
 	return out, tx.Audit(ctx, pg.AuditEntry{
 		Actor: actor, Verb: "account.open", Object: "account:" + out[0].ID.Text("acc_"), After: map[string]any{"opened": tag.RowsAffected()},
 	})

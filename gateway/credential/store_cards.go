@@ -59,19 +59,20 @@ type Card struct {
 	State     PushState
 	Touched   bool
 	Attempts  int
+	unsure    bool
 	NextTryAt time.Time
 	ToldAt    time.Time // zero = never
 	Error     string
 	CreatedAt time.Time
 }
 
-const cardColumns = `card_id, contract, card_ref, rider_ref, account_id, locked, tip, told, told_tip, n, wanted, wanted_tip, decided_at, state, touched, attempts, next_try_at, told_at, error, created_at`
+const cardColumns = `card_id, contract, card_ref, rider_ref, account_id, locked, tip, told, told_tip, n, wanted, wanted_tip, decided_at, state, touched, attempts, unsure, next_try_at, told_at, error, created_at`
 
 func scanCard(r pgx.CollectableRow) (c Card, err error) {
 	var account *citygate.UUID
 	var told *time.Time
 	err = r.Scan(&c.ID, &c.Contract, &c.Ref, &c.RiderRef, &account, &c.Locked, &c.Tip, &c.Told, &c.toldTip, &c.N, &c.Wanted, &c.WantedTip, &c.DecidedAt, &c.State, &c.Touched,
-		&c.Attempts, &c.NextTryAt, &told, &c.Error, &c.CreatedAt)
+		&c.Attempts, &c.unsure, &c.NextTryAt, &told, &c.Error, &c.CreatedAt)
 	if account != nil {
 		c.Account = *account
 	}
@@ -145,6 +146,9 @@ func SetCard(ctx context.Context, tx *pg.Tx, actor string, id citygate.UUID, loc
 	if err != nil || c.Locked == locked && c.Tip == tip && !again {
 		return c, err
 	}
+	if c.RiderRef == "" {
+		return c, ErrCard.Explain("card %s was given up, and whose it was is erased", c.Ref)
+	}
 	before := c.Locked
 	c.Locked, c.Tip, c.Touched = locked, tip, true
 	if again && c.State == PushTold {
@@ -163,9 +167,9 @@ func SetCard(ctx context.Context, tx *pg.Tx, actor string, id citygate.UUID, loc
 func storeCard(ctx context.Context, tx *pg.Tx, c *Card) error {
 	_, err := tx.Exec(ctx, `
 		UPDATE wallet_cards SET locked = $3, tip = $4, told = $5, touched = $6, n = $7, wanted = $8, wanted_tip = $9, decided_at = $10, state = $11, attempts = $12,
-			next_try_at = $13, error = CASE WHEN $11 = 'told' THEN '' ELSE error END
+			next_try_at = $13, unsure = $14, error = CASE WHEN $11 = 'told' THEN '' ELSE error END
 		WHERE tenant_id = $1 AND card_id = $2`,
-		tx.Tenant, c.ID, string(c.Locked), c.Tip, string(c.Told), c.Touched, c.N, string(c.Wanted), c.WantedTip, c.DecidedAt, string(c.State), c.Attempts, c.NextTryAt)
+		tx.Tenant, c.ID, string(c.Locked), c.Tip, string(c.Told), c.Touched, c.N, string(c.Wanted), c.WantedTip, c.DecidedAt, string(c.State), c.Attempts, c.NextTryAt, c.unsure)
 	return err
 }
 
@@ -173,6 +177,7 @@ func storeCard(ctx context.Context, tx *pg.Tx, c *Card) error {
 // [Push.next] does: a change whose outcome is open keeps number, time and content.
 func (c *Card) next(owes bool, now time.Time) (send bool) {
 	if c.State == PushUnknown {
+		c.unsure = true
 		c.Attempts++
 		c.NextTryAt = now.Add(pushWait(c.Attempts))
 		return true
@@ -185,7 +190,7 @@ func (c *Card) next(owes bool, now time.Time) (send bool) {
 	case owes:
 		show, tip = CardOverdue, cardTip
 	}
-	if show == c.Told && tip == c.toldTip {
+	if show == c.Told && tip == c.toldTip && !c.unsure {
 		c.State, c.Attempts, c.NextTryAt = PushTold, 0, now
 		return false
 	}
@@ -202,6 +207,12 @@ func (c *Card) next(owes bool, now time.Time) (send bool) {
 	c.NextTryAt = now.Add(pushWait(c.Attempts))
 	return true
 }
+
+// claimCards puts cards that were noted before their riders had an account to the accounts
+// that are opened now.
+const claimCards = `
+	UPDATE wallet_cards w SET account_id = a.account_id FROM accounts a
+	WHERE a.tenant_id = $1 AND a.account_id = ANY ($2::uuid[]) AND w.tenant_id = $1 AND w.account_id IS NULL AND w.rider_ref <> '' AND w.contract = a.contract AND w.rider_ref = a.rider_ref`
 
 // touchCards notes in the transaction of a change of accounts' entries that their cards
 // may be shown otherwise.
@@ -274,7 +285,7 @@ func owing(ctx context.Context, tx *pg.Tx, cards []Card) (map[citygate.UUID]bool
 // CardTold notes that a wallet took a change. What was sent twice is told once.
 func CardTold(ctx context.Context, tx *pg.Tx, c *Card) error {
 	_, err := tx.Exec(ctx, `
-		UPDATE wallet_cards SET told = wanted, told_tip = wanted_tip, told_at = $4, state = 'told', attempts = 0, error = '', next_try_at = $4
+		UPDATE wallet_cards SET told = wanted, told_tip = wanted_tip, told_at = $4, state = 'told', attempts = 0, unsure = false, error = '', next_try_at = $4
 		WHERE tenant_id = $1 AND card_id = $2 AND n = $3 AND state <> 'told'`, tx.Tenant, c.ID, c.N, tx.Now)
 	return err
 }

@@ -27,7 +27,7 @@ const (
 		ON CONFLICT (tenant_id, account_id) DO UPDATE SET touched = true`
 
 	lockPushes = `
-		SELECT p.account_id, p.rider_ref, p.touched, p.told, p.n, p.denied, p.reason, p.decided_at, p.state, p.attempts
+		SELECT p.account_id, p.rider_ref, p.touched, p.told, p.n, p.denied, p.reason, p.decided_at, p.state, p.attempts, p.unsure
 		FROM deny_pushes p
 		WHERE p.tenant_id = $1 AND p.contract = $2 AND p.next_try_at <= $3 AND (p.touched OR p.state <> 'told')
 		ORDER BY p.account_id LIMIT $4 FOR UPDATE`
@@ -39,13 +39,13 @@ const (
 
 	updatePushes = `
 		UPDATE deny_pushes p SET touched = u.touched, n = u.n, denied = u.denied, reason = u.reason, decided_at = u.decided_at, state = u.state,
-			attempts = u.attempts, next_try_at = u.next_try_at, error = CASE WHEN u.state = 'told' THEN '' ELSE p.error END
-		FROM unnest($2::uuid[], $3::boolean[], $4::int[], $5::boolean[], $6::text[], $7::timestamptz[], $8::text[], $9::int[], $10::timestamptz[])
-			AS u (account_id, touched, n, denied, reason, decided_at, state, attempts, next_try_at)
+			attempts = u.attempts, unsure = u.unsure, next_try_at = u.next_try_at, error = CASE WHEN u.state = 'told' THEN '' ELSE p.error END
+		FROM unnest($2::uuid[], $3::boolean[], $4::int[], $5::boolean[], $6::text[], $7::timestamptz[], $8::text[], $9::int[], $10::timestamptz[], $11::boolean[])
+			AS u (account_id, touched, n, denied, reason, decided_at, state, attempts, next_try_at, unsure)
 		WHERE p.tenant_id = $1 AND p.account_id = u.account_id`
 
 	recordTold = `
-		UPDATE deny_pushes SET told = denied, told_at = $4, state = 'told', attempts = 0, error = '', next_try_at = $4
+		UPDATE deny_pushes SET told = denied, told_at = $4, state = 'told', attempts = 0, unsure = false, error = '', next_try_at = $4
 		WHERE tenant_id = $1 AND account_id = $2 AND n = $3 AND state <> 'told'`
 	recordFailed = `
 		UPDATE deny_pushes SET state = $4, error = $5 WHERE tenant_id = $1 AND account_id = $2 AND n = $3 AND state = 'unknown' AND attempts = $6`
@@ -82,6 +82,7 @@ type Push struct {
 	Reason    string // of the denial, or of the last one that was lifted
 	DecidedAt time.Time
 	Attempts  int
+	unsure    bool // an attempt since the last confirmed change had no answer
 
 	State     PushState
 	Touched   bool // another change follows
@@ -101,15 +102,18 @@ func (p *Push) OurID(tenant citygate.TenantID) string {
 // next makes up what is to be sent now, and reports whether anything is. denied is the
 // reason of an open entry, "" if the account has none. A change whose outcome is open
 // keeps number and content: what followed is told after it, so that a rider's changes
-// reach the provider in their order. One that was certainly not taken is made up anew.
+// reach the provider in their order. One that was certainly not taken is made up anew, and
+// is sent also where the provider confirmed the same last: an attempt before it, whose
+// answer was lost, may have said otherwise.
 func (p *Push) next(denied string, now time.Time) (send bool) {
 	if p.State == PushUnknown {
+		p.unsure = true
 		p.Attempts++
 		p.NextTryAt = now.Add(pushWait(p.Attempts))
 		return true
 	}
 	p.Touched = false
-	if (denied != "") == p.Told {
+	if (denied != "") == p.Told && !p.unsure {
 		p.State, p.Attempts, p.NextTryAt = PushTold, 0, now
 		return false
 	}
@@ -151,7 +155,7 @@ func DuePushes(ctx context.Context, tx *pg.Tx, contract string, limit int) ([]Pu
 	}
 	found, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (p Push, err error) {
 		p.Contract = contract
-		err = r.Scan(&p.Account, &p.RiderRef, &p.Touched, &p.Told, &p.N, &p.Denied, &p.Reason, &p.DecidedAt, &p.State, &p.Attempts)
+		err = r.Scan(&p.Account, &p.RiderRef, &p.Touched, &p.Told, &p.N, &p.Denied, &p.Reason, &p.DecidedAt, &p.State, &p.Attempts, &p.unsure)
 		return p, err
 	})
 	if err != nil || len(found) == 0 {
@@ -188,16 +192,16 @@ func deniedFor(ctx context.Context, tx *pg.Tx, pushes []Push) (map[citygate.UUID
 func madeUp(ctx context.Context, tx *pg.Tx, found []Push, reasonOf map[citygate.UUID]string) (send []Push, err error) {
 	n := len(found)
 	ids, touched, numbers, denied, reasons := make([]citygate.UUID, n), make([]bool, n), make([]int32, n), make([]bool, n), make([]string, n)
-	decided, states, attempts, tries := make([]time.Time, n), make([]string, n), make([]int32, n), make([]time.Time, n)
+	decided, states, attempts, tries, unsure := make([]time.Time, n), make([]string, n), make([]int32, n), make([]time.Time, n), make([]bool, n)
 	for i := range found {
 		p := &found[i]
 		if p.next(reasonOf[p.Account], tx.Now) {
 			send = append(send, *p)
 		}
 		ids[i], touched[i], numbers[i], denied[i], reasons[i] = p.Account, p.Touched, int32(p.N), p.Denied, p.Reason
-		decided[i], states[i], attempts[i], tries[i] = p.DecidedAt, string(p.State), int32(p.Attempts), p.NextTryAt
+		decided[i], states[i], attempts[i], tries[i], unsure[i] = p.DecidedAt, string(p.State), int32(p.Attempts), p.NextTryAt, p.unsure
 	}
-	_, err = tx.Exec(ctx, updatePushes, tx.Tenant, ids, touched, numbers, denied, reasons, decided, states, attempts, tries)
+	_, err = tx.Exec(ctx, updatePushes, tx.Tenant, ids, touched, numbers, denied, reasons, decided, states, attempts, tries, unsure)
 	return send, err
 }
 

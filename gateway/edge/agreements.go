@@ -39,7 +39,7 @@ type Agreement struct {
 	Account    string          `json:"account,omitempty"`
 	Linked     bool            `json:"linked,omitempty" doc:"the account is collected by it"`
 	State      string          `json:"state" enum:"unknown,pending,active,ended" doc:"unknown: the provider knows nothing of it, as the rider has not confirmed; pending: nothing can be debited on it now; ended: for good"`
-	Ending     bool            `json:"ending,omitempty" doc:"its end was asked for and is not confirmed; it is asked for again until it is"`
+	Ending     bool            `json:"ending,omitempty" doc:"its end was asked for and is not confirmed; it is asked for again until it is. One that its rider never confirmed stays so for 30 days after he was invited last, in which he still can"`
 	ValidFrom  *time.Time      `json:"valid_from,omitempty"`
 	ValidTo    *time.Time      `json:"valid_to,omitempty"`
 	SingleMax  *citygate.Money `json:"single_max,omitempty" doc:"most that one debit may be"`

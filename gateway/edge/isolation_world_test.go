@@ -520,6 +520,8 @@ func (w *world) live(p *party, terminalID uint32) {
 		p.id, p.has["contract"], w.now())
 	w.owner.Exec(p.id, `INSERT INTO deny_pushes (tenant_id, account_id, contract, rider_ref, touched, told, n, denied, reason, decided_at, state, attempts, next_try_at, error)
 		SELECT tenant_id, account_id, contract, rider_ref, false, true, 1, true, 'stolen', $1, 'told', 0, $1, '' FROM accounts ON CONFLICT DO NOTHING`, w.now())
+	w.owner.Exec(p.id, `INSERT INTO rider_questions (tenant_id, account_id, contract, denied, asks, next_ask_at)
+		SELECT tenant_id, account_id, contract, true, 0, $1 FROM accounts ON CONFLICT DO NOTHING`, w.now().AddDate(1, 0, 0))
 	w.owner.Exec(p.id, `INSERT INTO provider_keys (tenant_id, contract, key_id, since, material) VALUES ($1, $2, 5, $3, '\x0201'), ($1, $2, 6, $3, '\x0202')`, p.id, p.has["contract"], w.now())
 	atTill := citygate.UUID{0xbb, 5}
 	for i, id := range []citygate.UUID{atTill, {0xbb, 6}} {

@@ -84,6 +84,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("GET "+root+"/files/{file}", s.handle(s.file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.ServeArm)
+	mux.HandleFunc("POST /sim/card", s.serveCard)
 	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("openloopsim: %w", err)
@@ -119,6 +120,17 @@ const (
 )
 
 var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmUnsure, ArmStrange, ArmDecline, ArmBusy}
+
+// serveCard says what is behind a token: POST /sim/card?token=tok_1&state=LOST.
+func (s *Server) serveCard(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if q.Get("token") == "" {
+		http.Error(w, "token: want the card's", http.StatusBadRequest)
+		return
+	}
+	s.SetCard(Card{Token: q.Get("token"), State: q.Get("state")})
+	w.WriteHeader(http.StatusNoContent)
+}
 
 func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
