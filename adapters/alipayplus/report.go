@@ -2,7 +2,6 @@ package alipayplus
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -184,14 +183,6 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 	return driver.BillLines(p.ReadBill, bill)
 }
 
-// A mark stands for a transaction's number: a million of them need no more than this.
-type mark [16]byte
-
-func markOf(id string) mark {
-	sum := sha256.Sum256([]byte(id))
-	return mark(sum[:16])
-}
-
 // ReadBill implements [driver.BillReader]. A line is in the fares' currency: what was
 // charged if that is in it, and what is settled if the payer paid in another. Rows
 // that are of no payment of ours (a refund that was reversed, a reserve) stand
@@ -205,7 +196,7 @@ func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 	if err != nil {
 		return err
 	}
-	seen := make(map[mark]bool)
+	seen := make(map[driver.Mark]bool)
 	if _, err := walk(bill.Body, func(r row) error {
 		if r.isFee() && r.get(colReference) != "" {
 			return nil
@@ -215,7 +206,7 @@ func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 			return err
 		}
 		id := r.get(colID)
-		of := markOf(id)
+		of := driver.MarkOf(id)
 		if seen[of] || id == "" {
 			return fmt.Errorf("alipayplus: line %d: a transaction without a number, or twice", r.line)
 		}
@@ -233,8 +224,8 @@ func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 }
 
 // fees gives what the fee rows of a file take from the merchant, by transaction.
-func (p *Provider) fees(text []byte) (map[mark]int64, error) {
-	charged := make(map[mark]int64)
+func (p *Provider) fees(text []byte) (map[driver.Mark]int64, error) {
+	charged := make(map[driver.Mark]int64)
 	_, err := walk(text, func(r row) error {
 		if !r.isFee() || r.get(colReference) == "" {
 			return nil
@@ -243,7 +234,7 @@ func (p *Provider) fees(text []byte) (map[mark]int64, error) {
 		if err != nil {
 			return err
 		}
-		of := markOf(r.get(colReference))
+		of := driver.MarkOf(r.get(colReference))
 		sum, err := citygate.Money{Minor: charged[of], Currency: fee.Currency}.Sub(fee) // a fee row takes from the merchant
 		if err != nil {
 			return fmt.Errorf("%w: line %d: %w", errSums, r.line, err)

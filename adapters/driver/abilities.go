@@ -355,15 +355,31 @@ type IssuedCode struct {
 	NotAfter  time.Time
 }
 
-// A DeviceEnroller has the provider certify one validator's key. The gateway does not
-// call it: it is there for programs of one's own.
+// A DeviceEnroller has the provider certify one validator's key.
+//
+// The gateway does not call it. Of the one product that has it (Antom's
+// createDeviceCertificate) the fields alone are public: not the form of the key or of the
+// certificate, not for how long it holds or how it ends, and not who is shown it. A
+// validator of ours has nobody to show one to: what it uploads is signed by its own key,
+// enrolled at the gateway, and debits carry no certificate. To ask for one at each
+// enrolment would bind validators to a promise that nobody has read. A program that has
+// the product's documents uses it by this interface or by
+// `citygate adapter call alipayplus createDeviceCertificate`.
 type DeviceEnroller interface {
 	CertifyDevice(ctx context.Context, ourID string, devicePublicKey []byte) (certificate []byte, err error)
 }
 
-// An ArrearSync has the provider look at an unpaid debit again. It says whether
-// the call was taken and nothing of the debt. The gateway does not call it: it asks for
-// a debt again by a debit, and it is there for programs of one's own.
+// An ArrearSync has the provider look at an unpaid debit again. It says whether the call
+// was taken and nothing of the debt.
+//
+// The gateway does not call it, also not after a debt was settled otherwise. Of the one
+// product that has it (Antom's syncArrear: a payment's ids in, a result out) no word is
+// public that says whether the call reports a debt, takes it back or has it collected. It
+// cannot be asked afterwards what it did, so no outbox could end an unknown outcome, and
+// the wrong reading has a rider who paid at the counter pay once more, or be refused. A
+// debt is asked for again by a debit (Debit.Recovery), and how a rider stands by
+// [RiderCheck]. People who have the provider's word for it use
+// `citygate adapter call alipayplus syncArrear`.
 type ArrearSync interface {
 	SyncArrear(ctx context.Context, ref Ref) error
 }

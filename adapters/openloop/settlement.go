@@ -3,7 +3,6 @@ package openloop
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -75,14 +74,6 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 	return driver.BillLines(p.ReadBill, bill)
 }
 
-// A mark stands for a settlement's number: a million of them need no more than this.
-type mark [16]byte
-
-func markOf(id string) mark {
-	sum := sha256.Sum256([]byte(id))
-	return mark(sum[:16])
-}
-
 // A latest is the row of a settlement that holds.
 type latest struct {
 	line    int
@@ -97,13 +88,13 @@ func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 	if bill.Currency != p.config.Currency {
 		return fmt.Errorf("%w: this contract is in %s, not %s", driver.ErrCurrencyUnsupported, p.config.Currency, bill.Currency)
 	}
-	holds := make(map[mark]latest)
+	holds := make(map[driver.Mark]latest)
 	_, err := p.walk(bill.Body, func(f *psv, cells []string, line driver.BillLine, _ bool) error {
 		updated, err := time.Parse(time.RFC3339, f.get(cells, colUpdated))
 		if err != nil {
 			return errors.New("an update at no time")
 		}
-		of := markOf(f.get(cells, colSettlement))
+		of := driver.MarkOf(f.get(cells, colSettlement))
 		if was, again := holds[of]; !again || was.updated <= updated.UnixNano() {
 			holds[of] = latest{line.Line, updated.UnixNano()}
 		}
@@ -115,7 +106,7 @@ func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error)
 	count := 0
 	var sums [3]int64
 	f, err := p.walk(bill.Body, func(f *psv, cells []string, line driver.BillLine, counts bool) error {
-		if !counts || holds[markOf(f.get(cells, colSettlement))].line != line.Line {
+		if !counts || holds[driver.MarkOf(f.get(cells, colSettlement))].line != line.Line {
 			return nil
 		}
 		count++

@@ -54,6 +54,18 @@ type Answer struct {
 	Refused string // why the provider said a final no; "" if it did not
 }
 
+// Heard gives what a call that was answered came to: a final no, an open outcome, or a yes.
+func Heard(body []byte, refused, open bool, why string) Answer {
+	a := Answer{Body: body}
+	switch {
+	case refused:
+		a.Refused = why
+	case open:
+		a.Unknown = why
+	}
+	return a
+}
+
 // Failed gives what a call that ended in err came to: an error where it is certain
 // that nothing was done, an open outcome otherwise.
 func Failed(err error) (Answer, error) {

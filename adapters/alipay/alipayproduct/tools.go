@@ -103,13 +103,8 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 		return party.Answer{}, err
 	}
 	a, err := p.Exec(ctx, method, c.Biz)
-	switch {
-	case err != nil:
+	if err != nil {
 		return party.Failed(err)
-	case a.Standing == alipay.Refused:
-		return party.Answer{Body: a.Node, Refused: a.Why}, nil
-	case a.Standing == alipay.Open:
-		return party.Answer{Body: a.Node, Unknown: a.Why}, nil
 	}
-	return party.Answer{Body: a.Node}, nil
+	return party.Heard(a.Node, a.Standing == alipay.Refused, a.Standing == alipay.Open, a.Why), nil
 }

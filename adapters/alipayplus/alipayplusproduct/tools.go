@@ -63,13 +63,5 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	if err != nil {
 		return party.Failed(err)
 	}
-	answer := party.Answer{Body: a.Body}
-	switch a.Standing {
-	case alipayplus.Refused:
-		answer.Refused = a.Why
-	case alipayplus.Open:
-		answer.Unknown = a.Why
-	case alipayplus.Done:
-	}
-	return answer, nil
+	return party.Heard(a.Body, a.Standing == alipayplus.Refused, a.Standing == alipayplus.Open, a.Why), nil
 }

@@ -43,13 +43,5 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	if err != nil {
 		return party.Failed(err)
 	}
-	answer := party.Answer{Body: a.Body}
-	switch a.Standing {
-	case openloop.Refused:
-		answer.Refused = a.Why
-	case openloop.Open:
-		answer.Unknown = a.Why
-	case openloop.Done:
-	}
-	return answer, nil
+	return party.Heard(a.Body, a.Standing == openloop.Refused, a.Standing == openloop.Open, a.Why), nil
 }

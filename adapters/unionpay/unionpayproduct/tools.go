@@ -114,13 +114,5 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	if err != nil {
 		return party.Answer{}, err
 	}
-	answer := party.Answer{Body: body}
-	switch a.Standing {
-	case unionpay.Refused:
-		answer.Refused = a.Why
-	case unionpay.Open:
-		answer.Unknown = a.Why
-	case unionpay.Done:
-	}
-	return answer, nil
+	return party.Heard(body, a.Standing == unionpay.Refused, a.Standing == unionpay.Open, a.Why), nil
 }

@@ -59,13 +59,8 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 		NotifyURL: cmp.Or(m.Dir.Text("notify_url"), "http://127.0.0.1/notify"), Scene: "BUS", ClientIP: "127.0.0.1", MCC: "4111",
 		HTTP: m.HTTP, Clock: m.Clock, Random: m.Random,
 	}, c.Op, c.Biz)
-	switch {
-	case err != nil:
+	if err != nil {
 		return party.Failed(err)
-	case a.Standing == wechatpay.Refused:
-		return party.Answer{Body: a.Body, Refused: a.Why}, nil
-	case a.Standing == wechatpay.Open:
-		return party.Answer{Body: a.Body, Unknown: a.Why}, nil
 	}
-	return party.Answer{Body: a.Body}, nil
+	return party.Heard(a.Body, a.Standing == wechatpay.Refused, a.Standing == wechatpay.Open, a.Why), nil
 }
