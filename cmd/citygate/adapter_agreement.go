@@ -121,7 +121,8 @@ func newAgreementEndCommand(sys *system) *cobra.Command {
 		Use:   "end --tenant TENANT --contract CONTRACT --id ID | --provider-id ID",
 		Short: "End an agreement at the provider",
 		Long: `Ends an agreement at the provider and prints what is kept of it. Twice is once. One that says "ending" is ended later by
-the provider, or nobody can say: serve asks for its end again until it is confirmed.
+the provider, or nobody can say: serve asks for its end again until it is confirmed. One that its rider never confirmed
+says so for 30 days after he was invited last: he still can, and it is ended as soon as he has.
 
 Exit codes: 0 the provider has answered; 3 nobody can say yet.`,
 		Example: `  citygate adapter agreement end --tenant harbour-metro --contract alipay --id RIDER_1`,

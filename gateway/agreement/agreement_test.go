@@ -68,6 +68,19 @@ func TestHear(t *testing.T) {
 	}
 }
 
+// An answer that something newer has overtaken says who is meant, and nothing of how the
+// agreement stands: a limit of before is none of now.
+func TestAnOvertakenAnswerChangesNoLimit(t *testing.T) {
+	a := Agreement{OurID: "A", State: Active, ChangedAt: noon, SingleMax: cny(500), Reason: "now"}
+	said := driver.Agreement{OurID: "A", ID: "9", RiderRef: "2088", State: driver.AgreementActive, ValidTo: noon.Add(-time.Hour), SingleMax: cny(1), ReasonCode: "before"}
+	if err := a.Hear(said, noon.Add(-time.Second), noon.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if a.SingleMax != cny(500) || !a.ValidTo.IsZero() || a.Reason != "now" || a.ProviderID != "9" || a.RiderRef != "2088" || !a.NextAskAt.Equal(noon.Add(time.Second+askFirst)) {
+		t.Errorf("%+v", a)
+	}
+}
+
 // What stops a charge, what waits, and when the provider is asked first. An unanswered
 // question stops nothing but what has ended for good.
 func TestJudge(t *testing.T) {

@@ -18,9 +18,8 @@ import (
 type agreeing struct {
 	*abroad
 	driver.Contract
-	may    map[string]time.Duration
-	silent bool // it offers no rates and says nothing of evidence
-	sent   int
+	may  map[string]time.Duration
+	sent int
 }
 
 func (a *agreeing) Describe() driver.Description {
