@@ -338,14 +338,15 @@ func (b *Book) end(ctx context.Context, actor string, tenant citygate.TenantID, 
 		if err != nil {
 			return a, err
 		}
-		switch {
+		switch nothing := said.State == driver.AgreementUnknown; {
+		case nothing && a.State == Unknown && a.confirmable(from):
+			// Products also say of what is not there that it has ended. One that was
+			// confirmed and ended between the two questions is known the next time.
+			said.ReasonCode = reasonNotKnown
+		case nothing && closed.State != driver.AgreementActive && closed.State != driver.AgreementPending: // there is nothing to end
+			said.State, said.ReasonCode = driver.AgreementEnded, reasonNotKnown
 		case closed.State == driver.AgreementEnded:
 			said.State, said.ReasonCode = closed.State, closed.ReasonCode
-		case said.State == driver.AgreementUnknown && closed.State == driver.AgreementUnknown:
-			said.ReasonCode = reasonNotKnown
-			if a.State != Unknown || !a.confirmable(from) { // there is nothing to end
-				said.State = driver.AgreementEnded
-			}
 		}
 	}
 	return b.hear(ctx, actor, tenant, a.Contract, said, from, true)

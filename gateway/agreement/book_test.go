@@ -30,6 +30,7 @@ type platform struct {
 	book  map[string]driver.Agreement // by our name
 	fails error
 	later bool // it ends agreements later
+	none  bool // it says of what is not there that it has ended
 	calls []string
 }
 
@@ -61,11 +62,15 @@ func (p *platform) QueryAgreement(_ context.Context, of driver.Agreement) (drive
 }
 
 func (p *platform) CloseAgreement(_ context.Context, of driver.Agreement) (driver.Agreement, error) {
-	return p.answer("close", of, func(a *driver.Agreement) {
+	a, err := p.answer("close", of, func(a *driver.Agreement) {
 		if !p.later {
 			a.State = driver.AgreementEnded
 		}
 	})
+	if p.none && a.State == driver.AgreementUnknown {
+		a.State, a.ReasonCode = driver.AgreementEnded, "NOT_EXIST"
+	}
+	return a, err
 }
 
 // put is what the rider does there.
@@ -289,11 +294,12 @@ func TestGivenUpBeforeItsRiderConfirmed(t *testing.T) {
 // rider has, later: it is ended there, and nobody is charged by it.
 func TestConfirmedAfterItsTime(t *testing.T) {
 	d := newDesk(t)
+	d.platform.none = true
 	opened, _, err := d.Open(t.Context(), who, bus, agreement.Opening{Contract: "wallet", OurID: "A", Account: d.account})
 	d.must(err)
 	_, err = d.End(t.Context(), who, bus, opened.ID)
 	d.must(err)
-	d.platform.asked()
+	d.is("given up", agreement.Unknown, true, "open", "query", "close")
 	d.run(31 * 24 * time.Hour)
 	if a := d.is("nobody confirmed", agreement.Ended, false, "query", "close"); a.Reason != "not_known" {
 		t.Errorf("over: %+v", a)
