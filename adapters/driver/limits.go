@@ -29,6 +29,9 @@ type Limits struct {
 	// declined may be asked for once more as Debit.FirstRide.
 	FirstRide bool
 
+	// OverCapture says that more may be captured than was authorised ([Authorizer]).
+	OverCapture bool
+
 	// Recoveries says how the product knows the recovery of debts. The zero value: a
 	// debt is asked for as any other debit.
 	Recoveries Recoveries

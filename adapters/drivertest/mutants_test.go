@@ -84,7 +84,7 @@ func TestHonestAdapterPasses(t *testing.T) {
 // no other mutant of theirs.
 func TestEachMutantFailsItsCase(t *testing.T) {
 	further := map[string]func(*toyDriver) driver.Provider{}
-	for _, some := range []map[string]func(*toyDriver) driver.Provider{moreMutants, evidenceMutants, agreementMutants} {
+	for _, some := range []map[string]func(*toyDriver) driver.Provider{moreMutants, evidenceMutants, agreementMutants, cardMutants, deviceMutants} {
 		maps.Copy(further, some)
 	}
 	if len(cases) < 60 || len(mutants)+len(further) != len(cases) {

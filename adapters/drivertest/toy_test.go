@@ -51,6 +51,10 @@ type item struct {
 	Mark      string `json:"mark,omitempty"`      // names it beside its id
 	Way       string `json:"way,omitempty"`       // of a recovery
 	Recovers  string `json:"recovers,omitempty"`
+
+	Step  string `json:"step,omitempty"` // of an authorisation
+	Of    string `json:"of,omitempty"`
+	First bool   `json:"first,omitempty"`
 }
 
 type toy struct {
@@ -61,6 +65,9 @@ type toy struct {
 	moved []Move
 
 	agreements map[string]string // how they stand: asked, agreed or over
+
+	held    []Move // of cards
+	insured bool   // the card's first ride was
 }
 
 func newToy(t *testing.T) *toy {
@@ -167,6 +174,10 @@ func (far *toy) act(it *item, trick string, i int) {
 		far.agreement(it)
 		return
 	}
+	if it.Step != "" {
+		far.step(it, trick)
+		return
+	}
 	if it.Record != nil {
 		if it.State = "forged"; string(it.Record) == toyRecord {
 			it.State = "genuine"
@@ -264,7 +275,7 @@ func (d *toyDriver) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Currencies: slices.Clone(toyCurrencies), BatchMax: 3, IDMax: 64, ResubmitSafe: true,
 		PaymentCodes: []driver.CodeForm{{From: "28", To: "28", Min: 16, Max: 18}},
-		Limits:       driver.Limits{AmountMax: toyMost, ByAgreement: true, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
+		Limits:       driver.Limits{AmountMax: toyMost, ByAgreement: true, FirstRide: true, Notices: driver.SuccessOnly, Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true}},
 	}
 }
 

@@ -147,6 +147,7 @@ func (p *Provider) Describe() driver.Description {
 		QuietTime: p.config.QuietTime, PollEvery: p.config.PollEvery, Deadline: p.config.Deadline,
 		Limits: driver.Limits{
 			AmountMin: 1, AmountMax: amountMax, RefundWithin: p.config.RefundUntil, FirstRide: p.config.Rules.FirstRideMax > 0,
+			OverCapture: p.config.Rules.OverCapture,
 			Recoveries: driver.Recoveries{
 				ByMerchant: true, ByRider: true, ByTap: true, Tries: p.config.Rules.RecoverTries, Within: time.Duration(p.config.Rules.RecoverWithin),
 			},

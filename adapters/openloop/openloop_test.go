@@ -118,6 +118,17 @@ func (h harness) Moved() (list []drivertest.Move) {
 	return list
 }
 
+func (h harness) Tap() driver.CardTap { return tap(token) }
+
+func (h harness) Held() (list []drivertest.Move) {
+	for _, e := range h.sim.Book() {
+		if e.Held {
+			list = append(list, drivertest.Move{OurID: e.Order, Amount: e.Amount})
+		}
+	}
+	return list
+}
+
 func (h harness) EndDay() citygate.Date {
 	h.set(start.Add(24 * time.Hour))
 	return citygate.DateOf(start)
@@ -141,6 +152,13 @@ func (h harness) TamperBill(bill driver.Bill) driver.Bill {
 
 func TestConformance(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return harness{newWorld(t, nil)} })
+}
+
+// Where the scheme lets no more be captured than was authorised.
+func TestConformanceWithoutOverCapture(t *testing.T) {
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness {
+		return harness{newWorld(t, func(_ *openloopsim.Config, c *openloop.Config) { c.Rules.OverCapture = false })}
+	})
 }
 
 func TestOpenAnswersStayOpen(t *testing.T) {

@@ -54,4 +54,15 @@
 // a head, one row for each payment or refund, and an end with their number and
 // sums. A large one comes in several answers: one that ends in {"more":true,"rows":n}
 // is followed by a call for what is behind n rows. See [Driver.ReadBill].
+//
+// # What does not travel
+//
+// driver.CodeIssuer does not. A provider's request for a ride code is answered with a
+// signature by the tenant's credential key, the same that signs the codes of all its
+// riders. In the gateway an adapter builds what is signed out of fields that it proved.
+// If a program named the bytes, in however many steps, it could name those of any code,
+// for any rider and for ever: the key would stay in its signer and be the program's all
+// the same. The gateway could only prevent that by building or reading the code itself,
+// for each layout, and then nothing of the product would be left to the program. So such
+// a product is an adapter in the gateway, as wechatpay is.
 package remote

@@ -57,6 +57,14 @@ type TestControls interface {
 	PartialNext() error
 }
 
+// HoldControls are TestControls of a test system with the capability authorize.
+type HoldControls interface {
+	TestControls
+	// Holds lists what is held of cards now, neither captured nor let go of, by the ids
+	// of the authorisations.
+	Holds() ([]Move, error)
+}
+
 // ManifestOf states the limits and abilities of p, of which only those that the
 // protocol carries.
 func ManifestOf(p driver.Provider) Manifest { return manifestOf(p) }
@@ -130,6 +138,13 @@ func (h *handler) test(_ context.Context, _ driver.Provider, c testCall) (answer
 		moves, err = h.Test.Moves()
 		for _, m := range moves {
 			a.Moves = append(a.Moves, testMove{m.ID, m.Refund, moneyOf(m.Amount)})
+		}
+		if cards, ok := h.Test.(HoldControls); ok && err == nil {
+			var holds []Move
+			holds, err = cards.Holds()
+			for _, m := range holds {
+				a.Holds = append(a.Holds, testMove{m.ID, false, moneyOf(m.Amount)})
+			}
 		}
 	default:
 		return nil, errBody

@@ -166,12 +166,18 @@ func (t *TestClient) EndDay(ctx context.Context) (citygate.Date, error) {
 // Moves lists what moved since the last reset, in order.
 func (t *TestClient) Moves(ctx context.Context) ([]Move, error) {
 	a, err := t.do(ctx, testMoves)
-	if err != nil {
-		return nil, err
-	}
-	var moves []Move
-	for _, m := range a.Moves {
+	return movesOf(a.Moves), err
+}
+
+// Holds lists what is held of cards now.
+func (t *TestClient) Holds(ctx context.Context) ([]Move, error) {
+	a, err := t.do(ctx, testMoves)
+	return movesOf(a.Holds), err
+}
+
+func movesOf(list []testMove) (moves []Move) {
+	for _, m := range list {
 		moves = append(moves, Move{m.ID, m.Refund, m.Amount.money()})
 	}
-	return moves, nil
+	return moves
 }

@@ -28,7 +28,7 @@ func TestEveryLimitTravels(t *testing.T) {
 		PaymentCodes: []driver.CodeForm{{From: "28", To: "30", Min: 16, Max: 24}, {Min: 1, Max: 20, Letters: true}},
 		Limits: driver.Limits{
 			IDMin: 8, Charset: driver.Alnum, AmountMin: 2, AmountMax: 9, ReverseAfter: 4 * time.Second, ReverseWithin: 5 * time.Second,
-			RefundWithin: 6 * time.Second, RefundsMax: 3, FullRefund: true, FirstRide: true, ByAgreement: true,
+			RefundWithin: 6 * time.Second, RefundsMax: 3, FullRefund: true, FirstRide: true, OverCapture: true, ByAgreement: true,
 			Recoveries: driver.Recoveries{ByMerchant: true, ByRider: true, ByTap: true, Tries: 5, Within: 7 * time.Second},
 			QueryDelay: 8 * time.Second, PayerEvery: 9 * time.Second, Notices: driver.SuccessOnly, NoticeWithin: 10 * time.Second,
 		},

@@ -28,6 +28,7 @@ var carried = []driver.Capability{
 	driver.CapDenyPush, driver.CapEvidence,
 	driver.CapQuote,
 	driver.CapContract,
+	driver.CapAuthorize, driver.CapDeviceEnroll, driver.CapArrears,
 }
 
 // Check reports the first thing in m that cannot be.
@@ -145,7 +146,8 @@ func (m *Manifest) describe() driver.Description {
 			IDMin: m.IDMin, Charset: driver.Charset(m.IDCharset), AmountMin: m.AmountMin, AmountMax: m.AmountMax,
 			ReverseAfter: seconds(m.ReverseAfterSeconds), ReverseWithin: seconds(m.ReverseWithinSeconds),
 			RefundWithin: seconds(m.RefundWithinSeconds), RefundsMax: m.RefundsMax, FullRefund: m.FullRefund, FirstRide: m.FirstRide, ByAgreement: m.ByAgreement,
-			QueryDelay: seconds(m.QueryDelaySeconds), PayerEvery: seconds(m.PayerPollSeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
+			OverCapture: m.OverCapture,
+			QueryDelay:  seconds(m.QueryDelaySeconds), PayerEvery: seconds(m.PayerPollSeconds), Notices: driver.NoticePromise(m.Notices), NoticeWithin: seconds(m.NoticeWithinSeconds),
 			Recoveries: driver.Recoveries{
 				ByMerchant: slices.Contains(m.Recoveries, driver.RecoverByMerchant), ByRider: slices.Contains(m.Recoveries, driver.RecoverByRider),
 				ByTap: slices.Contains(m.Recoveries, driver.RecoverByTap), Tries: m.RecoverTries, Within: seconds(m.RecoverWithinSeconds),
@@ -171,6 +173,7 @@ func manifestOf(p driver.Provider) Manifest {
 		IDMin: d.Limits.IDMin, IDCharset: string(d.Limits.Charset), AmountMin: d.Limits.AmountMin, AmountMax: d.Limits.AmountMax,
 		ReverseAfterSeconds: whole(d.Limits.ReverseAfter), ReverseWithinSeconds: whole(d.Limits.ReverseWithin),
 		RefundWithinSeconds: whole(d.Limits.RefundWithin), RefundsMax: d.Limits.RefundsMax, FullRefund: d.Limits.FullRefund, FirstRide: d.Limits.FirstRide, ByAgreement: d.Limits.ByAgreement,
+		OverCapture:       d.Limits.OverCapture,
 		QueryDelaySeconds: whole(d.Limits.QueryDelay), PayerPollSeconds: whole(d.Limits.PayerEvery), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
 		RecoverTries: d.Limits.Recoveries.Tries, RecoverWithinSeconds: whole(d.Limits.Recoveries.Within),
 	}

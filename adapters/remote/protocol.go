@@ -80,6 +80,7 @@ type Manifest struct {
 	FullRefund           bool  `json:"full_refund,omitempty"`
 	FirstRide            bool  `json:"first_ride,omitempty"`
 	ByAgreement          bool  `json:"by_agreement,omitempty"`       // debits rest on agreements: a debit's rider is the number of one
+	OverCapture          bool  `json:"over_capture,omitempty"`       // more may be captured than was authorised
 	PayerPollSeconds     int64 `json:"payer_poll_seconds,omitempty"` // of a payment that waits for its payer; 0 = poll_seconds
 
 	// PaymentCodes are the forms of the codes that debits are made on (auth_code); none:
@@ -119,6 +120,8 @@ type TestSystem struct {
 	// PaymentCode is one of Rider's that any number of payments can be made on, where the
 	// manifest has payment_codes.
 	PaymentCode string `json:"payment_code,omitempty"`
+
+	Card string `json:"card,omitempty"` // the token of a card that may be charged, for authorize
 }
 
 // A codeForm is a driver.CodeForm.
@@ -355,6 +358,7 @@ type (
 	}
 	testAnswer struct {
 		Moves []testMove `json:"moves,omitempty"`
+		Holds []testMove `json:"holds,omitempty"`
 		Day   string     `json:"day,omitempty"`
 	}
 	testMove struct {

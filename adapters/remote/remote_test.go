@@ -47,6 +47,8 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"CodeAnswer": codeAnswer{}, "RiderCall": riderCall{}, "RiderAnswer": riderAnswer{}, "Problem": problem{}, "TestCall": testCall{},
 		"TestAnswer": testAnswer{}, "TestMove": testMove{}, "Taken": taken{},
 		"EvidenceCall": evidenceCall{}, "EvidenceAnswer": evidenceAnswer{},
+		"CardTap": cardTap{}, "Authorization": authorization{}, "AuthorizationCall": authorizationCall{}, "AuthorizationAnswer": authorizationAnswer{},
+		"DeviceCall": deviceCall{}, "DeviceAnswer": deviceAnswer{}, "ArrearsAnswer": arrearsAnswer{},
 		"CodeForm": codeForm{}, "Rate": rate{}, "Quote": quote{}, "QuoteCall": quoteCall{}, "Exchange": exchange{},
 		"OpenAgreementCall": openAgreementCall{}, "Invitation": invitation{}, "AgreementCall": agreementCall{},
 	}
@@ -115,16 +117,18 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 	at, hkd := time.Unix(1_800_000_000, 0), citygate.Money{Minor: 470, Currency: "HKD"}
 	part := contractPart{Config: json.RawMessage("{}"), NotifyURL: "https://gateway.example/v1/notify/http/x"}
 	for name, v := range map[string]any{
-		"SubmitCall": submitCall{part, []debit{debitOut(driver.Debit{OurID: "a", Amount: hkd, TripTime: at, Attempted: at, Mark: string(markAt(at))})}},
-		"Result":     resultOut(driver.Result{OurID: "a", RetryAt: at, Amount: hkd, Advance: driver.AdvanceOwed}),
-		"RefundCall": refundCall{part, refundOut(driver.Refund{OurID: "b", Charge: driver.Ref{OurID: "a", SubmittedAt: at}, Amount: hkd})},
-		"Notice":     noticeOut(driver.Notice{Kind: driver.NoticeAgreement, Agreement: driver.Agreement{OurID: "a", State: driver.AgreementActive, SingleMax: hkd}}),
-		"Taken":      noticeOut(driver.Notice{Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, At: at}}).Taken,
-		"NotifyCall": notifyCall{part, notification{Method: "POST", Target: "/", At: at}},
-		"Quote":      quoteOut(driver.Quote{Asked: hkd, Pays: hkd, Rate: driver.Rate{ID: "r", Price: "1.03", Until: at}}),
-		"BillRow":    billRow{ID: "a", AmountMinor: 470, At: at, Exchange: exchangeOut(driver.Exchange{Paid: hkd, SettleRate: driver.Rate{Price: "1"}})},
-		"CodeAnswer": codeAnswer{ID: "a", Outcome: wordOf(driver.CodeUnknown)},
-		"Manifest":   manifest(),
+		"SubmitCall":          submitCall{part, []debit{debitOut(driver.Debit{OurID: "a", Amount: hkd, TripTime: at, Attempted: at, Mark: string(markAt(at))})}},
+		"Result":              resultOut(driver.Result{OurID: "a", RetryAt: at, Amount: hkd, Advance: driver.AdvanceOwed}),
+		"RefundCall":          refundCall{part, refundOut(driver.Refund{OurID: "b", Charge: driver.Ref{OurID: "a", SubmittedAt: at}, Amount: hkd})},
+		"Notice":              noticeOut(driver.Notice{Kind: driver.NoticeAgreement, Agreement: driver.Agreement{OurID: "a", State: driver.AgreementActive, SingleMax: hkd}}),
+		"Taken":               noticeOut(driver.Notice{Kind: driver.NoticeReversal, ChargeID: "a", Taken: driver.Taken{Reference: "cb", State: driver.TakenBack, Amount: hkd, Fee: 9, At: at}}).Taken,
+		"NotifyCall":          notifyCall{part, notification{Method: "POST", Target: "/", At: at}},
+		"AuthorizationCall":   authorizationCall{part, authorizationOut(driver.Authorization{OurID: "a", Tap: driver.CardTap{Token: "t", At: at}, Of: driver.Ref{OurID: "b"}})},
+		"AuthorizationAnswer": authorizationAnswer{resultOut(driver.Result{OurID: "a"}), wordOf(driver.LiabilityIssuer), true},
+		"Quote":               quoteOut(driver.Quote{Asked: hkd, Pays: hkd, Rate: driver.Rate{ID: "r", Price: "1.03", Until: at}}),
+		"BillRow":             billRow{ID: "a", AmountMinor: 470, At: at, Exchange: exchangeOut(driver.Exchange{Paid: hkd, SettleRate: driver.Rate{Price: "1"}})},
+		"CodeAnswer":          codeAnswer{ID: "a", Outcome: wordOf(driver.CodeUnknown)},
+		"Manifest":            manifest(),
 
 		"EvidenceCall": evidenceCall{part, []byte("a record")}, "EvidenceAnswer": evidenceAnswer{recordName([]byte("a record")), wordOf(driver.EvidenceUnknown), ""},
 

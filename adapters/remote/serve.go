@@ -73,6 +73,13 @@ func (h *handler) calls() map[string]serving {
 		}),
 		pathNotify: able(serveNotify),
 		pathQuote:  able(serveQuote),
+
+		pathVerify:    ableAs(serveStep(driver.Authorizer.Verify)),
+		pathAuthorize: ableAs(serveStep(driver.Authorizer.Authorize)),
+		pathCapture:   ableAs(serveStep(driver.Authorizer.Capture)),
+		pathVoid:      ableAs(serveStep(driver.Authorizer.Void)),
+		pathDevice:    able(serveDevice),
+		pathArrears:   ableAs(serveArrears),
 		pathCode: able(func(ctx context.Context, p driver.CodeResolver, c codeCall) (any, error) {
 			a, err := p.ResolveCode(ctx, driver.CodeQuestion{OurID: c.ID, Scheme: c.Scheme, Evidence: c.Code, At: c.At, Fare: c.Fare.money()})
 			return codeAnswer{a.OurID, wordOf(a.Outcome), a.RiderRef, a.ReasonCode, instant(a.RetryAt)}, err

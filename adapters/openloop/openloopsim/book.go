@@ -52,6 +52,7 @@ type Entry struct {
 	Order, ID, Operation, Kind, Token, Status, Liability string
 	Amount                                               citygate.Money
 	Moved                                                bool // money of a card, or back to it
+	Held                                                 bool // of a card, neither captured nor let go of
 	Seq                                                  int
 }
 
@@ -62,7 +63,8 @@ func (s *Server) Book() []Entry {
 	book := []Entry{}
 	for _, e := range s.entries {
 		book = append(book, Entry{
-			e.order, e.id, e.operation, e.kind, e.token, e.status, e.liability, citygate.Money{Minor: e.amount, Currency: s.config.Currency}, e.moved(), e.seq,
+			e.order, e.id, e.operation, e.kind, e.token, e.status, e.liability, citygate.Money{Minor: e.amount, Currency: s.config.Currency}, e.moved(),
+			e.operation == "AUTHORIZE" && e.status == "APPROVED" && !e.voided && e.captured == 0, e.seq,
 		})
 	}
 	slices.SortFunc(book, func(a, b Entry) int {

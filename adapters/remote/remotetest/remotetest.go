@@ -155,9 +155,17 @@ func (h *harness) tell(do func(context.Context) error) {
 func (h *harness) DeclineNext() { h.tell(h.plain.DeclineNext) }
 func (h *harness) PartialNext() { h.tell(h.plain.PartialNext) }
 
-func (h *harness) Moved() (moves []drivertest.Move) {
+// Tap is of the test system's card; a program that names none fails the cases of cards.
+func (h *harness) Tap() driver.CardTap {
+	return driver.CardTap{Token: h.test.Card, Chip: []byte("what a chip says"), Terminal: "kit", At: h.at}
+}
+
+func (h *harness) Moved() []drivertest.Move { return h.ask(h.plain.Moves) }
+func (h *harness) Held() []drivertest.Move  { return h.ask(h.plain.Holds) }
+
+func (h *harness) ask(what func(context.Context) ([]remote.Move, error)) (moves []drivertest.Move) {
 	h.tell(func(ctx context.Context) error {
-		got, err := h.plain.Moves(ctx)
+		got, err := what(ctx)
 		for _, m := range got {
 			moves = append(moves, drivertest.Move{OurID: m.ID, Refund: m.Refund, Amount: m.Amount})
 		}

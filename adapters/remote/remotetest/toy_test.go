@@ -34,9 +34,10 @@ type product struct {
 	decline bool
 	partial bool
 	pushed  []driver.DenyChange
-	secret  string         // the last one it was given
-	notify  string         // where notifications go, as it was told last
-	shown   string         // the last payment code
+	secret  string // the last one it was given
+	notify  string // where notifications go, as it was told last
+	shown   string // the last payment code
+	cards   drawer
 	pays    citygate.Money // what the last refund gives back to the payer
 
 	agreements map[string]string
@@ -62,6 +63,7 @@ func (p *product) Reset() error {
 	defer p.mu.Unlock()
 	p.known, p.moves, p.decline, p.partial = map[string]entry{}, nil, false, false
 	p.agreements = map[string]string{}
+	p.cards = drawer{}
 	return nil
 }
 
@@ -78,7 +80,7 @@ func (p *product) PartialNext() error             { p.mu.Lock(); defer p.mu.Unlo
 func (p *product) Describe() driver.Description {
 	return driver.Description{
 		Name: "toy", Version: "1", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
-		PollEvery: time.Second, Deadline: 10 * time.Second, Limits: driver.Limits{ByAgreement: true},
+		PollEvery: time.Second, Deadline: 10 * time.Second, Limits: driver.Limits{ByAgreement: true, FirstRide: true},
 		PaymentCodes: []driver.CodeForm{{From: "77", To: "79", Min: 10, Max: 20}},
 	}
 }
@@ -310,7 +312,7 @@ func serveBehind(t *testing.T, p *product, change func(*remote.Program), front f
 	m := remote.ManifestOf(p)
 	m.BillZone, m.Secrets = "UTC", []string{"api_key"}
 	m.ConfigSchema = json.RawMessage(`{"type":"object","required":["merchant"],"properties":{"merchant":{"type":"string"}},"additionalProperties":false}`)
-	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy", Record: []byte(genuine), PaymentCode: "7712345678"}
+	m.Test = &remote.TestSystem{Rider: "ann", Currency: "HKD", Code: []byte("ann's code"), Scheme: "toy", Record: []byte(genuine), PaymentCode: "7712345678", Card: toyCard}
 	served := remote.Program{
 		Open: func(terms remote.Terms) (driver.Provider, error) {
 			p.mu.Lock()
