@@ -29,8 +29,8 @@ type lineCase struct {
 	run  func(context.Context, *line) error
 }
 
-// lineCases are run beside those of drivertest. All but health make one debit that must
-// not be made.
+// lineCases are run beside those of drivertest. All but health and skewed make one debit
+// that must not be made.
 var lineCases = []lineCase{
 	{"line_health", "GET /v1/health says ok to whoever asks", func(ctx context.Context, l *line) error { return l.health(ctx) }},
 	{"line_unsigned", "a call without a signature is refused and moves nothing", refused(func(l *line, r *http.Request) error {
@@ -57,6 +57,7 @@ var lineCases = []lineCase{
 	{"line_ahead", "a call that is signed for ten minutes from now is refused", refused(func(l *line, r *http.Request) error {
 		return l.signed(r, nil, l.target.Clock().Add(10*time.Minute))
 	})},
+	{"line_skewed", "clocks differ: a call that was signed four minutes ago is taken, and one that is signed for four minutes from now", func(ctx context.Context, l *line) error { return l.skewed(ctx) }},
 	{"line_replayed", "the same bytes a second time are refused", func(ctx context.Context, l *line) error { return l.replayed(ctx) }},
 	{"line_version", "a call of a version that the program does not speak is refused as such", func(ctx context.Context, l *line) error { return l.version(ctx) }},
 }
@@ -174,6 +175,28 @@ func (l *line) stranger(ctx context.Context) error {
 	}
 	l.signer = own
 	return refused(func(l *line, r *http.Request) error { return l.signed(r, nil, l.target.Clock()) })(ctx, l)
+}
+
+// skewed sends what a clock has signed that is within the five minutes.
+func (l *line) skewed(ctx context.Context) error {
+	var faults []error
+	for _, off := range []time.Duration{-4 * time.Minute, 4 * time.Minute} {
+		if err := l.plain.Reset(ctx); err != nil {
+			return err
+		}
+		status, _, err := l.send(ctx, func(r *http.Request) error { return l.signed(r, nil, l.target.Clock().Add(off)) })
+		if err != nil {
+			return err
+		}
+		moves, err := l.plain.Moves(ctx)
+		if err != nil {
+			return err
+		}
+		if status != http.StatusOK || len(moves) != 1 {
+			faults = append(faults, fmt.Errorf("signed %s from now: it was answered with status %d and the far side moved %v; want 200 and one payment", off, status, moves))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (l *line) replayed(ctx context.Context) error {

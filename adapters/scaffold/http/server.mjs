@@ -90,6 +90,7 @@ async function answer(req, body) {
   return serve(call, { config: call.contract?.config ?? {}, secrets });
 }
 
+let ending = false;
 const server = http.createServer(async (req, res) => {
   const chunks = [];
   let size = 0;
@@ -109,6 +110,7 @@ const server = http.createServer(async (req, res) => {
   }
   const text = Buffer.from(typeof out === 'string' ? out : JSON.stringify(out));
   res.setHeader('Content-Type', 'application/json');
+  if (ending) res.setHeader('Connection', 'close');
   if (!plain && req.headers.signature) sign(req, res, status, text);
   res.statusCode = status;
   res.end(text);
@@ -116,4 +118,12 @@ const server = http.createServer(async (req, res) => {
 
 const [host, port] = flags.listen.split(/:(?=\d+$)/);
 server.listen(Number(port), host, () => console.log(`${manifest.name} ready at http://${host}:${server.address().port}`));
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => server.close(() => process.exit(0)).closeAllConnections());
+
+// Told to end, it takes no further call, answers those that it has taken, and ends: an answer that is lost here is an
+// outcome that the gateway has to ask for.
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.on(signal, () => {
+    ending = true;
+    server.close(() => process.exit(0));
+    server.closeIdleConnections();
+  });
