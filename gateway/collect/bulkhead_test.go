@@ -61,6 +61,43 @@ func TestWhatHangsTakesNoSlots(t *testing.T) {
 	})
 }
 
+// What hangs takes memory, so however long it goes on there is only so much of it; when
+// it is over, others have its place.
+func TestHowMuchMayHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 2
+		b := NewBulkhead(most, time.Now, func(error) {})
+		defer b.Stop()
+		began, end := 0, make(chan struct{})
+		start := func(tenant citygate.TenantID) {
+			err := b.Do(t.Context(), TaskBills, tenant, "c", func(ctx context.Context) error {
+				began++
+				select {
+				case <-ctx.Done():
+				case <-end:
+				}
+				return ctx.Err()
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			time.Sleep(hung)
+		}
+		for tenant := range citygate.TenantID(most*hungAtMost + 3) {
+			start(1 + tenant)
+		}
+		if began != most*hungAtMost {
+			t.Errorf("%d hang at once; want %d", began, most*hungAtMost)
+		}
+		close(end)
+		synctest.Wait()
+		if start(1000); began != most*hungAtMost+1 {
+			t.Error("when they are over nobody is let in")
+		}
+	})
+}
+
 // A task that fails again and again is left alone for longer each time, and others
 // of its contract are not.
 func TestWhatFailsIsLeftAlone(t *testing.T) {
@@ -77,10 +114,11 @@ func TestWhatFailsIsLeftAlone(t *testing.T) {
 		for range 3600 {
 			try(TaskBills, away)
 			try(TaskCharges, away)
+			try(TaskTill, away)
 			time.Sleep(time.Second)
 		}
-		if n := tries[TaskBills]; n < 8 || n > 12 || tries[TaskCharges] != 3600 || heard != n+3600 {
-			t.Errorf("in an hour bills were tried %d times, charges %d; %d faults were heard of", n, tries[TaskCharges], heard)
+		if n := tries[TaskBills]; n < 8 || n > 12 || tries[TaskCharges] != 3600 || tries[TaskTill] != 3600 || heard != n+7200 {
+			t.Errorf("in an hour bills were tried %d times, charges %d, payments at tills %d; %d faults were heard of", n, tries[TaskCharges], tries[TaskTill], heard)
 		}
 		time.Sleep(pauseMost)
 		try(TaskBills, nil)
