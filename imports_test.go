@@ -149,7 +149,7 @@ var ours = map[string][]string{
 	"gateway/sales":                  {"tenants/pg", "gateway/collect", "gateway/entitlement", "gateway/ledger", "gateway/pricing"},
 	"gateway/till":                   {"tenants/pg", "adapters", "adapters/driver", "gateway/collect", "gateway/ledger"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
-	"gateway/manifest":               {"tenants", "keys", "policies/accept", "policies/authz", "policies/ruleset", "gateway/fare", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
+	"gateway/manifest":               {"tenants", "keys", "policies/accept", "policies/authz", "policies/ruleset", "gateway/fare", "gateway/fare/gtfs", "gateway/fare/gtfs/exchange", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},
 	"gateway/access":                 {"tenants", "tenants/pg", "policies/authz"},
 	"gateway/access/issuertest":      {},

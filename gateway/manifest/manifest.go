@@ -184,11 +184,13 @@ type Rate struct {
 }
 
 // A Tariff is one version of the tenant's prices and from when on they hold.
-// Tariff is its JSON form, or File names a file that holds it.
+// Tariff is its JSON form, or File names a file that holds it; with Feed, the folder or
+// zip file of the feed that it is made of.
 type Tariff struct {
 	From   time.Time `json:"from"`
 	File   string    `json:"file,omitempty"` // relative to the manifest
 	Tariff Raw       `json:"tariff,omitempty"`
+	Feed   *Feed     `json:"feed,omitempty"`
 	// WithdrawLater withdraws the versions that have not begun and would begin then or
 	// later. Take them out of the file.
 	WithdrawLater bool `json:"withdraw_later,omitempty"`

@@ -187,6 +187,15 @@ func (c *City) read(i int, files fs.FS) (found Problems) {
 	for k := range c.Tenants[i].Tariffs {
 		t := &c.Tenants[i].Tariffs[k]
 		path := fmt.Sprintf("tenants[%d].tariffs[%d].file", i, k)
+		if t.Feed != nil {
+			raw, err := t.Feed.tariff(files, t.File, t.Tariff)
+			if err != nil {
+				found = append(found, c.problem(path, "%s: %v", t.File, err))
+				continue
+			}
+			t.Tariff, t.File, t.Feed = raw, "", nil
+			continue
+		}
 		raw, why := fromFile(files, t.File, t.Tariff)
 		if why != "" {
 			found = append(found, c.problem(path, "%s", why))

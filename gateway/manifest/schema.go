@@ -53,6 +53,7 @@ var narrowed = map[string]rule{
 	"Key.algorithm": oneOf("ed25519", "ecdsa-p256", "rsa-2048"), "Key.purpose": filled,
 	"Contract.name": filled, "Contract.adapter": filled, "Contract.fee_ppm": {"minimum": 0, "maximum": 1_000_000},
 	"Payee.id": filled, "Payee.name": filled, "Payee.kind": oneOf("operator", "owner", "driver"),
+	"Feed.name": filled, "Feed.version": positive, "Feed.pause_min": {"minimum": 1, "maximum": 1440},
 	"Stop.id": filled, "Stop.name": filled,
 	"Vehicle.id": filled, "Vehicle.kind": oneOf("train", "bus", "minibus", "taxi", "ferry"),
 	"Terminal.id": positive, "Terminal.name": filled, "Terminal.kind": oneOf("gate", "validator", "taximeter"), "Terminal.state": oneOf("active", "suspended"),
