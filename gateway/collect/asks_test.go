@@ -3,6 +3,7 @@ package collect
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -44,6 +45,14 @@ func (a *agreeing) Quote(ctx context.Context, m citygate.Money) (driver.Quote, e
 func (a *agreeing) CheckEvidence(ctx context.Context, _ []byte) (driver.EvidenceVerdict, string, error) {
 	a.note(ctx, "evidence")
 	return driver.EvidenceUnknown, "", nil
+}
+
+// Query says nothing while the line is silent.
+func (a *agreeing) Query(ctx context.Context, of driver.Ref) (driver.Result, error) {
+	if a.line == "silent" {
+		return driver.Result{}, errors.New("the line is cut")
+	}
+	return a.abroad.Query(ctx, of)
 }
 
 func (a *agreeing) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
@@ -140,4 +149,37 @@ func TestARunThatAskedTooLongLeavesItsCharges(t *testing.T) {
 			c.settled()
 		})
 	}
+}
+
+// Another run asked after the charge meanwhile, and nobody could say: what it may have come
+// to is open, and is not declined for what the first was told.
+func TestARunThatAskedTooLongDeclinesNothingThatIsOpen(t *testing.T) {
+	var other *Collector
+	c, a := newAgreeing(t, nil)
+	config := c.Config
+	config.Agreed = nil
+	other = New(config)
+	config.Agreed = func(ctx context.Context, tenant citygate.TenantID, _ Contract, _ *adapters.Provider, _ []Resting) ([]Hold, error) {
+		a.line = "silent"
+		c.clock.add(leaseMargin + 2*time.Minute)
+		if err := other.RunDue(ctx, tenant); err != nil {
+			t.Error(err)
+		}
+		return []Hold{{Reason: "agreement_ended"}}, nil
+	}
+	c.Collector = New(config)
+	c.claim(metro, ride(1, 1, 1, 1, 500))
+	c.clock.set(closed)
+	if err := c.RunDue(t.Context(), issuer); err != nil {
+		t.Errorf("%v", err)
+	}
+	c.wantStates("charges", "charge unknown")
+	a.line = ""
+	c.Collector = other
+	for range 3 {
+		c.clock.add(time.Hour)
+		c.due()
+	}
+	c.wantStates("charges", "charge succeeded")
+	c.settled()
 }
