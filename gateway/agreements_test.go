@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -20,10 +21,10 @@ import (
 )
 
 // A losing doer sends every request and loses the answers to those that hold a text, or,
-// of the first of them, the request itself.
+// of the first of them, the request itself; some it certainly does not send.
 type losing struct {
-	text       string
-	lose, drop atomic.Int32
+	text               string
+	refuse, lose, drop atomic.Int32
 }
 
 func (l *losing) Do(r *http.Request) (*http.Response, error) {
@@ -38,6 +39,9 @@ func (l *losing) Do(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		said += string(raw)
+	}
+	if strings.Contains(said, l.text) && l.refuse.Add(-1) >= 0 {
+		return nil, fmt.Errorf("%w: nobody listens", driver.ErrNotPerformed)
 	}
 	if strings.Contains(said, l.text) && l.drop.Add(-1) >= 0 {
 		return nil, errors.New("the request was lost on its way")

@@ -132,6 +132,46 @@ func TestDebtsLockCards(t *testing.T) {
 		t.Errorf("in the end: %s", s)
 	}
 
+	// The answer to a lock is lost, and the next attempt certainly did not arrive: what is so
+	// by then is told, though it is what the wallet confirmed last. Once is enough.
+	o.denies(ann, collect.DenyDeclined, true)
+	lost.lose.Store(1)
+	tell(time.Second)
+	lost.refuse.Store(1)
+	tell(61 * time.Second)
+	shows("she owes", "1 CARD_OVERDUE,2 ")
+	if s := state(); s != "refused enabled" {
+		t.Errorf("certainly not taken: %s", s)
+	}
+	o.denies(ann, collect.DenyDeclined, false)
+	tell(time.Hour)
+	shows("she has paid", "1 ,2 ")
+	before := asJSON(t, sim.Cards("2026"))
+	o.denies(ann, "lost", true)
+	o.denies(ann, "lost", false)
+	lost.lose.Store(1)
+	tell(time.Second)
+	if s := state(); s != "told enabled" || before != asJSON(t, sim.Cards("2026")) {
+		t.Errorf("told once more: %s", s)
+	}
+	lost.lose.Store(0)
+
+	// A card is noted before its rider has an account, which locks it once there is one.
+	// One that was given up, and whose rider is erased, is nobody's to unlock.
+	var early edge.Card
+	o.send(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "cards", "card": "3", "rider_ref": "2088cat"}, &early)
+	if early.Account != "" {
+		t.Errorf("noted early: %+v", early)
+	}
+	cat := o.accountsOf("cards", "2088cat")[0]
+	o.denies(cat, collect.DenyDeclined, true)
+	tell(time.Second)
+	shows("noted early", "1 ,2 ,3 CARD_OVERDUE")
+	o.owner.Exec(bus, `UPDATE wallet_cards SET rider_ref = '', account_id = NULL, locked = 'revoked' WHERE tenant_id = $1 AND card_ref = '3'`, bus)
+	if got := o.refused(http.MethodPost, busPath("wallet-cards/"+early.ID+"/unlock"), nil); got != credential.ErrCard.Name {
+		t.Errorf("erased: %s", got)
+	}
+
 	if got := o.refused(http.MethodPost, busPath("wallet-cards"), map[string]any{"contract": "cards", "card": "1", "rider_ref": "2088ben"}); got != credential.ErrCard.Name {
 		t.Errorf("another rider's card: %s", got)
 	}

@@ -206,7 +206,19 @@ func TestProvidersAreToldOfDenials(t *testing.T) {
 	if s := states(); s["bob"] != "unknown" {
 		t.Errorf("an error that says nothing: %v", s)
 	}
+	// What may have been taken is taken back, though it is what was confirmed before, and
+	// though the last attempt at it certainly did not arrive.
+	heard.breaks(driver.ErrNotPerformed)
+	tell(5 * time.Minute)
+	o.denies(bob, "stolen", true)
 	heard.breaks(nil)
+	for range 2 {
+		tell(time.Hour)
+		if n := len(heard.heard); n != 5 || !heard.heard[n-1].Denied || heard.heard[n-1].RiderRef != "bob" || states()["bob"] != "told" {
+			t.Errorf("denied again: %q, %v", heard.told(), states())
+		}
+	}
+	o.denies(bob, "stolen", false)
 	a.server.Close()
 	tell(5 * time.Minute)
 	if s := states(); s["bob"] == "told" {

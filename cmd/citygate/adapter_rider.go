@@ -18,7 +18,8 @@ func newAdapterRiderCommand(sys *system) *cobra.Command {
 		Short: "Ask the provider how the payer of an account stands",
 		Long: `Asks the provider how the payer of an account stands under a contract: normal, blocked, overdue, frozen, deleted, or unknown.
 Who cannot pay there is denied from then on, who can is let go, as when the provider tells by itself; unknown changes
-nothing. It is asked without a command before a debt is tried again, and once it is recovered.
+nothing. It is asked without a command before a debt is tried again, once it is recovered, daily of who is denied for what
+it said, and, with check_riders in the contract, when a rider's account is opened.
 
 Exit codes: 0 the provider has said; 3 nobody can say.`,
 		Example: `  citygate adapter rider --tenant valley-bus --contract cards --account acc_01a1fd1f766074c78eb6de05fe5d7b85`,
