@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/alipay"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/drivertest"
@@ -124,10 +125,24 @@ func TestConformance(t *testing.T) {
 	for name, finds := range map[string]bool{"query finds offlinepay orders": true, "query does not find them": false} {
 		t.Run(name, func(t *testing.T) {
 			drivertest.Run(t, func(t *testing.T) drivertest.Harness {
-				return settling{&harness{world: newWorld(t, func(c *alipaysim.Config) { c.FindOffline = finds }), t: t}}
+				w := newWorld(t, func(c *alipaysim.Config) { c.FindOffline = finds })
+				w.provider = w.contract(t, func(c *alipay.Config) { c.CardType = "T0370301" })
+				return settling{&harness{world: w, t: t}}
 			})
 		})
 	}
+}
+
+func (h settling) Card(ref string) driver.CardState {
+	return driver.CardState{CardRef: ref, RiderRef: rider, At: h.clock.now()}
+}
+
+// Cards reads the wallets.
+func (h settling) Cards() (list []driver.CardState) {
+	for _, c := range h.sim.Cards(appID) {
+		list = append(list, driver.CardState{CardRef: c.CardNo, RiderRef: c.UserID, Disabled: c.Disabled, Overdue: c.DisabledCode == "CARD_OVERDUE"})
+	}
+	return list
 }
 
 func (h settling) Record() []byte { return []byte(h.sim.Record(rider)) }

@@ -332,8 +332,10 @@ type CardState struct {
 
 // A CardIssuer keeps the card in the rider's wallet as the operator has it.
 type CardIssuer interface {
-	// PushCard is idempotent: the newest CardState.At wins. After an error the
-	// state is sent again.
+	// PushCard is idempotent: the newest CardState.At wins, and an older state that
+	// comes late is taken, without an error, and changes nothing. A card without a
+	// number, a rider or an instant is ErrNotPerformed. After any other error nobody
+	// knows what the wallet shows, and the state is sent again.
 	PushCard(ctx context.Context, card CardState) error
 }
 

@@ -123,7 +123,7 @@ func play(t interface {
 
 var cases = slices.Concat(firstCases, paymentCases, refundCases, billCases, quoteCases, markCases, recoveryCases, limitCases, evidenceCases,
 	paymentCodeCases, lostCases,
-	agreementCases, authorizeCases, deviceCases)
+	agreementCases, authorizeCases, deviceCases, walletCases)
 
 var firstCases = []testCase{
 	{"amounts", "the far side moves exactly the amount asked for, to the minor unit", always, amounts},

@@ -84,7 +84,7 @@ func TestHonestAdapterPasses(t *testing.T) {
 // no other mutant of theirs.
 func TestEachMutantFailsItsCase(t *testing.T) {
 	further := map[string]func(*toyDriver) driver.Provider{}
-	for _, some := range []map[string]func(*toyDriver) driver.Provider{moreMutants, evidenceMutants, agreementMutants, cardMutants, deviceMutants} {
+	for _, some := range []map[string]func(*toyDriver) driver.Provider{moreMutants, evidenceMutants, agreementMutants, cardMutants, deviceMutants, walletMutants} {
 		maps.Copy(further, some)
 	}
 	if len(cases) < 60 || len(mutants)+len(further) != len(cases) {
@@ -140,6 +140,7 @@ type mutant struct {
 	quote       func(context.Context, citygate.Money) (driver.Quote, error)
 	mark        func(time.Time) string
 	evidence    func(context.Context, []byte) (driver.EvidenceVerdict, string, error)
+	card        func(context.Context, driver.CardState) error
 }
 
 func (m *mutant) Mark(at time.Time) string {

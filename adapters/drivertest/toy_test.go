@@ -55,6 +55,8 @@ type item struct {
 	Step  string `json:"step,omitempty"` // of an authorisation
 	Of    string `json:"of,omitempty"`
 	First bool   `json:"first,omitempty"`
+
+	Card *driver.CardState `json:"card,omitempty"` // to be shown
 }
 
 type toy struct {
@@ -65,13 +67,14 @@ type toy struct {
 	moved []Move
 
 	agreements map[string]string // how they stand: asked, agreed or over
+	wallets    map[string]driver.CardState
 
 	held    []Move // of cards
 	insured bool   // the card's first ride was
 }
 
 func newToy(t *testing.T) *toy {
-	far := &toy{known: map[string]item{}, agreements: map[string]string{}}
+	far := &toy{known: map[string]item{}, agreements: map[string]string{}, wallets: map[string]driver.CardState{}}
 	far.Server = httptest.NewServer(http.HandlerFunc(far.serve))
 	t.Cleanup(far.Close)
 	return far
@@ -170,6 +173,10 @@ func (far *toy) reverse(id string) item {
 
 // act does what one item asks for.
 func (far *toy) act(it *item, trick string, i int) {
+	if it.Card != nil {
+		far.show(it)
+		return
+	}
 	if it.Agreement != "" {
 		far.agreement(it)
 		return

@@ -86,6 +86,7 @@ var (
 
 	_ driver.EvidenceCheck = (*Driver)(nil)
 	_ driver.Contract      = (*Driver)(nil)
+	_ driver.CardIssuer    = (*Driver)(nil)
 )
 
 // Open checks a contract and gives its driver. Nothing is sent.

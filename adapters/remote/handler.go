@@ -128,6 +128,8 @@ func (h *handler) test(_ context.Context, _ driver.Provider, c testCall) (answer
 		err = h.Test.PartialNext()
 	case testAgree:
 		err = h.testAgree(c.ID)
+	case testCards:
+		a.Cards, err = h.testCards()
 	case testEndDay:
 		var day citygate.Date
 		if day, err = h.Test.EndDay(); err == nil {

@@ -27,7 +27,7 @@ var carried = []driver.Capability{
 	driver.CapRefund, driver.CapReverse, driver.CapNotify, driver.CapBill, driver.CapKeyFeed, driver.CapDenyFeed, driver.CapCodeResolve, driver.CapRider, driver.CapMark,
 	driver.CapDenyPush, driver.CapEvidence,
 	driver.CapQuote,
-	driver.CapContract,
+	driver.CapContract, driver.CapCardIssue,
 	driver.CapAuthorize, driver.CapDeviceEnroll, driver.CapArrears,
 }
 

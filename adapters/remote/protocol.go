@@ -359,6 +359,7 @@ type (
 	testAnswer struct {
 		Moves []testMove `json:"moves,omitempty"`
 		Holds []testMove `json:"holds,omitempty"`
+		Cards []testCard `json:"cards,omitempty"`
 		Day   string     `json:"day,omitempty"`
 	}
 	testMove struct {

@@ -50,6 +50,7 @@ func TestTheDocumentSaysWhatTheTypesSay(t *testing.T) {
 		"CardTap": cardTap{}, "Authorization": authorization{}, "AuthorizationCall": authorizationCall{}, "AuthorizationAnswer": authorizationAnswer{},
 		"DeviceCall": deviceCall{}, "DeviceAnswer": deviceAnswer{}, "ArrearsAnswer": arrearsAnswer{},
 		"CodeForm": codeForm{}, "Rate": rate{}, "Quote": quote{}, "QuoteCall": quoteCall{}, "Exchange": exchange{},
+		"CardCall": cardCall{}, "CardAnswer": cardAnswer{}, "TestCard": testCard{},
 		"OpenAgreementCall": openAgreementCall{}, "Invitation": invitation{}, "AgreementCall": agreementCall{},
 	}
 	for name := range doc.Components.Schemas {
@@ -132,6 +133,7 @@ func TestMessagesFitTheirSchemas(t *testing.T) {
 
 		"EvidenceCall": evidenceCall{part, []byte("a record")}, "EvidenceAnswer": evidenceAnswer{recordName([]byte("a record")), wordOf(driver.EvidenceUnknown), ""},
 
+		"CardCall": cardCall{Contract: part, Card: "1", Rider: "ann", Balance: moneyOf(hkd), At: at}, "CardAnswer": cardAnswer{"1"}, "TestCard": testCard{Card: "1", Rider: "ann"},
 		"OpenAgreementCall": openAgreementCall{part, "a", "ann", "rides", moneyOf(hkd), "https://operator.example/back"},
 		"AgreementCall":     agreementCall{part, "", "N-a"}, "Agreement": agreementOut(driver.Agreement{ID: "N-a", ValidTo: at}), "Invitation": invitation{"a", "wallet://agree?a"},
 	} {

@@ -90,6 +90,8 @@ func (h *handler) calls() map[string]serving {
 		}),
 		pathEvidence: able(serveEvidence),
 
+		pathCard: able(serveCard),
+
 		pathOpenAgreement:  able(serveOpenAgreement),
 		pathQueryAgreement: able(serveAgreement(driver.Contract.QueryAgreement)),
 		pathCloseAgreement: able(serveAgreement(driver.Contract.CloseAgreement)),

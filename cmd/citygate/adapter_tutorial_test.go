@@ -82,7 +82,7 @@ func tutorialScript(t *testing.T, page, port string) string {
 		}
 	}
 	b.WriteString("grep -q '\"failed\": 0' conformance.json\ngrep -q 'failures=\"0\"' conformance.xml\n")
-	for _, asked := range []string{"refund_once", "evidence_genuine", "agreement_ended_debit"} { // not skipped: what the page offers is tried
+	for _, asked := range []string{"refund_once", "evidence_genuine", "agreement_ended_debit", "card_older"} { // not skipped: what the page offers is tried
 		fmt.Fprintf(&b, "grep -A3 '\"case\": \"%s\"' conformance.json | grep -q '\"verdict\": \"passed\"'\n", asked)
 	}
 	return b.String()

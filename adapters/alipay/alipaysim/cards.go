@@ -72,7 +72,7 @@ func (s *Server) cardSend(m *merchant, biz []byte) (any, fate) {
 		CardNo   string `json:"card_no"`
 		CardType string `json:"card_type"`
 		UserID   string `json:"user_id"`
-	}{ok, r.CardNo, r.CardType, r.UserID}, delivered
+	}{ok, r.CardNo, r.CardType, r.UserID}, fateOf(s.Disarm())
 }
 
 func (s *Server) cardQuery(m *merchant, biz []byte) (any, fate) {

@@ -132,6 +132,16 @@ func (h *harness) Agree(i driver.Invitation) {
 	h.tell(func(ctx context.Context) error { return h.plain.Agree(ctx, i.OurID) })
 }
 
+// Card is of the test system's rider, who has a wallet.
+func (h *harness) Card(ref string) driver.CardState {
+	return driver.CardState{CardRef: ref, RiderRef: h.test.Rider, At: h.at}
+}
+
+func (h *harness) Cards() (list []driver.CardState) {
+	h.tell(func(ctx context.Context) (err error) { list, err = h.plain.Cards(ctx); return err })
+	return list
+}
+
 func (h *harness) LoseNextReply() { h.line.Arm(remote.Lose) }
 func (h *harness) DropNext()      { h.line.Arm(remote.Drop) }
 func (h *harness) DieNext()       { h.line.Arm(remote.Die) }

@@ -41,6 +41,7 @@ type product struct {
 	pays    citygate.Money // what the last refund gives back to the payer
 
 	agreements map[string]string
+	wallets    map[string]driver.CardState
 	asked      driver.AgreementRequest // the last one
 }
 
@@ -64,6 +65,7 @@ func (p *product) Reset() error {
 	p.known, p.moves, p.decline, p.partial = map[string]entry{}, nil, false, false
 	p.agreements = map[string]string{}
 	p.cards = drawer{}
+	p.wallets = map[string]driver.CardState{}
 	return nil
 }
 
