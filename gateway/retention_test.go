@@ -389,6 +389,18 @@ func TestPayersOfClosedAccountsGo(t *testing.T) {
 			_, err = tx.Exec(t.Context(), `INSERT INTO agreements (tenant_id, agreement_id, contract, our_id, provider_id, rider_ref, account_id, linked, state, ending, reason, error, asks,
 				opened_at, changed_at, ended_at) VALUES ($1, $2, 'elsewhere', 'OURS', $3, $3, $2, false, 'ended', false, '', '', 0, $4, $4, $4)`, tx.Tenant, account, name, tx.Now)
 		}
+		if err == nil { // and of one that nobody has confirmed, and of a card that was given up
+			_, err = tx.Exec(t.Context(), `INSERT INTO agreements (tenant_id, agreement_id, contract, our_id, provider_id, rider_ref, account_id, linked, state, ending, reason, error, asks,
+				opened_at, changed_at, invited_at) VALUES ($1, gen_random_uuid(), 'elsewhere', 'NEVER', '', $3, $2, false, 'unknown', false, '', '', 0, $4, $4, $4)`, tx.Tenant, account, name, tx.Now)
+		}
+		for card, told := range map[string]string{name: "revoked", "kept": "enabled"} {
+			if err == nil {
+				_, err = tx.Exec(t.Context(), `INSERT INTO wallet_cards (tenant_id, card_id, contract, card_ref, rider_ref, account_id, locked, tip, told, told_tip, touched, n, wanted, wanted_tip, decided_at, state,
+					attempts, next_try_at, told_at, error, created_at)
+					VALUES ($1, gen_random_uuid(), 'elsewhere', $3, $4, $2, replace($5, 'enabled', ''), '', $5, '', false, 1, $5, '', $6, 'told', 0, $6, $6, '', $6)`,
+					tx.Tenant, account, "C-"+told, "2088-"+card, told, tx.Now)
+			}
+		}
 		return err
 	})
 	shows := func() (tables []string) {
@@ -408,7 +420,7 @@ func TestPayersOfClosedAccountsGo(t *testing.T) {
 	o.later(10 * 24 * time.Hour)
 	o.owner.Exec(bus, `UPDATE accounts SET state = 'closed' WHERE tenant_id = $1`, int64(bus))
 	erase()
-	if got := shows(); !slices.Equal(got, []string{"account_payers", "agreements"}) {
+	if got := shows(); !slices.Equal(got, []string{"account_payers", "agreements", "wallet_cards"}) {
 		t.Errorf("soon after the last payment the name is in %v", got)
 	}
 	o.later(140 * 24 * time.Hour)
@@ -421,6 +433,12 @@ func TestPayersOfClosedAccountsGo(t *testing.T) {
 	erase()
 	if got := shows(); len(got) != 0 {
 		t.Errorf("the name is still in %v", got)
+	}
+	if n := o.count(`SELECT count(*) FROM wallet_cards WHERE rider_ref = '2088-kept' AND account_id IS NOT NULL`); n != 1 {
+		t.Errorf("%d cards in use are left", n)
+	}
+	if n := o.count(`SELECT count(*) FROM agreements WHERE account_id IS NOT NULL`); n != 0 {
+		t.Errorf("%d agreements say whose they were", n)
 	}
 	o.booksHold()
 }

@@ -17,9 +17,9 @@
 // tap that is sent again after it was erased is refused as too_late, not charged.
 //
 // Closed accounts lose what further providers call their payer once they have had no
-// payment since the cut and owe nothing. Agreements that ended before the cut lose account,
-// rider and the provider's number, and cards in wallets that were given up before it their
-// rider and account.
+// payment since the cut and owe nothing. Agreements that ended before the cut, or that nobody
+// confirmed who was invited before it, lose account, rider and the provider's number, and
+// cards in wallets that were given up before it their rider and account.
 //
 // Held back, until it is done: journeys that are open, or whose fare is in an
 // account not yet collected, a charge or refund under way or named by an open

@@ -286,12 +286,14 @@ func (e *eraser) payers(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	return tag.RowsAffected() == batchMax, err
 }
 
-// agreements erases whose agreements were that ended before the cut, and which they were
-// to their provider. The tenant's own names stay taken.
+// agreements erases whose agreements were that ended before the cut, or that nobody has
+// confirmed since he was invited before it, and which they were to their provider. The
+// tenant's own names stay taken.
 func (e *eraser) agreements(ctx context.Context, tx *pg.Tx) (more bool, err error) {
 	tag, err := tx.Exec(ctx, `
 		UPDATE agreements AS x SET rider_ref = '', provider_id = '', account_id = NULL FROM (
-			SELECT agreement_id FROM agreements WHERE tenant_id = $1 AND ended_at < $2 AND (rider_ref <> '' OR provider_id <> '' OR account_id IS NOT NULL) LIMIT $3) AS o
+			SELECT agreement_id FROM agreements WHERE tenant_id = $1 AND (ended_at < $2 OR state = 'unknown' AND NOT ending AND invited_at < $2)
+				AND (rider_ref <> '' OR provider_id <> '' OR account_id IS NOT NULL) LIMIT $3) AS o
 		WHERE x.tenant_id = $1 AND x.agreement_id = o.agreement_id`, tx.Tenant, e.before, batchMax)
 	if err != nil {
 		return false, err
