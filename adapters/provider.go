@@ -7,6 +7,7 @@ import (
 
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/driver"
+	"github.com/cashlesscity/citygate/adapters/wire"
 )
 
 // The ways a call ends without an answer. Only ErrNotSent, ErrInvalid and
@@ -80,7 +81,10 @@ func (p *Provider) Mark(at time.Time) string {
 //
 // A nil error means that the provider answered; results may still be Unknown.
 // ErrNotSent, ErrInvalid, ErrBatchTooLarge and ErrCurrencyUnsupported are
-// certain for every debit of the call. ErrOpen leaves every debit Unknown.
+// certain for every debit of the call. ErrOpen leaves every debit Unknown. Where the far
+// side, or what stands before it, said by Retry-After when it wants to be asked again,
+// that is RetryAt of what is not final, with an error too; the same holds for Query and
+// for refunds.
 func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
 	results := make([]driver.Result, len(debits))
 	for i, d := range debits {
@@ -94,15 +98,19 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 	}
 	ctx, done := p.deadline(ctx)
 	defer done()
+	ctx, later := wire.Heed(ctx, p.clock)
 	answers, err := contained(p.about.Name, func() ([]driver.Result, error) { return p.driver.Submit(ctx, debits) })
 	if err != nil {
+		for i := range results {
+			results[i].RetryAt = later.At()
+		}
 		return results, p.failed(ctx, err)
 	}
 	if len(answers) != len(debits) {
 		return results, ErrOpen.Because(nil, "%s answered %d results for %d debits", p.about.Name, len(answers), len(debits))
 	}
 	for i, r := range answers {
-		results[i] = believe(r, debits[i].OurID, debits[i].Amount)
+		results[i] = put(believe(r, debits[i].OurID, debits[i].Amount), later)
 	}
 	return results, nil
 }
@@ -114,11 +122,21 @@ func (p *Provider) Query(ctx context.Context, ref driver.Ref) (driver.Result, er
 	}
 	ctx, done := p.deadline(ctx)
 	defer done()
+	ctx, later := wire.Heed(ctx, p.clock)
 	r, err := contained(p.about.Name, func() (driver.Result, error) { return p.driver.Query(ctx, ref) })
 	if err != nil {
-		return driver.Result{OurID: ref.OurID}, p.failed(ctx, err)
+		return driver.Result{OurID: ref.OurID, RetryAt: later.At()}, p.failed(ctx, err)
 	}
-	return believe(r, ref.OurID, ref.Amount), nil
+	return put(believe(r, ref.OurID, ref.Amount), later), nil
+}
+
+// put says of a result that is open when the far side wants to be asked again, if it said
+// so by Retry-After and in no words of its own.
+func put(r driver.Result, later *wire.Later) driver.Result {
+	if r.RetryAt.IsZero() && r.Outcome != driver.Succeeded && r.Outcome != driver.Declined {
+		r.RetryAt = later.At()
+	}
+	return r
 }
 
 // Certain reports whether err, from Submit or Refund, means that nothing was
@@ -294,11 +312,13 @@ func (f *Refunder) call(ctx context.Context, refund driver.Refund, do func(conte
 	}
 	ctx, done := f.p.deadline(ctx)
 	defer done()
+	ctx, later := wire.Heed(ctx, f.p.clock)
 	r, err := contained(f.p.about.Name, func() (driver.Result, error) { return do(ctx, refund) })
 	if err != nil {
+		open.RetryAt = later.At()
 		return open, f.p.failed(ctx, err)
 	}
-	return believe(r, refund.OurID, refund.Amount), nil
+	return put(believe(r, refund.OurID, refund.Amount), later), nil
 }
 
 // A Biller is the ability of a [Provider] to give bills.

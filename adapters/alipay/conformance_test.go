@@ -29,11 +29,17 @@ func (h *harness) Debit(id string, minor int64) driver.Debit {
 }
 func (h *harness) LoseNextReply() { h.sim.ArmNext(alipaysim.ArmLose) }
 func (h *harness) DropNext()      { h.sim.ArmNext(simserve.Drop) }
-func (h *harness) DieNext()       { h.sim.ArmNext(alipaysim.ArmDie) }
-func (h *harness) DelayNext()     { h.sim.ArmNext(alipaysim.ArmDelay) }
-func (h *harness) GarbleNext()    { h.sim.ArmNext(alipaysim.ArmGarble) }
-func (h *harness) DeclineNext()   { h.sim.ArmNext(alipaysim.ArmDecline) }
-func (h *harness) PartialNext()   { h.sim.ArmNext(alipaysim.ArmPartial) }
+
+func (h *harness) ShedNext() time.Duration {
+	h.sim.ArmNext(simserve.Shed)
+	return simserve.ShedFor
+}
+
+func (h *harness) DieNext()     { h.sim.ArmNext(alipaysim.ArmDie) }
+func (h *harness) DelayNext()   { h.sim.ArmNext(alipaysim.ArmDelay) }
+func (h *harness) GarbleNext()  { h.sim.ArmNext(alipaysim.ArmGarble) }
+func (h *harness) DeclineNext() { h.sim.ArmNext(alipaysim.ArmDecline) }
+func (h *harness) PartialNext() { h.sim.ArmNext(alipaysim.ArmPartial) }
 
 // settling is a harness of offlinepay, which says of each order when to send it again.
 type settling struct{ *harness }

@@ -115,12 +115,18 @@ func (h harness) Provider() driver.Provider                 { return h.provider 
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(alipayplussim.ArmLose) }
 func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
-func (h harness) DieNext()                                  { h.sim.ArmNext(alipayplussim.ArmDie) }
-func (h harness) DelayNext()                                { h.sim.ArmNext(alipayplussim.ArmDelay) }
-func (h harness) GarbleNext()                               { h.sim.ArmNext(alipayplussim.ArmGarble) }
-func (h harness) DeclineNext()                              { h.sim.ArmNext(alipayplussim.ArmDecline) }
-func (h harness) PartialNext()                              {} // one debit a call
-func (h harness) BusyNext()                                 { h.sim.ArmNext(alipayplussim.ArmBusy) }
+
+func (h harness) ShedNext() time.Duration {
+	h.sim.ArmNext(simserve.Shed)
+	return simserve.ShedFor
+}
+
+func (h harness) DieNext()     { h.sim.ArmNext(alipayplussim.ArmDie) }
+func (h harness) DelayNext()   { h.sim.ArmNext(alipayplussim.ArmDelay) }
+func (h harness) GarbleNext()  { h.sim.ArmNext(alipayplussim.ArmGarble) }
+func (h harness) DeclineNext() { h.sim.ArmNext(alipayplussim.ArmDecline) }
+func (h harness) PartialNext() {} // one debit a call
+func (h harness) BusyNext()    { h.sim.ArmNext(alipayplussim.ArmBusy) }
 
 // In is another world, but where riders pay in another currency: there is no rate.
 func (h harness) In(c citygate.Currency) (drivertest.Harness, bool) {

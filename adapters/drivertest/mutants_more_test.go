@@ -151,6 +151,17 @@ func refused(err error) bool { return err != nil && strings.Contains(err.Error()
 var errBusy = errors.New("toy: busy")
 
 var moreMutants = map[string]breakage{
+	"shed_request": reads(func(_ context.Context, _ []driver.Debit, results []driver.Result, err error) ([]driver.Result, error) {
+		if err != nil { // takes whatever is no answer for nothing done
+			err = errors.Join(driver.ErrNotPerformed, err)
+		}
+		return results, err
+	}),
+	"shed_until": func(d *toyDriver) driver.Provider { // sends past adapters/wire
+		return &mutant{toyDriver: d, submit: func(ctx context.Context, debits []driver.Debit) ([]driver.Result, error) {
+			return d.Submit(context.WithoutCancel(context.Background()), debits)
+		}}
+	},
 	"payment_code_form": describes(func(about *driver.Description) { // names the codes of another wallet
 		about.PaymentCodes = []driver.CodeForm{{From: "13", To: "13", Min: 18, Max: 18}}
 	}),

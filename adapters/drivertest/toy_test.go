@@ -115,6 +115,11 @@ func (far *toy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	trick := far.next
 	far.next = ""
+	if trick == "shed" {
+		w.Header().Set("Retry-After", "7")
+		http.Error(w, "overloaded", http.StatusServiceUnavailable)
+		return
+	}
 	if trick == "busy" {
 		w.Header().Set("Retry-After", toyLater.Format(http.TimeFormat))
 		http.Error(w, "too many", http.StatusTooManyRequests)
@@ -535,7 +540,12 @@ func (h *toyHarness) Notification(d driver.Debit) driver.Notification {
 	return driver.Notification{Method: "POST", Target: "/", Body: toyNotice(item{ID: d.OurID, Minor: d.Amount.Minor, State: "done"})}
 }
 
-func (h *toyHarness) LoseNextReply()        { h.far.arm("lose") }
+func (h *toyHarness) LoseNextReply() { h.far.arm("lose") }
+func (h *toyHarness) ShedNext() time.Duration {
+	h.far.arm("shed")
+	return 7 * time.Second
+}
+
 func (h *toyHarness) DropNext()             { h.far.arm("drop") }
 func (h *toyHarness) DieNext()              { h.far.arm("die") }
 func (h *toyHarness) DelayNext()            { h.far.arm("delay") }

@@ -89,12 +89,18 @@ func (h harness) Provider() driver.Provider                 { return h.provider 
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(openloopsim.ArmLose) }
 func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
-func (h harness) DieNext()                                  { h.sim.ArmNext(openloopsim.ArmDie) }
-func (h harness) DelayNext()                                { h.sim.ArmNext(openloopsim.ArmDelay) }
-func (h harness) GarbleNext()                               { h.sim.ArmNext(openloopsim.ArmGarble) }
-func (h harness) DeclineNext()                              { h.sim.ArmNext(openloopsim.ArmDecline) }
-func (h harness) PartialNext()                              {} // one debit a call
-func (h harness) BusyNext()                                 { h.sim.ArmNext(openloopsim.ArmBusy) }
+
+func (h harness) ShedNext() time.Duration {
+	h.sim.ArmNext(simserve.Shed)
+	return simserve.ShedFor
+}
+
+func (h harness) DieNext()     { h.sim.ArmNext(openloopsim.ArmDie) }
+func (h harness) DelayNext()   { h.sim.ArmNext(openloopsim.ArmDelay) }
+func (h harness) GarbleNext()  { h.sim.ArmNext(openloopsim.ArmGarble) }
+func (h harness) DeclineNext() { h.sim.ArmNext(openloopsim.ArmDecline) }
+func (h harness) PartialNext() {} // one debit a call
+func (h harness) BusyNext()    { h.sim.ArmNext(openloopsim.ArmBusy) }
 
 func (h harness) In(c citygate.Currency) (drivertest.Harness, bool) {
 	return harness{h.in(c, map[citygate.Currency]string{"JPY": "392", "KWD": "414"}[c])}, true

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ const (
 	Busy          // the far side got nothing: what stands before it answers 429
 	Drop          // the far side got nothing, and nobody answers
 )
+
+// BusyFor is what Busy asks to wait.
+const BusyFor = 30 * time.Second
 
 // Faults is a driver.Doer that plays a bad line to a program that runs
 // elsewhere, for conformance kits. It is safe for concurrent use.
@@ -68,7 +72,7 @@ func (f *Faults) Do(req *http.Request) (*http.Response, error) {
 	}
 	if fault == Busy {
 		return &http.Response{
-			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"30"}}, Body: io.NopCloser(strings.NewReader("too many requests")), Request: req,
+			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {strconv.Itoa(int(BusyFor / time.Second))}}, Body: io.NopCloser(strings.NewReader("too many requests")), Request: req,
 		}, nil
 	}
 	resp, err := f.HTTP.Do(req)

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -100,6 +101,7 @@ func (s *Server) Base() string { return "http://" + s.address }
 // What every platform can be armed with; a product has more of its own.
 const (
 	Drop  = "drop"  // the next request of any kind: does not act, closes the connection
+	Shed  = "shed"  // the next request of any kind: what stands before the platform answers 503 with Retry-After
 	Lose  = "lose"  // acts, closes the connection
 	Die   = "die"   // acts, closes the connection and the server
 	Delay = "delay" // acts, and answers when the client has gone
@@ -149,31 +151,45 @@ type Arms[A ~string] struct {
 	next  []A
 }
 
-// NewArms makes arms of which a client may ask for these, and for Drop.
-func NewArms[A ~string](known ...A) *Arms[A] { return &Arms[A]{known: append([]A{Drop}, known...)} }
+// ShedFor is what a shed request is told to wait.
+const ShedFor = 90 * time.Second
 
-// Dropping loses the request that is to meet Drop before the platform has it: whatever
-// it asks for. Requests of the simulator's own, below /sim/, always arrive.
+// NewArms makes arms of which a client may ask for these, and for Drop and Shed.
+func NewArms[A ~string](known ...A) *Arms[A] {
+	return &Arms[A]{known: append([]A{Drop, Shed}, known...)}
+}
+
+// Dropping loses the request that is to meet Drop before the platform has it, and turns
+// one away that is to meet Shed, with nobody's signature: whatever it asks for. Requests of
+// the simulator's own, below /sim/, always arrive.
 func (s *Arms[A]) Dropping(platform http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/sim/") || !s.drops() {
+		front := A("")
+		if !strings.HasPrefix(r.URL.Path, "/sim/") {
+			front = s.front()
+		}
+		if front == "" {
 			platform.ServeHTTP(w, r)
 			return
 		}
 		_, _ = io.Copy(io.Discard, r.Body) // it was sent whole
+		if front == Shed {
+			w.Header().Set("Retry-After", strconv.Itoa(int(ShedFor/time.Second)))
+			http.Error(w, "the service is overloaded", http.StatusServiceUnavailable)
+			return
+		}
 		HangUp(w)
 	})
 }
 
-// drops takes a Drop, if it is the next armed thing.
-func (s *Arms[A]) drops() bool {
+// front takes a Drop or a Shed, if one is the next armed thing; "" otherwise.
+func (s *Arms[A]) front() (a A) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.next) == 0 || s.next[0] != Drop {
-		return false
+	if len(s.next) > 0 && (s.next[0] == Drop || s.next[0] == Shed) {
+		a, s.next = s.next[0], s.next[1:]
 	}
-	s.next = s.next[1:]
-	return true
+	return a
 }
 
 // ArmNext lets one request that moves money meet a; "" lets it pass.

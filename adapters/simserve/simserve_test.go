@@ -79,7 +79,7 @@ func TestArms(t *testing.T) {
 		r := httptest.NewRecorder()
 		arms.ServeArm(r, httptest.NewRequest(http.MethodPost, "/sim/arm?next="+next, nil))
 		body, _ := io.ReadAll(r.Body)
-		if r.Code != want || want == http.StatusBadRequest && string(body) != "next: want drop, lose, die or other\n" {
+		if r.Code != want || want == http.StatusBadRequest && string(body) != "next: want drop, shed, lose, die or other\n" {
 			t.Errorf("%q: %d %s", next, r.Code, body)
 		}
 	}
@@ -120,6 +120,21 @@ func TestShowOfNothingIsAList(t *testing.T) {
 		simserve.Show(w, value)
 		if got := w.Body.String(); got != want {
 			t.Errorf("%#v is shown as %q; want %q", value, got, want)
+		}
+	}
+}
+
+// A request that is shed never reaches the platform and is answered by nobody who signs:
+// 503, and when to come back.
+func TestAShedRequestIsTurnedAway(t *testing.T) {
+	arms, arrived := simserve.NewArms("lose"), 0
+	front := arms.Dropping(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived++ }))
+	arms.ArmNext(simserve.Shed)
+	for i, want := range []int{http.StatusServiceUnavailable, http.StatusOK} {
+		r := httptest.NewRecorder()
+		front.ServeHTTP(r, httptest.NewRequest(http.MethodPost, "/pay", strings.NewReader("pay")))
+		if r.Code != want || arrived != i || (r.Header().Get("Retry-After") == "90") != (i == 0) {
+			t.Errorf("request %d: %d, Retry-After %q, %d arrived", i, r.Code, r.Header().Get("Retry-After"), arrived)
 		}
 	}
 }

@@ -179,11 +179,17 @@ func (h harness) Provider() driver.Provider                 { return patient{h.p
 func (h harness) Debit(id string, minor int64) driver.Debit { return debit(id, minor) }
 func (h harness) LoseNextReply()                            { h.sim.ArmNext(unionpaysim.ArmLose) }
 func (h harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
-func (h harness) DieNext()                                  { h.sim.ArmNext(unionpaysim.ArmDie) }
-func (h harness) DelayNext()                                { h.sim.ArmNext(unionpaysim.ArmDelay) }
-func (h harness) GarbleNext()                               { h.sim.ArmNext(unionpaysim.ArmGarble) }
-func (h harness) DeclineNext()                              { h.sim.ArmNext(unionpaysim.ArmDecline) }
-func (h harness) PartialNext()                              {} // one debit a call
+
+func (h harness) ShedNext() time.Duration {
+	h.sim.ArmNext(simserve.Shed)
+	return simserve.ShedFor
+}
+
+func (h harness) DieNext()     { h.sim.ArmNext(unionpaysim.ArmDie) }
+func (h harness) DelayNext()   { h.sim.ArmNext(unionpaysim.ArmDelay) }
+func (h harness) GarbleNext()  { h.sim.ArmNext(unionpaysim.ArmGarble) }
+func (h harness) DeclineNext() { h.sim.ArmNext(unionpaysim.ArmDecline) }
+func (h harness) PartialNext() {} // one debit a call
 func (h harness) Secrets() []string {
 	return []string{own.D.String(), "signature=", "6220485073630469936", "BEGIN CERT"}
 }

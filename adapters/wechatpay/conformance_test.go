@@ -27,12 +27,18 @@ func (h *harness) Provider() driver.Provider                 { return h.given }
 func (h *harness) Debit(id string, minor int64) driver.Debit { return h.debit(id, minor) }
 func (h *harness) LoseNextReply()                            { h.sim.ArmNext(wechatpaysim.ArmLose) }
 func (h *harness) DropNext()                                 { h.sim.ArmNext(simserve.Drop) }
-func (h *harness) DieNext()                                  { h.sim.ArmNext(wechatpaysim.ArmDie) }
-func (h *harness) DelayNext()                                { h.sim.ArmNext(wechatpaysim.ArmDelay) }
-func (h *harness) GarbleNext()                               { h.sim.ArmNext(wechatpaysim.ArmGarble) }
-func (h *harness) DeclineNext()                              { h.sim.ArmNext(wechatpaysim.ArmDecline) }
-func (h *harness) PartialNext()                              {} // one debit a call
-func (h *harness) BusyNext()                                 { h.sim.ArmNext(wechatpaysim.ArmBusy) }
+
+func (h *harness) ShedNext() time.Duration {
+	h.sim.ArmNext(simserve.Shed)
+	return simserve.ShedFor
+}
+
+func (h *harness) DieNext()     { h.sim.ArmNext(wechatpaysim.ArmDie) }
+func (h *harness) DelayNext()   { h.sim.ArmNext(wechatpaysim.ArmDelay) }
+func (h *harness) GarbleNext()  { h.sim.ArmNext(wechatpaysim.ArmGarble) }
+func (h *harness) DeclineNext() { h.sim.ArmNext(wechatpaysim.ArmDecline) }
+func (h *harness) PartialNext() {} // one debit a call
+func (h *harness) BusyNext()    { h.sim.ArmNext(wechatpaysim.ArmBusy) }
 
 // Moved reads the platform's own book, in the order in which it acted.
 func (h *harness) Moved() []drivertest.Move {

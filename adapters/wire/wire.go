@@ -15,7 +15,8 @@
 //
 // Besides, wire follows no redirect (a signed request belongs to one host),
 // reads at most a stated number of bytes, and takes the URL out of errors
-// because provider URLs carry signatures and short-lived download tickets.
+// because provider URLs carry signatures and short-lived download tickets. It hears
+// Retry-After for all adapters ([Heed]).
 //
 // It does not retry, does not sleep and knows no provider's format or
 // signature.
@@ -84,6 +85,7 @@ func Do(doer driver.Doer, req *http.Request, limit int64) (Reply, error) {
 		}
 		return Reply{}, fmt.Errorf("wire: %w", err)
 	}
+	hear(ctx, resp.StatusCode, resp.Header)
 	defer func() { _ = resp.Body.Close() }() // read to the end or given up: nothing to learn from Close
 	if resp.Request != nil && resp.Request.URL.String() != req.URL.String() {
 		return Reply{}, ErrRedirect // a Doer of the host's followed it

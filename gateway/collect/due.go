@@ -271,7 +271,7 @@ func (r *run) queryCharges(ctx context.Context, contract Contract, provider *ada
 					outcomes[i] = outcome{id: batch[i].OurID, event: adapters.Queried}
 					var err error
 					if outcomes[i].result, err = provider.Query(ctx, batch[i].ref()); err != nil { // nobody can say still
-						outcomes[i].result, errs[i] = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}, err
+						outcomes[i].result, errs[i] = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err), RetryAt: outcomes[i].result.RetryAt}, err
 					}
 				}
 			})

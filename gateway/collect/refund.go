@@ -83,7 +83,7 @@ func (r *run) runRefunds(ctx context.Context, contract Contract, provider *adapt
 			if batch[i].Do == adapters.Query {
 				res, err := refunder.QueryRefund(ctx, batch[i].request())
 				if err != nil {
-					res = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err)}
+					res = driver.Result{OurID: batch[i].OurID, ReasonCode: reasonOf(err), RetryAt: res.RetryAt}
 				}
 				outcomes = append(outcomes, outcome{batch[i].OurID, adapters.Queried, res})
 				continue

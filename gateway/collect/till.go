@@ -150,7 +150,7 @@ func (c *Collector) QueryTill(ctx context.Context, tenant citygate.TenantID, con
 	}
 	res, callErr := provider.Query(ctx, ch.ref())
 	if callErr != nil {
-		res = driver.Result{OurID: ch.OurID, ReasonCode: reasonOf(callErr)}
+		res = driver.Result{OurID: ch.OurID, ReasonCode: reasonOf(callErr), RetryAt: res.RetryAt}
 	}
 	heard := []outcome{{ch.OurID, adapters.Queried, res}}
 	if err := c.hearTill(ctx, tenant, contract, provider, healthOfQueries(heard, []error{callErr}), heard); err != nil {

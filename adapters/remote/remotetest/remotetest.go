@@ -144,10 +144,16 @@ func (h *harness) Cards() (list []driver.CardState) {
 
 func (h *harness) LoseNextReply() { h.line.Arm(remote.Lose) }
 func (h *harness) DropNext()      { h.line.Arm(remote.Drop) }
-func (h *harness) DieNext()       { h.line.Arm(remote.Die) }
-func (h *harness) BusyNext()      { h.line.Arm(remote.Busy) }
-func (h *harness) DelayNext()     { h.line.Arm(remote.Delay) }
-func (h *harness) GarbleNext()    { h.line.Arm(remote.Garble) }
+
+func (h *harness) ShedNext() time.Duration {
+	h.line.Arm(remote.Busy)
+	return remote.BusyFor
+}
+
+func (h *harness) DieNext()    { h.line.Arm(remote.Die) }
+func (h *harness) BusyNext()   { h.line.Arm(remote.Busy) }
+func (h *harness) DelayNext()  { h.line.Arm(remote.Delay) }
+func (h *harness) GarbleNext() { h.line.Arm(remote.Garble) }
 
 // ctx is for the kit's own talk with the test system: the interface has none.
 func (h *harness) ctx() (context.Context, context.CancelFunc) {
