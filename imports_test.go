@@ -147,7 +147,7 @@ var ours = map[string][]string{
 	"gateway/retention":              {"tenants", "tenants/pg"},
 	"gateway/agreement":              {"tenants/pg", "adapters/driver"},
 	"gateway/sales":                  {"tenants/pg", "gateway/collect", "gateway/entitlement", "gateway/ledger", "gateway/pricing"},
-	"gateway/till":                   {"tenants/pg", "adapters", "adapters/driver", "gateway/collect", "gateway/ledger"},
+	"gateway/till":                   {"tenants/pg", "adapters", "adapters/driver", "gateway/collect", "gateway/ledger", "gateway/risk"},
 	"gateway/ridership":              {"tenants", "tenants/pg"},
 	"gateway/manifest":               {"tenants", "keys", "policies/accept", "policies/authz", "policies/ruleset", "gateway/fare", "gateway/fare/gtfs", "gateway/fare/gtfs/exchange", "gateway/roaming", "gateway/entitlement", "gateway/journey", "gateway/risk"},
 	"gateway/audit":                  {"tenants/pg", "keys", "keys/bundle"},

@@ -29,6 +29,10 @@ func (p paidAt) Returned(ctx context.Context, tx *pg.Tx, back collect.TillReturn
 	return p.g.Till.Returned(ctx, tx, back)
 }
 
+func (p paidAt) Taken(ctx context.Context, tx *pg.Tx, taken collect.TillTaken) ([]ledger.Transfer, error) {
+	return p.g.Till.Taken(ctx, tx, taken)
+}
+
 func (p paidAt) Cleared(ctx context.Context, tx *pg.Tx, payments []citygate.UUID) ([]ledger.Transfer, error) {
 	return p.g.Till.Cleared(ctx, tx, payments)
 }
@@ -44,6 +48,7 @@ func tillView(p *till.Payment) edge.TillPayment {
 		ID: p.ID.Text(till.Prefix), Order: p.Order, Amount: p.Amount, Subject: p.Subject, Contract: p.Contract, Till: p.Till, Payee: p.Payee, State: p.State,
 		Reason: p.Reason, ReversingFor: p.ReversingFor, OurID: p.OurID, AskedBy: p.AskedBy, AskedAt: p.AskedAt, WaitUntil: p.WaitUntil,
 		PaidAt: orNever(p.PaidAt), EndedAt: orNever(p.EndedAt), ClearedAt: orNever(p.ClearedAt), Refunded: in(p.Refunded), Returned: in(p.Returned),
+		Taken: in(p.Taken), TakenBearer: string(p.TakenBearer),
 	}
 }
 
@@ -144,7 +149,7 @@ func (g *Gateway) refundTillAlone(ctx context.Context, tenant citygate.TenantID,
 	}
 	amount := r.Amount
 	if amount == 0 {
-		amount = p.Amount.Minor - p.Refunded
+		amount = max(0, p.Amount.Minor-p.Refunded-p.Taken)
 	}
 	err = g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) error {
 		asked, err := till.RefundsOf(ctx, tx, id)

@@ -31,7 +31,7 @@ var kept = map[string]string{
 	"early_outcomes": keptBooks, "external_files": keptBooks, "external_lines": keptBooks, "fare_adjustments": keptBooks, "fare_advices": keptBooks, "fare_passed": keptBooks,
 	"fare_refunds": keptBooks, "journey_corrections": keptBooks, "liability_disputes": keptBooks, "payment_exchanges": keptBooks, "payment_quotes": keptBooks, "payouts": keptBooks,
 	"product_sales": keptBooks, "receipts": keptBooks, "recon_history": keptBooks, "recon_items": keptBooks, "refunds": keptBooks, "reversal_outcomes": keptBooks,
-	"reversal_shares": keptBooks, "reversals": keptBooks, "roaming_days": keptBooks, "taken_sale_lines": keptBooks, "taken_sales": keptBooks, "till_payments": keptBooks,
+	"reversal_shares": keptBooks, "reversals": keptBooks, "roaming_days": keptBooks, "taken_sale_lines": keptBooks, "taken_sales": keptBooks, "till_payments": keptBooks, "till_taking_lines": keptBooks,
 	"till_refunds": keptBooks, "transfers": keptBooks, "windows": keptBooks,
 	"bundle_drafts": keptHow, "bundles": keptHow, "code_schemes": keptHow, "contract_secrets": keptHow, "fare_refund_rules": keptHow, "fare_pool_rides": keptHow,
 	"issuance_policies": keptHow, "journey_facts": keptHow, "journey_rules": keptHow, "managed": keptHow, "notify_addresses": keptHow, "outbox_heads": keptHow,

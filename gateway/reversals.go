@@ -8,6 +8,7 @@ import (
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/recon"
 	"github.com/cashlesscity/citygate/gateway/sales"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -49,9 +50,13 @@ func reversalView(v *collect.ReversalView) edge.Reversal {
 		ID: v.ID.Text("rvs_"), Contract: v.Contract, Reference: v.Reference, Payment: v.Charge, State: v.State, Amount: v.Amount, FeeMinor: v.Fee, FeeUnsaid: v.FeeUnsaid,
 		Owed:     citygate.Money{Minor: v.Owed, Currency: v.Amount.Currency},
 		Covered:  citygate.Money{Minor: v.Covered, Currency: v.Amount.Currency},
+		Borne:    citygate.Money{Minor: v.Borne, Currency: v.Amount.Currency},
 		Returned: citygate.Money{Minor: v.Returned, Currency: v.Amount.Currency},
 		Pending:  v.Pending, Reason: v.Reason, Source: v.Source, RecordedBy: v.RecordedBy, RecordedAt: v.RecordedAt,
 		AppliedAt: orNever(v.AppliedAt), ClosedAt: orNever(v.ClosedAt),
+	}
+	if !v.Till.IsZero() {
+		r.Till = v.Till.Text(till.Prefix)
 	}
 	if !v.Account.IsZero() {
 		r.Account = v.Account.Text("acc_")

@@ -3475,13 +3475,14 @@ CREATE TABLE reversal_outcomes (
     fee_unsaid boolean NOT NULL DEFAULT false,
     fee_at timestamp with time zone,
     fee_on date,
+    to_till bigint NOT NULL DEFAULT 0,
     CONSTRAINT reversal_outcomes_pkey PRIMARY KEY (tenant_id, reversal_id, reference),
     CONSTRAINT reversal_outcomes_amount_check CHECK ((amount >= 0)),
     CONSTRAINT reversal_outcomes_check CHECK (((outcome = 'lost'::text) OR (amount > 0))),
     CONSTRAINT reversal_outcomes_check1 CHECK (((applied_at IS NULL) = (business_date IS NULL))),
     CONSTRAINT reversal_outcomes_fee_said CHECK ((((fee_at IS NULL) = (fee_on IS NULL)) AND ((NOT fee_unsaid) OR ((fee = 0) AND (fee_at IS NULL))))),
     CONSTRAINT reversal_outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['won'::text, 'lost'::text]))),
-    CONSTRAINT reversal_outcomes_parts CHECK (((((to_debt + to_rider) + to_suspense) + to_sale) =
+    CONSTRAINT reversal_outcomes_parts CHECK ((((((to_debt + to_rider) + to_suspense) + to_sale) + to_till) =
 CASE
     WHEN ((outcome = 'won'::text) AND (applied_at IS NOT NULL)) THEN amount
     ELSE to_suspense
@@ -3492,12 +3493,14 @@ END)),
     CONSTRAINT reversal_outcomes_to_debt_check CHECK ((to_debt >= 0)),
     CONSTRAINT reversal_outcomes_to_rider_check CHECK ((to_rider >= 0)),
     CONSTRAINT reversal_outcomes_to_sale_check CHECK ((to_sale >= 0)),
-    CONSTRAINT reversal_outcomes_to_suspense_check CHECK ((to_suspense >= 0))
+    CONSTRAINT reversal_outcomes_to_suspense_check CHECK ((to_suspense >= 0)),
+    CONSTRAINT reversal_outcomes_to_till_check CHECK ((to_till >= 0))
 );
 COMMENT ON TABLE reversal_outcomes IS 'What became of reversals that were disputed with the provider: won is money that came back (off the debt, to the rider who had paid it meanwhile, or off the suspense account), lost ends it. One that is not applied waits for a payment under way.';
 COMMENT ON COLUMN reversal_outcomes.to_sale IS 'What came back to a sale, which is what its rider paid for it again.';
 COMMENT ON COLUMN reversal_outcomes.fee_unsaid IS 'As of reversals.';
 COMMENT ON COLUMN reversal_outcomes.fee_at IS 'As of reversals.';
+COMMENT ON COLUMN reversal_outcomes.to_till IS 'What came back to a payment at a till.';
 CREATE INDEX reversal_outcomes_waiting ON reversal_outcomes USING btree (tenant_id, reversal_id) WHERE (applied_at IS NULL);
 ALTER TABLE reversal_outcomes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE reversal_outcomes FORCE ROW LEVEL SECURITY;
@@ -3506,7 +3509,7 @@ CREATE POLICY tenant ON reversal_outcomes
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON reversal_outcomes TO citygate_app;
 GRANT SELECT ON reversal_outcomes TO citygate_auditor;
-GRANT UPDATE (fee, to_debt, to_rider, to_suspense, applied_at, business_date, to_sale, fee_unsaid, fee_at, fee_on) ON reversal_outcomes TO citygate_app;
+GRANT UPDATE (fee, to_debt, to_rider, to_suspense, applied_at, business_date, to_sale, fee_unsaid, fee_at, fee_on, to_till) ON reversal_outcomes TO citygate_app;
 
 CREATE TABLE reversal_shares (
     tenant_id bigint NOT NULL,
@@ -3558,8 +3561,11 @@ CREATE TABLE reversals (
     fee_unsaid boolean NOT NULL DEFAULT false,
     fee_at timestamp with time zone,
     fee_on date,
+    till_payment_id uuid,
+    borne bigint NOT NULL DEFAULT 0,
     CONSTRAINT reversals_pkey PRIMARY KEY (tenant_id, reversal_id),
     CONSTRAINT reversals_amount_check CHECK ((amount > 0)),
+    CONSTRAINT reversals_borne_check CHECK ((borne >= 0)),
     CONSTRAINT reversals_check CHECK (((owed <= amount) AND (returned <= amount))),
     CONSTRAINT reversals_check1 CHECK (((state = 'waiting'::text) = (applied_at IS NULL))),
     CONSTRAINT reversals_check2 CHECK ((((applied_at IS NULL) = (charge_id IS NULL)) AND ((applied_at IS NULL) = (account_id IS NULL)) AND ((applied_at IS NULL) = (business_date IS NULL)))),
@@ -3570,7 +3576,7 @@ CREATE TABLE reversals (
     CONSTRAINT reversals_fee_check CHECK ((fee >= 0)),
     CONSTRAINT reversals_fee_said CHECK ((((fee_at IS NULL) = (fee_on IS NULL)) AND ((NOT fee_unsaid) OR ((fee = 0) AND (fee_at IS NULL))))),
     CONSTRAINT reversals_owed_check CHECK ((owed >= 0)),
-    CONSTRAINT reversals_parts CHECK ((((owed + covered) <= amount) AND ((covered = 0) OR (sale_id IS NOT NULL)))),
+    CONSTRAINT reversals_parts CHECK (((((owed + covered) + borne) <= amount) AND ((covered = 0) OR (sale_id IS NOT NULL)) AND ((borne = 0) OR (till_payment_id IS NOT NULL)))),
     CONSTRAINT reversals_reference_check CHECK (((length(reference) >= 1) AND (length(reference) <= 64))),
     CONSTRAINT reversals_returned_check CHECK ((returned >= 0)),
     CONSTRAINT reversals_source_check CHECK ((source = ANY (ARRAY['bill'::text, 'notice'::text, 'person'::text]))),
@@ -3585,6 +3591,8 @@ COMMENT ON COLUMN reversals.sale_id IS 'The sale whose price, or whose debt, the
 COMMENT ON COLUMN reversals.covered IS 'Of a sale: what of the amount nobody had used, so that nobody owes it.';
 COMMENT ON COLUMN reversals.fee_unsaid IS 'Nobody has said yet what the provider keeps for it.';
 COMMENT ON COLUMN reversals.fee_at IS 'When the fee was said, if that was after it was booked.';
+COMMENT ON COLUMN reversals.till_payment_id IS 'The payment at a till that was taken back; null: it was none.';
+COMMENT ON COLUMN reversals.borne IS 'Of a payment at a till: what of the amount it still held when it was taken, borne by its payee or the tenant.';
 CREATE INDEX reversals_charge ON reversals USING btree (tenant_id, charge_id) WHERE (charge_id IS NOT NULL);
 CREATE INDEX reversals_waiting ON reversals USING btree (tenant_id, charge_our_id) WHERE (state = 'waiting'::text);
 ALTER TABLE reversals ENABLE ROW LEVEL SECURITY;
@@ -3594,7 +3602,7 @@ CREATE POLICY tenant ON reversals
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON reversals TO citygate_app;
 GRANT SELECT ON reversals TO citygate_auditor;
-GRANT UPDATE (charge_id, debt_id, fee, owed, returned, account_id, state, applied_at, business_date, closed_at, sale_id, covered, fee_unsaid, fee_at, fee_on) ON reversals TO citygate_app;
+GRANT UPDATE (charge_id, debt_id, fee, owed, returned, account_id, state, applied_at, business_date, closed_at, sale_id, covered, fee_unsaid, fee_at, fee_on, till_payment_id, borne) ON reversals TO citygate_app;
 
 CREATE TABLE rider_proofs (
     tenant_id bigint NOT NULL,
@@ -4407,6 +4415,8 @@ CREATE TABLE till_payments (
     cleared_at timestamp with time zone,
     cleared_on date,
     cleared bigint,
+    taken bigint NOT NULL DEFAULT 0,
+    taken_bearer text COLLATE "C" NOT NULL DEFAULT ''::text,
     CONSTRAINT till_payments_pkey PRIMARY KEY (tenant_id, payment_id),
     CONSTRAINT till_payments_amount_check CHECK ((amount > 0)),
     CONSTRAINT till_payments_check CHECK ((wait_until > asked_at)),
@@ -4425,6 +4435,9 @@ CREATE TABLE till_payments (
     CONSTRAINT till_payments_reversing_for_check CHECK ((reversing_for = ANY (ARRAY[''::text, 'timeout'::text, 'cancelled'::text]))),
     CONSTRAINT till_payments_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paying'::text, 'paid'::text, 'declined'::text, 'reversing'::text, 'closed'::text, 'refunded'::text]))),
     CONSTRAINT till_payments_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 120))),
+    CONSTRAINT till_payments_taken CHECK (((taken = 0) OR (taken_bearer <> ''::text))),
+    CONSTRAINT till_payments_taken_bearer_check CHECK ((taken_bearer = ANY (ARRAY[''::text, 'payee'::text, 'tenant'::text]))),
+    CONSTRAINT till_payments_taken_check CHECK ((taken >= 0)),
     CONSTRAINT till_payments_tenant_id_order_key_key UNIQUE (tenant_id, order_key),
     CONSTRAINT till_payments_till_check CHECK ((length(till) <= 64))
 );
@@ -4441,6 +4454,8 @@ COMMENT ON COLUMN till_payments.refunded IS 'What is given back or to be given b
 COMMENT ON COLUMN till_payments.returned IS 'What of it is certain.';
 COMMENT ON COLUMN till_payments.cleared_at IS 'When its bill had it and it became the payee''s to be paid out.';
 COMMENT ON COLUMN till_payments.cleared IS 'What was cleared: the amount less fee and what had gone back.';
+COMMENT ON COLUMN till_payments.taken IS 'What its provider took back of it and has not returned.';
+COMMENT ON COLUMN till_payments.taken_bearer IS 'Who bears what is taken back, by the tenant''s terms when it was first; empty = nothing was.';
 CREATE INDEX till_payments_due ON till_payments USING btree (tenant_id, next_at) WHERE (next_at IS NOT NULL);
 ALTER TABLE till_payments ENABLE ROW LEVEL SECURITY;
 ALTER TABLE till_payments FORCE ROW LEVEL SECURITY;
@@ -4449,7 +4464,7 @@ CREATE POLICY tenant ON till_payments
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON till_payments TO citygate_app;
 GRANT SELECT ON till_payments TO citygate_auditor;
-GRANT UPDATE (state, reason, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, cleared) ON till_payments TO citygate_app;
+GRANT UPDATE (state, reason, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, cleared, taken, taken_bearer) ON till_payments TO citygate_app;
 
 CREATE TABLE till_refunds (
     tenant_id bigint NOT NULL,
@@ -4482,6 +4497,32 @@ CREATE POLICY tenant ON till_refunds
 GRANT INSERT, SELECT ON till_refunds TO citygate_app;
 GRANT SELECT ON till_refunds TO citygate_auditor;
 GRANT UPDATE (uncleared) ON till_refunds TO citygate_app;
+
+CREATE TABLE till_taking_lines (
+    tenant_id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    part integer NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    on_payee text COLLATE "C" NOT NULL,
+    amount bigint NOT NULL,
+    business_date date NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT till_taking_lines_pkey PRIMARY KEY (tenant_id, payment_id, part),
+    CONSTRAINT till_taking_lines_amount_check CHECK ((amount <> 0)),
+    CONSTRAINT till_taking_lines_check CHECK (((on_payee = ANY (ARRAY[''::text, 'uncleared'::text, 'payable'::text])) AND ((on_payee = ''::text) OR (kind = ANY (ARRAY['borne'::text, 'fee'::text]))))),
+    CONSTRAINT till_taking_lines_kind_check CHECK ((kind = ANY (ARRAY['borne'::text, 'unowed'::text, 'given_up'::text, 'fee'::text]))),
+    CONSTRAINT till_taking_lines_part_check CHECK ((part > 0)),
+    CONSTRAINT till_taking_lines_tenant_id_payment_id_fkey FOREIGN KEY (tenant_id, payment_id) REFERENCES till_payments(tenant_id, payment_id)
+);
+COMMENT ON TABLE till_taking_lines IS 'What was booked of payments at tills that were taken back: what their bearer bears (borne), what was taken beyond what the payment held (unowed, claimed from the provider; given_up when that was lost), and the provider''s fees for it that the payee bears (fee). A negative one takes back. Append-only.';
+COMMENT ON COLUMN till_taking_lines.on_payee IS 'Which account of the payee bears it: of what no bill has shown, or of what is to be paid out; empty = none.';
+ALTER TABLE till_taking_lines ENABLE ROW LEVEL SECURITY;
+ALTER TABLE till_taking_lines FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON till_taking_lines
+    USING (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint)
+    WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
+GRANT INSERT, SELECT ON till_taking_lines TO citygate_app;
+GRANT SELECT ON till_taking_lines TO citygate_auditor;
 
 CREATE TABLE transfers (
     tenant_id bigint NOT NULL,

@@ -11,6 +11,7 @@ import (
 	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/sales"
+	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -27,6 +28,8 @@ type reversalLine struct {
 	Owed      int64          `json:"owed_minor"`
 	Covered   int64          `json:"covered_minor,omitempty"`
 	Sale      string         `json:"sale,omitempty"`
+	Till      string         `json:"till_payment,omitempty"`
+	Borne     int64          `json:"borne_minor,omitempty"`
 	Returned  int64          `json:"returned_minor"`
 	Debt      string         `json:"debt,omitempty"`
 	Pending   bool           `json:"pending,omitempty"`
@@ -35,7 +38,10 @@ type reversalLine struct {
 
 func reversalLineOf(v *collect.ReversalView) reversalLine {
 	l := reversalLine{ID: v.ID.Text("rvs_"), Contract: v.Contract, Reference: v.Reference, Payment: v.Charge, State: v.State, Amount: v.Amount,
-		FeeMinor: v.Fee, FeeUnsaid: v.FeeUnsaid, Owed: v.Owed, Covered: v.Covered, Returned: v.Returned, Pending: v.Pending, Reason: v.Reason}
+		FeeMinor: v.Fee, FeeUnsaid: v.FeeUnsaid, Owed: v.Owed, Covered: v.Covered, Borne: v.Borne, Returned: v.Returned, Pending: v.Pending, Reason: v.Reason}
+	if !v.Till.IsZero() {
+		l.Till = v.Till.Text(till.Prefix)
+	}
 	if !v.Sale.IsZero() {
 		l.Sale = v.Sale.Text(sales.Prefix)
 	}
@@ -55,7 +61,8 @@ func newRiskReversalsCommand(sys *system) *cobra.Command {
 
   waiting  the payment is not known to have succeeded yet; nothing is booked
   open     taken back: owed_minor of it is a debt of its rider again; of a product (sale) that
-           is what he used, and covered_minor is what he had not
+           is what he used, and covered_minor is what he had not; of a payment at a till
+           borne_minor is what its payee or the tenant bears
   won      the provider gave it back
   lost     the dispute is over; the debt stays`,
 		Example: `  citygate risk reversals --tenant harbour-metro --state open`,
@@ -94,7 +101,8 @@ roaming terms name; its rider is denied until it is paid, unless the risk terms 
 ("on_reversal":"owe"), and for nothing else. Nothing asks the bank again by itself: the rider pays when he offers to.
 
 The reference is the provider's own, as its bill has it: the same again changes nothing. A payment that is not known to have
-succeeded yet has its reversal wait. A payment for a product ends the product: its rider owes what rides used of it. What is
+succeeded yet has its reversal wait. A payment for a product ends the product: its rider owes what rides used of it. A payment at a
+till is borne by its payee, or by the tenant if its risk terms say so ("till_reversal":"tenant"), with the fee. What is
 taken beyond what was left of the payment (it was refunded already) is claimed from the provider.`,
 		Example: `  citygate risk reverse --tenant harbour-metro --contract wallet --payment Z2F… --reference CB-2031 --amount 290 --currency CNY --fee 150 --reason "10.4 fraud"`,
 		Args:    cobra.NoArgs,

@@ -69,13 +69,16 @@ func (f *tillFlags) one(c *cobra.Command, sys *system, fn func(in *installation,
 // tillLine is a payment as the commands print it.
 func tillLine(sys *system, p *till.Payment) error {
 	line := map[string]any{"id": p.ID.Text(till.Prefix), "order": p.Order, "amount_minor": p.Amount.Minor, "currency": p.Amount.Currency, "contract": p.Contract,
-		"payee": p.Payee, "state": p.State, "asked_at": p.AskedAt}
+		"payee": p.Payee, "state": p.State, "our_id": p.OurID, "asked_at": p.AskedAt}
 	for name, text := range map[string]string{"reason": p.Reason, "till": p.Till, "reversing_for": p.ReversingFor} {
 		if text != "" {
 			line[name] = text
 		}
 	}
-	for name, minor := range map[string]int64{"refunded_minor": p.Refunded, "returned_minor": p.Returned} {
+	if p.TakenBearer != "" {
+		line["taken_bearer"] = p.TakenBearer
+	}
+	for name, minor := range map[string]int64{"refunded_minor": p.Refunded, "returned_minor": p.Returned, "taken_minor": p.Taken} {
 		if minor > 0 {
 			line[name] = minor
 		}

@@ -129,7 +129,7 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	}
 	var changes []change
 	var transfers []ledger.Transfer
-	var sold []*refund
+	var sold, atTill []*refund
 	for _, o := range outcomes {
 		r := refunds[o.id]
 		if r == nil {
@@ -157,7 +157,7 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 				if err != nil {
 					return nil, err
 				}
-				transfers = append(transfers, more...)
+				transfers, atTill = append(transfers, more...), append(atTill, r)
 			}
 			if r.N == noDecision {
 				sold = append(sold, r)
@@ -172,6 +172,15 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	}
 	if err := ledger.Post(ctx, tx, transfers); err != nil {
 		return nil, err
+	}
+	for _, r := range atTill { // one that was declined leaves more in the payment
+		taken, err := tillWasTaken(ctx, tx, r.Journey)
+		if err == nil && taken {
+			err = c.settleTill(ctx, tx, r.Journey)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	for _, r := range sold {
 		if err := c.returnedOf(ctx, tx, r); err != nil {

@@ -72,6 +72,8 @@ type ReversalView struct {
 	Sale       citygate.UUID // whose price, or whose debt, the payment was of; zero: it was of fares
 	Owed       int64         // what riders owe again; the rest was not theirs when it was taken
 	Covered    int64         // of a sale: what nobody had used of it
+	Till       citygate.UUID // the payment at a till that it was; zero: it was none
+	Borne      int64         // of that: what it still held, which its payee or the tenant bears
 	Returned   int64
 	RecordedBy string
 	RecordedAt time.Time
@@ -103,7 +105,7 @@ func (l *lateFee) transfer(tenant citygate.TenantID, t ledger.Transfer, fee int6
 }
 
 // beyond is what was taken and is not owed by a rider.
-func (v *ReversalView) beyond() int64 { return v.Amount.Minor - v.Owed - v.Covered }
+func (v *ReversalView) beyond() int64 { return v.Amount.Minor - v.Owed - v.Covered - v.Borne }
 
 // transfers gives what an applied reversal does: the rider owes again what was taken;
 // what was more than the payment still held is claimed from the provider.
@@ -118,8 +120,11 @@ func (v *ReversalView) transfers(tenant citygate.TenantID) (out []ledger.Transfe
 		amount      int64
 	}
 	parts := []part{{ledger.RiderDebt(v.Account), codeReversal, v.Owed}, {ledger.Suspense(v.Contract), codeReversalMore, v.beyond()}}
-	if !v.Sale.IsZero() { // what of it is owed, and by whom, lines of the sale say
+	switch {
+	case !v.Sale.IsZero(): // what of it is owed, and by whom, lines of the sale say
 		parts = []part{{ledger.Prepaid(v.Sale), codeReversal, v.Amount.Minor}}
+	case !v.Till.IsZero(): // lines of the payment say who bears it (package till)
+		parts = nil
 	}
 	for _, part := range parts {
 		if part.amount != 0 {
@@ -143,6 +148,7 @@ type outcomeRow struct {
 	toRider    int64 // refunded, as the rider has paid or owes no more
 	toSuspense int64 // of what was not owed; of a lost one what is given up of it
 	toSale     int64 // to the sale that the payment was of
+	toTill     int64 // to the payment at a till; its lines book it
 	at         time.Time
 	date       citygate.Date
 	late       lateFee
@@ -159,7 +165,7 @@ func (o *outcomeRow) transfers(tenant citygate.TenantID) (out []ledger.Transfer)
 			out = append(out, ledger.NewTransfer(tenant, 0, t))
 		}
 	}
-	if o.Outcome == ReversalLost {
+	if o.Outcome == ReversalLost && o.of.Till.IsZero() {
 		add(ledger.WriteOff(contract), ledger.Suspense(contract), codeReversalLost, o.toSuspense)
 	} else {
 		add(receivable, ledger.RiderDebt(o.of.Account), codeReversalWon, o.toDebt)
@@ -374,16 +380,6 @@ func (c *Collector) waitingDue(ctx context.Context, tenant citygate.TenantID) er
 	return failed
 }
 
-// A held is one journey's part of what a payment, or a debt, still holds.
-type held struct {
-	operator citygate.TenantID
-	journey  citygate.UUID
-	n        int // the decision its evidence goes by
-	amount   int64
-	at       time.Time
-	date     citygate.Date
-}
-
 // applyReversal books a reversal whose payment has succeeded. Of the fares that the
 // payment still holds, that much moves to a debt of its own; what is taken beyond them
 // (they were refunded already) is nobody's debt and is claimed from the provider.
@@ -394,6 +390,13 @@ func (c *Collector) applyReversal(ctx context.Context, tx *pg.Tx, v *ReversalVie
 	}
 	if !sale.IsZero() {
 		return c.reverseSale(ctx, tx, v, sale)
+	}
+	payment, paid, err := tillOf(ctx, tx, v.Contract, v.Charge)
+	if err != nil || !payment.IsZero() && !paid {
+		return err // it waits
+	}
+	if !payment.IsZero() {
+		return c.reverseTill(ctx, tx, v, payment)
 	}
 	ch, released, err := lockPaid(ctx, tx, v.Contract, v.Charge)
 	if err != nil || ch == nil {
@@ -481,6 +484,9 @@ func (c *Collector) applyOutcomes(ctx context.Context, tx *pg.Tx, v *ReversalVie
 	}
 	if !v.Sale.IsZero() {
 		return c.concludeSale(ctx, tx, v, waiting)
+	}
+	if !v.Till.IsZero() {
+		return c.concludeTill(ctx, tx, v, waiting)
 	}
 	settings, err := c.Settings(ctx, tx.Tenant)
 	if err != nil {
@@ -576,28 +582,4 @@ func (c *Collector) giveBack(ctx context.Context, tx *pg.Tx, v *ReversalView, o 
 		}
 	}
 	return true, c.tellReversed(ctx, tx, ch.ID, v.Debt, released)
-}
-
-// divide divides an amount by what each holds, at most all of it.
-func divide(all []held, amount int64) ([]held, error) {
-	var total int64
-	weights, keys := make([]int64, len(all)), make([]string, len(all))
-	for i, h := range all {
-		weights[i], keys[i] = h.amount, h.journey.String()+"/"+h.operator.String()
-		total += h.amount
-	}
-	if total == 0 {
-		return nil, nil
-	}
-	amounts, err := citygate.Split(min(amount, total), weights, keys)
-	if err != nil {
-		return nil, err
-	}
-	var parts []held
-	for i, h := range all {
-		if h.amount = amounts[i]; h.amount > 0 {
-			parts = append(parts, h)
-		}
-	}
-	return parts, nil
 }

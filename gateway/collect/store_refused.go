@@ -14,7 +14,10 @@ import (
 )
 
 // ErrNotRefused says that there is nothing to try again.
-var ErrNotRefused = &citygate.Code{Name: "collect.refund_not_refused", Kind: citygate.Conflict, Title: "The provider did not decline this refund. Look at its state; only a declined one is tried again."}
+var (
+	ErrNotRefused = &citygate.Code{Name: "collect.refund_not_refused", Kind: citygate.Conflict, Title: "The provider did not decline this refund. Look at its state; only a declined one is tried again."}
+	ErrTakenBack  = &citygate.Code{Name: "collect.taken_back", Kind: citygate.Conflict, Title: "The provider took the payment back meanwhile, so the customer has that money. Refund what is left of it, if anything is."}
+)
 
 // A RefundView is a refund as people look at it: a correction below what was
 // collected. One that is declined is money that a rider is owed and the provider
@@ -67,10 +70,12 @@ func Refunds(ctx context.Context, tx *pg.Tx, state string, after citygate.UUID, 
 // from now on.
 func RetryRefund(ctx context.Context, tx *pg.Tx, actor string, id citygate.UUID) (citygate.UUID, error) {
 	var state, charge string
-	var ordinal, attempt int
+	var ordinal, attempt, n int
+	var amount int64
+	var of citygate.UUID
 	err := tx.QueryRow(ctx, `
-		SELECT r.state, r.ordinal, r.attempt, c.our_id FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
-		WHERE r.tenant_id = $1 AND r.refund_id = $2 FOR UPDATE OF r`, tx.Tenant, id).Scan(&state, &ordinal, &attempt, &charge)
+		SELECT r.state, r.ordinal, r.attempt, c.our_id, r.n, r.amount, r.charge_id FROM refunds r JOIN charges c ON c.tenant_id = $1 AND c.charge_id = r.charge_id
+		WHERE r.tenant_id = $1 AND r.refund_id = $2 FOR UPDATE OF r`, tx.Tenant, id).Scan(&state, &ordinal, &attempt, &charge, &n, &amount, (*[16]byte)(&of))
 	if pg.IsNoRows(err) {
 		return citygate.UUID{}, ErrNotRefused.Because(nil, "no refund %s", id)
 	}
@@ -79,6 +84,11 @@ func RetryRefund(ctx context.Context, tx *pg.Tx, actor string, id citygate.UUID)
 	}
 	if state != string(adapters.Declined) {
 		return citygate.UUID{}, ErrNotRefused.Explain("refund %s is %s", id, state)
+	}
+	if n < noDecision {
+		if err := tillHolds(ctx, tx, of, amount); err != nil {
+			return citygate.UUID{}, err
+		}
 	}
 	our := ourID(tx.Tenant, "refund", charge, strconv.Itoa(ordinal), strconv.Itoa(attempt+1))
 	again := ledger.DeriveID(tx.Now, "refund", tx.Tenant.String(), our)

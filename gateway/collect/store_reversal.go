@@ -16,9 +16,8 @@ import (
 func chargeable(ctx context.Context, tx *pg.Tx, r *Reversal) error {
 	var amount int64
 	var currency citygate.Currency
-	var kind string
-	err := tx.QueryRow(ctx, `SELECT amount, currency, kind FROM charges WHERE tenant_id = $1 AND our_id = $2 AND contract = $3`,
-		tx.Tenant, r.Charge, r.Contract).Scan(&amount, &currency, &kind)
+	err := tx.QueryRow(ctx, `SELECT amount, currency FROM charges WHERE tenant_id = $1 AND our_id = $2 AND contract = $3`,
+		tx.Tenant, r.Charge, r.Contract).Scan(&amount, &currency)
 	switch {
 	case pg.IsNoRows(err):
 		return ErrNoCharge.Explain("contract %q, payment %q", r.Contract, r.Charge)
@@ -26,8 +25,6 @@ func chargeable(ctx context.Context, tx *pg.Tx, r *Reversal) error {
 		return err
 	case currency != r.Amount.Currency || r.Amount.Minor > amount:
 		return ErrReversal.Explain("amount: the payment is of %d %s", amount, currency)
-	case kind == kindTill:
-		return ErrReversal.Explain("payment: it was made at a till, and what its provider takes back is an exception of its bill")
 	}
 	return nil
 }
@@ -37,28 +34,28 @@ func insertReversal(ctx context.Context, tx *pg.Tx, actor string, r *Reversal) (
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO reversals (tenant_id, reversal_id, contract, reference, charge_our_id, amount, fee, currency, state, reason, source, recorded_by, recorded_at, fee_unsaid)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10, $11, $12, $13)
-		ON CONFLICT (tenant_id, contract, reference) DO NOTHING`,
+		ON CONFLICT DO NOTHING`, // told at the same instant, the id is the same too
 		tx.Tenant, id, r.Contract, r.Reference, r.Charge, r.Amount.Minor, r.Fee, string(r.Amount.Currency), r.Reason, r.Source, actor, tx.Now, r.FeeUnsaid)
 	return tag.RowsAffected() == 1, err
 }
 
 const reversalColumns = `r.reversal_id, r.contract, r.reference, r.charge_our_id, r.amount, r.fee, r.currency, r.state, r.reason, r.source, r.recorded_by,
 	r.recorded_at, r.applied_at, r.closed_at, r.charge_id, r.account_id, r.debt_id, r.sale_id, r.owed, r.covered, r.returned, r.business_date, r.fee_unsaid, r.fee_at, r.fee_on,
-	EXISTS (SELECT FROM reversal_outcomes w WHERE w.tenant_id = $1 AND w.reversal_id = r.reversal_id AND w.applied_at IS NULL)`
+	r.till_payment_id, r.borne, EXISTS (SELECT FROM reversal_outcomes w WHERE w.tenant_id = $1 AND w.reversal_id = r.reversal_id AND w.applied_at IS NULL)`
 
 func scanReversal(row pgx.CollectableRow) (v ReversalView, err error) {
 	var applied, closed, feeAt *time.Time
-	var charge, account, debt, sale *citygate.UUID
+	var charge, account, debt, sale, till *citygate.UUID
 	var date, feeOn *citygate.Date
 	err = row.Scan(&v.ID, &v.Contract, &v.Reference, &v.Charge, &v.Amount.Minor, &v.Fee, &v.Amount.Currency, &v.State, &v.Reason, &v.Source, &v.RecordedBy,
-		&v.RecordedAt, &applied, &closed, &charge, &account, &debt, &sale, &v.Owed, &v.Covered, &v.Returned, &date, &v.FeeUnsaid, &feeAt, &feeOn, &v.Pending)
+		&v.RecordedAt, &applied, &closed, &charge, &account, &debt, &sale, &v.Owed, &v.Covered, &v.Returned, &date, &v.FeeUnsaid, &feeAt, &feeOn, &till, &v.Borne, &v.Pending)
 	v.RecordedAt = v.RecordedAt.UTC()
 	for to, from := range map[*time.Time]*time.Time{&v.AppliedAt: applied, &v.ClosedAt: closed} {
 		if from != nil {
 			*to = from.UTC()
 		}
 	}
-	for to, from := range map[*citygate.UUID]*citygate.UUID{&v.charge: charge, &v.Account: account, &v.Debt: debt, &v.Sale: sale} {
+	for to, from := range map[*citygate.UUID]*citygate.UUID{&v.charge: charge, &v.Account: account, &v.Debt: debt, &v.Sale: sale, &v.Till: till} {
 		if from != nil {
 			*to = *from
 		}
@@ -299,25 +296,26 @@ func refundReturned(ctx context.Context, tx *pg.Tx, v *ReversalView, ch *charge,
 }
 
 func storeApplied(ctx context.Context, tx *pg.Tx, v *ReversalView) error {
-	var debt, sale *citygate.UUID
-	if !v.Debt.IsZero() {
-		debt = &v.Debt
-	}
-	if !v.Sale.IsZero() {
-		sale = &v.Sale
+	orNull := func(id *citygate.UUID) *citygate.UUID {
+		if id.IsZero() {
+			return nil
+		}
+		return id
 	}
 	_, err := tx.Exec(ctx, `
-		UPDATE reversals SET state = $3, charge_id = $4, account_id = $5, debt_id = $6, owed = $7, applied_at = $8, business_date = $9, sale_id = $10, covered = $11
-		WHERE tenant_id = $1 AND reversal_id = $2`, tx.Tenant, v.ID, v.State, v.charge, v.Account, debt, v.Owed, v.AppliedAt, v.date, sale, v.Covered)
+		UPDATE reversals SET state = $3, charge_id = $4, account_id = $5, debt_id = $6, owed = $7, applied_at = $8, business_date = $9, sale_id = $10, covered = $11,
+		       till_payment_id = $12, borne = $13
+		WHERE tenant_id = $1 AND reversal_id = $2`, tx.Tenant, v.ID, v.State, v.charge, v.Account, orNull(&v.Debt), v.Owed, v.AppliedAt, v.date, orNull(&v.Sale), v.Covered,
+		orNull(&v.Till), v.Borne)
 	return err
 }
 
-const outcomeColumns = `o.reversal_id, o.reference, o.outcome_id, o.outcome, o.amount, o.fee, o.to_debt, o.to_rider, o.to_suspense, o.to_sale, o.reason, o.source, o.applied_at, o.business_date, o.fee_unsaid, o.fee_at, o.fee_on`
+const outcomeColumns = `o.reversal_id, o.reference, o.outcome_id, o.outcome, o.amount, o.fee, o.to_debt, o.to_rider, o.to_suspense, o.to_sale, o.to_till, o.reason, o.source, o.applied_at, o.business_date, o.fee_unsaid, o.fee_at, o.fee_on`
 
 func scanOutcome(row pgx.CollectableRow) (o outcomeRow, err error) {
 	var at, feeAt *time.Time
 	var date, feeOn *citygate.Date
-	err = row.Scan(&o.Reversal, &o.Reference, &o.id, &o.Outcome, &o.Amount, &o.Fee, &o.toDebt, &o.toRider, &o.toSuspense, &o.toSale, &o.Reason, &o.Source, &at, &date, &o.FeeUnsaid, &feeAt, &feeOn)
+	err = row.Scan(&o.Reversal, &o.Reference, &o.id, &o.Outcome, &o.Amount, &o.Fee, &o.toDebt, &o.toRider, &o.toSuspense, &o.toSale, &o.toTill, &o.Reason, &o.Source, &at, &date, &o.FeeUnsaid, &feeAt, &feeOn)
 	if at != nil {
 		o.at = at.UTC()
 	}
@@ -371,8 +369,8 @@ func outcomesDue(ctx context.Context, tx *pg.Tx, reversal citygate.UUID) ([]outc
 
 func storeConcluded(ctx context.Context, tx *pg.Tx, v *ReversalView, o *outcomeRow) error {
 	if _, err := tx.Exec(ctx, `
-		UPDATE reversal_outcomes SET to_debt = $4, to_rider = $5, to_suspense = $6, applied_at = $7, business_date = $8, to_sale = $9
-		WHERE tenant_id = $1 AND reversal_id = $2 AND reference = $3`, tx.Tenant, v.ID, o.Reference, o.toDebt, o.toRider, o.toSuspense, o.at, o.date, o.toSale); err != nil {
+		UPDATE reversal_outcomes SET to_debt = $4, to_rider = $5, to_suspense = $6, applied_at = $7, business_date = $8, to_sale = $9, to_till = $10
+		WHERE tenant_id = $1 AND reversal_id = $2 AND reference = $3`, tx.Tenant, v.ID, o.Reference, o.toDebt, o.toRider, o.toSuspense, o.at, o.date, o.toSale, o.toTill); err != nil {
 		return err
 	}
 	var closed *time.Time

@@ -37,6 +37,8 @@ type Tills interface {
 	Heard(ctx context.Context, tx *pg.Tx, heard []TillHeard) ([]ledger.Transfer, error)
 	// Returned tells that money went back, or finally will not.
 	Returned(ctx context.Context, tx *pg.Tx, back TillReturn) ([]ledger.Transfer, error)
+	// Taken tells how much of a payment was taken back by now. Telling again changes nothing.
+	Taken(ctx context.Context, tx *pg.Tx, taken TillTaken) ([]ledger.Transfer, error)
 	// Cleared tells of payments that reconciliation lets go. Telling again changes nothing.
 	Cleared(ctx context.Context, tx *pg.Tx, payments []citygate.UUID) ([]ledger.Transfer, error)
 }

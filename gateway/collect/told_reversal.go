@@ -28,7 +28,15 @@ func (c *Collector) sayFee(ctx context.Context, tx *pg.Tx, actor string, v *Reve
 	if err := auditFee(ctx, tx, actor, v.ID, v.Reference, fee); err != nil || late.at.IsZero() {
 		return err
 	}
-	return ledger.Post(ctx, tx, v.feeTransfers(tx.Tenant))
+	return c.feeSaid(ctx, tx, v, v.feeTransfers(tx.Tenant))
+}
+
+// feeSaid books a fee that was said late. Whose payment at a till it is of bears it.
+func (c *Collector) feeSaid(ctx context.Context, tx *pg.Tx, v *ReversalView, transfers []ledger.Transfer) error {
+	if err := ledger.Post(ctx, tx, transfers); err != nil || v.Till.IsZero() {
+		return err
+	}
+	return c.settleTill(ctx, tx, v.Till)
 }
 
 // sayOutcomeFee is sayFee of an outcome.
@@ -45,7 +53,7 @@ func (c *Collector) sayOutcomeFee(ctx context.Context, tx *pg.Tx, actor string, 
 	if err := auditFee(ctx, tx, actor, o.Reversal, o.Reference, fee); err != nil || late.at.IsZero() {
 		return err
 	}
-	return ledger.Post(ctx, tx, o.feeTransfers(tx.Tenant))
+	return c.feeSaid(ctx, tx, &o.of, o.feeTransfers(tx.Tenant))
 }
 
 func auditFee(ctx context.Context, tx *pg.Tx, actor string, reversal citygate.UUID, reference string, fee int64) error {

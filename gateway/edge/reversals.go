@@ -20,6 +20,8 @@ type Reversal struct {
 	FeeUnsaid  bool           `json:"fee_unsaid,omitempty" doc:"nobody has said that yet: the bill's row will"`
 	Owed       citygate.Money `json:"owed" doc:"what its rider owes again by it; what is neither owed nor covered was not the rider's any more and is claimed from the provider"`
 	Covered    citygate.Money `json:"covered" doc:"of a product: what nobody had used of it, which ended with it and is owed by nobody"`
+	Till       string         `json:"till_payment,omitempty" doc:"the payment at a till that it was; absent: it was none"`
+	Borne      citygate.Money `json:"borne" doc:"of a payment at a till: what it still held, which its payee or the tenant bears; the payment says who"`
 	Sale       string         `json:"sale,omitempty" doc:"the sale whose price, or whose debt, the payment was of; absent: it was of fares"`
 	Returned   citygate.Money `json:"returned" doc:"what came back of it"`
 	Debt       string         `json:"debt,omitempty" doc:"the debt it opened"`

@@ -53,6 +53,8 @@ type TillPayment struct {
 	ClearedAt    *time.Time     `json:"cleared_at,omitempty" doc:"when its bill had it; the next window pays it out"`
 	Refunded     citygate.Money `json:"refunded" doc:"what goes back, or went back"`
 	Returned     citygate.Money `json:"returned" doc:"of it what certainly did"`
+	Taken        citygate.Money `json:"taken" doc:"what its provider took back and has not returned: a chargeback; the tenant's reversals say more"`
+	TakenBearer  string         `json:"taken_bearer,omitempty" enum:"payee,tenant" doc:"who bears that, by the tenant's risk terms when it was first taken"`
 	Refunds      []TillRefund   `json:"refunds,omitempty" doc:"left out of lists"`
 }
 

@@ -82,6 +82,8 @@ type Contract struct {
 	Unblock   Unblock  `json:"unblock,omitempty"`              // "" = OnPayment
 	BlockMin  int      `json:"block_within_minutes,omitempty"` // what the scheme asks; published for people
 	Reversed  Reversed `json:"on_reversal,omitempty"`          // "" = ReversedBlocks
+
+	TillReversed TillBearer `json:"till_reversal,omitempty"` // "" = PayeeBears
 }
 
 // A Window bounds what is gathered into one charge. Zero is no bound.
@@ -125,6 +127,24 @@ const (
 	ReversedBlocks Reversed = "block" // he is denied until it is paid
 	ReversedOwed   Reversed = "owe"   // he owes it, and rides
 )
+
+// A TillBearer says who bears a payment at a till that the bank took back.
+type TillBearer string
+
+// The bearers.
+const (
+	PayeeBears  TillBearer = "payee" // who earned it, whose till it was
+	TenantBears TillBearer = "tenant"
+)
+
+// TillBearer gives who bears what is taken back of payments at tills, also without terms
+// of the contract.
+func (c *Contract) TillBearer() TillBearer {
+	if c == nil {
+		return PayeeBears
+	}
+	return cmp.Or(c.TillReversed, PayeeBears)
+}
 
 // Late says who bears records that arrive so many days after their event.
 type Late struct {
@@ -194,6 +214,8 @@ func (t *Terms) check() error {
 			return fmt.Errorf("contract %s: no unblock %q", c.Name, c.Unblock)
 		case !slices.Contains([]Reversed{"", ReversedBlocks, ReversedOwed}, c.Reversed):
 			return fmt.Errorf("contract %s: on_reversal is block or owe, not %q", c.Name, c.Reversed)
+		case !slices.Contains([]TillBearer{"", PayeeBears, TenantBears}, c.TillReversed):
+			return fmt.Errorf("contract %s: till_reversal is payee or tenant, not %q", c.Name, c.TillReversed)
 		}
 		for _, s := range c.Recovery {
 			if s != ByTap && s != ByRider {

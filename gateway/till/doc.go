@@ -55,12 +55,22 @@
 // row that names the payment, at the same amount, is taken to be that. [Source] derives
 // all of it again.
 //
+// # Taken back by the customer's bank
+//
+// A chargeback is recorded once, by whoever tells of it first (collect.Reverse), whatever
+// state the payment is in. What the payment still held then is borne by its payee with the
+// provider's fee, or by the tenant if the risk terms of the contract say so
+// ("till_reversal":"tenant"); which of them is decided when something of the payment is
+// taken back for the first time. What was taken beyond that the customer had already, by a
+// refund, and it is claimed from the provider (suspense). All of it follows from what was
+// taken, came back and was refunded, and is brought in line whenever one of these changes
+// ([Desk.Taken]): the order in which they become known makes no difference. What was taken
+// cannot be refunded as well, and money that is won of a payment which was being taken back
+// goes to the customer.
+//
 // # Limits
 //
-// A chargeback of such a payment is not recorded as a reversal of a ride is: the bill's row
-// is an exception (refund_unexpected), which holds the payment back while it is not
-// cleared; what was paid out is between the tenant and its payee. Payments at tills are in
-// the currency of the tenant's books. A refund that the provider declines of a payment that
+// Payments at tills are in the currency of the tenant's books. A refund that the provider declines of a payment that
 // is being taken back leaves it reversing until somebody has it tried again
 // (collect.RetryRefund).
 package till

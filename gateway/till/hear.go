@@ -102,7 +102,7 @@ func (d *Desk) Returned(ctx context.Context, tx *pg.Tx, back collect.TillReturn)
 	p.Returned += back.Amount
 	switch {
 	case p.State == Reversing:
-		p.State, p.EndedAt, p.NextAt = Closed, tx.Now.UTC().Truncate(time.Microsecond), time.Time{}
+		p.closeIfGone(tx.Now)
 	case p.State == Paid && p.Returned == p.Amount.Minor:
 		p.State = Refunded
 	}

@@ -247,7 +247,8 @@ func (s *step) end(ctx context.Context, res driver.Result) error {
 func (s *step) giveBack(ctx context.Context, res driver.Result) error {
 	return s.d.DB.InTenant(context.WithoutCancel(ctx), s.tenant, func(tx *pg.Tx) error {
 		p, err := lock(ctx, tx, s.p.ID)
-		if err != nil || p.State != Reversing || p.Refunded > 0 {
+		rest := p.left()
+		if err != nil || p.State != Reversing || rest == 0 {
 			return err
 		}
 		settings, err := s.d.Settings(ctx, s.tenant)
@@ -257,19 +258,19 @@ func (s *step) giveBack(ctx context.Context, res driver.Result) error {
 		today := settings.Calendar.BusinessDate(tx.Now)
 		switch {
 		case p.gone(res) || p.ReversalSaid == driver.ReversalGiven:
-			return s.returned(ctx, tx, &p, today)
+			return s.returned(ctx, tx, &p, rest, today)
 		case p.Reversals == 0 || p.ReversalSaid == driver.ReversalRefused || tx.Now.Sub(p.ReversedAt) >= s.about.QuietTime:
-			ordinal, err := collect.RefundTill(ctx, tx, p.ID, p.Amount.Minor, today)
+			ordinal, err := collect.RefundTill(ctx, tx, p.ID, rest, today)
 			if err != nil {
 				return err
 			}
-			if err := insertRefund(ctx, tx, &refund{payment: p.ID, ordinal: ordinal, kind: kindLate, amount: p.Amount.Minor, reason: "paid although it was taken back", by: system}); err != nil {
+			if err := insertRefund(ctx, tx, &refund{payment: p.ID, ordinal: ordinal, kind: kindLate, amount: rest, reason: "paid although it was taken back", by: system}); err != nil {
 				return err
 			}
-			if err := setRefunded(ctx, tx, p.ID, p.Amount.Minor); err != nil {
+			if err := setRefunded(ctx, tx, p.ID, p.Refunded+rest); err != nil {
 				return err
 			}
-			if err := tx.Audit(ctx, pg.AuditEntry{Actor: system, Verb: "till.refund", Object: p.ID.Text(Prefix), After: map[string]any{"amount": p.Amount.Minor, "late": true}}); err != nil {
+			if err := tx.Audit(ctx, pg.AuditEntry{Actor: system, Verb: "till.refund", Object: p.ID.Text(Prefix), After: map[string]any{"amount": rest, "late": true}}); err != nil {
 				return err
 			}
 			return tx.Enqueue(ctx, s.d.Wake(s.tenant))
@@ -278,19 +279,19 @@ func (s *step) giveBack(ctx context.Context, res driver.Result) error {
 	})
 }
 
-// returned books that the reversal gave the money back.
-func (s *step) returned(ctx context.Context, tx *pg.Tx, p *Payment, today citygate.Date) error {
-	ordinal, err := s.d.Collector.TillReturned(ctx, tx, p.ID, p.Amount.Minor, today)
+// returned books that the reversal gave the rest of the money back.
+func (s *step) returned(ctx context.Context, tx *pg.Tx, p *Payment, rest int64, today citygate.Date) error {
+	ordinal, err := s.d.Collector.TillReturned(ctx, tx, p.ID, rest, today)
 	if err != nil {
 		return err
 	}
-	if err := insertRefund(ctx, tx, &refund{payment: p.ID, ordinal: ordinal, kind: kindReversal, amount: p.Amount.Minor, reason: "reversed", by: system}); err != nil {
+	if err := insertRefund(ctx, tx, &refund{payment: p.ID, ordinal: ordinal, kind: kindReversal, amount: rest, reason: "reversed", by: system}); err != nil {
 		return err
 	}
-	if err := setRefunded(ctx, tx, p.ID, p.Amount.Minor); err != nil {
+	if err := setRefunded(ctx, tx, p.ID, p.Refunded+rest); err != nil {
 		return err
 	}
-	transfers, err := s.d.Returned(ctx, tx, collect.TillReturn{Payment: p.ID, Ordinal: ordinal, Amount: p.Amount.Minor, Date: today, Succeeded: true})
+	transfers, err := s.d.Returned(ctx, tx, collect.TillReturn{Payment: p.ID, Ordinal: ordinal, Amount: rest, Date: today, Succeeded: true})
 	if err != nil {
 		return err
 	}

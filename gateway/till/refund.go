@@ -81,8 +81,8 @@ func (d *Desk) Refund(ctx context.Context, actor string, tenant citygate.TenantI
 			return err
 		}
 		amount := g.Amount
-		if left := p.Amount.Minor - p.Refunded; amount == 0 {
-			amount = left
+		if amount == 0 {
+			amount = p.left()
 		}
 		if err := limits.allow(&p, amount, tx.Now); err != nil {
 			return err
@@ -163,12 +163,12 @@ const refundsMost = 50
 
 // allow refuses a refund that payment or provider does not allow.
 func (l refundLimits) allow(p *Payment, amount int64, now time.Time) error {
-	left := p.Amount.Minor - p.Refunded
+	left := p.left()
 	switch {
 	case p.State != Paid:
 		return ErrRefund.Explain("payment %s is %s", p.ID.Text(Prefix), p.State)
 	case amount > left || left == 0:
-		return ErrRefund.Explain("%d of it are left", left)
+		return ErrRefund.Explain("%d of it are left, after %d that go back and %d that the provider took back", left, p.Refunded, p.Taken)
 	case !l.able:
 		return ErrRefund.Explain("the provider of contract %s has no refunds", p.Contract)
 	case l.within > 0 && now.Sub(p.PaidAt) > l.within:

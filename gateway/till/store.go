@@ -12,14 +12,15 @@ import (
 )
 
 const columns = `payment_id, order_key, amount, currency, subject, contract, named, till, payee, state, reason, our_id, business_date, asked_by, asked_at,
-	wait_until, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, coalesce(cleared, 0)`
+	wait_until, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, coalesce(cleared, 0),
+	taken, taken_bearer`
 
 func scan(row pgx.CollectableRow) (p Payment, err error) {
 	var next, reversed, paid, ended, cleared *time.Time
 	var on *citygate.Date
 	if err := row.Scan((*[16]byte)(&p.ID), &p.Order, &p.Amount.Minor, &p.Amount.Currency, &p.Subject, &p.Contract, &p.Named, &p.Till, &p.Payee, &p.State, &p.Reason,
 		&p.OurID, &p.BusinessDate, &p.AskedBy, &p.AskedAt, &p.WaitUntil, &next, &p.ReversingFor, &p.Reversals, &reversed, &p.ReversalSaid, &paid, &ended,
-		&p.Refunded, &p.Returned, &cleared, &on, &p.Cleared); err != nil {
+		&p.Refunded, &p.Returned, &cleared, &on, &p.Cleared, &p.Taken, &p.TakenBearer); err != nil {
 		return p, err
 	}
 	p.AskedAt, p.WaitUntil = p.AskedAt.UTC(), p.WaitUntil.UTC()
@@ -105,9 +106,9 @@ func store(ctx context.Context, tx *pg.Tx, p *Payment) error {
 	}
 	_, err := tx.Exec(ctx, `
 		UPDATE till_payments SET state = $3, reason = $4, next_at = $5, paid_at = $6, ended_at = $7, returned = $8, cleared_at = $9, cleared_on = $10, cleared = $11,
-		       reversing_for = $12
+		       reversing_for = $12, taken = $13, taken_bearer = $14
 		WHERE tenant_id = $1 AND payment_id = $2`,
-		int64(tx.Tenant), p.ID, p.State, p.Reason, orNull(p.NextAt), orNull(p.PaidAt), orNull(p.EndedAt), p.Returned, orNull(p.ClearedAt), on, cleared, p.ReversingFor)
+		int64(tx.Tenant), p.ID, p.State, p.Reason, orNull(p.NextAt), orNull(p.PaidAt), orNull(p.EndedAt), p.Returned, orNull(p.ClearedAt), on, cleared, p.ReversingFor, p.Taken, string(p.TakenBearer))
 	return err
 }
 
@@ -209,10 +210,11 @@ func countRefunds(ctx context.Context, tx *pg.Tx, payment citygate.UUID) (n int,
 }
 
 // uncleared gives what of a payment that succeeded is not the payee's yet: its amount
-// less the fee and what went back.
+// less the fee, what went back and what was taken back at his cost.
 func uncleared(ctx context.Context, tx *pg.Tx, payment citygate.UUID) (left int64, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT c.amount - c.fee - coalesce((SELECT sum(amount) FROM till_refunds WHERE tenant_id = $1 AND payment_id = $2 AND uncleared), 0)::bigint
+		       - coalesce((SELECT sum(amount) FROM till_taking_lines WHERE tenant_id = $1 AND payment_id = $2 AND on_payee = 'uncleared'), 0)::bigint
 		FROM charges c WHERE c.tenant_id = $1 AND c.charge_id = $2`, int64(tx.Tenant), payment).Scan(&left)
 	return left, err
 }

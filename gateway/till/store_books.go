@@ -61,16 +61,20 @@ func (Source) Derive(ctx context.Context, tx *pg.Tx, yield func(ledger.Transfer)
 	var date citygate.Date
 	_, err = pgx.ForEachRow(rows, []any{&p.OurID, &p.Contract, &p.Payee, &p.Amount.Currency, &r.ordinal, &r.amount, &r.uncleared, &at, &date},
 		func() error { return all(p.returned(tx.Tenant, &r, at, date)) })
-	return err
+	if err != nil {
+		return err
+	}
+	return deriveTakings(ctx, tx, all)
 }
 
 // Explained gives what may stand on the accounts of payments that no bill has shown:
 // those of held, from the rows of payments and refunds and not from the books.
 func Explained(ctx context.Context, tx *pg.Tx, held []citygate.UUID) ([]ledger.Explained, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT p.payee, p.currency, -sum(c.amount - c.fee - coalesce(b.back, 0))::bigint
+		SELECT p.payee, p.currency, -sum(c.amount - c.fee - coalesce(b.back, 0) - coalesce(l.borne, 0))::bigint
 		FROM till_payments p JOIN charges c ON c.tenant_id = $1 AND c.charge_id = p.payment_id AND c.state = 'succeeded'
 		LEFT JOIN LATERAL (SELECT sum(r.amount) AS back FROM refunds r WHERE r.tenant_id = $1 AND r.charge_id = p.payment_id AND r.state = 'succeeded') AS b ON true
+		LEFT JOIN LATERAL (SELECT sum(amount) AS borne FROM till_taking_lines WHERE tenant_id = $1 AND payment_id = p.payment_id AND on_payee <> '') AS l ON true
 		WHERE p.tenant_id = $1 AND p.cleared_at IS NULL AND p.payment_id = ANY($2::uuid[]) GROUP BY p.payee, p.currency`, int64(tx.Tenant), held)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/cashlesscity/citygate/adapters"
 	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/collect"
+	"github.com/cashlesscity/citygate/gateway/risk"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
@@ -132,10 +133,15 @@ type Payment struct {
 	EndedAt      time.Time // of a declined or closed one
 	Refunded     int64     // asked to go back
 	Returned     int64     // of it what certainly did
+	Taken        int64     // what its provider took back and has not returned
+	TakenBearer  risk.TillBearer
 	ClearedAt    time.Time // zero = no bill has it yet
 	ClearedOn    citygate.Date
 	Cleared      int64
 }
+
+// left is what is left of p that can be given back.
+func (p *Payment) left() int64 { return max(0, p.Amount.Minor-p.Refunded-p.Taken) }
 
 // open reports whether what became of p is not certain.
 func (p *Payment) open() bool { return p.State == Asked || p.State == Paying || p.State == Reversing }
