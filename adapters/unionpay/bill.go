@@ -21,10 +21,9 @@ import (
 )
 
 const (
-	dayEnds     = 23 * time.Hour // in Beijing
-	codeNoFile  = "98"
-	rowSize     = 607
-	zipFileMark = "ZM_"
+	dayEnds    = 23 * time.Hour // in Beijing
+	codeNoFile = "98"
+	tradesMark = "ZM_"
 )
 
 // widths are the bytes of the columns of a ZM file, one space between two.
@@ -34,6 +33,7 @@ var widths = []int{
 
 // Columns that are read, from 0.
 const (
+	colTrace    = 3  // n6
 	colTime     = 4  // MMDDhhmmss
 	colAmount   = 6  // n12
 	colQueryID  = 9  // of this row
@@ -50,30 +50,45 @@ func (p *Provider) BillDay(at time.Time) citygate.Date {
 	return citygate.DateOf(at.In(beijing).Add(24*time.Hour - dayEnds))
 }
 
-// FetchBill implements [driver.Biller]: the settlement file, a zip.
+// FetchBill implements [driver.Biller]: the settlement file, a zip. Disputes name the
+// payments they are of by rows of other days' files; those are fetched as well and put
+// beside it ([Provider.withOrigins]).
 func (p *Provider) FetchBill(ctx context.Context, day citygate.Date) (driver.Bill, error) {
-	now := p.config.Clock()
-	if day.Compare(p.BillDay(now)) >= 0 {
+	if day.Compare(p.BillDay(p.config.Clock())) >= 0 {
 		return driver.Bill{}, fmt.Errorf("%w: %s is not over", driver.ErrBillNotReady, day)
 	}
-	m := p.common("76", "01")
-	m["orderId"], m["txnTime"] = "file"+day.Time().Format("20060102"), stamp(now)
+	name, body, err := p.file(ctx, day)
+	if err == nil {
+		body, err = p.withOrigins(ctx, day, body)
+	}
+	if err != nil {
+		return driver.Bill{}, err
+	}
+	return driver.Bill{Day: day, Name: name, Body: body, Currency: cny}, nil
+}
+
+// file asks for the settlement file of a day, by 76/01.
+func (p *Provider) file(ctx context.Context, day citygate.Date) (name string, zipped []byte, err error) {
+	m := p.common(typeFile, subFile)
+	m["orderId"], m["txnTime"] = fileID(day.Time()), stamp(p.config.Clock())
 	m["settleDate"], m["fileType"] = day.Time().Format("0102"), "00"
 	out, err := p.call(ctx, p.config.Files, m, wire.BillLimit)
 	switch {
 	case err != nil:
-		return driver.Bill{}, err
+		return "", nil, err
 	case out["respCode"] == codeNoFile:
-		return driver.Bill{}, fmt.Errorf("%w: %s", driver.ErrBillNotReady, day)
+		return "", nil, fmt.Errorf("%w: %s", driver.ErrBillNotReady, day)
 	case out["respCode"] != codeOK:
-		return driver.Bill{}, fmt.Errorf("unionpay: file of %s: %s", day, clip(out["respCode"]))
+		return "", nil, fmt.Errorf("unionpay: file of %s: %s", day, clip(out["respCode"]))
 	}
-	body, err := inflate(out["fileContent"])
-	if err != nil {
-		return driver.Bill{}, fmt.Errorf("unionpay: file of %s: %w", day, err)
+	if zipped, err = inflate(out["fileContent"]); err != nil {
+		return "", nil, fmt.Errorf("unionpay: file of %s: %w", day, err)
 	}
-	return driver.Bill{Day: day, Name: path.Base(clip(out["fileName"])), Body: body, Currency: cny}, nil
+	return path.Base(clip(out["fileName"])), zipped, nil
 }
+
+// fileID names the question for a day's file.
+func fileID(day time.Time) string { return "file" + day.Format("20060102") }
 
 func inflate(text string) ([]byte, error) {
 	packed, err := base64.StdEncoding.DecodeString(text)
@@ -105,40 +120,93 @@ func (p *Provider) ParseBill(bill driver.Bill) ([]driver.BillLine, error) {
 	return driver.BillLines(p.ReadBill, bill)
 }
 
-// ReadBill implements [driver.BillReader]. Rows are cut by bytes, so that names in
-// GBK do not move what stands behind them. The file declares no totals; each row
-// must agree with itself, and be of this merchant and this day.
+// ReadBill implements [driver.BillReader]: the rows of payments (ZM), and behind them
+// those of disputes (ZME), whose lines are counted on. Rows are cut by bytes, so that
+// names in GBK do not move what stands behind them. The files declare no totals; each
+// row must agree with itself and be of this merchant, and payments of this day.
 func (p *Provider) ReadBill(bill driver.Bill, visit func(driver.BillLine) error) error {
 	if bill.Currency != cny {
 		return fmt.Errorf("%w: a unionpay file is in %s, not %s", driver.ErrCurrencyUnsupported, cny, bill.Currency)
 	}
-	archive, err := zip.NewReader(bytes.NewReader(bill.Body), int64(len(bill.Body)))
+	a, err := unpack(bill.Body)
 	if err != nil {
-		return errors.New("unionpay: the file is not a zip")
+		return err
 	}
-	var file *zip.File
-	for _, f := range archive.File {
-		if !strings.Contains(f.Name, zipFileMark) {
-			continue
-		}
-		if file != nil {
-			return errors.New("unionpay: two settlement files in one")
-		}
-		file = f
-	}
-	if file == nil {
+	if a.trades == nil {
 		return errors.New("unionpay: no settlement file in the zip")
 	}
-	r, err := file.Open()
+	disputes, err := p.disputes(a.disputes, bill.Day)
+	if err != nil {
+		return err
+	}
+	named, err := originsOf(a, disputes)
+	if err != nil {
+		return err
+	}
+	last := 0
+	err = each(a.trades, func(no int, raw []byte) error {
+		last = no
+		line, err := p.row(raw, bill.Day)
+		if err != nil {
+			return err
+		}
+		line.Line = no
+		named.trade(raw)
+		return visit(line)
+	})
+	if err != nil {
+		return err
+	}
+	for i := range disputes {
+		line := p.disputed(&disputes[i], named)
+		line.Line += last
+		if err := visit(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An archive is what a bill's zip holds. Other entries are not read: none is known to
+// have rows of a merchant's money.
+type archive struct {
+	trades, disputes *zip.File   // nil: there is none
+	origins          []*zip.File // of other days, put there by FetchBill
+}
+
+// unpack looks into a bill's zip.
+func unpack(body []byte) (*archive, error) {
+	r, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
+	if err != nil {
+		return nil, errors.New("unionpay: the file is not a zip")
+	}
+	a := &archive{}
+	for _, f := range r.File {
+		into := &a.trades
+		switch {
+		case strings.HasPrefix(f.Name, originsFolder):
+			a.origins = append(a.origins, f)
+			continue
+		case strings.Contains(f.Name, disputesMark):
+			into = &a.disputes
+		case !strings.Contains(f.Name, tradesMark):
+			continue
+		}
+		if *into != nil {
+			return nil, errors.New("unionpay: two settlement files in one")
+		}
+		*into = f
+	}
+	return a, nil
+}
+
+// each visits the rows of a file that is zipped, with their numbers from 1.
+func each(f *zip.File, visit func(no int, raw []byte) error) error {
+	r, err := f.Open()
 	if err != nil {
 		return errors.New("unionpay: the zip is damaged")
 	}
 	defer func() { _ = r.Close() }() // read to the end
-	return p.rows(r, bill.Day, visit)
-}
-
-// rows visits the rows of a file.
-func (p *Provider) rows(r io.Reader, day citygate.Date, visit func(driver.BillLine) error) error {
 	left := &io.LimitedReader{R: r, N: wire.UnfoldLimit + 1}
 	lines := bufio.NewScanner(left)
 	for no := 1; lines.Scan(); no++ {
@@ -146,13 +214,8 @@ func (p *Provider) rows(r io.Reader, day citygate.Date, visit func(driver.BillLi
 		if len(raw) == 0 {
 			continue
 		}
-		line, err := p.row(raw, day)
-		if err != nil {
-			return fmt.Errorf("unionpay: line %d: %w", no, err)
-		}
-		line.Line = no
-		if err := visit(line); err != nil {
-			return err
+		if err := visit(no, raw); err != nil {
+			return fmt.Errorf("unionpay: %s, line %d: %w", clip(path.Base(f.Name)), no, err)
 		}
 	}
 	switch {
@@ -165,9 +228,13 @@ func (p *Provider) rows(r io.Reader, day citygate.Date, visit func(driver.BillLi
 }
 
 // cells cuts a row; between two columns stands one space.
-func cells(raw []byte) ([]string, error) {
-	if len(raw) != rowSize {
-		return nil, fmt.Errorf("%d bytes, want %d", len(raw), rowSize)
+func cells(raw []byte, widths []int) ([]string, error) {
+	want := len(widths) - 1
+	for _, w := range widths {
+		want += w
+	}
+	if len(raw) != want {
+		return nil, fmt.Errorf("%d bytes, want %d", len(raw), want)
 	}
 	out := make([]string, len(widths))
 	at := 0
@@ -186,7 +253,7 @@ func cells(raw []byte) ([]string, error) {
 
 func (p *Provider) row(raw []byte, day citygate.Date) (driver.BillLine, error) {
 	var line driver.BillLine
-	c, err := cells(raw)
+	c, err := cells(raw, widths)
 	if err != nil {
 		return line, err
 	}

@@ -57,6 +57,11 @@ type Config struct {
 	Collect        Collect
 	TokenRequestor string // trId, for Token
 
+	// DisputeCodes are the transaction codes of a ZME file by which a payment is taken
+	// back from the merchant or comes to him again. Rows of others are listed. Default
+	// E23, E24 and E25.
+	DisputeCodes []string
+
 	HTTP  driver.Doer
 	Clock citygate.Clock
 
@@ -126,6 +131,14 @@ func New(c Config) (*Provider, error) {
 	}
 	if c.SignerName == "" {
 		c.SignerName = SignerName
+	}
+	if c.DisputeCodes == nil {
+		c.DisputeCodes = disputeCodes
+	}
+	for _, code := range c.DisputeCodes {
+		if len(code) != 3 || !alnum(code) {
+			return nil, ErrConfig.Explain("dispute_codes: %.16q: want 3 letters and digits", code)
+		}
 	}
 	c.Gateway, c.Files = strings.TrimSuffix(c.Gateway, "/"), strings.TrimSuffix(c.Files, "/")
 	c.PollEvery, c.QuietTime, c.Deadline = orDefault(c.PollEvery, pollDefault), orDefault(c.QuietTime, quietDefault), orDefault(c.Deadline, deadlineDefault)

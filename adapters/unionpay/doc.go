@@ -29,14 +29,28 @@
 //
 // The settlement file is rows of fixed width in GBK, cut by bytes. It has no
 // totals; the answer that carries it is signed, and each row must agree with
-// itself: what is settled is the amount less the fee. Its times have no year. The file of
-// errors and disputes that lies beside it (ZME) is not read: its widths are known and what
-// stands in its columns is not, so a payment that a bank took back by it is recorded by hand.
+// itself: what is settled is the amount less the fee. Its times have no year.
+//
+// Beside the payments (ZM) lie the errors and disputes (ZME). A row of those names what it
+// is of by trace number, time, amount and clearing day, never by our number, so that fetching
+// a bill fetches the files of those days as well and keeps the rows that are named, as they
+// came, in the folder origins/ of the bill's zip. A row of a dispute code of the contract is a
+// payment that was taken back (settled as a debit) or came again (a credit): a bank's
+// chargeback is a reversal in the books, under the row's code, time, trace number and
+// sender. Rows of other codes are refunds that nobody asked for, or payments that nobody
+// made, and stand as exceptions until somebody looked. A row whose payment no file says,
+// because UnionPay has that day's no more or the bill was imported by hand, stands under the first
+// 20 digits of the payment's queryId. A damaged row refuses the file.
 //
 // Assumptions: the txnSubType 06 of payment codes, the form of a payment by token
 // (bizType 000902, txnSubType 01, tokenPayData), the answer 98 for a file that
 // is not there yet, and that a txnTime of the past is taken for refunds are not
-// from published documents. Offline data authentication (ODA) at the gate is not
+// from published documents. Nor is the meaning of the ZME columns, beyond their widths
+// (read as public programs of merchants name them: code, trace, time, amount, those of the
+// transaction before and its clearing day, fee, settled amount, merchant); that its settled
+// amount is the amount less the fee as in a ZM row; the codes E23, E24 and E25, which the
+// contract can replace (dispute_codes); and that a queryId begins with the payment's
+// time and trace number, as two public examples have it. Offline data authentication (ODA) at the gate is not
 // public and not here. There is no outside verifier that this project could run;
 // adapters/interop has a second one, written from the same description.
 package unionpay

@@ -29,6 +29,7 @@ const (
 // An Answer is what the platform said to one call. It was proven.
 type Answer struct {
 	Fields   map[string]string
+	Lines    []driver.BillLine // of a settlement file, as the gateway reads it
 	Standing Standing
 	Why      string // why it is open or refused, in the platform's codes
 }
@@ -36,10 +37,15 @@ type Answer struct {
 // calls are the calls by name: their txnType, txnSubType and address.
 var calls = map[string]struct{ kind, sub, path string }{
 	"consume": {typeConsume, "06", callBack}, "consumeUndo": {typeRevoke, "00", callBack}, "refund": {typeRefund, "00", callBack}, "query": {typeQuery, "00", callQuery},
+	opFile: {typeFile, subFile, ""},
 }
 
+// opFile asks for a settlement file: settleDate is MMDD, default the last clearing day.
+// It is as UnionPay has it, so a dispute of another day's payment has no number of ours.
+const opFile = "fileTransfer"
+
 // Ops lists the names of the calls that this package speaks.
-func Ops() []string { return []string{"consume", "consumeUndo", "query", "refund"} }
+func Ops() []string { return []string{"consume", "consumeUndo", opFile, "query", "refund"} }
 
 // Exec sends one call with the fields of biz beside the common ones and reads how
 // the answer leaves the matter. It is for tools: the gateway uses the methods of
@@ -53,7 +59,14 @@ func (p *Provider) Exec(ctx context.Context, op string, biz json.RawMessage) (An
 		return Answer{}, ErrMethod.Explain("%q; there are %s", op, strings.Join(Ops(), ", "))
 	}
 	m := p.common(call.kind, call.sub)
-	m["txnTime"] = stamp(p.config.Clock())
+	now := p.config.Clock()
+	m["txnTime"] = stamp(now)
+	address, limit := p.config.Gateway+call.path, wire.CallLimit
+	if op == opFile {
+		last := p.BillDay(now).AddDays(-1).Time()
+		address, limit = p.config.Files, wire.BillLimit
+		m["orderId"], m["settleDate"], m["fileType"] = fileID(last), last.Format("0102"), "00"
+	}
 	if call.path == callBack {
 		m["backUrl"] = p.config.BackURL
 	}
@@ -69,13 +82,39 @@ func (p *Provider) Exec(ctx context.Context, op string, biz json.RawMessage) (An
 			m[name] = value
 		}
 	}
-	out, err := p.call(ctx, p.config.Gateway+call.path, m, wire.CallLimit)
+	out, err := p.call(ctx, address, m, limit)
 	if err != nil {
 		return Answer{}, err
 	}
 	a := Answer{Fields: out}
+	if op == opFile {
+		a.Lines, a.Standing, a.Why = p.fileIn(out, clearing(m["settleDate"], p.BillDay(now)))
+		return a, nil
+	}
 	a.Standing, a.Why = standing(op, out)
 	return a, nil
+}
+
+// fileIn reads the settlement file in an answer.
+func (p *Provider) fileIn(out message, day citygate.Date) ([]driver.BillLine, Standing, string) {
+	code := out["respCode"]
+	switch {
+	case notTaken[code]:
+		return nil, Refused, "respCode " + clip(code)
+	case code == codeNoFile:
+		return nil, Open, "respCode " + code + ": there is no such file, or not yet"
+	case code != codeOK:
+		return nil, Open, "respCode " + clip(code)
+	}
+	body, err := inflate(out["fileContent"])
+	if err != nil {
+		return nil, Open, "the file cannot be read: " + err.Error()
+	}
+	lines, err := p.ParseBill(driver.Bill{Day: day, Body: body, Currency: cny})
+	if err != nil {
+		return nil, Open, "the file cannot be read: " + err.Error()
+	}
+	return lines, Done, ""
 }
 
 func standing(op string, out message) (Standing, string) {

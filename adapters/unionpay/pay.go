@@ -25,6 +25,8 @@ const (
 	typeConsume = "01"
 	typeRefund  = "04"
 	typeRevoke  = "31"
+	typeFile    = "76"
+	subFile     = "01"
 
 	codeOK      = "00"
 	codePartial = "A6" // made, with something missing on the way

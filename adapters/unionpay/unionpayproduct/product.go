@@ -27,6 +27,7 @@ type Contract struct {
 	Roots         [][]byte `json:"roots" doc:"UnionPay's root certificates, DER in base64: nothing is believed without them"`
 	Intermediates [][]byte `json:"intermediates,omitempty" doc:"DER in base64"`
 	SignerName    string   `json:"signer_name,omitempty" doc:"what UnionPay's certificate names; default its own name, the test platform has another"`
+	DisputeCodes  []string `json:"dispute_codes,omitempty" doc:"transaction codes of the settlement file by which banks take payments back, or payments come again; default E23, E24, E25; rows of others are exceptions for somebody to look at"`
 	BackURL       string   `json:"back_url,omitempty" format:"uri" doc:"where notifications go; default: the gateway's own address for this contract"`
 }
 
@@ -56,7 +57,7 @@ func open(d adapters.Deps) (driver.Provider, error) {
 	}
 	return unionpay.New(unionpay.Config{
 		Gateway: c.Gateway, Files: c.Files, MerID: c.MerID, TermID: c.TermID, Collect: unionpay.Collect(c.Collect), TokenRequestor: c.TokenRequestor,
-		Signer: d.Signer, Certificate: own, Roots: roots, Intermediates: between, SignerName: c.SignerName, BackURL: cmp.Or(c.BackURL, d.NotifyURL),
+		Signer: d.Signer, Certificate: own, Roots: roots, Intermediates: between, SignerName: c.SignerName, DisputeCodes: c.DisputeCodes, BackURL: cmp.Or(c.BackURL, d.NotifyURL),
 		HTTP: d.HTTP, Clock: d.Clock,
 	})
 }

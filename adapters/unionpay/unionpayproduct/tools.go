@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/adapters/party"
 	"github.com/cashlesscity/citygate/adapters/unionpay"
 	"github.com/cashlesscity/citygate/adapters/unionpay/unionpaysim"
@@ -110,9 +111,36 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	}
 	delete(a.Fields, "signPubKeyCert")
 	delete(a.Fields, "signature")
-	body, err := json.Marshal(a.Fields)
+	shown := make(map[string]any, len(a.Fields)+1)
+	for name, value := range a.Fields {
+		shown[name] = value
+	}
+	if a.Fields["fileContent"] != "" {
+		shown["lines"] = rows(a.Lines)
+	}
+	body, err := json.Marshal(shown)
 	if err != nil {
 		return party.Answer{}, err
 	}
 	return party.Heard(body, a.Standing == unionpay.Refused, a.Standing == unionpay.Open, a.Why), nil
+}
+
+// A row is one line of a settlement file as the gateway reads it, in fen.
+type row struct {
+	Line        int    `json:"line"`
+	Payment     string `json:"payment"`
+	Refund      string `json:"refund,omitempty"`
+	Reversed    bool   `json:"reversed,omitempty"`
+	ProviderRef string `json:"provider_ref"`
+	Amount      int64  `json:"amount"`
+	Fee         int64  `json:"fee"`
+	At          string `json:"at"`
+}
+
+func rows(lines []driver.BillLine) []row {
+	list := make([]row, len(lines))
+	for i, l := range lines {
+		list[i] = row{l.Line, l.OurID, l.RefundID, l.Reversed, l.ProviderRef, l.Amount.Minor, l.Fee, l.At.Format(time.RFC3339)}
+	}
+	return list
 }

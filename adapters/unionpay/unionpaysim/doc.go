@@ -11,6 +11,10 @@
 // before 23:00 in Beijing are of that day and can be reversed until then; the file
 // is ready at 01:00.
 //
+// [Server.Dispute], or POST /sim/dispute?mer_id=..&order_id=.., has a bank take a payment
+// back, or the merchant get it again; both are in the ZME file of the day on which that
+// is cleared, which names the payment by its trace number, time, amount and day.
+//
 // [Server.ArmNext] has the next request that moves money meet trouble. The book is
 // in memory. Time is the injected clock's. It holds no money.
 package unionpaysim

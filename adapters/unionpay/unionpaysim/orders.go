@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"compress/zlib"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"maps"
@@ -33,20 +31,23 @@ const (
 // An order is one pair of orderId and txnTime.
 type order struct {
 	merchant, id, txnTime, kind, queryID string
+	trace                                string // of the transaction, six digits
 	amount, fee                          int64
 	code                                 string // what became of it
 	origin                               *order
-	back                                 int64 // given back of it
+	dispute                              *Dispute // what it is one of; origin is the transaction before
+	back                                 int64    // given back of it
 	at                                   time.Time
 	seq                                  int
 }
 
 // An Order is one as the platform's own book has it.
 type Order struct {
-	MerID, OrderID, TxnTime, Kind, QueryID string
+	MerID, OrderID, TxnTime, Kind, QueryID string // a dispute's Kind is its code
 	Amount                                 citygate.Money
 	Made                                   bool
 	Origin                                 string // orderId of the payment that a refund or reversal is of
+	Trace                                  string // its trace number, by which files name it
 	Seq                                    int
 }
 
@@ -56,14 +57,9 @@ func (s *Server) Book() []Order {
 	defer s.mu.Unlock()
 	var book []Order
 	for _, o := range s.orders {
-		e := Order{MerID: o.merchant, OrderID: o.id, TxnTime: o.txnTime, Kind: o.kind, QueryID: o.queryID, Amount: citygate.Money{Minor: o.amount, Currency: "CNY"}, Made: o.code == "00", Seq: o.seq}
-		if o.origin != nil {
-			e.Origin = o.origin.id
-		}
-		book = append(book, e)
+		book = append(book, o.told())
 	}
-	slices.SortFunc(book, func(a, b Order) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.OrderID, b.OrderID)) })
-	return book
+	return sorted(book)
 }
 
 // day is UnionPay's day of an instant.
@@ -84,11 +80,8 @@ func (s *Server) transact(m Merchant, in map[string]string) (map[string]string, 
 		return map[string]string{"respCode": "12", "respMsg": "重复交易"}, arm
 	}
 	now := s.config.Clock()
-	sum := sha256.Sum256([]byte(key))
-	o := &order{
-		merchant: m.MerID, id: in["orderId"], txnTime: in["txnTime"], kind: in["txnType"], amount: amount, code: "00", at: now,
-		queryID: now.In(beijing).Format("200601021504") + fmt.Sprintf("%09d", binary.BigEndian.Uint32(sum[:])%1_000_000_000),
-	}
+	o := &order{merchant: m.MerID, id: in["orderId"], txnTime: in["txnTime"], kind: in["txnType"], amount: amount, code: "00", at: now, trace: s.nextTrace()}
+	o.queryID = now.In(beijing).Format(stampForm) + o.trace + "8"
 	switch code := s.weigh(m, in, o, arm, now); {
 	case code != "00" && o.kind != "01":
 		return map[string]string{"respCode": code, "respMsg": "拒绝"}, arm
@@ -208,6 +201,12 @@ func (s *Server) Deliver(ctx context.Context, doer interface {
 	})
 }
 
+// nextTrace gives the next transaction's trace number.
+func (s *Server) nextTrace() string {
+	s.traces++
+	return fmt.Sprintf("%06d", s.traces%1_000_000)
+}
+
 // widths are the bytes of the columns of the settlement file.
 var widths = []int{
 	3, 11, 11, 6, 10, 19, 12, 4, 2, 21, 2, 32, 2, 6, 10, 13, 13, 4, 15, 2, 2, 6, 2, 4, 32, 1, 21, 15, 1, 15, 32, 13, 13, 8, 32, 13, 13, 12, 2, 1, 32, 98,
@@ -233,15 +232,24 @@ func (s *Server) file(m Merchant, in map[string]string) (map[string]string, Arm)
 		}
 	}
 	slices.SortFunc(list, func(a, b *order) int { return cmp.Compare(a.seq, b.seq) })
-	var text bytes.Buffer
-	for i, o := range list {
-		text.Write(row(i+1, o))
+	var trades, disputes bytes.Buffer
+	for _, o := range list {
+		if o.dispute == nil {
+			trades.Write(row(o))
+		} else {
+			disputes.Write(o.dispute.row(o))
+		}
 	}
 	var packed bytes.Buffer
 	z := zip.NewWriter(&packed)
-	name := "INN" + of.Time().Format("060102") + "88ZM_" + m.MerID
-	if w, err := z.Create(name); err == nil {
-		_, _ = w.Write(text.Bytes()) // into memory
+	name := "INN" + of.Time().Format("060102") + "88ZM"
+	for _, f := range []struct {
+		name string
+		text []byte
+	}{{name + "_" + m.MerID, trades.Bytes()}, {name + "E_" + m.MerID, disputes.Bytes()}} {
+		if w, err := z.Create(f.name); err == nil {
+			_, _ = w.Write(f.text) // into memory
+		}
 	}
 	_ = z.Close()
 	var deflated bytes.Buffer
@@ -255,20 +263,16 @@ func (s *Server) file(m Merchant, in map[string]string) (map[string]string, Arm)
 }
 
 // row writes one order, names in GBK.
-func row(number int, o *order) []byte {
+func row(o *order) []byte {
 	sign, code := "C", "S22"
 	net := o.amount - o.fee
 	origin, originQuery := "", ""
 	if o.origin != nil {
 		sign, code, origin, originQuery = "D", "S30", o.origin.id, o.origin.queryID
 	}
-	name, err := simplifiedchinese.GBK.NewEncoder().String("山谷巴士")
-	if err != nil {
-		name = ""
-	}
-	amount := func(sign string, n int64) string { return fmt.Sprintf("%s%012d", sign, n) }
+	name := gbk("山谷巴士")
 	fields := map[int]string{
-		0: code, 1: "00010000", 2: "00010000", 3: fmt.Sprintf("%06d", number), 4: o.at.In(beijing).Format("0102150405"), 6: fmt.Sprintf("%012d", o.amount), 7: "4131", 8: "08",
+		0: code, 1: "00010000", 2: "00010000", 3: o.trace, 4: o.at.In(beijing).Format("0102150405"), 6: fmt.Sprintf("%012d", o.amount), 7: "4131", 8: "08",
 		9: o.queryID, 11: o.id, 15: amount("D", o.fee), 16: amount(sign, net), 19: o.kind, 20: "06", 21: "000000", 26: originQuery, 27: o.merchant,
 		30: name, 31: amount(sign, net), 32: amount(sign, net), 35: amount("C", 0), 36: amount("C", 0), 40: origin,
 	}
@@ -276,6 +280,22 @@ func row(number int, o *order) []byte {
 		fields[15], fields[16] = amount("D", 0), amount("D", o.amount)
 		fields[31], fields[32] = fields[16], fields[16]
 	}
+	return fixed(widths, fields)
+}
+
+// amount writes X+n12.
+func amount(sign string, n int64) string { return fmt.Sprintf("%s%012d", sign, n) }
+
+func gbk(text string) string {
+	text, err := simplifiedchinese.GBK.NewEncoder().String(text)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// fixed writes a row of columns of fixed width, one space between two.
+func fixed(widths []int, fields map[int]string) []byte {
 	var b bytes.Buffer
 	for i, w := range widths {
 		if i > 0 {

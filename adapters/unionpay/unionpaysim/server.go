@@ -109,6 +109,7 @@ type Server struct {
 	orders    map[string]*order // by merchant, number and time
 	poor      map[string]bool   // payment codes without money
 	acts      int
+	traces    int // transactions so far, made or not
 	notices   *simserve.Notices[notice]
 }
 
@@ -141,6 +142,7 @@ func Start(c Config) (*Server, error) {
 	mux.HandleFunc("POST "+FilePath, s.handle((*Server).file))
 	mux.HandleFunc("GET /sim/book", s.serveBook)
 	mux.HandleFunc("POST /sim/arm", s.ServeArm)
+	mux.HandleFunc("POST /sim/dispute", s.serveDispute)
 	s.Server = simserve.New(s.Dropping(mux))
 	if err := s.Listen(c.Listen); err != nil {
 		return nil, fmt.Errorf("unionpaysim: %w", err)
