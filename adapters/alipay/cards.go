@@ -3,6 +3,7 @@ package alipay
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 
 	"github.com/cashlesscity/citygate/adapters/driver"
@@ -12,6 +13,7 @@ const (
 	methodVerify    = "alipay.commerce.transport.offlinepay.record.verify"
 	methodCard      = "alipay.commerce.transport.offlinepay.virtualcard.send"
 	methodCards     = "alipay.commerce.transport.offlinepay.virtualcard.batchquery"
+	methodPass      = "alipay.commerce.transport.qrpass.verify.query"
 	methodNameList  = "alipay.commerce.cityfacilitator.namelist.sync"
 	cardTipsMax     = 128
 	cardActionSend  = "UPDATE"
@@ -98,6 +100,21 @@ func (p *Provider) PushCard(ctx context.Context, card driver.CardState) error {
 		return fmt.Errorf("alipay: sent card %s, was told of %q", clip(card.CardRef), clip(answer.CardNo))
 	}
 	return nil
+}
+
+// readPass reads the answer of qrpass.verify.query, which tools ask: whether a wallet's
+// travel code of a card (出行同行码) holds for its user. The gateway asks nobody that.
+func readPass(raw []byte) (Standing, string) {
+	var a struct {
+		Result *bool `json:"result"`
+	}
+	switch err := json.Unmarshal(raw, &a); {
+	case err != nil || a.Result == nil:
+		return Open, "no result"
+	case !*a.Result:
+		return Refused, "result false"
+	}
+	return Done, ""
 }
 
 type nameListRequest struct {

@@ -66,7 +66,7 @@ func (p *Provider) Exec(ctx context.Context, method string, biz json.RawMessage)
 // families are the prefixes that methods are known by without.
 var families = []string{
 	"alipay.commerce.transport.offlinepay.", "alipay.commerce.cityfacilitator.", "alipay.data.dataservice.",
-	"alipay.user.", "alipay.open.app.", "alipay.",
+	"alipay.commerce.transport.", "alipay.user.", "alipay.open.app.", "alipay.",
 }
 
 // MethodOf gives the method of which op is the end, with dots or slashes, as trade.query
@@ -116,7 +116,7 @@ func Ops() []string {
 
 // methods lists what this package speaks.
 var methods = []string{
-	methodKeys, methodVerify, methodSettle, methodDeny, methodCard, methodCards,
+	methodKeys, methodVerify, methodSettle, methodDeny, methodCard, methodCards, methodPass,
 	methodPay, methodQuery, methodCancel, methodRefund, methodRefundQuery, methodBill,
 	methodAgreement, methodUnsign, methodNameList, methodCertDownload,
 	methodTicketMake, methodTicketUse, methodTicketQuery, methodTicketsQuery, methodTicketCancel, methodTicketUpload, methodTicketRefund,
@@ -174,6 +174,7 @@ var readers = map[string]func(raw []byte) (Standing, string){
 		}
 		return all, ""
 	},
+	methodPass: readPass,
 	methodQuery: func(raw []byte) (Standing, string) {
 		var a queryAnswer
 		if err := json.Unmarshal(raw, &a); err != nil {

@@ -112,3 +112,48 @@ func TestRESTIsProven(t *testing.T) {
 		}
 	}
 }
+
+// A travel code of a card holds for its user while the card is in the wallet and enabled;
+// an answer that does not say so leaves it open.
+func TestPassIsVerified(t *testing.T) {
+	w := newWorld(t, nil)
+	exec := func(op, biz string) alipay.Answer {
+		t.Helper()
+		method, err := alipay.MethodOf(op)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := w.provider.Exec(t.Context(), method, json.RawMessage(biz))
+		if err != nil {
+			t.Fatalf("%s: %v", op, err)
+		}
+		return a
+	}
+	const card, pass = `"card_no":"c1","card_type":"T0440100","user_id":"2088000000000099"`, "qrpass.verify.query"
+	send := func(disabled string) {
+		if a := exec("virtualcard.send", `{"action":"UPDATE","last_update_time":"2026-03-02 14:00:00",`+disabled+card+`}`); a.Standing != alipay.Done {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if a := exec(pass, "{"+card+"}"); a.Standing != alipay.Refused || a.Why != "result false" {
+		t.Errorf("a card that was never sent: %+v", a)
+	}
+	send("")
+	if a := exec(pass, "{"+card+"}"); a.Method != "alipay.commerce.transport."+pass || a.Standing != alipay.Done || !strings.Contains(string(a.Node), `"result":true`) {
+		t.Errorf("%+v %s", a, a.Node)
+	}
+	for name, biz := range map[string]string{
+		"another user": strings.Replace(card, "99", "98", 1), "another type": strings.Replace(card, "T0440100", "T0440300", 1), "another card": strings.Replace(card, "c1", "c2", 1),
+	} {
+		if a := exec(pass, "{"+biz+"}"); a.Standing != alipay.Refused {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	if a := exec(pass, `{"card_no":"c1"}`); a.Standing != alipay.Refused || !strings.Contains(a.Why, "isv.invalid-parameter") {
+		t.Errorf("without a user: %+v", a)
+	}
+	send(`"disabled":"true","disabled_code":"CARD_OVERDUE",`)
+	if a := exec(pass, "{"+card+"}"); a.Standing != alipay.Refused {
+		t.Errorf("a disabled card: %+v", a)
+	}
+}

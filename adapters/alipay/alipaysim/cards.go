@@ -105,6 +105,24 @@ func (s *Server) cardQuery(m *merchant, biz []byte) (any, fate) {
 	return answer, delivered
 }
 
+// passQuery is qrpass.verify.query: a card's travel code holds for its user while the
+// card is in the wallet and not disabled.
+func (s *Server) passQuery(m *merchant, biz []byte) (any, fate) {
+	var r struct {
+		CardNo   string `json:"card_no"`
+		CardType string `json:"card_type"`
+		UserID   string `json:"user_id"`
+	}
+	if err := json.Unmarshal(biz, &r); err != nil || r.CardNo == "" || r.CardType == "" || r.UserID == "" {
+		return illegal("isv.invalid-parameter", "card_no, card_type or user_id"), delivered
+	}
+	c, there := m.cards[r.CardNo]
+	return struct {
+		head
+		Result bool `json:"result"`
+	}{ok, there && c.CardType == r.CardType && c.UserID == r.UserID && !c.Disabled}, delivered
+}
+
 // Cards lists the cards of a merchant, by number.
 func (s *Server) Cards(appID string) []Card {
 	s.mu.Lock()

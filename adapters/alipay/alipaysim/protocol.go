@@ -65,6 +65,7 @@ var methods = map[string]act{
 	"alipay.commerce.transport.offlinepay.record.verify":          (*Server).recordVerify,
 	"alipay.commerce.transport.offlinepay.virtualcard.send":       (*Server).cardSend,
 	"alipay.commerce.transport.offlinepay.virtualcard.batchquery": (*Server).cardQuery,
+	"alipay.commerce.transport.qrpass.verify.query":               (*Server).passQuery,
 	"alipay.commerce.cityfacilitator.namelist.sync":               (*Server).nameList,
 	"alipay.commerce.cityfacilitator.voucher.generate":            facilitator(ticketMake),
 	"alipay.commerce.cityfacilitator.voucher.confirm":             ticketTo("USED", "INIT"),
