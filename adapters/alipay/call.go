@@ -73,15 +73,19 @@ func (p *Provider) exchange(ctx context.Context, method string, biz any) (reply,
 	if err := proven(keys, env.raw, env.sign); err != nil {
 		return reply{}, nil, err
 	}
+	raw, err := p.content(env.raw)
+	if err != nil {
+		return reply{}, nil, err
+	}
 	var r reply
-	if err := json.Unmarshal(env.raw, &r); err != nil {
+	if err := json.Unmarshal(raw, &r); err != nil {
 		return reply{}, nil, fmt.Errorf("alipay: %s: the answer's head is unreadable", method)
 	}
 	if env.node == errorNode && r.Code == codeOK {
 		return reply{}, nil, fmt.Errorf("alipay: %s: an error that says success", method)
 	}
 	r.node = env.node
-	return r, env.raw, nil
+	return r, raw, nil
 }
 
 // request builds a signed POST: the common parameters in the query, biz_content
@@ -99,8 +103,12 @@ func (p *Provider) request(ctx context.Context, method string, biz any) (req *ht
 				return nil, fmt.Errorf("alipay: %s: %w", method, err)
 			}
 		}
-		params["biz_content"] = string(text)
-		body.Set("biz_content", string(text))
+		content := string(text)
+		if p.cipher != nil {
+			content, params["encrypt_type"] = encrypt(p.cipher, text), "AES"
+		}
+		params["biz_content"] = content
+		body.Set("biz_content", content)
 	}
 	signature, err := sign(p.config.Signer, params)
 	if err != nil {

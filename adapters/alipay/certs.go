@@ -265,11 +265,15 @@ func (p *Provider) fetchCert(ctx context.Context, sn string) error {
 	if err != nil {
 		return err
 	}
+	raw, err := p.content(env.raw)
+	if err != nil {
+		return err
+	}
 	var answer struct {
 		reply
 		Content string `json:"alipay_cert_content"`
 	}
-	if err := json.Unmarshal(env.raw, &answer); err != nil || answer.Code != codeOK {
+	if err := json.Unmarshal(raw, &answer); err != nil || answer.Code != codeOK {
 		return errors.New("the platform did not give it")
 	}
 	text, err := base64.StdEncoding.DecodeString(answer.Content)

@@ -2,6 +2,7 @@ package alipay
 
 import (
 	"crypto"
+	"crypto/cipher"
 	"crypto/rsa"
 	"net/url"
 	"time"
@@ -59,6 +60,10 @@ type Config struct {
 	// empty.
 	Certificates *Certificates
 
+	// AESKey encrypts the contents of requests, and of the answers to them: base64 of 16
+	// bytes, as the platform shows it. Without it contents are plain.
+	AESKey citygate.Secret
+
 	// The rest has defaults.
 
 	Collect   Collect // how debits are collected, default Offline
@@ -89,6 +94,7 @@ type Provider struct {
 	config  Config
 	gateway *url.URL
 	chain   *keychain
+	cipher  cipher.Block // of contents; nil: they are plain
 }
 
 var (
@@ -141,6 +147,10 @@ func New(c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	contents, err := contentCipher(c.AESKey)
+	if err != nil {
+		return nil, err
+	}
 	c.BatchMax = orDefault(c.BatchMax, batchMaxDefault)
 	if c.Collect != Offline {
 		c.BatchMax = 1
@@ -149,7 +159,7 @@ func New(c Config) (*Provider, error) {
 	c.PollEvery = orDefault(c.PollEvery, pollDefault)
 	c.QuietTime = orDefault(c.QuietTime, quietDefault)
 	c.Deadline = orDefault(c.Deadline, deadlineDefault)
-	return &Provider{c, gateway, chain}, nil
+	return &Provider{c, gateway, chain, contents}, nil
 }
 
 func checkKeys(c Config) error {

@@ -4,7 +4,7 @@
 // trade queries, cancellations and refunds beside them; notifications,
 // agreements, cards, the operator's name list, tickets, and the daily bill. The
 // platform's REST face (v3), which has trade, tickets and bills alone, is spoken by
-// [Provider.Exec] for tools. Content encryption (AES) is not spoken.
+// [Provider.Exec] for tools.
 //
 // How debits are collected is the contract's ([Collect]), and what the contract
 // can do follows from that ([Provider.Able]). The real gateway settles only
@@ -48,6 +48,14 @@
 // signature of some kinds of message (V2) and not of others (V1); both are tried.
 // A notification for another application or seller is refused, and the answer is
 // the seven bytes success or something else.
+//
+// Content encryption: a contract with an AES key sends the contents of its requests as
+// ciphertext, and gets answers so (AES-128, CBC from an IV of zeros, PKCS #7, base64). What is
+// signed, both ways, is the ciphertext. An answer that cannot be decrypted, or is no object
+// then, is an error like one that is not signed: the debit stays Unknown. A signed answer in
+// plain is believed, since that is how the platform refuses what it cannot decrypt; its
+// refusal of that leaves the matter open. Requests without content, notifications and bill
+// files are not encrypted. It hides contents between the two sides, and proves nothing.
 //
 // Certificates: both sides name the certificate they sign with. A name that is
 // new is asked for once a minute at most; what makes its key good is the chain to

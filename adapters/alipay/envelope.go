@@ -16,7 +16,7 @@ const errorNode = "error_response"
 // An envelope is an answer taken apart, before anything in it is believed.
 type envelope struct {
 	node string // "<method>_response" or "error_response"
-	raw  []byte // the node's object, byte for byte as received: what the signature covers
+	raw  []byte // the node's object, or its text if it is encrypted, byte for byte as received: what the signature covers
 	sign string // "" when the answer is unsigned
 
 	certSN string // the certificate it names, in certificate mode
@@ -65,7 +65,7 @@ func open(body []byte, method string) (envelope, error) {
 				return env, errors.New("alipay: the answer's certificate is not named by text")
 			}
 		case responseNode(method), errorNode:
-			if env.node != "" || len(value) == 0 || value[0] != '{' {
+			if env.node != "" || len(value) == 0 || (value[0] != '{' && value[0] != '"') {
 				return env, errors.New("alipay: the answer does not have one node")
 			}
 			env.node, env.raw = key, value

@@ -2,10 +2,15 @@ package alipay
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
 	"encoding/json"
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/cashlesscity/citygate"
 )
 
 func TestYuanIsExact(t *testing.T) {
@@ -91,4 +96,37 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Of a content the padding is checked whole: what ends in anything else is not what was
+// encrypted, although an object may stand before it.
+func TestPaddingIsChecked(t *testing.T) {
+	block, err := contentCipher(citygate.NewSecret([]byte("aa4BtZ4tspm2wnXLb1ThQA==")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := func(plain string) string {
+		raw := []byte(plain)
+		cipher.NewCBCEncrypter(block, make([]byte, aes.BlockSize)).CryptBlocks(raw, raw)
+		return base64.StdEncoding.EncodeToString(raw)
+	}
+	const object = `{"code":"10000"}` // one block
+	for plain, good := range map[string]bool{
+		object + strings.Repeat("\x10", 16):           true,
+		object + strings.Repeat("\x01", 15) + "\x10":  false,
+		object + strings.Repeat("\x00", 16):           false,
+		object:                                        false,
+		object[:14] + "}" + "\x01":                    false,
+		strings.Repeat("\x10", 16):                    false,
+		`["a","b","c","d"]` + strings.Repeat(" ", 15): false,
+	} {
+		if got, err := decrypt(block, sealed(plain)); (err == nil) != good || (good && string(got) != object) {
+			t.Errorf("%q is read as %q, %v", plain, got, err)
+		}
+	}
+	for content := range strings.SplitSeq(`{} {"a":"b"} {"a":"0123456789"}`, " ") {
+		if got, err := decrypt(block, encrypt(block, []byte(content))); err != nil || string(got) != content {
+			t.Errorf("%s comes back as %q, %v", content, got, err)
+		}
+	}
 }

@@ -54,19 +54,25 @@ func (p *Provider) exchangeREST(ctx context.Context, method string, biz json.Raw
 	if err := proven(keys, []byte(covered), h.Get("Alipay-Signature")); err != nil {
 		return reply{}, nil, fmt.Errorf("%w (HTTP status %d)", err, got.Status)
 	}
+	body := got.Body
+	if p.cipher != nil && len(body) > 0 && body[0] != '{' {
+		if body, err = decrypt(p.cipher, string(body)); err != nil {
+			return reply{}, nil, err
+		}
+	}
 	switch got.Status {
 	case http.StatusOK:
-		return reply{Code: codeOK}, got.Body, nil
+		return reply{Code: codeOK}, body, nil
 	case http.StatusAccepted:
-		return reply{Code: codeWaiting}, got.Body, nil
+		return reply{Code: codeWaiting}, body, nil
 	}
 	var said struct {
 		Code string `json:"code"`
 	}
-	if json.Unmarshal(got.Body, &said) != nil || said.Code == "" || got.Status < 400 || got.Status >= 500 {
+	if json.Unmarshal(body, &said) != nil || said.Code == "" || got.Status < 400 || got.Status >= 500 {
 		return reply{}, nil, fmt.Errorf("alipay: %s: HTTP status %d %s", method, got.Status, clip(said.Code))
 	}
-	return reply{Code: "40004", SubCode: said.Code}, got.Body, nil
+	return reply{Code: "40004", SubCode: said.Code}, body, nil
 }
 
 // requestREST builds a signed request. What is signed is the header's own text, the
@@ -82,6 +88,10 @@ func (p *Provider) requestREST(ctx context.Context, method string, biz json.RawM
 			return nil, err
 		}
 		target.RawQuery, body = query.Encode(), nil
+	}
+	sealed := p.cipher != nil && len(body) > 0 // a query is not encrypted, and nor is its answer
+	if sealed {
+		body = []byte(encrypt(p.cipher, body))
 	}
 	nonce := make([]byte, sha256.Size/2)
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s", p.config.AppID, p.config.Clock().UnixNano(), target.RequestURI(), body))
@@ -105,6 +115,10 @@ func (p *Provider) requestREST(ctx context.Context, method string, biz json.RawM
 	req.Header.Set("Accept", "application/json")
 	if verb != http.MethodGet {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if sealed {
+		req.Header.Set("Content-Type", "text/plain")
+		req.Header.Set("Alipay-Encrypt-Type", "AES")
 	}
 	if p.chain.certified() {
 		req.Header.Set("Alipay-Root-Cert-Sn", p.chain.rootSN)

@@ -6,7 +6,7 @@
 // looks for the wrong node; rsaCheck over the raw bytes takes its place there.
 // exec checks an answer's signature only when validateSign is set.
 import assert from 'node:assert/strict';
-import { createSign } from 'node:crypto';
+import { createCipheriv, createSign } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -245,6 +245,66 @@ test('their verifier takes our v3 requests, and our adapter takes v3 answers of 
     const ours = await ask(spoil);
     assert.equal(ours.code, 3, `${what}: ${ours.out}`);
     assert.doesNotMatch(ours.out, /4\.70/, what);
+  }
+});
+
+// Content encryption: AES, and the signature over the ciphertext. Their checkResponseSign
+// looks for an object's braces, which a ciphertext has none of; rsaCheck takes its place.
+
+test('both encrypt contents alike, and neither reads what is of another key or was changed', async () => {
+  const sealed = keysDirectory();
+  const aes = Buffer.from('0123456789abcdef').toString('base64');
+  writeFileSync(join(sealed.dir, 'account.json'), JSON.stringify({ app_id: account.app_id, account: account.account, aes_key: aes }));
+  const server = await sim('alipay', sealed);
+  const client = (encryptKey) => new AlipaySdk({
+    appId: account.app_id, keyType: 'PKCS8', privateKey: sealed.read('app_private.pem').trim(), alipayPublicKey: sealed.read('provider_public.pem').trim(),
+    gateway: `${server.address}/gateway.do`, endpoint: server.address, camelcase: false, encryptKey,
+  });
+  try {
+    const theirs = client(aes);
+    const bought = await theirs.exec('alipay.trade.pay', { bizContent: payment('sealed_1'), needEncrypt: true });
+    assert.deepEqual([bought.code, bought.out_trade_no, bought.total_amount], ['10000', 'sealed_1', '4.70']);
+    const raw = await (await fetch(`${server.address}/gateway.do?${theirs.sdkExecute('alipay.trade.query', { bizContent: { out_trade_no: 'sealed_1' }, needEncrypt: true })}`)).text();
+    const { alipay_trade_query_response: text, sign: signature } = JSON.parse(raw);
+    assert.ok(theirs.rsaCheck(`"${text}"`, signature, 'RSA2'));
+    assert.equal(JSON.parse(theirs.aesDecrypt(text)).trade_status, 'TRADE_SUCCESS');
+    const rest = await theirs.curl('POST', '/v3/alipay/trade/query', { body: { out_trade_no: 'sealed_1' }, needEncrypt: true });
+    assert.equal(rest.data.trade_status, 'TRADE_SUCCESS');
+    await assert.rejects(theirs.curl('POST', '/v3/alipay/trade/query', { body: { out_trade_no: 'never' }, needEncrypt: true }), { code: 'ACQ.TRADE_NOT_EXIST' });
+    const stranger = await client(Buffer.from('fedcba9876543210').toString('base64')).exec('alipay.trade.pay', { bizContent: payment('sealed_2'), needEncrypt: true });
+    assert.match(stranger.sub_code, /^isv\./);
+
+    // Ours against theirs.
+    const sign = (of) => createSign('RSA-SHA256').update(of, 'utf8').sign(sealed.read('provider_private.pem'), 'base64');
+    const encrypt = (content, key) => {
+      const cipher = createCipheriv('aes-128-cbc', Buffer.from(key, 'base64'), Buffer.alloc(16));
+      return cipher.update(content, 'utf8', 'base64') + cipher.final('base64');
+    };
+    const said = '{"code":"10000","msg":"Success","out_trade_no":"sealed_3","trade_status":"TRADE_SUCCESS","total_amount":"4.70"}';
+    const ask = async (key, spoil = (x) => x) => {
+      let seen;
+      const listener = await listen((request, response) => {
+        seen = gather(request);
+        const content = `"${encrypt(said, key)}"`;
+        response.end(`{"alipay_trade_query_response":${spoil(content)},"sign":"${sign(content)}"}`);
+      });
+      try {
+        return { ...(await call('alipay', 'trade.query', listener.address, sealed, 'out_trade_no=sealed_3')), seen };
+      } finally {
+        await listener.stop();
+      }
+    };
+    const good = await ask(aes);
+    assert.deepEqual([good.code, good.out], [0, `${said}\n`]);
+    assert.equal(good.seen.encrypt_type, 'AES');
+    assert.deepEqual(JSON.parse(theirs.aesDecrypt(good.seen.biz_content)), { out_trade_no: 'sealed_3' });
+    for (const bad of [await ask(Buffer.from('fedcba9876543210').toString('base64')), await ask(aes, (content) => flip(content))]) {
+      assert.equal(bad.code, 3, bad.out);
+      assert.doesNotMatch(bad.out, /4\.70/);
+    }
+  } finally {
+    await server.stop();
+    sealed.remove();
   }
 });
 

@@ -32,12 +32,17 @@ type Contract struct {
 	adapters.Feeds
 }
 
+// AESKey is the name in the tenant's secret store of the key that contents are encrypted
+// with. A contract that has it encrypts them.
+const AESKey = "aes_key"
+
 func init() {
 	adapters.Register(adapters.Product{
 		Name: "alipay", Title: "Alipay: offline ride codes, agreements and payment codes", Signed: true, Open: open, Tools: &tools,
 		Config: schema.Of[Contract]("A contract with Alipay", map[string]any{"anyOf": []any{
 			map[string]any{"required": []string{"platform_keys"}}, map[string]any{"required": []string{"app_cert", "platform_certs", "root_certs"}},
 		}}),
+		Secrets: []adapters.SecretField{{Name: AESKey, Doc: "base64 of 16 bytes, as the platform shows it; for content encryption"}},
 	})
 }
 
@@ -55,7 +60,7 @@ func open(d adapters.Deps) (driver.Provider, error) {
 		platform[i] = key
 	}
 	config := alipay.Config{
-		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, HTTP: d.HTTP, Clock: d.Clock,
+		Gateway: c.Gateway, AppID: c.AppID, Account: c.Account, Signer: d.Signer, PlatformKeys: platform, AESKey: d.Secrets[AESKey], HTTP: d.HTTP, Clock: d.Clock,
 		Collect: alipay.Collect(c.Collect), NotifyURL: cmp.Or(c.NotifyURL, d.NotifyURL), SignScene: c.SignScene, CardType: c.CardType, CardAction: c.CardAction,
 	}
 	if c.AppCert != "" || c.PlatformCerts != "" || c.RootCerts != "" {

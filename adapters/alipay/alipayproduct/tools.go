@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/cashlesscity/citygate"
 	"github.com/cashlesscity/citygate/adapters/alipay"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
 	"github.com/cashlesscity/citygate/adapters/party"
@@ -25,7 +26,7 @@ func simulate(ctx context.Context, m party.Meeting, listen string) (party.Runnin
 	config := alipaysim.Config{
 		Clock: m.Clock, Listen: listen, Key: own, FindOffline: true, KeyList: alipaysim.SampleKeys(32),
 		Skew:      25 * time.Hour, // client libraries write local time, whatever the zone of their machine
-		Merchants: []alipaysim.Merchant{{AppID: m.Dir.Text("app_id"), Account: m.Dir.Text("account"), Key: merchant, FeePPM: 6_000}},
+		Merchants: []alipaysim.Merchant{{AppID: m.Dir.Text("app_id"), Account: m.Dir.Text("account"), Key: merchant, FeePPM: 6_000, AESKey: m.Dir.Text("aes_key")}},
 	}
 	if m.Dir.Text("mode") == "certificate" {
 		if err := certify(m, &config); err != nil {
@@ -90,6 +91,7 @@ func call(ctx context.Context, m party.Meeting, c party.Call) (party.Answer, err
 	config := alipay.Config{
 		Gateway: gateway, AppID: m.Dir.Text("app_id"), Account: m.Dir.Text("account"), Signer: own,
 		PlatformKeys: []*rsa.PublicKey{platform}, NotifyURL: m.Dir.Text("notify_url"), HTTP: m.HTTP, Clock: m.Clock,
+		AESKey: citygate.NewSecret([]byte(m.Dir.Text("aes_key"))),
 	}
 	if m.Dir.Text("mode") == "certificate" {
 		app, certs, roots, err := m.Dir.Certificates()

@@ -16,7 +16,7 @@ import (
 // serveBook shows the book: GET /sim/book.
 func (s *Server) serveBook(w http.ResponseWriter, _ *http.Request) { simserve.Show(w, s.Book()) }
 
-var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign, ArmFail, ArmWait, ArmNotice, ArmBusy}
+var arms = []Arm{ArmLose, ArmDie, ArmDelay, ArmGarble, ArmDecline, ArmPartial, ArmUnsigned, ArmBadSign, ArmOtherKey, ArmFail, ArmWait, ArmNotice, ArmBusy}
 
 // serveSign confirms an agreement as a rider does: POST
 // /sim/sign?app_id=2021...&external_agreement_no=...&rider=2088...

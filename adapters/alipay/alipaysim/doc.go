@@ -34,4 +34,7 @@
 //
 // The book is in memory. Time is the injected clock's; the server never sleeps.
 // It is for tests, demonstrations and benchmarks, and holds no money.
+//
+// A merchant with an AES key may encrypt the contents of its requests (encrypt_type=AES); the
+// answers to those are encrypted as well, but for refusals of what could not be read.
 package alipaysim

@@ -65,6 +65,8 @@ const (
 	ArmUnsigned Arm = "unsigned" // acts, answers without a signature
 	ArmBadSign  Arm = "bad_sign" // acts, answers with a signature over something else
 
+	ArmOtherKey Arm = "other_key" // acts, and encrypts the answer to an encrypted request by another key
+
 	ArmFail   Arm = "fail"   // acts, answers HTTP 500
 	ArmWait   Arm = "wait"   // trade.pay waits for the payer
 	ArmNotice Arm = "notice" // acts, and the notification overtakes the answer

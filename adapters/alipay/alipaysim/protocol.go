@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
+	"crypto/cipher"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -47,15 +49,16 @@ type act func(s *Server, m *merchant, biz []byte) (answer any, fate fate)
 type fate string
 
 const (
-	delivered fate = ""
-	lost      fate = "lost"
-	died      fate = "died"
-	delayed   fate = "delayed"
-	garbled   fate = "garbled"
-	unsigned  fate = "unsigned"
-	badSigned fate = "bad_signed"
-	failed    fate = "failed"  // HTTP 500
-	noticed   fate = "noticed" // the notification overtakes the answer
+	delivered  fate = ""
+	lost       fate = "lost"
+	died       fate = "died"
+	delayed    fate = "delayed"
+	garbled    fate = "garbled"
+	unsigned   fate = "unsigned"
+	badSigned  fate = "bad_signed"
+	otherKeyed fate = "other_keyed"
+	failed     fate = "failed"  // HTTP 500
+	noticed    fate = "noticed" // the notification overtakes the answer
 )
 
 var methods = map[string]act{
@@ -115,10 +118,20 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request) {
 		s.send(w, r, node, illegal("isv.invalid-method", "no such method"), delivered)
 		return
 	}
+	biz, key := []byte(params["biz_content"]), cipher.Block(nil)
+	if params["encrypt_type"] != "" {
+		if biz, key, refused = m.unseal(params["biz_content"]); refused.Code != "" {
+			s.send(w, r, node, refused, delivered) // in plain: there is no key for it
+			return
+		}
+	}
 	s.mu.Lock()
 	m.notifyURL = params["notify_url"] // under the request's signature
-	answer, fate := do(s, m, []byte(params["biz_content"]))
+	answer, fate := do(s, m, biz)
 	s.mu.Unlock()
+	if key != nil {
+		answer = sealed{answer, answerKey(key, fate)}
+	}
 	if fate == noticed { // the merchant hears of it before it has the answer
 		s.Deliver(r.Context())
 		fate = delivered
@@ -222,11 +235,18 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, node string, answe
 // encoder does: a client that decodes and encodes again before it checks the
 // signature will not find it to hold.
 func (s *Server) encode(node string, answer any, fate fate) ([]byte, error) {
+	inner, encrypted := answer.(sealed)
+	if encrypted {
+		answer = inner.answer
+	}
 	raw, err := json.Marshal(answer)
 	if err != nil {
 		return nil, err
 	}
 	raw = bytes.ReplaceAll(raw, []byte("/"), []byte(`\/`))
+	if encrypted {
+		raw = fmt.Appendf(nil, `"%s"`, seal(inner.key, raw))
+	}
 	covered := raw
 	if fate == badSigned {
 		covered = append([]byte{' '}, raw...)

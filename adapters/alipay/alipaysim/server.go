@@ -2,6 +2,7 @@ package alipaysim
 
 import (
 	"cmp"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
@@ -34,6 +35,7 @@ type Merchant struct {
 	Key     *rsa.PublicKey
 	FeePPM  int64 // the fee on each payment, in millionths
 
+	AESKey       string // base64, for content encryption; "" has none
 	CertSN       string // of the merchant's certificate, in certificate mode
 	AgreementURL string // where it is told of agreements that were not opened by a request with a notify_url
 }
@@ -103,8 +105,9 @@ type Server struct {
 
 type merchant struct {
 	Merchant
-	trades map[string]*trade // by out_trade_no
-	faults map[citygate.Date][]BillFault
+	content cipher.Block      // by AESKey, nil without one
+	trades  map[string]*trade // by out_trade_no
+	faults  map[citygate.Date][]BillFault
 
 	notifyURL  string // of the request that is being answered
 	codes      map[string]bool
@@ -191,13 +194,20 @@ func (s *Server) AddMerchant(m Merchant) error {
 	if m.AppID == "" || m.Account == "" || m.Key == nil || m.FeePPM < 0 {
 		return fmt.Errorf("alipaysim: merchant %q: want an app id, an account, a key and a fee", m.AppID)
 	}
+	var content cipher.Block
+	if m.AESKey != "" {
+		var err error
+		if content, err = contentKey(m.AESKey); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.merchants[m.AppID] != nil {
 		return fmt.Errorf("alipaysim: merchant %s is there already", m.AppID)
 	}
 	s.merchants[m.AppID] = &merchant{
-		Merchant: m, trades: make(map[string]*trade), faults: make(map[citygate.Date][]BillFault), codes: make(map[string]bool),
+		Merchant: m, content: content, trades: make(map[string]*trade), faults: make(map[citygate.Date][]BillFault), codes: make(map[string]bool),
 		agreements: make(map[string]*agreement), cards: make(map[string]Card), tickets: make(map[string]*ticket),
 		listed: make(map[string]bool), refused: make(map[string]bool), issues: make(map[citygate.Date]int), notBefore: make(map[citygate.Date]time.Time),
 	}

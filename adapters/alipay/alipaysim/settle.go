@@ -95,7 +95,7 @@ func (s *Server) settle(m *merchant, biz []byte) (any, fate) {
 
 // fateOf is what an armed thing does to the answer.
 func fateOf(a Arm) fate {
-	return map[Arm]fate{ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned, ArmFail: failed, ArmNotice: noticed}[a]
+	return map[Arm]fate{ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned, ArmOtherKey: otherKeyed, ArmFail: failed, ArmNotice: noticed}[a]
 }
 
 // plan is what an armed thing does to the item at place i.

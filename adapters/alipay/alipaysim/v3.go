@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -51,6 +52,10 @@ func (s *Server) v3(w http.ResponseWriter, r *http.Request) {
 	}
 	method := strings.ReplaceAll(strings.TrimPrefix(r.URL.Path, v3Prefix), "/", ".")
 	m, refused := s.admitV3(r, body)
+	var key cipher.Block
+	if refused.Code == "" && r.Header.Get("Alipay-Encrypt-Type") != "" {
+		body, key, refused = m.unseal(string(body))
+	}
 	verb, found := v3Verbs[method]
 	switch {
 	case refused.Code != "":
@@ -81,6 +86,9 @@ func (s *Server) v3(w http.ResponseWriter, r *http.Request) {
 	if fate == noticed { // the merchant hears of it before it has the answer
 		s.Deliver(r.Context())
 		fate = delivered
+	}
+	if key != nil {
+		answer = sealed{answer, answerKey(key, fate)}
 	}
 	s.sendV3(w, r, answer, fate)
 }
@@ -133,9 +141,16 @@ func (s *Server) sendV3(w http.ResponseWriter, r *http.Request, answer any, fate
 	case lost, died, delayed, failed:
 		s.send(w, r, "", answer, fate)
 		return
-	case delivered, garbled, unsigned, badSigned, noticed:
+	case delivered, garbled, unsigned, badSigned, otherKeyed, noticed:
+	}
+	inner, encrypted := answer.(sealed)
+	if encrypted {
+		answer = inner.answer
 	}
 	status, body, err := v3Body(answer)
+	if encrypted && status < http.StatusBadRequest { // refusals go out in plain
+		body = seal(inner.key, body)
+	}
 	if err != nil {
 		http.Error(w, "cannot answer", http.StatusInternalServerError)
 		return
