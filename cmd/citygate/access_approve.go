@@ -53,6 +53,7 @@ func newAccessProposalsCommand(sys *system) *cobra.Command {
 	}
 	f.orPlatform(c)
 	c.Flags().StringVar(&state, "state", "", "only those: open, approved, executed, refused, withdrawn, void, expired")
+	choice(c, "state", "open", "approved", "executed", "refused", "withdrawn", "void", "expired")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }

@@ -201,6 +201,7 @@ func newProductSalesCommand(sys *system) *cobra.Command {
 	flags.StringVar(&rider, "rider", "", "of one rider alone: issuer/list/index")
 	flags.StringVar(&state, "state", "", "asked, paid, held, declined, refunding, refunded, closed or reversed")
 	required(c, "tenant")
+	choice(c, "state", "asked", "paid", "held", "declined", "refunding", "refunded", "closed", "reversed")
 	return c
 }
 

@@ -100,6 +100,7 @@ units, without and with fees, and since when. While one is open its charge's mon
 	}
 	f.register(c)
 	c.Flags().StringVar(&state, "state", "open", "open or resolved")
+	choice(c, "state", "open", "resolved")
 	return c
 }
 

@@ -87,6 +87,8 @@ say so.`,
 	flags.StringVar(&state, "state", "", "open, acknowledged or closed")
 	flags.StringVar(&tap, "tap", "", "flags that name this tap, such as tap_7_12")
 	required(c, "tenant")
+	choice(c, "kind", string(risk.Copied), string(risk.ImpossibleTravel), string(risk.Velocity))
+	choice(c, "state", string(risk.FlagOpen), string(risk.FlagAcknowledged), string(risk.FlagClosed))
 	return c
 }
 

@@ -99,8 +99,9 @@ func newSettleChargesCommand(sys *system) *cobra.Command {
 	}
 	f.databaseOnly(c)
 	c.Flags().StringVar(&name, "tenant", "", "number or short name of the tenant")
-	c.Flags().StringVar(&state, "state", "", "such as succeeded or declined")
+	c.Flags().StringVar(&state, "state", "", "created, sent, unknown, succeeded, declined or moved")
 	c.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 = all")
 	required(c, "tenant")
+	choice(c, "state", "created", "sent", "unknown", "succeeded", "declined", "moved")
 	return c
 }

@@ -107,7 +107,10 @@ taken beyond what was left of the payment (it was refunded already) is claimed f
 		Example: `  citygate risk reverse --tenant harbour-metro --contract wallet --payment Z2F… --reference CB-2031 --amount 290 --currency CNY --fee 150 --reason "10.4 fraud"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r.Contract == "" || r.Charge == "" || r.Reference == "" || r.Amount.Minor <= 0 || currency == "" || r.Reason == "" {
+			if r.Amount.Minor < 0 {
+				return &usageError{fmt.Errorf("--amount %d: want what was taken, more than 0", r.Amount.Minor)}
+			}
+			if r.Contract == "" || r.Charge == "" || r.Reference == "" || r.Amount.Minor == 0 || currency == "" || r.Reason == "" {
 				return &usageError{errors.New("risk reverse needs --contract, --payment, --reference, --amount, --currency and --reason")}
 			}
 			r.Amount.Currency, r.FeeUnsaid = citygate.Currency(currency), !cmd.Flags().Changed("fee")

@@ -74,7 +74,8 @@ func newSettlePayoutsCommand(sys *system) *cobra.Command {
 		},
 	}
 	f.register(c)
-	c.Flags().StringVar(&state, "state", "", "only those: held, created, sent")
+	c.Flags().StringVar(&state, "state", "", "only those: held, created, sent, cancelled")
+	choice(c, "state", "held", "created", "sent", "cancelled")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }
