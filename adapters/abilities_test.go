@@ -207,3 +207,25 @@ func TestLimitsAreHeldBeforeAnythingIsSent(t *testing.T) {
 		t.Errorf("with a query delay: %+v", a)
 	}
 }
+
+// A notice of an agreement in words that are none of the contract, or that nobody could
+// keep, says nothing.
+func TestANoticeOfAnAgreementIsInWordsOfTheContract(t *testing.T) {
+	for name, c := range map[string]struct {
+		said driver.Agreement
+		kind driver.NoticeKind
+	}{
+		"active":            {driver.Agreement{ID: "7", State: driver.AgreementActive}, driver.NoticeAgreement},
+		"another word":      {driver.Agreement{ID: "7", State: "signed"}, driver.NoticeOther},
+		"a zero byte":       {driver.Agreement{ID: "7\x00", State: driver.AgreementEnded}, driver.NoticeOther},
+		"a rider's novel":   {driver.Agreement{ID: "7", RiderRef: string(make([]byte, 201)), State: driver.AgreementEnded}, driver.NoticeOther},
+		"not UTF-8":         {driver.Agreement{OurID: "\xff", State: driver.AgreementEnded}, driver.NoticeOther},
+		"nobody can say it": {driver.Agreement{OurID: "a"}, driver.NoticeAgreement},
+	} {
+		n, _ := New(&able{fake: &fake{about: about}, notice: driver.Notice{ID: "1", Kind: driver.NoticeAgreement, Agreement: c.said}}, time.Now).Notifier()
+		notice, _, err := n.ParseNotify(t.Context(), driver.Notification{})
+		if err != nil || notice.Kind != c.kind || (c.kind == driver.NoticeOther && notice.Agreement != (driver.Agreement{})) {
+			t.Errorf("%s is heard as %+v, %v", name, notice, err)
+		}
+	}
+}

@@ -78,4 +78,8 @@ func TestAgreementsOfOthersAreNotBelieved(t *testing.T) {
 			t.Errorf("%s is heard as %+v, %v", text, i, err)
 		}
 	}
+	raw := open(t, saying(t, "/v1/agreement/open", `{"id":"B","url":"https://wallet.example"}`), http.DefaultClient)
+	if i, err := raw.OpenAgreement(t.Context(), driver.AgreementRequest{OurID: "A"}); err == nil {
+		t.Errorf("an invitation to another agreement: %+v", i)
+	}
 }
