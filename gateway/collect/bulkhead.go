@@ -34,7 +34,9 @@ const (
 // a goroutine: what it was about is in rows.
 //
 // Work that has gone on for longer than [hung] waits for somebody and counts no
-// more among the most at once; a tenant has its share of them and no more. A task
+// more among the most at once, nor does it from the start when the same task waited
+// so long the last time: providers that hang cost others a moment, once, and not one
+// each round. A tenant has its share of them and no more. A task
 // that failed breakerFailures times in a row is left alone for a while, twice as
 // long each time (charges and payments at tills are not: their breaker is a row, see
 // health.go, and one payment that fails keeps no customer waiting).
@@ -47,6 +49,7 @@ type Bulkhead struct {
 
 	mu      sync.Mutex
 	running map[bulkheadKey]time.Time // since when
+	slow    map[bulkheadKey]bool      // hung the last time
 	breaker map[bulkheadKey]pause
 	group   sync.WaitGroup
 }
@@ -73,7 +76,7 @@ const (
 // look. clock is the platform's, failed hears of what went wrong.
 func NewBulkhead(most int, clock citygate.Clock, failed func(error)) *Bulkhead {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Bulkhead{most: most, clock: clock, failed: failed, ctx: ctx, stop: stop, running: map[bulkheadKey]time.Time{}, breaker: map[bulkheadKey]pause{}}
+	return &Bulkhead{most: most, clock: clock, failed: failed, ctx: ctx, stop: stop, running: map[bulkheadKey]time.Time{}, slow: map[bulkheadKey]bool{}, breaker: map[bulkheadKey]pause{}}
 }
 
 // Stop ends the calls under way, whose outcomes then are open, and waits for
@@ -106,6 +109,7 @@ func (b *Bulkhead) Do(ctx context.Context, task Task, tenant citygate.TenantID, 
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.noteTime(key, b.clock())
 		delete(b.running, key)
 		b.note(key, err, b.clock())
 	})
@@ -132,11 +136,20 @@ func (b *Bulkhead) admits(key bulkheadKey, now time.Time) bool {
 		if k.tenant == key.tenant {
 			own++
 		}
-		if now.Sub(since) < hung {
+		if now.Sub(since) < hung && !b.slow[k] {
 			working++
 		}
 	}
-	return working < b.most && own < max(1, b.most/tenantsShare)
+	return (working < b.most || b.slow[key]) && own < max(1, b.most/tenantsShare)
+}
+
+// noteTime keeps whether a task that ends now has hung.
+func (b *Bulkhead) noteTime(key bulkheadKey, now time.Time) {
+	if now.Sub(b.running[key]) < hung {
+		delete(b.slow, key)
+		return
+	}
+	b.slow[key] = true
 }
 
 // note keeps how a task ended.

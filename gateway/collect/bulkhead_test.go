@@ -61,6 +61,42 @@ func TestWhatHangsTakesNoSlots(t *testing.T) {
 	})
 }
 
+// Providers that hang whenever they are asked take slots for a moment the first time
+// alone, until they answer again.
+func TestWhatHungBeforeTakesNoSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 4
+		b := NewBulkhead(most, time.Now, func(error) {})
+		defer b.Stop()
+		takes := 2 * hung
+		slow := func(context.Context) error { time.Sleep(takes); return nil }
+		round := func() (others bool) {
+			t.Helper()
+			for tenant := range citygate.TenantID(most) {
+				_ = b.Do(t.Context(), TaskCharges, 1+tenant, "c", slow) // nil: it is done beside
+			}
+			synctest.Wait()
+			_ = b.Do(t.Context(), TaskCharges, 100, "c", func(context.Context) error { others = true; return nil })
+			synctest.Wait()
+			time.Sleep(takes)
+			synctest.Wait()
+			return others
+		}
+		if round() {
+			t.Error("as many as may be at once kept nobody waiting for a moment: the test proves nothing")
+		}
+		if !round() {
+			t.Error("providers that hung the last time keep others waiting again")
+		}
+		takes = 0
+		round() // they answer again
+		takes = hung - 1
+		if round() {
+			t.Error("providers that answer again are counted no more")
+		}
+	})
+}
+
 // What hangs takes memory, so however long it goes on there is only so much of it; when
 // it is over, others have its place.
 func TestHowMuchMayHang(t *testing.T) {
