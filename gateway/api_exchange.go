@@ -48,3 +48,29 @@ func exchanges(ctx context.Context, tx *pg.Tx, list []edge.Charge) error {
 	}
 	return err
 }
+
+// refundExchanges says of n refunds, of which at gives the id and the place, what they are
+// to payers in other currencies.
+func refundExchanges(ctx context.Context, tx *pg.Tx, n int, at func(i int) (ourID string, place **edge.RefundExchange)) error {
+	ids := make([]string, n)
+	for i := range n {
+		ids[i], _ = at(i)
+	}
+	parts, err := collect.PayerParts(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		id, place := at(i)
+		p, ok := parts[id]
+		if !ok {
+			continue
+		}
+		e := &edge.RefundExchange{Share: p.Share, Pair: p.Rate.Pair, Price: p.Rate.Price}
+		if p.Back.Minor > 0 {
+			e.Back, e.Difference = &p.Back, &citygate.Money{Minor: p.Back.Minor - p.Share.Minor, Currency: p.Share.Currency}
+		}
+		*place = e
+	}
+	return nil
+}

@@ -205,7 +205,10 @@ func (g *Gateway) refunds(ctx context.Context, tenant citygate.TenantID, state s
 				Attempt: r.Attempt, At: r.CreatedAt, FinalAt: orNever(r.FinalAt),
 			}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return refundExchanges(ctx, tx, len(list), func(i int) (string, **edge.RefundExchange) { return list[i].OurID, &list[i].Exchange })
 	})
 	return list, err
 }

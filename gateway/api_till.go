@@ -44,8 +44,12 @@ func payeeAtTill(ctx context.Context, tx *pg.Tx, named string) (string, error) {
 
 func tillView(p *till.Payment) edge.TillPayment {
 	in := func(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: p.Amount.Currency} }
+	var routing *edge.TillRouting
+	if p.Route.Rule != "" {
+		routing = &edge.TillRouting{PolicyVersion: p.Route.Version, Rule: p.Route.Rule, Finding: p.Route.Finding}
+	}
 	return edge.TillPayment{
-		ID: p.ID.Text(till.Prefix), Order: p.Order, Amount: p.Amount, Subject: p.Subject, Contract: p.Contract, Till: p.Till, Payee: p.Payee, State: p.State,
+		ID: p.ID.Text(till.Prefix), Order: p.Order, Amount: p.Amount, Subject: p.Subject, Contract: p.Contract, Routing: routing, Till: p.Till, Payee: p.Payee, State: p.State,
 		Reason: p.Reason, ReversingFor: p.ReversingFor, OurID: p.OurID, AskedBy: p.AskedBy, AskedAt: p.AskedAt, WaitUntil: p.WaitUntil,
 		PaidAt: orNever(p.PaidAt), EndedAt: orNever(p.EndedAt), ClearedAt: orNever(p.ClearedAt), Refunded: in(p.Refunded), Returned: in(p.Returned),
 		Taken: in(p.Taken), TakenBearer: string(p.TakenBearer),
@@ -72,6 +76,12 @@ func (g *Gateway) tillPayment(ctx context.Context, tenant citygate.TenantID, id 
 	return g.withRefunds(ctx, tenant, &p)
 }
 
+// TillRefunds gives what goes back of a payment, as the API shows it.
+func (g *Gateway) TillRefunds(ctx context.Context, tenant citygate.TenantID, p *till.Payment) ([]edge.TillRefund, error) {
+	v, err := g.withRefunds(ctx, tenant, p)
+	return v.Refunds, err
+}
+
 // withRefunds shows a payment with what goes back of it.
 func (g *Gateway) withRefunds(ctx context.Context, tenant citygate.TenantID, p *till.Payment) (v edge.TillPayment, err error) {
 	v = tillView(p)
@@ -85,7 +95,10 @@ func (g *Gateway) withRefunds(ctx context.Context, tenant citygate.TenantID, p *
 			v.Refunds[i] = edge.TillRefund{Name: r.Name, Kind: r.Kind, Amount: citygate.Money{Minor: r.Amount, Currency: p.Amount.Currency}, Reason: r.Reason,
 				AskedBy: r.AskedBy, AskedAt: r.AskedAt, State: r.State, OurID: r.OurID}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return refundExchanges(ctx, tx, len(v.Refunds), func(i int) (string, **edge.RefundExchange) { return v.Refunds[i].OurID, &v.Refunds[i].Exchange })
 	})
 	return v, err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/fleet"
 	"github.com/cashlesscity/citygate/gateway/intake"
@@ -124,6 +125,32 @@ func (c *checker) keys(ctx context.Context) error {
 	return nil
 }
 
+// neverCollected names the riders who were opened under a contract before it was known, or
+// told, that it collects by codes alone: what they ride is never collected.
+func (c *checker) neverCollected(ctx context.Context, contract string) error {
+	const few = 5
+	var n int
+	var some []citygate.UUID
+	err := c.DB.InTenant(ctx, c.tenant.ID, func(tx *pg.Tx) (err error) {
+		n, some, err = collect.Under(ctx, tx, contract, few)
+		return err
+	})
+	if err != nil || n == 0 {
+		return err
+	}
+	names := make([]string, len(some))
+	for i, id := range some {
+		names[i] = id.Text("acc_")
+	}
+	if n > len(some) {
+		names = append(names, "...")
+	}
+	c.add(edge.ChecklistItem{Name: "riders under " + contract, Detail: fmt.Sprintf("%s under %s, which collects by codes at a till: their rides are never collected (%s)",
+		plural(n, "account"), contract, strings.Join(names, ", ")),
+		Do: "PUT /v1/tenants/{tenant}/accounts/{account}/payers/{contract} with a contract that collects rides, and a rule of routing that names it"})
+	return nil
+}
+
 func (c *checker) contract(ctx context.Context) error {
 	item := edge.ChecklistItem{Name: "provider contract", Do: "PUT /v1/tenants/{tenant}/contracts/{contract}, or contracts in the file"}
 	var names []string
@@ -137,6 +164,9 @@ func (c *checker) contract(ctx context.Context) error {
 			return err
 		case byCode:
 			item.Detail = k.Name + " collects by codes at a till: rides need a contract of another kind"
+			if err := c.neverCollected(ctx, k.Name); err != nil {
+				return err
+			}
 			continue
 		}
 		names = append(names, k.Name)

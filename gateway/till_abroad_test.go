@@ -121,6 +121,26 @@ func TestWechatPayGlobalAtTheTill(t *testing.T) {
 	}
 	k.send(http.MethodPost, busPath("till-payments/"+far.ID+"/refunds"), map[string]any{"name": "a part", "amount_minor": 500, "reason": "cold"}, nil)
 	k.paidOut(2000 - 12 - 500 + 800 - 5)
+	k.send(http.MethodPost, busPath("till-payments/"+far.ID+"/refunds"), map[string]any{"name": "the rest", "reason": "cold"}, nil)
+	k.until("given back", func() bool { return len(list[edge.Refund](k.office, "refunds?state=succeeded")) == 2 })
+	k.send(http.MethodGet, busPath("till-payments/"+far.ID), nil, &far)
+	var shares int64
+	for i, want := range []struct{ share, back int64 }{{544, 543}, {1630, 1630}} { // 500 and 1500 at 1.08683838; his parts of 21.74 add up to that
+		e := far.Refunds[i].Exchange
+		if e == nil || e.Share != (citygate.Money{Minor: want.share, Currency: "HKD"}) || e.Back == nil || *e.Back != (citygate.Money{Minor: want.back, Currency: "HKD"}) ||
+			e.Difference == nil || e.Difference.Minor != want.back-want.share || e.Pair != "CNY/HKD" || e.Price != "1.08683838" {
+			t.Fatalf("refund %d: %+v", i, e)
+		}
+		shares += e.Share.Minor
+	}
+	if shares != 2174 {
+		t.Errorf("the parts add up to %d", shares)
+	}
+	all := list[edge.Refund](k.office, "refunds?state=succeeded")
+	if i := slices.IndexFunc(all, func(r edge.Refund) bool { return r.OurID == far.Refunds[0].OurID }); i < 0 || all[i].Exchange == nil || all[i].Exchange.Back.Minor != 543 {
+		t.Errorf("among the tenant's refunds: %+v", all)
+	}
+	k.booksHold()
 }
 
 // Alipay+ shows what the customer's wallet will pay before it does: each payment has a
@@ -164,6 +184,12 @@ func (k *kiosk) sellsAbroad(sim *alipayplussim.Server) {
 	}
 	if got := k.balances()[ledger.ExchangeDifference("hongkong")]; got != price-settled {
 		t.Errorf("the difference in the books is %d; want %d", got, price-settled)
+	}
+	k.send(http.MethodPost, busPath("till-payments/"+p.ID+"/refunds"), map[string]any{"name": "a part", "amount_minor": 150, "reason": "cold"}, nil)
+	k.until("given back", func() bool { return len(list[edge.Refund](k.office, "refunds?state=succeeded")) == 1 })
+	k.send(http.MethodGet, busPath("till-payments/"+p.ID), nil, &p)
+	if e := p.Refunds[0].Exchange; e == nil || e.Share.Minor != 163 || e.Back == nil || *e.Back != e.Share || e.Difference.Minor != 0 {
+		t.Errorf("what the customer got: %+v", e)
 	}
 }
 

@@ -7,12 +7,15 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +32,7 @@ import (
 type flaky struct {
 	driver.Doer
 	mu   sync.Mutex
-	plan []string      // "" = sent; dies, heard (and dies), late (and dies), lost, answer lost
+	plan []string      // "" = sent; dies, heard (and dies), late (and dies), lost, refused, answer lost
 	late *http.Request // under way still
 }
 
@@ -49,6 +52,11 @@ func (f *flaky) Do(r *http.Request) (*http.Response, error) {
 		runtime.Goexit()
 	case "lost":
 		return nil, errors.New("the line is down")
+	case "refused": // before anything could leave
+		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GetConn != nil {
+			trace.GetConn(r.Host)
+		}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	answer, err := f.Doer.Do(r)
 	switch do {
@@ -404,8 +412,23 @@ func TestNoRidesUnderAContractByCodes(t *testing.T) {
 	}
 	var ready edge.Checklist
 	c.send(http.MethodGet, busPath("checklist"), nil, &ready)
-	if i := slices.IndexFunc(ready.Items, func(i edge.ChecklistItem) bool { return i.Name == "provider contract" }); i < 0 || ready.Items[i].Detail != "sandbox" {
+	item := func(name string) (found edge.ChecklistItem) {
+		c.send(http.MethodGet, busPath("checklist"), nil, &ready)
+		if i := slices.IndexFunc(ready.Items, func(i edge.ChecklistItem) bool { return i.Name == name }); i >= 0 {
+			found = ready.Items[i]
+		}
+		return found
+	}
+	if got := item("provider contract"); got.Detail != "sandbox" {
 		t.Errorf("the checklist: %+v", ready.Items)
+	}
+	if got := item("riders under alipay"); got.Name != "" {
+		t.Errorf("nobody is under it: %+v", got)
+	}
+	// Riders who were opened under it before this was refused are named.
+	c.owner.Exec(bus, `UPDATE accounts SET contract = 'alipay' WHERE tenant_id = $1`, int64(bus))
+	if got := item("riders under alipay"); got.Done || got.Optional || ready.Ready || !strings.Contains(got.Detail, "1 account ") || !strings.Contains(got.Detail, answer.Issued[0].Account) || got.Do == "" {
+		t.Errorf("riders under it: %+v", got)
 	}
 }
 

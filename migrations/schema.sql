@@ -691,7 +691,7 @@ CREATE POLICY tenant ON charges
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON charges TO citygate_app;
 GRANT SELECT ON charges TO citygate_auditor;
-GRANT UPDATE (fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at, mark, recovery, recovers, shown) ON charges TO citygate_app;
+GRANT UPDATE (contract, fee, state, ever_unknown, attempts, provider_ref, reason, next_do, next_try_at, passed, released, sent_at, final_at, mark, recovery, recovers, shown) ON charges TO citygate_app;
 
 CREATE TABLE claim_lines (
     tenant_id bigint NOT NULL,
@@ -4417,6 +4417,9 @@ CREATE TABLE till_payments (
     cleared bigint,
     taken bigint NOT NULL DEFAULT 0,
     taken_bearer text COLLATE "C" NOT NULL DEFAULT ''::text,
+    route_version bigint NOT NULL DEFAULT 0,
+    route_rule text COLLATE "C" NOT NULL DEFAULT ''::text,
+    route_finding text NOT NULL DEFAULT ''::text,
     CONSTRAINT till_payments_pkey PRIMARY KEY (tenant_id, payment_id),
     CONSTRAINT till_payments_amount_check CHECK ((amount > 0)),
     CONSTRAINT till_payments_check CHECK ((wait_until > asked_at)),
@@ -4433,6 +4436,9 @@ CREATE TABLE till_payments (
     CONSTRAINT till_payments_reversal_said_check CHECK ((reversal_said = ANY (ARRAY[''::text, 'closed'::text, 'returned'::text, 'refused'::text]))),
     CONSTRAINT till_payments_reversals_check CHECK ((reversals >= 0)),
     CONSTRAINT till_payments_reversing_for_check CHECK ((reversing_for = ANY (ARRAY[''::text, 'timeout'::text, 'cancelled'::text]))),
+    CONSTRAINT till_payments_route_finding_check CHECK ((length(route_finding) <= 2000)),
+    CONSTRAINT till_payments_route_rule_check CHECK ((length(route_rule) <= 200)),
+    CONSTRAINT till_payments_route_version_check CHECK ((route_version >= 0)),
     CONSTRAINT till_payments_state_check CHECK ((state = ANY (ARRAY['asked'::text, 'paying'::text, 'paid'::text, 'declined'::text, 'reversing'::text, 'closed'::text, 'refunded'::text]))),
     CONSTRAINT till_payments_subject_check CHECK (((length(subject) >= 1) AND (length(subject) <= 120))),
     CONSTRAINT till_payments_taken CHECK (((taken = 0) OR (taken_bearer <> ''::text))),
@@ -4456,6 +4462,9 @@ COMMENT ON COLUMN till_payments.cleared_at IS 'When its bill had it and it becam
 COMMENT ON COLUMN till_payments.cleared IS 'What was cleared: the amount less fee and what had gone back.';
 COMMENT ON COLUMN till_payments.taken IS 'What its provider took back of it and has not returned.';
 COMMENT ON COLUMN till_payments.taken_bearer IS 'Who bears what is taken back, by the tenant''s terms when it was first; empty = nothing was.';
+COMMENT ON COLUMN till_payments.route_version IS 'Of the rule set that chose the contract; 0 = none did: the order named it, or the code told.';
+COMMENT ON COLUMN till_payments.route_rule IS 'The rule that chose it.';
+COMMENT ON COLUMN till_payments.route_finding IS 'Why rules that matched were not followed to the letter, and which contract was certainly not reached before.';
 CREATE INDEX till_payments_due ON till_payments USING btree (tenant_id, next_at) WHERE (next_at IS NOT NULL);
 ALTER TABLE till_payments ENABLE ROW LEVEL SECURITY;
 ALTER TABLE till_payments FORCE ROW LEVEL SECURITY;
@@ -4464,7 +4473,7 @@ CREATE POLICY tenant ON till_payments
     WITH CHECK (tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::bigint);
 GRANT INSERT, SELECT ON till_payments TO citygate_app;
 GRANT SELECT ON till_payments TO citygate_auditor;
-GRANT UPDATE (state, reason, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, cleared, taken, taken_bearer) ON till_payments TO citygate_app;
+GRANT UPDATE (contract, state, reason, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, cleared, taken, taken_bearer, route_version, route_rule, route_finding) ON till_payments TO citygate_app;
 
 CREATE TABLE till_refunds (
     tenant_id bigint NOT NULL,

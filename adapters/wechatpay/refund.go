@@ -38,6 +38,11 @@ type refunded struct {
 	Amount      struct {
 		Refund   *int64            `json:"refund"`
 		Currency citygate.Currency `json:"currency"`
+
+		// Of Global: what goes back to the payer, at the platform's rate of then.
+		PayerRefund   int64             `json:"payer_refund"`
+		PayerCurrency citygate.Currency `json:"payer_currency"`
+		ExchangeRate  *exchangeRate     `json:"exchange_rate"`
 	} `json:"amount"`
 }
 
@@ -142,9 +147,14 @@ func (a refunded) settles(refund driver.Refund) (driver.Result, error) {
 	if a.Amount.Refund == nil || *a.Amount.Refund != refund.Amount.Minor || (a.Amount.Currency != "" && a.Amount.Currency != refund.Amount.Currency) {
 		return driver.Result{}, fmt.Errorf("wechatpay: refund %s is of another amount there", refund.OurID)
 	}
-	return driver.Result{
+	result := driver.Result{
 		OurID: refund.OurID, Outcome: refundStates[a.Status], ProviderRef: clip(a.RefundID), ReasonCode: clip(a.Status), Amount: refund.Amount,
-	}, nil
+	}
+	if result.Outcome == driver.Succeeded {
+		back := paidOrder{PayerTotal: a.Amount.PayerRefund, PayerCurrency: a.Amount.PayerCurrency, ExchangeRate: a.Amount.ExchangeRate}
+		result.Exchange = back.exchanged(refund.Amount)
+	}
+	return result, nil
 }
 
 func (c *client) refundable(refund driver.Refund) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/gateway/till"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -62,18 +63,28 @@ func (f *tillFlags) one(c *cobra.Command, sys *system, fn func(in *installation,
 		if err != nil {
 			return err
 		}
-		return tillLine(sys, &p)
+		refunds, err := in.TillRefunds(c.Context(), tenant, &p)
+		if err != nil {
+			return err
+		}
+		return tillLine(sys, &p, refunds...)
 	})
 }
 
-// tillLine is a payment as the commands print it.
-func tillLine(sys *system, p *till.Payment) error {
+// tillLine is a payment as the commands print it, with its refunds where they are known.
+func tillLine(sys *system, p *till.Payment, refunds ...edge.TillRefund) error {
 	line := map[string]any{"id": p.ID.Text(till.Prefix), "order": p.Order, "amount_minor": p.Amount.Minor, "currency": p.Amount.Currency, "contract": p.Contract,
 		"payee": p.Payee, "state": p.State, "our_id": p.OurID, "asked_at": p.AskedAt}
 	for name, text := range map[string]string{"reason": p.Reason, "till": p.Till, "reversing_for": p.ReversingFor} {
 		if text != "" {
 			line[name] = text
 		}
+	}
+	if p.Route.Rule != "" {
+		line["rule"], line["policy_version"] = p.Route.Rule, p.Route.Version
+	}
+	if p.Route.Finding != "" {
+		line["finding"] = p.Route.Finding
 	}
 	if p.TakenBearer != "" {
 		line["taken_bearer"] = p.TakenBearer
@@ -87,6 +98,9 @@ func tillLine(sys *system, p *till.Payment) error {
 		if !at.IsZero() {
 			line[name] = at
 		}
+	}
+	if len(refunds) > 0 {
+		line["refunds"] = refunds
 	}
 	return json.NewEncoder(sys.Stdout).Encode(line)
 }
@@ -128,7 +142,7 @@ taken back.`,
 	flags.Int64Var(&o.Amount.Minor, "amount", 0, "in minor units of the currency")
 	flags.StringVar(&currency, "currency", "", "such as CNY")
 	flags.StringVar(&o.Subject, "subject", "", "what the customer reads")
-	flags.StringVar(&o.Contract, "contract", "", "of the provider (default: told from the code)")
+	flags.StringVar(&o.Contract, "contract", "", "of the provider (default: told from the code, or by the rules of routing)")
 	flags.StringVar(&o.Till, "till", "", "which counter, as you call it")
 	flags.StringVar(&o.Payee, "payee", "", "who earns it (default: the tenant's default payee)")
 	flags.DurationVar(&o.Wait, "wait", till.WaitDefault, "how long the customer may take to confirm")

@@ -61,6 +61,8 @@
 // nothing here sends it, and when it is asked about and reversed is package till's affair,
 // which hears of it and posts ([Tills]). Money that went back with a reversal is a refund
 // without a request of ours; the first bill's row of that payment and amount gives it its name.
+// Where several contracts take a code, the rules of routing choose ([Collector.RouteTill]); what
+// certainly never left for one may go to another ([MoveTill]).
 // A reversal of such a payment has no rider who owes: what is borne by its payee or the
 // tenant, and what is claimed from the provider, follows from all that was taken, returned
 // and refunded of it, and is told whenever that changes ([TillTaken]).

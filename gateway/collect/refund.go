@@ -147,6 +147,11 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 		}
 		if m.final {
 			r.State, r.FinalAt = m.state, tx.Now
+			if e, ok := inAnother(o.result.Exchange, r.Currency); ok && r.State == string(adapters.Succeeded) {
+				if err := insertExchange(ctx, tx, r.OurID, e); err != nil {
+					return nil, err
+				}
+			}
 			transfers = append(transfers, r.transfers(tx.Tenant)...)
 			if r.atTill() {
 				back := TillReturn{Payment: r.Journey, Amount: r.Amount, Date: r.BusinessDate, Succeeded: r.State == string(adapters.Succeeded)}

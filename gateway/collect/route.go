@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,11 @@ type payment struct {
 	attempt int
 	amount  citygate.Money
 	refused []string // contracts that certainly cannot take it
+
+	// codes are the contracts that take a payment at a till, which has no payer that is
+	// known; nil = it is of an account. wallet is their product, if they have one in common.
+	codes  []string
+	wallet string
 }
 
 // A router chooses contracts by the tenant's rule sets within one transaction.
@@ -95,7 +101,7 @@ func (r *router) choose(ctx context.Context, tx *pg.Tx, p *payment) (decision, e
 	for {
 		var findings []string
 		chosen, err := set.Route(&ruleset.Payment{
-			At: tx.Now, Wallet: r.contracts[p.own].Adapter, Contract: p.own, Kind: p.kind, Attempt: p.attempt, Amount: p.amount, Up: r.up,
+			At: tx.Now, Wallet: cmp.Or(p.wallet, r.contracts[p.own].Adapter), Contract: p.own, Kind: p.kind, Attempt: p.attempt, Amount: p.amount, Up: r.up,
 		}, func(name string) bool {
 			why := r.mayNot(p, name)
 			if why != "" && !slices.Contains(findings, why) {
@@ -136,7 +142,9 @@ func (r *router) mayNot(p *payment, name string) string {
 		return fmt.Sprintf("contract_closed: contract %s is %s", name, contract.State)
 	case slices.Contains(p.refused, name):
 		return fmt.Sprintf("contract_refused: contract %s cannot take this payment", name)
-	case name != p.own && r.payers[p.account][name] == "":
+	case p.codes != nil && !slices.Contains(p.codes, name):
+		return fmt.Sprintf("code_unfit: contract %s does not take this code", name)
+	case p.codes == nil && name != p.own && r.payers[p.account][name] == "":
 		return fmt.Sprintf("payer_unknown: the payer is not known under contract %s", name)
 	}
 	return ""

@@ -86,6 +86,20 @@ func DropPayers(ctx context.Context, tx *pg.Tx, actor, contract, riderRef string
 	return nil
 }
 
+// Under gives how many accounts are collected under a contract as their own, and the first
+// few of them.
+func Under(ctx context.Context, tx *pg.Tx, contract string, few int) (n int, some []citygate.UUID, err error) {
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM accounts WHERE tenant_id = $1 AND contract = $2`, tx.Tenant, contract).Scan(&n); err != nil || n == 0 {
+		return n, nil, err
+	}
+	rows, err := tx.Query(ctx, `SELECT account_id FROM accounts WHERE tenant_id = $1 AND contract = $2 ORDER BY account_id LIMIT $3`, tx.Tenant, contract, few)
+	if err != nil {
+		return n, nil, err
+	}
+	some, err = pgx.CollectRows(rows, pgx.RowTo[citygate.UUID])
+	return n, some, err
+}
+
 // CollectedBy reports whether an account is collected under a contract by a name, its own
 // or a further one.
 func CollectedBy(ctx context.Context, tx *pg.Tx, contract, riderRef string) (is bool, err error) {

@@ -130,17 +130,29 @@ func TillsAdmit(ctx context.Context, tx *pg.Tx, contract string) (bool, error) {
 }
 
 // SendTill sends a payment that was asked for, with the code, and stores what was
-// answered. It is called once, by whoever wrote the intent.
-func (c *Collector) SendTill(ctx context.Context, tenant citygate.TenantID, contract Contract, provider *adapters.Provider, payment citygate.UUID, code citygate.Secret) error {
+// answered. It is called once, by whoever wrote the intent. With elsewhere, a payment that
+// the provider certainly never saw stays as it is, and never is true: it may be sent to
+// another ([MoveTill]), or is declined by [Collector.DropTill].
+func (c *Collector) SendTill(ctx context.Context, tenant citygate.TenantID, contract Contract, provider *adapters.Provider, payment citygate.UUID, code citygate.Secret,
+	elsewhere bool) (never bool, err error) {
 	ch, err := c.tillCharge(ctx, tenant, provider, payment)
 	if err != nil {
-		return err
+		return false, err
 	}
 	debit := ch.debit()
 	debit.AuthCode = code
 	results, callErr := provider.Submit(ctx, []driver.Debit{debit})
 	heard := classify(results, callErr)
-	return c.hearTill(ctx, tenant, contract, provider, healthOf(heard, callErr), heard)
+	if elsewhere && neverSent(heard) {
+		return true, c.DB.InTenant(context.WithoutCancel(ctx), tenant, func(tx *pg.Tx) error { return hear(ctx, tx, contract.Name, healthOf(heard, callErr)) })
+	}
+	return false, c.hearTill(ctx, tenant, contract, provider, healthOf(heard, callErr), heard)
+}
+
+// DropTill stores that a payment certainly reached nobody.
+func (c *Collector) DropTill(ctx context.Context, tenant citygate.TenantID, contract Contract, provider *adapters.Provider, payment citygate.UUID) error {
+	our := TillID(tenant, payment)
+	return c.hearTill(ctx, tenant, contract, provider, silent, []outcome{{our, adapters.NotSent, driver.Result{OurID: our, ReasonCode: adapters.ErrNotSent.Name}}})
 }
 
 // QueryTill asks what became of a payment, stores the answer, and gives it with the

@@ -48,6 +48,17 @@ type Refund struct {
 	Attempt      int            `json:"attempt"`
 	At           time.Time      `json:"at"`
 	FinalAt      *time.Time     `json:"final_at,omitempty"`
+
+	Exchange *RefundExchange `json:"exchange,omitempty" doc:"of a payment that was made in another currency"`
+}
+
+// A RefundExchange says what a refund is to the payer, in his own currency.
+type RefundExchange struct {
+	Share      citygate.Money  `json:"share" doc:"his part of what he paid, at the payment's own rate, to the minor unit: all parts of a payment add up to what was paid"`
+	Back       *citygate.Money `json:"back,omitempty" doc:"what he got; absent until that is known"`
+	Pair       string          `json:"pair,omitempty" doc:"price is units of the second for one of the first"`
+	Price      string          `json:"price,omitempty" doc:"by which what he got was made; decimal text, as the provider wrote it"`
+	Difference *citygate.Money `json:"difference,omitempty" doc:"back less share: what the provider's rate of then, or its rounding, made more or less of it; it is between provider and payer, and in nobody's books"`
 }
 
 // Carried is what a payee has to make good: refunds exceeded its money.

@@ -26,7 +26,7 @@ type PayAtTill struct {
 	Amount      citygate.Money `json:"amount"`
 	Subject     string         `json:"subject" minLength:"1" maxLength:"120" doc:"what the customer reads in his wallet"`
 	PaymentCode string         `json:"payment_code" minLength:"1" maxLength:"128" doc:"as read from the wallet; kept nowhere, not even as a hash"`
-	Contract    string         `json:"contract,omitempty" maxLength:"64" doc:"of the provider; left out = told from the code"`
+	Contract    string         `json:"contract,omitempty" maxLength:"64" doc:"of the provider; left out = told from the code's form; where several contracts take that, the tenant's routing rules choose (kind till)"`
 	Till        string         `json:"till,omitempty" maxLength:"64" doc:"which counter or gate, as you call it"`
 	Payee       string         `json:"payee,omitempty" maxLength:"128" doc:"who earns it; left out = the tenant's default"`
 	Wait        int            `json:"wait_seconds,omitempty" minimum:"10" maximum:"300" doc:"how long the customer may take to confirm; left out = 60"`
@@ -39,6 +39,7 @@ type TillPayment struct {
 	Amount       citygate.Money `json:"amount"`
 	Subject      string         `json:"subject"`
 	Contract     string         `json:"contract"`
+	Routing      *TillRouting   `json:"routing,omitempty" doc:"why this contract; absent: the order named it, or the code's form told"`
 	Till         string         `json:"till,omitempty"`
 	Payee        string         `json:"payee"`
 	State        string         `json:"state" enum:"asked,paying,paid,declined,reversing,closed,refunded" doc:"asked: the provider's outcome is not known; paying: the customer confirms it; reversing: it is taken back and will not be paid any more; paid, declined, closed and refunded are certain"`
@@ -58,6 +59,13 @@ type TillPayment struct {
 	Refunds      []TillRefund   `json:"refunds,omitempty" doc:"left out of lists"`
 }
 
+// A TillRouting says by which rule a contract was chosen among several that take a code.
+type TillRouting struct {
+	PolicyVersion uint64 `json:"policy_version" doc:"of the tenant's rule set of then"`
+	Rule          string `json:"rule"`
+	Finding       string `json:"finding,omitempty" doc:"why a rule that matched was not followed to the letter, and which contract was certainly not reached before"`
+}
+
 // A TillRefund is money of a payment that goes back.
 type TillRefund struct {
 	Name    string         `json:"name,omitempty" doc:"left out where nobody asked for it"`
@@ -68,6 +76,8 @@ type TillRefund struct {
 	AskedAt time.Time      `json:"asked_at"`
 	State   string         `json:"state" enum:"created,sent,unknown,succeeded,declined,replaced"`
 	OurID   string         `json:"our_id"`
+
+	Exchange *RefundExchange `json:"exchange,omitempty" doc:"of a payment that was made in another currency"`
 }
 
 // RefundTillPayment gives a payment back, or a part of it.

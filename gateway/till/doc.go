@@ -31,8 +31,11 @@
 //
 // Whose code it is the product says (driver.Description.PaymentCodes). The contract is
 // the one that the order names, or the one whose product knows most of the code's first
-// characters; where that is none or several, the order is refused and the contracts are
-// named. Rules of routing do not touch it.
+// characters, which owns the wallet, and that takes the amount. Where several do, the
+// tenant's rules of routing choose among them (kind till), and the payment keeps by which;
+// where no rule does, the order is refused and they are named. A payment that certainly
+// never reached its provider goes to the contract that the rules name next, under the same
+// name, unless a quote was agreed on; whatever may have been seen stays where it is.
 //
 // # What is certain
 //

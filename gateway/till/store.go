@@ -13,14 +13,14 @@ import (
 
 const columns = `payment_id, order_key, amount, currency, subject, contract, named, till, payee, state, reason, our_id, business_date, asked_by, asked_at,
 	wait_until, next_at, reversing_for, reversals, reversed_at, reversal_said, paid_at, ended_at, refunded, returned, cleared_at, cleared_on, coalesce(cleared, 0),
-	taken, taken_bearer`
+	taken, taken_bearer, route_version, route_rule, route_finding`
 
 func scan(row pgx.CollectableRow) (p Payment, err error) {
 	var next, reversed, paid, ended, cleared *time.Time
 	var on *citygate.Date
 	if err := row.Scan((*[16]byte)(&p.ID), &p.Order, &p.Amount.Minor, &p.Amount.Currency, &p.Subject, &p.Contract, &p.Named, &p.Till, &p.Payee, &p.State, &p.Reason,
 		&p.OurID, &p.BusinessDate, &p.AskedBy, &p.AskedAt, &p.WaitUntil, &next, &p.ReversingFor, &p.Reversals, &reversed, &p.ReversalSaid, &paid, &ended,
-		&p.Refunded, &p.Returned, &cleared, &on, &p.Cleared, &p.Taken, &p.TakenBearer); err != nil {
+		&p.Refunded, &p.Returned, &cleared, &on, &p.Cleared, &p.Taken, &p.TakenBearer, &p.Route.Version, &p.Route.Rule, &p.Route.Finding); err != nil {
 		return p, err
 	}
 	p.AskedAt, p.WaitUntil = p.AskedAt.UTC(), p.WaitUntil.UTC()
@@ -82,11 +82,11 @@ func List(ctx context.Context, tx *pg.Tx, state, order string, after citygate.UU
 func insert(ctx context.Context, tx *pg.Tx, p *Payment) (fresh bool, err error) {
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO till_payments (tenant_id, payment_id, order_key, amount, currency, subject, contract, named, till, payee, state, reason, our_id, business_date,
-		                           asked_by, asked_at, wait_until, next_at, reversing_for, reversals, reversal_said, refunded, returned)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', $12, $13, $14, $15, $16, $17, '', 0, '', 0, 0)
+		                           asked_by, asked_at, wait_until, next_at, reversing_for, reversals, reversal_said, refunded, returned, route_version, route_rule, route_finding)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', $12, $13, $14, $15, $16, $17, '', 0, '', 0, 0, $18, $19, $20)
 		ON CONFLICT (tenant_id, order_key) DO NOTHING`,
 		int64(tx.Tenant), p.ID, p.Order, p.Amount.Minor, string(p.Amount.Currency), p.Subject, p.Contract, p.Named, p.Till, p.Payee, p.State, p.OurID, p.BusinessDate,
-		p.AskedBy, p.AskedAt, p.WaitUntil, p.NextAt)
+		p.AskedBy, p.AskedAt, p.WaitUntil, p.NextAt, int64(p.Route.Version), p.Route.Rule, p.Route.Finding)
 	return tag.RowsAffected() == 1, err
 }
 
@@ -109,6 +109,14 @@ func store(ctx context.Context, tx *pg.Tx, p *Payment) error {
 		       reversing_for = $12, taken = $13, taken_bearer = $14
 		WHERE tenant_id = $1 AND payment_id = $2`,
 		int64(tx.Tenant), p.ID, p.State, p.Reason, orNull(p.NextAt), orNull(p.PaidAt), orNull(p.EndedAt), p.Returned, orNull(p.ClearedAt), on, cleared, p.ReversingFor, p.Taken, string(p.TakenBearer))
+	return err
+}
+
+// storeMoved stores that a payment goes to another contract.
+func storeMoved(ctx context.Context, tx *pg.Tx, p *Payment) error {
+	_, err := tx.Exec(ctx, `
+		UPDATE till_payments SET contract = $3, next_at = $4, route_version = $5, route_rule = $6, route_finding = $7 WHERE tenant_id = $1 AND payment_id = $2`,
+		int64(tx.Tenant), p.ID, p.Contract, p.NextAt, int64(p.Route.Version), p.Route.Rule, p.Route.Finding)
 	return err
 }
 

@@ -135,9 +135,18 @@ type Payment struct {
 	Returned     int64     // of it what certainly did
 	Taken        int64     // what its provider took back and has not returned
 	TakenBearer  risk.TillBearer
+	Route        Route
 	ClearedAt    time.Time // zero = no bill has it yet
 	ClearedOn    citygate.Date
 	Cleared      int64
+}
+
+// A Route is by which rule of the tenant's a payment's contract was chosen among several
+// that take the code; the zero value: the order named it, or the code told.
+type Route struct {
+	Version uint64 // of the rule set
+	Rule    string
+	Finding string // why rules that matched were not followed to the letter, and who was not reached before
 }
 
 // left is what is left of p that can be given back.
@@ -173,12 +182,6 @@ func (o *Order) check() error {
 	return nil
 }
 
-// A chosen contract is where a payment goes.
-type chosen struct {
-	contract collect.Contract
-	provider *adapters.Provider
-}
-
 // Pay asks for a payment on a code and gives it as it stands when the provider has
 // answered, or has not in time. The same order again gives the payment there is.
 func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, o Order) (Payment, error) {
@@ -198,7 +201,11 @@ func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, 
 	if err != nil || found {
 		return answered(old, &o, err)
 	}
-	to, err := d.choose(ctx, tenant, contracts, &o)
+	among, err := d.takers(ctx, tenant, contracts, &o)
+	if err != nil {
+		return Payment{}, err
+	}
+	to, err := d.choose(ctx, tenant, among, &o)
 	if err != nil {
 		return Payment{}, err
 	}
@@ -207,9 +214,6 @@ func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, 
 		return Payment{}, err
 	}
 	defer leave()
-	if err := to.provider.Check(driver.Debit{OurID: strings.Repeat("A", driver.IDMade), Amount: o.Amount}); err != nil {
-		return Payment{}, err
-	}
 	charge := collect.TillCharge{Contract: to.contract.Name, Amount: o.Amount, Subject: o.Subject}
 	if charge.Quote, err = d.quote(ctx, tenant, to, o.Amount); err != nil {
 		return Payment{}, err
@@ -219,7 +223,12 @@ func (d *Desk) Pay(ctx context.Context, actor string, tenant citygate.TenantID, 
 		return answered(p, &o, err)
 	}
 	// From here on the customer may be charged: that the caller has gone away changes nothing.
-	return d.send(context.WithoutCancel(ctx), tenant, to, p.ID, o.Code)
+	if charge.Quote != (driver.Quote{}) {
+		among = nil // what the wallet will pay was agreed on with this one
+	}
+	s := sending{d: d, tenant: tenant, actor: actor, among: among, charge: charge, code: o.Code}
+	s.charge.Payment = p.ID
+	return s.run(context.WithoutCancel(ctx), to)
 }
 
 // quote asks what the customer's wallet will pay, where the provider says so before it is
@@ -256,55 +265,6 @@ func answered(p Payment, o *Order, err error) (Payment, error) {
 	return p, nil
 }
 
-// choose gives the contract that an order is for.
-func (d *Desk) choose(ctx context.Context, tenant citygate.TenantID, contracts []collect.Contract, o *Order) (chosen, error) {
-	var best []chosen
-	var names []string
-	most := -1
-	var failed error
-	for _, c := range contracts {
-		if c.State != "active" || (o.Contract != "" && c.Name != o.Contract) {
-			continue
-		}
-		provider, err := d.Provider(ctx, tenant, c)
-		if err != nil { // one that cannot be opened keeps no other from being paid
-			failed = errors.Join(failed, err)
-			continue
-		}
-		about := provider.Describe()
-		if len(about.PaymentCodes) == 0 {
-			continue
-		}
-		names = append(names, c.Name)
-		known, fits := about.CodeFit(o.Code.Reveal())
-		switch {
-		case !fits || known < most:
-		case known > most:
-			best, most = []chosen{{c, provider}}, known
-		default:
-			best = append(best, chosen{c, provider})
-		}
-	}
-	all := strings.Join(names, ", ")
-	switch {
-	case len(best) == 1:
-		return best[0], nil
-	case len(names) == 0 && failed != nil:
-		return chosen{}, failed
-	case len(names) == 0 && o.Contract != "":
-		return chosen{}, ErrContract.Explain("contract %s", o.Contract)
-	case len(names) == 0:
-		return chosen{}, ErrContract.Explain("the tenant has none")
-	case len(best) == 0:
-		return chosen{}, ErrCode.Explain("payment_code: it has the form of no code of %s", all)
-	}
-	tied := make([]string, len(best))
-	for i, c := range best {
-		tied[i] = c.contract.Name
-	}
-	return chosen{}, ErrCode.Explain("contract: the code may be for any of %s", strings.Join(tied, ", "))
-}
-
 // intend writes a payment and the intent to charge it; fresh is false where another
 // request of the same order was first.
 func (d *Desk) intend(ctx context.Context, actor string, tenant citygate.TenantID, o *Order, to chosen, charge collect.TillCharge) (p Payment, fresh bool, err error) {
@@ -332,6 +292,7 @@ func (d *Desk) intend(ctx context.Context, actor string, tenant citygate.TenantI
 		p = Payment{
 			ID: tx.NewID(), Order: o.Name, Amount: o.Amount, Subject: o.Subject, Contract: to.contract.Name, Named: o.Contract, Till: o.Till, Payee: payee,
 			State: Asked, BusinessDate: settings.Calendar.BusinessDate(now), AskedBy: actor, AskedAt: now, WaitUntil: now.Add(wait), NextAt: now.Add(leaseOf(about)),
+			Route: to.route,
 		}
 		p.OurID = collect.TillID(tenant, p.ID)
 		if fresh, err = insert(ctx, tx, &p); err != nil {
@@ -355,22 +316,6 @@ func (d *Desk) intend(ctx context.Context, actor string, tenant citygate.TenantI
 			After: map[string]any{"order": p.Order, "amount": p.Amount.Minor, "currency": p.Amount.Currency, "contract": p.Contract, "till": p.Till, "payee": p.Payee}})
 	})
 	return p, fresh, err
-}
-
-// send makes the call, and asks at once where its answer was lost.
-func (d *Desk) send(ctx context.Context, tenant citygate.TenantID, to chosen, id citygate.UUID, code citygate.Secret) (Payment, error) {
-	sendErr := d.Collector.SendTill(ctx, tenant, to.contract, to.provider, id, code)
-	p, err := d.Find(ctx, tenant, id)
-	if err != nil {
-		return p, errors.Join(sendErr, err)
-	}
-	about := to.provider.Describe()
-	if p.State == Asked && about.Limits.QueryDelay == 0 {
-		if _, _, err := d.Collector.QueryTill(ctx, tenant, to.contract, to.provider, id); err != nil {
-			return p, err
-		}
-	}
-	return d.schedule(ctx, tenant, id, about)
 }
 
 // Find gives a payment.

@@ -22,7 +22,7 @@ type Payment struct {
 	At       time.Time
 	Wallet   string // the payment product of the payer's own contract, such as "alipay"
 	Contract string // the payer's own contract
-	Kind     string // charge or recovery
+	Kind     string // charge, recovery or till
 	Attempt  int
 	Amount   citygate.Money
 	Up       map[string]bool // contracts whose provider answers
