@@ -33,7 +33,7 @@ var doors = map[string][]string{
 	"github.com/emmansun/gmsm":                 {"gateway/code/sm2"},
 	"rsc.io/qr":                                {"cmd/citygate"},
 	"github.com/bojanz/currency":               {"cmd/citygate", "gateway/edge", "gateway/settle", "gateway/ridership", "gateway/fare/gtfs", "gateway/fare/gtfs/exchange", "adapters/alipayplus", "adapters/alipayplus/alipayplussim", "adapters/openloop"},
-	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay/unionpaysim", "gateway/settle"},
+	"golang.org/x/text":                        {"adapters/alipay", "adapters/alipay/alipaysim", "adapters/unionpay", "adapters/unionpay/unionpaysim", "gateway/settle"},
 	"golang.org/x/crypto":                      {"gateway/edge", "keys/local"},
 	"golang.org/x/sys":                         {"tenants/pg/pglocal", "cmd/citygate"},
 	"cel.dev/cel-go":                           {"policies/ruleset"},
