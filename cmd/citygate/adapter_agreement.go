@@ -168,6 +168,7 @@ func newAgreementListCommand(sys *system) *cobra.Command {
 	c.Flags().StringVar(&name, "tenant", "", "number or short name")
 	c.Flags().StringVar(&filter.Contract, "contract", "", "of this contract alone")
 	c.Flags().StringVar((*string)(&filter.State), "state", "", "unknown, pending, active or ended")
+	choice(c, "state", "unknown", "pending", "active", "ended")
 	required(c, "tenant")
 	return c
 }
@@ -247,6 +248,7 @@ card of a rider who is denied for what he owes is locked, until nothing is owed.
 	c.Flags().StringVar(&name, "tenant", "", "number or short name")
 	c.Flags().StringVar(&filter.Contract, "contract", "", "of this contract alone")
 	c.Flags().StringVar((*string)(&filter.State), "state", "", "told, waiting, unknown or refused")
+	choice(c, "state", "told", "waiting", "unknown", "refused")
 	required(c, "tenant")
 	return c
 }

@@ -114,5 +114,6 @@ What is not told is sent again, a rider's changes one after another.`,
 	c.Flags().StringVar(&name, "tenant", "", "number or short name (required)")
 	c.Flags().StringVar(&contract, "contract", "", "of this contract alone")
 	c.Flags().StringVar(&state, "state", "", "told, waiting, unknown or refused")
+	choice(c, "state", "told", "waiting", "unknown", "refused")
 	return c
 }

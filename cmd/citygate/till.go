@@ -187,6 +187,7 @@ func newTillListCommand(sys *system) *cobra.Command {
 	flags := c.Flags()
 	flags.StringVar(&name, "tenant", "", "number or short name")
 	flags.StringVar(&state, "state", "", strings.Join(till.States(), ", "))
+	choice(c, "state", till.States()...)
 	flags.StringVar(&order, "order", "", "of this name alone")
 	required(c, "tenant")
 	return c
