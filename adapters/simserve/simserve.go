@@ -209,6 +209,17 @@ func (s *Arms[A]) Disarm() (a A) {
 	return a
 }
 
+// DisarmOf takes the next armed thing if it is one of those. Otherwise it stays armed,
+// for a request of another kind.
+func (s *Arms[A]) DisarmOf(those ...A) (a A) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.next) > 0 && slices.Contains(those, s.next[0]) {
+		a, s.next = s.next[0], s.next[1:]
+	}
+	return a
+}
+
 // ServeArm arms the next request: POST /sim/arm?next=lose.
 func (s *Arms[A]) ServeArm(w http.ResponseWriter, r *http.Request) {
 	a := A(r.URL.Query().Get("next"))

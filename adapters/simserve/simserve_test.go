@@ -88,6 +88,11 @@ func TestArms(t *testing.T) {
 	if got := []string{arms.Disarm(), arms.Disarm(), arms.Disarm(), arms.Disarm()}; !slices.Equal(got, []string{"other", "", "die", ""}) {
 		t.Errorf("met %q", got)
 	}
+	arms.ArmNext("other")
+	arms.ArmNext("lose")
+	if got := []string{arms.DisarmOf("lose"), arms.DisarmOf("lose", "other"), arms.DisarmOf("lose"), arms.DisarmOf("lose")}; !slices.Equal(got, []string{"", "other", "lose", ""}) {
+		t.Errorf("met %q by requests that only some can happen to", got)
+	}
 }
 
 // A notification that nobody takes is sent again after each pause and then given up; one

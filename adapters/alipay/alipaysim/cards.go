@@ -38,7 +38,7 @@ func (s *Server) recordVerify(_ *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil || request.Record == "" {
 		return illegal("isv.invalid-parameter", "record"), delivered
 	}
-	fate := fateOf(s.Disarm())
+	fate := s.lineFault()
 	if s.ownRecord(request.Record) || (s.config.Keys != nil && s.genuine([]string{request.Record})) {
 		return ok, fate
 	}
@@ -72,7 +72,7 @@ func (s *Server) cardSend(m *merchant, biz []byte) (any, fate) {
 		CardNo   string `json:"card_no"`
 		CardType string `json:"card_type"`
 		UserID   string `json:"user_id"`
-	}{ok, r.CardNo, r.CardType, r.UserID}, fateOf(s.Disarm())
+	}{ok, r.CardNo, r.CardType, r.UserID}, s.lineFault()
 }
 
 func (s *Server) cardQuery(m *merchant, biz []byte) (any, fate) {
@@ -190,7 +190,7 @@ func facilitator(do func(s *Server, m *merchant, r ticketRequest) any) act {
 		if err := json.Unmarshal(biz, &r); err != nil || !cities[r.CityCode] {
 			return refusal("ILLEGAL_BIZ_PARAMS", "city_code"), delivered
 		}
-		return do(s, m, r), fateOf(s.Disarm())
+		return do(s, m, r), s.lineFault()
 	}
 }
 

@@ -52,7 +52,8 @@ func (s *Server) retryAfter() time.Duration {
 	return time.Minute
 }
 
-// An Arm is something that happens to the next request that moves money.
+// An Arm is something that happens to the next request that moves money. What happens
+// to its answer alone may meet one about an agreement, a card or a record as well.
 type Arm string
 
 // What can be armed, for conformance tests.

@@ -218,7 +218,7 @@ func (s *Server) agreementQuery(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil {
 		return illegal("isv.invalid-parameter", "biz_content"), delivered
 	}
-	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), fateOf(s.Disarm())
+	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), s.lineFault()
 	if a == nil {
 		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), fate
 	}
@@ -239,7 +239,7 @@ func (s *Server) unsign(m *merchant, biz []byte) (any, fate) {
 	if err := json.Unmarshal(biz, &request); err != nil {
 		return illegal("isv.invalid-parameter", "biz_content"), delivered
 	}
-	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), fateOf(s.Disarm())
+	a, fate := m.agreementBy(request.ExternalAgreementNo, request.AgreementNo), s.lineFault()
 	switch {
 	case a == nil:
 		return refusal("USER_AGREEMENT_NOT_EXIST", "no such agreement"), fate

@@ -98,6 +98,12 @@ func fateOf(a Arm) fate {
 	return map[Arm]fate{ArmLose: lost, ArmDie: died, ArmDelay: delayed, ArmGarble: garbled, ArmUnsigned: unsigned, ArmBadSign: badSigned, ArmOtherKey: otherKeyed, ArmFail: failed, ArmNotice: noticed}[a]
 }
 
+// lineFault is the fate of the answer to a request that moves no money: what is armed
+// for money stays armed for it.
+func (s *Server) lineFault() fate {
+	return fateOf(s.DisarmOf(ArmLose, ArmDie, ArmDelay, ArmGarble, ArmUnsigned, ArmBadSign, ArmOtherKey, ArmFail))
+}
+
 // plan is what an armed thing does to the item at place i.
 func plan(a Arm, i int) Arm {
 	if a == ArmPartial {
