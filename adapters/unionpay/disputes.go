@@ -27,6 +27,7 @@ const (
 
 	originDays  = 60 // other days of which one bill's disputes are looked up
 	originDepth = 8  // disputes of disputes before the payment
+	originWait  = 3  // days for which a bill waits for other days' files
 )
 
 // disputeWidths are the bytes of the columns of a ZME file, one space between two.
@@ -268,7 +269,8 @@ func (p *Provider) disputed(d *dispute, named *origins) driver.BillLine {
 // never by our number, and reading a bill asks nobody. The rows are as they came; the
 // same files give the same zip. Nothing is added where there are no disputes, nor to
 // what cannot be read, which ReadBill refuses. Days whose file UnionPay has no more are
-// left out.
+// left out, and so are those whose file it still does not give days later, in whatever
+// words: the bills of its later days wait for this one.
 func (p *Provider) withOrigins(ctx context.Context, day citygate.Date, body []byte) ([]byte, error) {
 	a, err := unpack(body)
 	if err != nil || len(a.origins) > 0 {
@@ -286,7 +288,7 @@ func (p *Provider) withOrigins(ctx context.Context, day citygate.Date, body []by
 		of := wanted[other]
 		delete(wanted, other)
 		more, err := p.rowsOf(ctx, other, of, found)
-		if err != nil {
+		if err != nil && (p.waits(day) || stopped(ctx)) {
 			return nil, err
 		}
 		wanted.add(more, other)
@@ -296,6 +298,14 @@ func (p *Provider) withOrigins(ctx context.Context, day citygate.Date, body []by
 	}
 	return repack(body, found)
 }
+
+// waits reports whether a day's bill is so fresh that it waits for other days' files.
+func (p *Provider) waits(day citygate.Date) bool {
+	return p.BillDay(p.config.Clock()).Compare(day.AddDays(originWait)) <= 0
+}
+
+// stopped reports whether whoever asks has gone: what was not heard is no answer then.
+func stopped(ctx context.Context) bool { return errors.Is(context.Cause(ctx), context.Canceled) }
 
 // Wants are the transactions that are looked for, by the day whose file has them. What a
 // dispute is of is never later than itself: the latest day first, each is asked for once.
@@ -316,8 +326,7 @@ func (w wants) add(disputes []dispute, day citygate.Date) {
 }
 
 // rowsOf puts the wanted rows of a day's file into found, and gives those of them that
-// are disputes themselves. A file that is gone, or that cannot be read, says nothing: it
-// must not keep another day's bill away for ever.
+// are disputes themselves. A file that is gone, or whose rows cannot be read, says nothing.
 func (p *Provider) rowsOf(ctx context.Context, day citygate.Date, wanted map[transaction]bool, found map[string][]byte) ([]dispute, error) {
 	_, body, err := p.file(ctx, day)
 	if errors.Is(err, driver.ErrBillNotReady) {

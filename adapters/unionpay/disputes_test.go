@@ -3,6 +3,7 @@ package unionpay_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,6 +174,56 @@ func TestDisputesWaitForOtherFiles(t *testing.T) {
 	}
 	if _, err := w.provider.FetchBill(t.Context(), day); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file of another day that UnionPay does not give, in whatever words, holds up its bill
+// and the later ones for some days and not for ever: then the dispute stands under the
+// beginning of the queryId. Whoever stops in the middle has heard nothing.
+func TestDisputesDoNotWaitForEver(t *testing.T) {
+	w := newWorld(t, nil)
+	query := w.paid(t, "order00001", 470)
+	w.set(start.AddDate(0, 0, 20))
+	w.dispute(t, unionpaysim.Dispute{OrderID: "order00001"})
+	day := w.provider.BillDay(w.now())
+	w.add(3 * 24 * time.Hour)
+	fetch := func(ctx context.Context, via doer) (driver.Bill, error) {
+		w.config.HTTP = via
+		p, err := unionpay.New(w.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.FetchBill(ctx, day)
+	}
+	if bill, err := fetch(t.Context(), cutAfter(1)); err == nil {
+		t.Errorf("three days later: %d bytes", len(bill.Body))
+	}
+	w.add(24 * time.Hour)
+	stopped, stop := context.WithCancel(t.Context())
+	calls := 0
+	if bill, err := fetch(stopped, func(r *http.Request) (*http.Response, error) {
+		if calls++; calls == 2 {
+			stop()
+			return nil, errors.New("cut")
+		}
+		return http.DefaultClient.Do(r)
+	}); err == nil || calls != 2 {
+		t.Errorf("stopped in the middle: %d bytes after %d calls", len(bill.Body), calls)
+	}
+	for name, c := range map[string]struct {
+		via  doer
+		want string
+	}{
+		"cut":   {cutAfter(1), query[:20]},
+		"given": {cutAfter(2), "order00001"},
+	} {
+		bill, err := fetch(t.Context(), c.via)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if lines, err := w.provider.ParseBill(bill); err != nil || len(lines) != 1 || said(lines[0]) != "reversed "+c.want+" -470 fee 0" {
+			t.Errorf("%s: %+v, %v; want it under %s", name, lines, err, c.want)
+		}
 	}
 }
 

@@ -39,8 +39,10 @@
 // chargeback is a reversal in the books, under the row's code, time, trace number and
 // sender. Rows of other codes are refunds that nobody asked for, or payments that nobody
 // made, and stand as exceptions until somebody looked. A row whose payment no file says,
-// because UnionPay has that day's no more or the bill was imported by hand, stands under the first
-// 20 digits of the payment's queryId. A damaged row refuses the file.
+// because UnionPay has that day's no more, does not give it for three days, or the bill was
+// imported by hand, stands under the first 20 digits of the payment's queryId. A damaged row
+// refuses the file. The gateway asks for no file of a day on which it has no payment: a dispute
+// in such a one is not heard of until the file is imported by hand.
 //
 // Assumptions: the txnSubType 06 of payment codes, the form of a payment by token
 // (bizType 000902, txnSubType 01, tokenPayData), the answer 98 for a file that

@@ -87,6 +87,7 @@
 // suspense account. A decision is not undone.
 //
 // Limits. A bill is believed to be complete once its own totals hold, which is
-// the adapter's affair. Bank statements are not read: the bank account is what
+// the adapter's affair. The bill of a day that none of our payments touched is not asked
+// for: what it takes back is not heard of until somebody imports it. Bank statements are not read: the bank account is what
 // providers' bills say was paid out.
 package recon
