@@ -97,14 +97,18 @@ func (d *Driver) Authorize(ctx context.Context, a driver.Authorization) (driver.
 }
 
 // Capture is driver.Authorizer's. More than was authorised is sent only where the manifest
-// says that it may be captured.
+// says that it may be captured, a first ride only where it says that they are insured, and another
+// currency never.
 func (d *Driver) Capture(ctx context.Context, a driver.Authorization) (driver.AuthorizationResult, error) {
 	if err := positive(a.Amount); err != nil {
 		return driver.AuthorizationResult{}, err
 	}
-	over := a.Amount.Minor > a.Of.Amount.Minor || a.Amount.Currency != a.Of.Amount.Currency
-	if a.OurID == a.Of.OurID || over && !a.FirstRide && !d.config.Manifest.OverCapture {
-		return driver.AuthorizationResult{}, fmt.Errorf("%w: a capture has an id of its own, and is of no more than was authorised", driver.ErrNotPerformed)
+	m, over := &d.config.Manifest, a.Amount.Minor > a.Of.Amount.Minor
+	switch {
+	case a.OurID == a.Of.OurID || a.Amount.Currency != a.Of.Amount.Currency:
+		return driver.AuthorizationResult{}, fmt.Errorf("%w: a capture has an id of its own and the currency of what was authorised", driver.ErrNotPerformed)
+	case a.FirstRide && !m.FirstRide || over && !a.FirstRide && !m.OverCapture:
+		return driver.AuthorizationResult{}, fmt.Errorf("%w: the program takes no more than was authorised, or insures no first rides", driver.ErrNotPerformed)
 	}
 	return d.step(ctx, pathCapture, a)
 }

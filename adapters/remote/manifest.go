@@ -31,6 +31,9 @@ var carried = []driver.Capability{
 	driver.CapAuthorize, driver.CapDeviceEnroll, driver.CapArrears,
 }
 
+// recoveries are the ways in which the recovery of a debt may be known.
+var recoveries = []driver.Recovery{driver.RecoverByMerchant, driver.RecoverByRider, driver.RecoverByTap}
+
 // Check reports the first thing in m that cannot be.
 func (m *Manifest) Check() error {
 	switch {
@@ -50,6 +53,8 @@ func (m *Manifest) Check() error {
 		return ErrConfig.Explain("manifest.notices: want nothing, %q or %q", driver.SuccessOnly, driver.EveryFinalState)
 	case m.RefundsMax < 0:
 		return ErrConfig.Explain("manifest.refunds_max: want none negative")
+	case m.RecoverTries < 0:
+		return ErrConfig.Explain("manifest.recover_tries: want none negative")
 	}
 	if err := errors.Join(m.checkTimes(), m.checkCodes()); err != nil {
 		return err
@@ -57,6 +62,11 @@ func (m *Manifest) Check() error {
 	for _, c := range m.Currencies {
 		if !citygate.Currency(c).Valid() {
 			return ErrConfig.Explain("manifest.currencies: %.8q is not an ISO 4217 code", c)
+		}
+	}
+	for _, way := range m.Recoveries {
+		if !slices.Contains(recoveries, way) {
+			return ErrConfig.Explain("manifest.recoveries: %.32q is not one of %v", string(way), recoveries)
 		}
 	}
 	for _, c := range m.Capabilities {
@@ -98,10 +108,10 @@ func (m *Manifest) checkTimes() error {
 		"quiet_seconds": m.QuietSeconds, "poll_seconds": m.PollSeconds, "query_delay_seconds": m.QueryDelaySeconds,
 		"reverse_after_seconds": m.ReverseAfterSeconds, "reverse_within_seconds": m.ReverseWithinSeconds,
 		"refund_within_seconds": m.RefundWithinSeconds, "notice_within_seconds": m.NoticeWithinSeconds,
-		"payer_poll_seconds": m.PayerPollSeconds,
+		"payer_poll_seconds": m.PayerPollSeconds, "recover_within_seconds": m.RecoverWithinSeconds, "deadline_seconds": m.DeadlineSeconds,
 	} {
 		if s < 0 || s > 10*365*24*3600 {
-			return ErrConfig.Explain("manifest.%s: want 0 or more seconds", name)
+			return ErrConfig.Explain("manifest.%s: want 0 or more seconds, and at most ten years", name)
 		}
 	}
 	if d := seconds(m.DeadlineSeconds); d < time.Second || d > deadlineMost {
@@ -177,7 +187,7 @@ func manifestOf(p driver.Provider) Manifest {
 		QueryDelaySeconds: whole(d.Limits.QueryDelay), PayerPollSeconds: whole(d.Limits.PayerEvery), Notices: string(d.Limits.Notices), NoticeWithinSeconds: whole(d.Limits.NoticeWithin),
 		RecoverTries: d.Limits.Recoveries.Tries, RecoverWithinSeconds: whole(d.Limits.Recoveries.Within),
 	}
-	for _, way := range []driver.Recovery{driver.RecoverByMerchant, driver.RecoverByRider, driver.RecoverByTap} {
+	for _, way := range recoveries {
 		if d.Limits.Recoveries.Has(way) {
 			m.Recoveries = append(m.Recoveries, way)
 		}

@@ -213,8 +213,12 @@ func TestAContractThatCannotWorkIsRefusedByField(t *testing.T) {
 		"manifest.test.payment_code": func(c *Config) {
 			c.Manifest.PaymentCodes, c.Manifest.Test = []codeForm{{Min: 16, Max: 24}}, &TestSystem{Rider: "r", Currency: "HKD"}
 		},
-		"manifest.payer_poll_seconds": func(c *Config) { c.Manifest.PayerPollSeconds = -1 },
-		"manifest.currencies":         func(c *Config) { c.Manifest.Currencies = []string{"dollars"} },
+		"manifest.recover_tries":          func(c *Config) { c.Manifest.RecoverTries = -1 },
+		"manifest.recover_within_seconds": func(c *Config) { c.Manifest.RecoverWithinSeconds = 1 << 40 }, // as nanoseconds it is negative
+		"manifest.deadline_seconds":       func(c *Config) { c.Manifest.DeadlineSeconds = 1<<55 + 2 },    // as nanoseconds it is two seconds
+		"manifest.recoveries":             func(c *Config) { c.Manifest.Recoveries = []driver.Recovery{"by_force"} },
+		"manifest.payer_poll_seconds":     func(c *Config) { c.Manifest.PayerPollSeconds = -1 },
+		"manifest.currencies":             func(c *Config) { c.Manifest.Currencies = []string{"dollars"} },
 	} {
 		c := config(t)
 		spoil(&c)

@@ -63,12 +63,24 @@ func TestStepsOfCardsAreHeldToTheManifest(t *testing.T) {
 	hkd := func(minor int64) citygate.Money { return citygate.Money{Minor: minor, Currency: "HKD"} }
 	of := driver.Ref{OurID: "h1", Amount: hkd(470)}
 	for name, a := range map[string]driver.Authorization{
-		"more than was held":     {OurID: "c1", Amount: hkd(471), Of: of},
-		"another currency":       {OurID: "c1", Amount: citygate.Money{Minor: 470, Currency: "MOP"}, Of: of},
-		"the id of the hold":     {OurID: "h1", Amount: hkd(470), Of: of},
-		"nothing":                {OurID: "c1", Amount: hkd(0), Of: of},
-		"less than nothing":      {OurID: "c1", Amount: hkd(-1), Of: of},
-		"a first ride, likewise": {OurID: "c1", Amount: hkd(0), Of: of, FirstRide: true},
+		"more than was held":      {OurID: "c1", Amount: hkd(471), Of: of},
+		"another currency":        {OurID: "c1", Amount: citygate.Money{Minor: 470, Currency: "MOP"}, Of: of},
+		"the id of the hold":      {OurID: "h1", Amount: hkd(470), Of: of},
+		"nothing":                 {OurID: "c1", Amount: hkd(0), Of: of},
+		"less than nothing":       {OurID: "c1", Amount: hkd(-1), Of: of},
+		"first ride, other money": {OurID: "c1", Amount: citygate.Money{Minor: 470, Currency: "MOP"}, Of: of, FirstRide: true},
+		"a first ride, likewise":  {OurID: "c1", Amount: hkd(0), Of: of, FirstRide: true},
+	} {
+		if r, err := d.Capture(t.Context(), a); !errors.Is(err, driver.ErrNotPerformed) {
+			t.Errorf("%s: %+v, %v; want ErrNotPerformed", name, r, err)
+		}
+	}
+	over := newProduct()
+	over.limits = func(l *driver.Limits) { l.OverCapture, l.FirstRide = true, false }
+	d = open(t, serve(t, over, nil), nobody{t})
+	for name, a := range map[string]driver.Authorization{
+		"another currency, though more may be taken": {OurID: "c1", Amount: citygate.Money{Minor: 900, Currency: "MOP"}, Of: of},
+		"a first ride, though none is insured":       {OurID: "c1", Amount: hkd(470), Of: of, FirstRide: true},
 	} {
 		if r, err := d.Capture(t.Context(), a); !errors.Is(err, driver.ErrNotPerformed) {
 			t.Errorf("%s: %+v, %v; want ErrNotPerformed", name, r, err)

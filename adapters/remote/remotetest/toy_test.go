@@ -40,6 +40,8 @@ type product struct {
 	cards   drawer
 	pays    citygate.Money // what the last refund gives back to the payer
 
+	limits func(*driver.Limits) // nil: as it is
+
 	agreements map[string]string
 	wallets    map[string]driver.CardState
 	asked      driver.AgreementRequest // the last one
@@ -80,11 +82,15 @@ func (p *product) DeclineNext() error             { p.mu.Lock(); defer p.mu.Unlo
 func (p *product) PartialNext() error             { p.mu.Lock(); defer p.mu.Unlock(); p.partial = true; return nil }
 
 func (p *product) Describe() driver.Description {
-	return driver.Description{
+	about := driver.Description{
 		Name: "toy", Version: "1", Currencies: []citygate.Currency{"HKD"}, BatchMax: 3, IDMax: 64, ResubmitSafe: true,
 		PollEvery: time.Second, Deadline: 10 * time.Second, Limits: driver.Limits{ByAgreement: true, FirstRide: true},
 		PaymentCodes: []driver.CodeForm{{From: "77", To: "79", Min: 10, Max: 20}},
 	}
+	if p.limits != nil {
+		p.limits(&about.Limits)
+	}
+	return about
 }
 
 func (p *product) Submit(_ context.Context, debits []driver.Debit) ([]driver.Result, error) {
