@@ -312,9 +312,10 @@ func (p givesBackOrNot) answer(r driver.Refund, ask func() (driver.Result, error
 	return ask()
 }
 
-func takenTillsInAnyOrder(t *testing.T, w *rand.Rand, did map[string]int) {
+// counterWhere opens a shop whose provider answers refunds as how says.
+func counterWhere(t *testing.T) (c *counter, how *atomic.Int32) {
 	o := open(t)
-	how := new(atomic.Int32)
+	how = new(atomic.Int32)
 	var opened adapters.Constructor
 	opened = o.Products.Replace("alipay", func(d adapters.Deps) (driver.Provider, error) {
 		p, err := opened(d)
@@ -323,7 +324,11 @@ func takenTillsInAnyOrder(t *testing.T, w *rand.Rand, did map[string]int) {
 		}
 		return givesBackOrNot{p.(payments), how}, nil
 	})
-	c := counterIn(o, alipaysim.Faults{})
+	return counterIn(o, alipaysim.Faults{}), how
+}
+
+func takenTillsInAnyOrder(t *testing.T, w *rand.Rand, did map[string]int) {
+	c, how := counterWhere(t)
 	n := 0
 	name := func() string { n++; return fmt.Sprintf("N-%d", n) }
 	var fees int64

@@ -127,6 +127,9 @@ func (c *Collector) applyRefunds(ctx context.Context, tx *pg.Tx, about driver.De
 	if err != nil {
 		return nil, err
 	}
+	if err := lockTills(ctx, tx, refunds); err != nil {
+		return nil, err
+	}
 	var changes []change
 	var transfers []ledger.Transfer
 	var sold, atTill []*refund

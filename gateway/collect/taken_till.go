@@ -125,6 +125,22 @@ func lockTill(ctx context.Context, tx *pg.Tx, payment citygate.UUID) error {
 	return err
 }
 
+// lockTills is lockTill of the payments that refunds are of: what takes one of them back
+// counts each refund as it is before or after, and the other side sees that it was taken.
+func lockTills(ctx context.Context, tx *pg.Tx, refunds map[string]*refund) error {
+	var payments []citygate.UUID
+	for _, r := range refunds {
+		if r.atTill() {
+			payments = append(payments, r.Journey)
+		}
+	}
+	if len(payments) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `SELECT FROM charges WHERE tenant_id = $1 AND charge_id = ANY($2::uuid[]) AND kind = $3 ORDER BY charge_id FOR UPDATE`, tx.Tenant, payments, kindTill)
+	return err
+}
+
 // takenTillOf locks a payment that succeeded, and gives what was taken back of it. Refunds
 // on their way count as gone; those that the provider declined do not.
 func takenTillOf(ctx context.Context, tx *pg.Tx, payment citygate.UUID) (t TillTaken, err error) {
@@ -165,6 +181,9 @@ func tillWasTaken(ctx context.Context, tx *pg.Tx, payment citygate.UUID) (is boo
 // tillHolds refuses to have a refund of a payment at a till tried again for which nothing
 // is left there any more: the customer has his money by what was taken back.
 func tillHolds(ctx context.Context, tx *pg.Tx, payment citygate.UUID, amount int64) error {
+	if err := lockTill(ctx, tx, payment); err != nil { // it may just be taken back
+		return err
+	}
 	if taken, err := tillWasTaken(ctx, tx, payment); err != nil || !taken {
 		return err
 	}

@@ -111,12 +111,13 @@ func (d *Desk) Taken(ctx context.Context, tx *pg.Tx, t collect.TillTaken) ([]led
 
 // standAfterTaking moves p on, now that more or less of it was taken back: one that is
 // being taken back is closed when nothing is left of it, and is taken back again when the
-// provider returned money that is not the payee's.
+// provider returned money that is not the payee's, also while a refund of that is open or
+// was declined.
 func (p *Payment) standAfterTaking(now time.Time) {
 	switch {
 	case p.State == Reversing:
 		p.closeIfGone(now)
-	case p.State == Closed && !p.PaidAt.IsZero() && p.left() > 0:
+	case p.State == Closed && !p.PaidAt.IsZero() && p.Returned+p.Taken < p.Amount.Minor:
 		p.State, p.EndedAt, p.NextAt = Reversing, time.Time{}, now
 	}
 }

@@ -155,3 +155,25 @@ func TestRefundsAreHeldToWhatPaymentAndProviderAllow(t *testing.T) {
 		}
 	}
 }
+
+// Money that is won of a payment which was taken back is the customer's: it is not closed
+// before that went back, also where its refund was declined.
+func TestWonMoneyOfAPaymentTakenBack(t *testing.T) {
+	paid := Payment{State: Closed, Amount: citygate.Money{Minor: 1000, Currency: "CNY"}, PaidAt: noon, EndedAt: noon}
+	for what, p := range map[string]struct {
+		refunded, returned, taken int64
+		state                     string
+	}{
+		"nothing went back":        {0, 0, 0, Reversing},
+		"its refund is not over":   {1000, 0, 0, Reversing},
+		"a part of it is":          {1000, 400, 599, Reversing},
+		"all went back":            {1000, 1000, 0, Closed},
+		"all went or is taken yet": {700, 700, 300, Closed},
+	} {
+		now := paid
+		now.Refunded, now.Returned, now.Taken = p.refunded, p.returned, p.taken
+		if now.standAfterTaking(noon); now.State != p.state || now.EndedAt.IsZero() == (p.state == Closed) {
+			t.Errorf("%s: it is %s; want %s", what, now.State, p.state)
+		}
+	}
+}
