@@ -58,7 +58,7 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer server.Close()
-	later, own := noon.Add(90*time.Second), noon.Add(time.Minute)
+	later, own, week := noon.Add(90*time.Second), noon.Add(time.Minute), noon.AddDate(0, 0, 7)
 	refund := driver.Refund{OurID: "r1", Charge: driver.Ref{OurID: "a", Amount: hkd(100)}, Amount: hkd(100)}
 	for name, c := range map[string]struct {
 		r    driver.Result
@@ -70,6 +70,8 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 		"open":                {want: later},
 		"taken":               {r: driver.Result{Outcome: driver.Accepted}, want: later},
 		"its own instant":     {r: driver.Result{RetryAt: own}, want: own},
+		"a week ahead":        {r: driver.Result{RetryAt: week}, want: week},
+		"years ahead":         {r: driver.Result{RetryAt: noon.AddDate(70, 0, 0)}, want: week},
 		"final":               {r: driver.Result{Outcome: driver.Succeeded}},
 		"final the other way": {r: driver.Result{Outcome: driver.Declined}},
 	} {

@@ -110,7 +110,7 @@ func (p *Provider) Submit(ctx context.Context, debits []driver.Debit) ([]driver.
 		return results, ErrOpen.Because(nil, "%s answered %d results for %d debits", p.about.Name, len(answers), len(debits))
 	}
 	for i, r := range answers {
-		results[i] = put(believe(r, debits[i].OurID, debits[i].Amount), later)
+		results[i] = p.put(believe(r, debits[i].OurID, debits[i].Amount), later)
 	}
 	return results, nil
 }
@@ -127,16 +127,29 @@ func (p *Provider) Query(ctx context.Context, ref driver.Ref) (driver.Result, er
 	if err != nil {
 		return driver.Result{OurID: ref.OurID, RetryAt: later.At()}, p.failed(ctx, err)
 	}
-	return put(believe(r, ref.OurID, ref.Amount), later), nil
+	return p.put(believe(r, ref.OurID, ref.Amount), later), nil
 }
 
 // put says of a result that is open when the far side wants to be asked again, if it said
 // so by Retry-After and in no words of its own.
-func put(r driver.Result, later *wire.Later) driver.Result {
+func (p *Provider) put(r driver.Result, later *wire.Later) driver.Result {
 	if r.RetryAt.IsZero() && r.Outcome != driver.Succeeded && r.Outcome != driver.Declined {
 		r.RetryAt = later.At()
 	}
+	r.RetryAt = p.soon(r.RetryAt)
 	return r
+}
+
+// retryMost is how far ahead a provider may put another question in words of its own. One
+// that takes milliseconds for seconds must not have a payment open for ever.
+const retryMost = 7 * 24 * time.Hour
+
+// soon gives an instant, or the last one that a provider may name.
+func (p *Provider) soon(at time.Time) time.Time {
+	if most := p.clock().Add(retryMost); at.After(most) {
+		return most
+	}
+	return at
 }
 
 // Certain reports whether err, from Submit or Refund, means that nothing was
@@ -318,7 +331,7 @@ func (f *Refunder) call(ctx context.Context, refund driver.Refund, do func(conte
 		open.RetryAt = later.At()
 		return open, f.p.failed(ctx, err)
 	}
-	return put(believe(r, refund.OurID, refund.Amount), later), nil
+	return f.p.put(believe(r, refund.OurID, refund.Amount), later), nil
 }
 
 // A Biller is the ability of a [Provider] to give bills.

@@ -50,6 +50,6 @@ func (r *CodeResolver) ResolveCode(ctx context.Context, q driver.CodeQuestion) d
 	case a.Outcome == driver.CodeKnown && named, a.Outcome == driver.CodeRefused && a.RiderRef == "":
 		return a
 	}
-	open.ReasonCode, open.RetryAt = a.ReasonCode, a.RetryAt
+	open.ReasonCode, open.RetryAt = a.ReasonCode, r.p.soon(a.RetryAt)
 	return open
 }

@@ -57,3 +57,15 @@ func TestOnlyPlainAnswersAboutCodesCount(t *testing.T) {
 		}
 	}
 }
+
+// When a code is asked about again is the provider's to say, a week ahead at most.
+func TestACodeIsAskedAboutWithinAWeek(t *testing.T) {
+	now := time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
+	for ahead, want := range map[time.Duration]time.Duration{time.Hour: time.Hour, 24 * 365 * time.Hour: 7 * 24 * time.Hour} {
+		k := knower{answer: driver.CodeAnswer{OurID: "q1", RetryAt: now.Add(ahead)}}
+		r, _ := adapters.New(k, func() time.Time { return now }).CodeResolver()
+		if got := r.ResolveCode(t.Context(), driver.CodeQuestion{OurID: "q1"}); !got.RetryAt.Equal(now.Add(want)) {
+			t.Errorf("%s ahead: asked again at %s", ahead, got.RetryAt)
+		}
+	}
+}

@@ -173,7 +173,7 @@ type Result struct {
 	Outcome     Outcome
 	ProviderRef string
 	ReasonCode  string    // the provider's own code, for people
-	RetryAt     time.Time // when the provider wants to be asked again; zero = our cadence
+	RetryAt     time.Time // when the provider wants to be asked again, a week ahead at most; zero = our cadence
 	Fee         int64     // minor units, if the provider says; not used for booking
 
 	// Amount is what the provider says it moved, if it says so. An amount that
@@ -392,7 +392,7 @@ type CodeAnswer struct {
 	Outcome    CodeOutcome
 	RiderRef   string // the provider's name for the payer, as in Debit; exactly when known
 	ReasonCode string
-	RetryAt    time.Time // when the provider wants to be asked again; zero = our cadence
+	RetryAt    time.Time // when the provider wants to be asked again, a week ahead at most; zero = our cadence
 }
 
 // A CodeResolver says whose codes of its own are, after the ride.
