@@ -12,8 +12,10 @@ import (
 
 	"github.com/cashlesscity/citygate/adapters/alipay/alipayproduct"
 	"github.com/cashlesscity/citygate/adapters/alipay/alipaysim"
+	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/gateway/edge"
 	"github.com/cashlesscity/citygate/keys"
+	"github.com/cashlesscity/citygate/tenants/pg"
 )
 
 // second adds another contract that takes Alipay's codes, at another gateway of the
@@ -149,6 +151,27 @@ func TestACodePaymentFailsOverOnlyIfItWasNotSeen(t *testing.T) {
 	c.settleDown()
 	c.booksHold()
 	c.noSecretIsOut()
+}
+
+// Rules may name more contracts than a finding has room for: what is said of them is cut, and
+// the payment is made.
+func TestAFindingIsAsLongAsItMayBe(t *testing.T) {
+	c := counterOf(t, alipaysim.Faults{})
+	c.second("acquirer")
+	var many []string
+	for n := range 60 {
+		many = append(many, fmt.Sprintf("a-contract-that-takes-no-codes-%d", n))
+		c.in(bus, func(tx *pg.Tx) error {
+			return collect.AddContract(c.t.Context(), tx, actor, collect.Contract{Name: many[n], Adapter: "sandbox",
+				Config: json.RawMessage(`{"utc_offset_minutes":480,"bill_delay_minutes":540}`)})
+		})
+	}
+	c.routing("    - {id: first, use: [" + strings.Join(many, ", ") + ", alipay, acquirer]}\n")
+	c.line.next("refused")
+	p := c.want("not reached", c.pay("R-1", 300), "paid")
+	if p.Contract != "acquirer" || p.Routing == nil || !strings.Contains(p.Routing.Finding, many[0]) || !strings.Contains(p.Routing.Finding, "not_sent: contract alipay") {
+		t.Errorf("it went to %s by %+v", p.Contract, p.Routing)
+	}
 }
 
 // A process that dies as a payment is being moved, or in the second call, leaves one of

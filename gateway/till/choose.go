@@ -103,9 +103,21 @@ func (d *Desk) route(ctx context.Context, tx *pg.Tx, amount citygate.Money, atte
 	}
 	if i := slices.IndexFunc(among, func(c chosen) bool { return c.contract.Name == r.Contract }); i >= 0 {
 		to = among[i]
-		to.route = Route{Version: r.Version, Rule: r.Rule, Finding: r.Finding}
+		to.route = Route{Version: r.Version, Rule: r.Rule, Finding: cut(r.Finding, findingMax-notSentMax)}
 	}
 	return to, r.Up, nil
+}
+
+// findingMax bounds the characters of a finding that is kept; rules may name any number of
+// contracts. notSentMax are for those that were not reached.
+const (
+	findingMax = 2000
+	notSentMax = 500
+)
+
+func cut(s string, most int) string {
+	r := []rune(s)
+	return string(r[:min(len(r), most)])
 }
 
 func namesOf(among []chosen) []string {

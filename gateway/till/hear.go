@@ -77,8 +77,7 @@ func (p *Payment) hear(h *collect.TillHeard, now time.Time) bool {
 }
 
 func clip(s string) string {
-	r := []rune(s)
-	return string(r[:min(len(r), 100)])
+	return cut(s, 100)
 }
 
 // Returned implements [collect.Tills]. Money that its provider will not give back stays

@@ -80,7 +80,7 @@ func (s *sending) elsewhere(ctx context.Context, was chosen) (next chosen, moved
 		if moved, err = collect.MoveTill(ctx, tx, charge); err != nil || !moved {
 			return err
 		}
-		next.route.Finding = strings.TrimPrefix(next.route.Finding+"; not_sent: contract "+strings.Join(s.refused, ", ")+" was not reached", "; ")
+		next.route.Finding = cut(strings.TrimPrefix(next.route.Finding+"; not_sent: contract "+strings.Join(s.refused, ", ")+" was not reached", "; "), findingMax)
 		p.Contract, p.Route, p.NextAt = charge.Contract, next.route, tx.Now.Add(leaseOf(next.provider.Describe()))
 		if err := storeMoved(ctx, tx, &p); err != nil {
 			return err
