@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cashlesscity/citygate"
+	"github.com/cashlesscity/citygate/adapters/driver"
 	"github.com/cashlesscity/citygate/gateway/collect"
 	"github.com/cashlesscity/citygate/tenants/pg"
 )
@@ -88,5 +89,8 @@ func (s *sending) elsewhere(ctx context.Context, was chosen) (next chosen, moved
 		return tx.Audit(ctx, pg.AuditEntry{Actor: s.actor, Verb: "till.move", Object: p.ID.Text(Prefix), Before: map[string]any{"contract": was.contract.Name},
 			After: map[string]any{"contract": p.Contract, "rule": p.Route.Rule, "policy_version": p.Route.Version}})
 	})
+	if moved && charge.Quote != (driver.Quote{}) {
+		s.among = nil // what the wallet will pay was agreed on with this one
+	}
 	return next, moved, err
 }
