@@ -69,6 +69,11 @@ func (s *Server) KeepTemplate(ctx context.Context) error {
 }
 
 func (s *Server) writeTemplate(to string) error {
+	// The cache may be the first thing in a folder that root's database user has to pass
+	// through to its data; the templates themselves are nobody's but ours.
+	if err := os.MkdirAll(s.config.CacheDir, 0o755); err != nil { //nolint:gosec // as said
+		return err
+	}
 	if err := os.MkdirAll(s.templates(), 0o700); err != nil {
 		return err
 	}

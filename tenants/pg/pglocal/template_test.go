@@ -12,7 +12,8 @@ import (
 // A cluster that was filled and kept is what the next one of its name begins
 // with, and no other's.
 func TestATemplateIsCopied(t *testing.T) {
-	cache := dataDir(t)
+	shared := filepath.Join(dataDir(t), "shared") // as root's data and cache are in one folder
+	cache := filepath.Join(shared, "cache")
 	with := func(template string) pglocal.Config {
 		c := config(dataDir(t))
 		c.CacheDir, c.Template = cache, template
@@ -23,6 +24,9 @@ func TestATemplateIsCopied(t *testing.T) {
 	exec1(t, first, pglocal.Owner, `CREATE TABLE kept ()`)
 	if err := first.KeepTemplate(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if about, err := os.Stat(shared); err != nil || about.Mode().Perm()&0o011 != 0o011 {
+		t.Errorf("the folder of the cache: %v, %v; others have to pass through", about, err)
 	}
 	if !query[bool](t, first, pglocal.Owner, filled) {
 		t.Error("the server it was taken from lacks its table")
