@@ -129,6 +129,13 @@ func (g *Gateway) cardNotTold(ctx context.Context, tenant citygate.TenantID, c *
 // tellWallets tells riders' wallets how the tenant's cards are, as [Gateway.tellProviders]
 // tells of denials: the change is a row before it is a call.
 func (g *Gateway) tellWallets(ctx context.Context, tenant citygate.TenantID) error {
+	return g.eachDue(ctx, collect.TaskCards, tenant, credential.CardsDue, g.tellCards)
+}
+
+// eachDue does a task of each active contract of a tenant that has any due, beside all
+// others.
+func (g *Gateway) eachDue(ctx context.Context, task collect.Task, tenant citygate.TenantID,
+	dueOf func(context.Context, *pg.Tx, string) (bool, error), do func(context.Context, citygate.TenantID, collect.Contract) error) error {
 	contracts, err := g.contracts(ctx, tenant)
 	if err != nil {
 		return err
@@ -140,11 +147,11 @@ func (g *Gateway) tellWallets(ctx context.Context, tenant citygate.TenantID) err
 		}
 		var due bool
 		err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-			due, err = credential.CardsDue(ctx, tx, c.Name)
+			due, err = dueOf(ctx, tx, c.Name)
 			return err
 		})
 		if err == nil && due {
-			err = g.bulkhead.Do(ctx, collect.TaskCards, tenant, c.Name, func(ctx context.Context) error { return g.tellCards(ctx, tenant, c) })
+			err = g.bulkhead.Do(ctx, task, tenant, c.Name, func(ctx context.Context) error { return do(ctx, tenant, c) })
 		}
 		failed = errors.Join(failed, err)
 	}

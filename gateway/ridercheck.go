@@ -138,26 +138,7 @@ const ridersMost = 200
 // a call: whoever dies has it asked again. One that nobody answers stops no rider and lets
 // none go.
 func (g *Gateway) askRiders(ctx context.Context, tenant citygate.TenantID) error {
-	contracts, err := g.contracts(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	var failed error
-	for _, c := range contracts {
-		if c.State != "active" {
-			continue
-		}
-		var due bool
-		err := g.DB.InTenant(ctx, tenant, func(tx *pg.Tx) (err error) {
-			due, err = credential.QuestionsDue(ctx, tx, c.Name)
-			return err
-		})
-		if err == nil && due {
-			err = g.bulkhead.Do(ctx, collect.TaskRiders, tenant, c.Name, func(ctx context.Context) error { return g.askRidersOf(ctx, tenant, c) })
-		}
-		failed = errors.Join(failed, err)
-	}
-	return failed
+	return g.eachDue(ctx, collect.TaskRiders, tenant, credential.QuestionsDue, g.askRidersOf)
 }
 
 func (g *Gateway) askRidersOf(ctx context.Context, tenant citygate.TenantID, c collect.Contract) error {

@@ -167,18 +167,28 @@ func (c *Collector) reverseSale(ctx context.Context, tx *pg.Tx, v *ReversalView,
 // concludeSale books the outcomes of a sale's reversal. Money that came back is the sale's
 // again.
 func (c *Collector) concludeSale(ctx context.Context, tx *pg.Tx, v *ReversalView, waiting []outcomeRow) error {
-	settings, err := c.Settings(ctx, tx.Tenant)
-	if err != nil {
+	if _, err := c.Sales.End(ctx, tx, v.Sale); err != nil {
 		return err
 	}
-	if _, err := c.Sales.End(ctx, tx, v.Sale); err != nil {
+	if err := c.bookOutcomes(ctx, tx, v, waiting, func(o *outcomeRow) *int64 { return &o.toSale }); err != nil {
+		return err
+	}
+	_, err := c.settleSale(ctx, tx, v.Sale, nil)
+	return err
+}
+
+// bookOutcomes stores and books the outcomes of a reversal that no ride's debt is for. What was
+// won goes whole where to says.
+func (c *Collector) bookOutcomes(ctx context.Context, tx *pg.Tx, v *ReversalView, waiting []outcomeRow, to func(*outcomeRow) *int64) error {
+	settings, err := c.Settings(ctx, tx.Tenant)
+	if err != nil {
 		return err
 	}
 	for i := range waiting {
 		o := &waiting[i]
 		o.of, o.at, o.date = *v, tx.Now.UTC().Truncate(time.Microsecond), settings.Calendar.BusinessDate(tx.Now)
 		if o.Outcome == ReversalWon {
-			o.toSale = o.Amount
+			*to(o) = o.Amount
 			v.Returned += o.Amount
 		} else {
 			v.State, v.ClosedAt = ReversalLost, o.at
@@ -193,8 +203,7 @@ func (c *Collector) concludeSale(ctx context.Context, tx *pg.Tx, v *ReversalView
 			return err
 		}
 	}
-	_, err = c.settleSale(ctx, tx, v.Sale, nil)
-	return err
+	return nil
 }
 
 // settleSale brings what is owed, given back, claimed and kept of a sale of which a payment

@@ -56,31 +56,11 @@ func (c *Collector) reverseTill(ctx context.Context, tx *pg.Tx, v *ReversalView,
 // concludeTill books the outcomes of the reversal of a payment at a till. Money that came
 // back is whose it was.
 func (c *Collector) concludeTill(ctx context.Context, tx *pg.Tx, v *ReversalView, waiting []outcomeRow) error {
-	settings, err := c.Settings(ctx, tx.Tenant)
-	if err != nil {
-		return err
-	}
 	if err := lockTill(ctx, tx, v.Till); err != nil {
 		return err
 	}
-	for i := range waiting {
-		o := &waiting[i]
-		o.of, o.at, o.date = *v, tx.Now.UTC().Truncate(time.Microsecond), settings.Calendar.BusinessDate(tx.Now)
-		if o.Outcome == ReversalWon {
-			o.toTill = o.Amount
-			v.Returned += o.Amount
-		} else {
-			v.State, v.ClosedAt = ReversalLost, o.at
-		}
-		if v.Returned == v.Amount.Minor {
-			v.State, v.ClosedAt = ReversalWon, o.at
-		}
-		if err := storeConcluded(ctx, tx, v, o); err != nil {
-			return err
-		}
-		if err := ledger.Post(ctx, tx, o.transfers(tx.Tenant)); err != nil {
-			return err
-		}
+	if err := c.bookOutcomes(ctx, tx, v, waiting, func(o *outcomeRow) *int64 { return &o.toTill }); err != nil {
+		return err
 	}
 	return c.settleTill(ctx, tx, v.Till)
 }
